@@ -1,0 +1,12 @@
+//! Ember: a quantized decoder-only language model on the GPU a laptop already has.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+pub mod exec;
+pub mod gguf;
+pub mod io;
+pub mod model;
+pub mod ops;
+pub mod plan;
+pub mod quant;
+pub mod text;
+#[cfg(feature = "cli")]
+pub mod cli;
