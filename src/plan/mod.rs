@@ -1,1 +1,50 @@
-//! (to be written)
+//! A model as a plan: numbered tensors, an append-only list of op calls, and the memory map drawn from them.
+//!
+//! Nothing here knows a GPU or a file: the same [`Program`] runs on every executor.
+
+mod budget;
+mod layout;
+mod program;
+mod tensor;
+
+pub use budget::{BudgetError, Demand};
+pub use layout::{Layout, Placement, Profile, Segment, SegmentKind};
+pub use program::{OpCall, Plan, PlanError, PlanId, Program, Words};
+pub use tensor::{DType, Role, Rows, Tensor, TensorId};
+
+/// Rust mirrors of the structs in `shaders/lib/step_types.wgsl`: what changes from step to step.
+pub use crate::ops::params::step::{Out, Row};
+
+/// `Row::token` of a row whose token is read from the token table on the device.
+pub const TOKEN_FROM_TABLE: u32 = u32::MAX;
+
+/// One step's inputs: a row per token and a row per output, within the plan's capacity.
+#[derive(Clone, Debug, Default)]
+pub struct Step {
+    /// Token rows, at most the plan's `tokens`.
+    pub rows: Vec<Row>,
+    /// Output rows, at most the plan's `outputs`; `Out::row` indexes `rows`.
+    pub outs: Vec<Out>,
+}
+
+impl Step {
+    /// An empty step that holds `tokens` and `outputs` rows without allocating again.
+    pub fn with_capacity(tokens: usize, outputs: usize) -> Self {
+        Self { rows: Vec::with_capacity(tokens), outs: Vec::with_capacity(outputs) }
+    }
+
+    /// Forgets all rows, keeping the capacity.
+    pub fn clear(&mut self) {
+        self.rows.clear();
+        self.outs.clear();
+    }
+
+    /// Number of active rows of a symbolic row count.
+    pub fn active(&self, rows: Rows) -> usize {
+        match rows {
+            Rows::Fixed(n) => n,
+            Rows::Tokens(per) => self.rows.len() * per,
+            Rows::Outputs(per) => self.outs.len() * per,
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Shader expansion, validation and the generated tables.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use naga::{AddressSpace, ScalarKind, StorageAccess, TypeInner};
+
+/// Block formats: file stems under `shaders/quant`, in the order of `quant::Format::ALL`.
+const FORMATS: [&str; 14] = [
+    "f32", "f16", "bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl",
+];
+/// Cache types: file stems under `shaders/kv`.
+const CACHES: [&str; 2] = ["f32", "f16"];
+
+struct Source {
+    op: String,
+    variant: String,
+    text: String,
+    requires: Vec<String>,
+    weight: bool,
+    kv: bool,
+}
+
+/// Writes `kernels.rs` (the kernel table) and `params.rs` (parameter and step structs) to `OUT_DIR`.
+pub fn generate() -> Result<(), String> {
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
+    let root = Path::new("shaders");
+    let mut kernels = String::from("pub static KERNELS: &[Kernel] = &[\n");
+    for path in wgsl_files(root)? {
+        let source = read_source(root, &path)?;
+        for weight in axis(source.weight, &FORMATS) {
+            for kv in axis(source.kv, &CACHES) {
+                kernels.push_str(&expand_kernel(root, &out, &source, weight, kv)?);
+            }
+        }
+    }
+    kernels.push_str("];\n");
+    write(&out.join("kernels.rs"), &kernels)?;
+    write(&out.join("params.rs"), &params_module(root)?)
+}
+
+fn axis(used: bool, values: &'static [&'static str]) -> Vec<Option<&'static str>> {
+    if used { values.iter().map(|v| Some(*v)).collect() } else { vec![None] }
+}
+
+fn wgsl_files(dir: &Path) -> Result<Vec<PathBuf>, String> {
+    let entries = fs::read_dir(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|e| e.ok().map(|e| e.path()))
+        .filter(|p| p.extension().is_some_and(|x| x == "wgsl"))
+        .collect();
+    files.sort();
+    Ok(files)
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn read_source(root: &Path, path: &Path) -> Result<Source, String> {
+    let text = read(path)?;
+    let stem = stem(path);
+    let (op, variant) = stem.split_once('.').map_or((stem.as_str(), "base"), |(o, v)| (o, v));
+    let has = |what: &str| text.lines().any(|l| l.trim() == format!("#import {what}"));
+    let requires =
+        text.lines().filter_map(|l| l.trim().strip_prefix("#require ")).map(|f| f.trim().to_owned()).collect();
+    if !root.join("params").join(format!("{op}.wgsl")).exists() {
+        return Err(format!("{}: no parameters at shaders/params/{op}.wgsl", path.display()));
+    }
+    Ok(Source { op: op.into(), variant: variant.into(), weight: has("weight"), kv: has("kv"), text, requires })
+}
+
+/// Replaces import lines, each file at most once; an unknown import or directive is an error.
+fn expand(
+    root: &Path,
+    source: &Source,
+    text: &str,
+    weight: Option<&str>,
+    kv: Option<&str>,
+    seen: &mut BTreeSet<PathBuf>,
+    out: &mut String,
+) -> Result<(), String> {
+    for line in text.lines() {
+        let trimmed = line.trim();
+        if !trimmed.starts_with('#') {
+            out.push_str(line);
+            out.push('\n');
+            continue;
+        }
+        if trimmed.starts_with("#require ") {
+            continue;
+        }
+        let Some(name) = trimmed.strip_prefix("#import ") else {
+            return Err(format!("{}.{}: unknown directive `{trimmed}`", source.op, source.variant));
+        };
+        let files = match (name.trim(), weight, kv) {
+            ("params", _, _) => vec![root.join("params").join(format!("{}.wgsl", source.op))],
+            ("weight", Some(w), _) => {
+                vec![root.join("quant/common.wgsl"), root.join("quant").join(format!("{w}.wgsl"))]
+            }
+            ("kv", _, Some(kv)) => vec![root.join("kv").join(format!("{kv}.wgsl"))],
+            (lib, _, _) => vec![root.join("lib").join(format!("{lib}.wgsl"))],
+        };
+        for file in files {
+            if seen.insert(file.clone()) {
+                let text = read(&file).map_err(|e| format!("{}: import `{name}`: {e}", source.op))?;
+                expand(root, source, &text, weight, kv, seen, out)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn expand_kernel(
+    root: &Path,
+    out: &Path,
+    source: &Source,
+    weight: Option<&str>,
+    kv: Option<&str>,
+) -> Result<String, String> {
+    let mut text = String::new();
+    expand(root, source, &source.text, weight, kv, &mut BTreeSet::new(), &mut text)?;
+    let name = [Some(source.op.as_str()), Some(source.variant.as_str()), weight, kv]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(".");
+    let module = validate(&name, &text)?;
+    let file = out.join(format!("{name}.wgsl"));
+    write(&file, &text)?;
+
+    let mut bindings = String::new();
+    let mut globals: Vec<_> = module.global_variables.iter().filter_map(|(_, g)| Some((g.binding?, g))).collect();
+    globals.sort_by_key(|(b, _)| b.binding);
+    for (binding, global) in globals {
+        let kind = match global.space {
+            AddressSpace::Uniform => "Uniform",
+            AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => "ReadWrite",
+            AddressSpace::Storage { .. } => "Read",
+            _ => return Err(format!("{name}: binding {} is neither uniform nor storage", binding.binding)),
+        };
+        let var = global.name.as_deref().unwrap_or_default();
+        let _ = write!(
+            bindings,
+            "Binding {{ name: {var:?}, index: {}, kind: BindingKind::{kind} }}, ",
+            binding.binding
+        );
+    }
+    let mut passes = String::new();
+    for entry in &module.entry_points {
+        let [x, y, z] = entry.workgroup_size;
+        let _ = write!(passes, "Pass {{ entry: {:?}, workgroup: [{x}, {y}, {z}] }}, ", entry.name);
+    }
+    let overrides: Vec<&str> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
+    Ok(format!(
+        "    Kernel {{ op: {:?}, variant: {:?}, weight: {weight:?}, kv: {kv:?}, source: include_str!({:?}), \
+         passes: &[{passes}], bindings: &[{bindings}], overrides: &{overrides:?}, requires: &{:?} }},\n",
+        source.op, source.variant, file, source.requires
+    ))
+}
+
+fn validate(name: &str, text: &str) -> Result<naga::Module, String> {
+    let module =
+        naga::front::wgsl::parse_str(text).map_err(|e| e.emit_to_string_with_path(text, &format!("{name}.wgsl")))?;
+    naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::all())
+        .validate(&module)
+        .map_err(|e| e.emit_to_string_with_path(text, &format!("{name}.wgsl")))?;
+    Ok(module)
+}
+
+/// Rust mirrors of `shaders/params/*.wgsl` (one module an op) and of the structs of `shaders/lib/step.wgsl`.
+fn params_module(root: &Path) -> Result<String, String> {
+    let mut out = String::new();
+    let mut files: Vec<(String, PathBuf)> =
+        wgsl_files(&root.join("params"))?.into_iter().map(|p| (stem(&p), p)).collect();
+    files.push(("step".into(), root.join("lib/step_types.wgsl")));
+    for (name, path) in files {
+        let module = validate(&name, &read(&path)?)?;
+        let _ = writeln!(out, "/// Generated from the shader sources.\npub mod {name} {{");
+        for (_, ty) in module.types.iter() {
+            if let (Some(struct_name), TypeInner::Struct { members, span }) = (&ty.name, &ty.inner) {
+                out.push_str(&rust_struct(&module, &name, struct_name, members, *span)?);
+            }
+        }
+        out.push_str("}\n");
+    }
+    Ok(out)
+}
+
+fn rust_struct(
+    module: &naga::Module,
+    file: &str,
+    name: &str,
+    members: &[naga::StructMember],
+    span: u32,
+) -> Result<String, String> {
+    let mut out = format!(
+        "#[repr(C)]\n#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]\n#[allow(missing_docs)]\npub struct {name} {{\n"
+    );
+    let mut offset = 0;
+    for member in members {
+        let field = member.name.as_deref().unwrap_or_default();
+        if member.offset != offset {
+            return Err(format!("{file}: {name}.{field} sits at {} after {offset}: order fields so that none is padded", member.offset));
+        }
+        let (ty, bytes) = rust_type(module, member.ty).ok_or_else(|| format!("{file}: type of {name}.{field}"))?;
+        let _ = writeln!(out, "pub {field}: {ty},");
+        offset += bytes;
+    }
+    if offset != span {
+        return Err(format!("{file}: {name} spans {span} bytes but its fields {offset}: pad it by hand"));
+    }
+    out.push_str("}\n");
+    Ok(out)
+}
+
+fn rust_type(module: &naga::Module, ty: naga::Handle<naga::Type>) -> Option<(String, u32)> {
+    let scalar = |s: naga::Scalar| match (s.kind, s.width) {
+        (ScalarKind::Uint, 4) => Some("u32"),
+        (ScalarKind::Sint, 4) => Some("i32"),
+        (ScalarKind::Float, 4) => Some("f32"),
+        _ => None,
+    };
+    match module.types[ty].inner {
+        TypeInner::Scalar(s) => Some((scalar(s)?.into(), 4)),
+        TypeInner::Vector { size, scalar: s } => Some((format!("[{}; {}]", scalar(s)?, size as u32), 4 * size as u32)),
+        _ => None,
+    }
+}

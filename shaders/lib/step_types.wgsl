@@ -1,0 +1,24 @@
+// What changes from step to step. One Row per token row of the plan, one Out per output row.
+// rows[0] is the header: slot = number of token rows, pos = number of output rows of this step.
+
+struct Row {
+    slot: u32,   // slot of the KV cache
+    pos: u32,    // position of the token in its sequence
+    first: u32,  // first position this row may attend to (packed sequences)
+    token: u32,  // token id, or 0xffffffff: read it from the token table at (slot, pos)
+}
+
+struct Out {
+    row: u32,            // token row whose hidden state makes these logits
+    label: u32,          // token id whose log-probability is asked for
+    seed: u32,
+    top_k: u32,          // 0 = off
+    temperature: f32,    // <= 0 = greedy
+    top_p: f32,          // >= 1 = off
+    min_p: f32,          // <= 0 = off
+    repeat_penalty: f32, // 1 = off
+    repeat_last_n: u32,
+    slot: u32,           // of the row, so that the sampler needs no second look-up
+    pos: u32,            // of the row; the sampled token goes to pos + 1
+    pad: u32,
+}

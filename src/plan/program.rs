@@ -1,0 +1,218 @@
+//! The program: the tensor table and the plans over it.
+
+use crate::ops::{Op, OpDef};
+use crate::plan::{DType, Role, Rows, Tensor, TensorId};
+
+/// Why a program could not be built: a bug in a model description or a shape that does not fit.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum PlanError {
+    /// An argument's shape or type is not what the op takes.
+    #[error("{call}: argument `{arg}` ({tensor}): {why}")]
+    Argument {
+        /// Label of the call.
+        call: String,
+        /// Argument name.
+        arg: &'static str,
+        /// Tensor name.
+        tensor: String,
+        /// What was wrong.
+        why: String,
+    },
+    /// A required argument is missing, or there are too many.
+    #[error("{call}: {why}")]
+    Call {
+        /// Label of the call.
+        call: String,
+        /// What was wrong.
+        why: String,
+    },
+    /// A tensor name was used twice.
+    #[error("tensor `{0}` is defined twice")]
+    Duplicate(String),
+}
+
+/// Number of a plan in its program.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PlanId(pub u32);
+
+impl PlanId {
+    /// Index into [`Program::plans`].
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// An op's parameters as words: the bytes of the op's generated `Params`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Words {
+    words: [u32; 16],
+    len: usize,
+}
+
+impl Words {
+    /// Packs a parameter struct of at most 64 bytes.
+    pub fn new<P: bytemuck::Pod>(params: P) -> Self {
+        const { assert!(size_of::<P>() <= 64 && size_of::<P>() % 4 == 0) };
+        let mut words = [0u32; 16];
+        let bytes = bytemuck::bytes_of(&params);
+        bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
+        Self { words, len: bytes.len() / 4 }
+    }
+
+    /// The struct back; the type is the one it was packed from.
+    pub fn get<P: bytemuck::Pod>(&self) -> P {
+        bytemuck::pod_read_unaligned(&bytemuck::cast_slice(&self.words)[..size_of::<P>()])
+    }
+
+    /// The raw bytes, as a uniform buffer takes them.
+    pub fn bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.words[..self.len])
+    }
+}
+
+/// One op call of a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpCall {
+    /// Which op.
+    pub op: Op,
+    /// For people: `blk.3.attn_q`.
+    pub label: String,
+    /// One entry per argument of the op, in its order; `None` for an absent optional one.
+    pub args: Vec<Option<TensorId>>,
+    /// Parameters.
+    pub params: Words,
+}
+
+impl OpCall {
+    /// The op's definition.
+    pub fn def(&self) -> &'static OpDef {
+        self.op.def()
+    }
+}
+
+/// One mode's list of calls.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// `decode x1`, `prefill 64`.
+    pub name: String,
+    /// Capacity in token rows.
+    pub tokens: usize,
+    /// Capacity in output rows.
+    pub outputs: usize,
+    /// Calls in order.
+    pub calls: Vec<OpCall>,
+    /// The tensor the host fetches after a step, if any.
+    pub fetch: Option<TensorId>,
+}
+
+/// Tensors and plans. Append-only while being built.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Program {
+    /// All tensors; a [`TensorId`] is an index.
+    pub tensors: Vec<Tensor>,
+    /// All plans; a [`PlanId`] is an index.
+    pub plans: Vec<Plan>,
+    /// Step inputs shared by all plans: rows (1 + tokens, 4) and outs (outputs, 12).
+    pub inputs: Option<Inputs>,
+    names: std::collections::HashSet<String>,
+}
+
+/// The two step inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inputs {
+    /// Header and token rows, (1 + tokens, 4) words.
+    pub rows: TensorId,
+    /// Output rows, (outputs, 12) words.
+    pub outs: TensorId,
+}
+
+impl Program {
+    /// Adds a tensor; the name must be new.
+    pub fn tensor(&mut self, tensor: Tensor) -> Result<TensorId, PlanError> {
+        if !self.names.insert(tensor.name.clone()) {
+            return Err(PlanError::Duplicate(tensor.name));
+        }
+        let id = TensorId(self.tensors.len() as u32);
+        self.tensors.push(tensor);
+        Ok(id)
+    }
+
+    /// The tensor's description.
+    pub fn get(&self, id: TensorId) -> &Tensor {
+        &self.tensors[id.index()]
+    }
+
+    /// Capacity in rows of a tensor (a plan's own tensors use that plan's capacity).
+    pub fn capacity_rows(&self, id: TensorId) -> usize {
+        let tensor = self.get(id);
+        let plan = tensor.plan.and_then(|p| self.plans.get(p.index()));
+        match (tensor.rows, plan) {
+            (Rows::Fixed(n), _) => n,
+            (Rows::Tokens(per), Some(plan)) => plan.tokens * per,
+            (Rows::Outputs(per), Some(plan)) => plan.outputs * per,
+            // Shared tensors have fixed rows (checked by `append`).
+            (_, None) => 0,
+        }
+    }
+
+    /// Opens a plan; calls are appended to the last one opened.
+    pub fn open_plan(&mut self, name: &str, tokens: usize, outputs: usize) -> PlanId {
+        self.plans.push(Plan { name: name.into(), tokens, outputs, calls: Vec::new(), fetch: None });
+        PlanId(self.plans.len() as u32 - 1)
+    }
+
+    /// Checks a call against its op and appends it.
+    pub fn append(&mut self, plan: PlanId, call: OpCall) -> Result<(), PlanError> {
+        let def = call.def();
+        let fail = |why: String| PlanError::Call { call: call.label.clone(), why };
+        if call.args.len() != def.args.len() {
+            return Err(fail(format!("{} takes {} arguments, {} given", def.stem, def.args.len(), call.args.len())));
+        }
+        for (arg, id) in def.args.iter().zip(&call.args) {
+            let Some(id) = id else {
+                if arg.optional {
+                    continue;
+                }
+                return Err(fail(format!("argument `{}` is missing", arg.name)));
+            };
+            let tensor = self.get(*id);
+            let foreign = tensor.plan.is_some_and(|p| p != plan);
+            let unsized_shared = tensor.plan.is_none() && !matches!(tensor.rows, Rows::Fixed(_));
+            let frozen = arg.written() && matches!(tensor.role, Role::Weight { .. } | Role::Input);
+            let why = if foreign {
+                "belongs to another plan"
+            } else if unsized_shared {
+                "is shared but has no fixed rows"
+            } else if frozen {
+                "is written but is read-only"
+            } else if !arg.accepts(tensor.dtype) {
+                "has a type this op does not take"
+            } else {
+                continue;
+            };
+            return Err(PlanError::Argument {
+                call: call.label.clone(),
+                arg: arg.name,
+                tensor: tensor.name.clone(),
+                why: why.into(),
+            });
+        }
+        (def.check)(self, &call)?;
+        self.plans[plan.index()].calls.push(call);
+        Ok(())
+    }
+
+    /// Convenience: a shared weight matrix or vector of the model file.
+    pub fn weight(
+        &mut self,
+        name: &str,
+        first_row: usize,
+        rows: usize,
+        width: usize,
+        dtype: DType,
+    ) -> Result<TensorId, PlanError> {
+        let shard = if first_row == 0 { name.to_owned() } else { format!("{name}[{first_row}..]") };
+        let role = Role::Weight { source: name.into(), first_row };
+        self.tensor(Tensor { name: shard, dtype, rows: Rows::Fixed(rows), width, role, plan: None })
+    }
+}

@@ -1,0 +1,76 @@
+//! Tensors of a program: all are matrices (rows, width) in row-major order.
+
+use crate::plan::PlanId;
+use crate::quant::Format;
+
+/// Number of a tensor in its program.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct TensorId(pub u32);
+
+impl TensorId {
+    /// Index into [`crate::plan::Program::tensors`].
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// How a tensor's elements are stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DType {
+    /// 32-bit float.
+    F32,
+    /// 16-bit float, two to a word (the KV cache).
+    F16,
+    /// 32-bit unsigned integer.
+    U32,
+    /// A weight matrix in a block format: `rows` outputs of `width` inputs.
+    Matrix(Format),
+}
+
+/// Row count: fixed, or a multiple of the plan's capacity in token rows or output rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rows {
+    /// The same in every step.
+    Fixed(usize),
+    /// So many rows per token row.
+    Tokens(usize),
+    /// So many rows per output row.
+    Outputs(usize),
+}
+
+/// What a tensor is for; decides where it lives and how long.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Frozen, read from the model file: rows `first_row..first_row + rows` of the named tensor.
+    Weight {
+        /// Name in the file.
+        source: String,
+        /// First row taken (a matrix larger than a binding is cut by rows).
+        first_row: usize,
+    },
+    /// Kept between steps, zero at boot: KV cache, token table.
+    State,
+    /// Written by the host before each step.
+    Input,
+    /// Lives from its first write to its last read within one plan.
+    Activation,
+    /// Like an activation, but alive until the plan's end, so that the host can fetch it.
+    Output,
+}
+
+/// One tensor.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tensor {
+    /// Unique within the program, for people: `blk.3.attn_q`, `kv.3.k`.
+    pub name: String,
+    /// Element storage.
+    pub dtype: DType,
+    /// Row count.
+    pub rows: Rows,
+    /// Elements per row.
+    pub width: usize,
+    /// Purpose.
+    pub role: Role,
+    /// The plan it belongs to; `None` for what all plans share.
+    pub plan: Option<PlanId>,
+}
