@@ -10,3 +10,4 @@ pub mod quant;
 pub mod text;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod session;

@@ -1,1 +1,161 @@
-//! (to be written)
+//! Executors: what runs a [`Program`]. `gpu` is the product; `cpu` is its oracle and serves a machine whose GPU
+//! cannot be used. Neither knows a model's name.
+
+pub mod cpu;
+#[cfg(feature = "gpu")]
+pub mod gpu;
+
+use std::sync::Arc;
+
+use crate::plan::{PlanId, Program, SegmentKind, Step, TOKEN_FROM_TABLE};
+use crate::quant::Format;
+
+/// Why a step could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    /// No usable device; the reasons, one per adapter.
+    #[error("no usable GPU: {0}")]
+    NoDevice(String),
+    /// The model file lacks a tensor, or it has another shape.
+    #[error("weight `{name}`: {why}")]
+    Weight {
+        /// Tensor name.
+        name: String,
+        /// What was wrong.
+        why: String,
+    },
+    /// The step does not fit the plan.
+    #[error("step: {0}")]
+    Step(String),
+    /// The device ran out of memory.
+    #[error("the device is out of memory: {0}")]
+    OutOfMemory(String),
+    /// The device was lost (driver reset, watchdog, unplugged).
+    #[error("the device was lost: {0}")]
+    DeviceLost(String),
+    /// The device or its driver refused something.
+    #[error("device: {0}")]
+    Device(String),
+    /// A defect in this program.
+    #[error("internal error: {0}; please report it")]
+    Internal(String),
+}
+
+/// What a device is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeviceKind {
+    /// The CPU executor.
+    Cpu,
+    /// A GPU that shares memory with the CPU.
+    Integrated,
+    /// A GPU with its own memory.
+    Discrete,
+    /// A GPU seen through a virtual machine.
+    Virtual,
+    /// A software rasterizer.
+    Software,
+    /// Anything else.
+    Other,
+}
+
+/// A device, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// Adapter or processor name.
+    pub name: String,
+    /// Kind.
+    pub kind: DeviceKind,
+    /// Backend and driver.
+    pub driver: String,
+    /// Why it was chosen.
+    pub why: String,
+}
+
+/// A submitted step whose fetched words can be waited for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ticket(pub u64);
+
+/// Shape and format of a tensor in the model file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WeightShape {
+    /// Block format.
+    pub format: Format,
+    /// Rows (outputs).
+    pub rows: usize,
+    /// Columns (inputs).
+    pub cols: usize,
+}
+
+/// Where weights come from: a mapped file, memory.
+pub trait WeightSource: Send + Sync {
+    /// Shape of a tensor, if there is one of that name.
+    fn shape(&self, name: &str) -> Option<WeightShape>;
+    /// Encoded bytes of the whole tensor.
+    fn bytes(&self, name: &str) -> Result<&[u8], ExecError>;
+}
+
+/// Shared weights.
+pub type Weights = Arc<dyn WeightSource>;
+
+/// Time spent in one kind of op.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpTime {
+    /// Op stem.
+    pub op: &'static str,
+    /// Calls.
+    pub calls: u64,
+    /// Total seconds.
+    pub seconds: f64,
+}
+
+/// Runs plans. Everything is allocated when it is made; a step allocates nothing.
+pub trait Executor: Send {
+    /// The program it was booted with.
+    fn program(&self) -> &Program;
+    /// The device.
+    fn device(&self) -> &DeviceInfo;
+    /// Bytes really allocated, by kind of memory.
+    fn allocated(&self) -> Vec<(SegmentKind, u64)>;
+    /// How many steps may be in flight before the oldest must be waited for.
+    fn depth(&self) -> usize;
+    /// Starts a step of a plan. The plan's `fetch` tensor can be waited for with the ticket.
+    fn submit(&mut self, plan: PlanId, step: &Step) -> Result<Ticket, ExecError>;
+    /// Waits for a step and puts the active words of its fetched tensor into `out` (floats as bits).
+    fn wait(&mut self, ticket: Ticket, out: &mut Vec<u32>) -> Result<(), ExecError>;
+    /// Switches per-op timing on or off (off at boot).
+    fn profile(&mut self, on: bool);
+    /// Times since profiling was switched on, longest first.
+    fn op_times(&mut self) -> Result<Vec<OpTime>, ExecError>;
+}
+
+/// Checks a step against the program's capacities, so that no executor reads or writes out of bounds.
+pub fn check_step(program: &Program, plan: PlanId, step: &Step) -> Result<(), ExecError> {
+    let fail = |why: String| Err(ExecError::Step(why));
+    let (Some(inputs), Some(plan)) = (program.inputs, program.plans.get(plan.index())) else {
+        return fail(format!("the program has no plan {}", plan.0));
+    };
+    if step.rows.len() > plan.tokens || step.outs.len() > plan.outputs {
+        return fail(format!(
+            "{} token rows and {} output rows exceed the plan's {} and {}",
+            step.rows.len(),
+            step.outs.len(),
+            plan.tokens,
+            plan.outputs
+        ));
+    }
+    for (t, row) in step.rows.iter().enumerate() {
+        if row.slot as usize >= inputs.slots || row.pos as usize >= inputs.ctx || row.first > row.pos {
+            return fail(format!(
+                "row {t}: slot {} position {} (first {}) lies outside {} slots of {} positions",
+                row.slot, row.pos, row.first, inputs.slots, inputs.ctx
+            ));
+        }
+        if row.token != TOKEN_FROM_TABLE && row.token as usize >= inputs.vocab {
+            return fail(format!("row {t}: token {} is not in the vocabulary of {}", row.token, inputs.vocab));
+        }
+    }
+    match step.outs.iter().position(|o| o.row as usize >= step.rows.len() || o.label as usize >= inputs.vocab) {
+        Some(o) => fail(format!("output row {o} names a row or a label that is not there")),
+        None => Ok(()),
+    }
+}

@@ -9,7 +9,7 @@ mod tensor;
 
 pub use budget::{BudgetError, Demand};
 pub use layout::{Layout, Placement, Profile, Segment, SegmentKind};
-pub use program::{OpCall, Plan, PlanError, PlanId, Program, Words};
+pub use program::{Inputs, OpCall, Plan, PlanError, PlanId, Program, Words};
 pub use tensor::{DType, Role, Rows, Tensor, TensorId};
 
 /// Rust mirrors of the structs in `shaders/lib/step_types.wgsl`: what changes from step to step.

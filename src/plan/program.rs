@@ -124,6 +124,12 @@ pub struct Inputs {
     pub rows: TensorId,
     /// Output rows, (outputs, 12) words.
     pub outs: TensorId,
+    /// Slots of the KV cache.
+    pub slots: usize,
+    /// Positions per slot.
+    pub ctx: usize,
+    /// Vocabulary size.
+    pub vocab: usize,
 }
 
 impl Program {

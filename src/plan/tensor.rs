@@ -45,7 +45,7 @@ pub enum Role {
     Weight {
         /// Name in the file.
         source: String,
-        /// First row taken (a matrix larger than a binding is cut by rows).
+        /// First row taken (a matrix larger than a binding is cut by rows); of a vector, the first element.
         first_row: usize,
     },
     /// Kept between steps, zero at boot: KV cache, token table.

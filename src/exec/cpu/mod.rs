@@ -1,0 +1,224 @@
+//! The CPU executor: the op's twins on threads that walk the plan together.
+
+mod memory;
+mod pool;
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
+
+use memory::Memory;
+use pool::{Barrier, Pool};
+
+use crate::exec::{DeviceInfo, DeviceKind, ExecError, Executor, OpTime, Ticket, Weights, check_step};
+use crate::ops::cpu::{Context, Real, View};
+use crate::ops::{Op, OpDef};
+use crate::plan::{Layout, PlanId, Profile, Program, SegmentKind, Step, TensorId};
+
+/// What the executor needs of the memory map. `F` is f32 to run, f64 to check.
+pub fn profile<F: Real>() -> Profile {
+    Profile {
+        align: 64,
+        mapped_weights: true,
+        params_stride: 0,
+        max_binding: u64::MAX,
+        max_buffer: u64::MAX,
+        ring: 0,
+        element_scale: size_of::<F>() as u64 / 4,
+    }
+}
+
+/// Runs plans on the CPU.
+pub struct CpuExecutor<F: CpuReal> {
+    shared: Arc<Shared<F>>,
+    pool: Pool,
+    layout: Layout,
+    info: DeviceInfo,
+    next: u64,
+    fetched: Vec<u32>,
+}
+
+/// Picks the op's twin for the float type.
+pub trait CpuReal: Real {
+    /// The twin.
+    fn twin(def: &OpDef) -> fn(&Context<'_, Self>);
+}
+
+impl CpuReal for f32 {
+    fn twin(def: &OpDef) -> fn(&Context<'_, f32>) {
+        def.cpu_f32
+    }
+}
+
+impl CpuReal for f64 {
+    fn twin(def: &OpDef) -> fn(&Context<'_, f64>) {
+        def.cpu_f64
+    }
+}
+
+struct Shared<F> {
+    program: Program,
+    /// By plan, by call: one view per argument.
+    views: Vec<Vec<Vec<View<F>>>>,
+    memory: Memory<F>,
+    job: RwLock<Job>,
+    barrier: Barrier,
+    times: RwLock<Option<Vec<(u64, f64)>>>,
+    _weights: Weights,
+}
+
+struct Job {
+    plan: PlanId,
+    step: Step,
+}
+
+impl<F: CpuReal> CpuExecutor<F> {
+    /// Allocates what the map says and maps the weights. `threads` counts the calling thread.
+    pub fn boot(program: Program, weights: Weights, threads: usize) -> Result<Self, ExecError> {
+        let layout = Layout::new(&program, profile::<F>());
+        let threads = threads.max(1);
+        let memory = Memory::allocate(&program, &layout, &weights)?;
+        let views = views(&program, &memory, &weights)?;
+        let capacity = |f: fn(&crate::plan::Plan) -> usize| program.plans.iter().map(f).max().unwrap_or(0);
+        let step = Step::with_capacity(capacity(|p| p.tokens), capacity(|p| p.outputs));
+        let fetch_words = program.plans.iter().filter_map(|p| p.fetch).map(|t| words(&program, t)).max().unwrap_or(0);
+        let shared = Arc::new(Shared {
+            program,
+            views,
+            memory,
+            job: RwLock::new(Job { plan: PlanId(0), step }),
+            barrier: Barrier::new(threads),
+            times: RwLock::new(None),
+            _weights: weights,
+        });
+        let worker = Arc::clone(&shared);
+        let pool = Pool::start(threads, move |part, parts| worker.walk(part, parts))
+            .map_err(|e| ExecError::Device(format!("cannot start {threads} threads: {e}")))?;
+        let info = DeviceInfo {
+            name: cpu_name(),
+            kind: DeviceKind::Cpu,
+            driver: format!("{threads} threads"),
+            why: String::new(),
+        };
+        Ok(Self { shared, pool, layout, info, next: 0, fetched: Vec::with_capacity(fetch_words) })
+    }
+
+    /// Why this device was chosen, for people.
+    pub fn set_why(&mut self, why: String) {
+        self.info.why = why;
+    }
+
+    fn fetch(&mut self, plan: PlanId, step: &Step) {
+        self.fetched.clear();
+        let Some(id) = self.shared.program.plans[plan.index()].fetch else { return };
+        let tensor = self.shared.program.get(id);
+        let active = step.active(tensor.rows) * tensor.width;
+        self.shared.memory.read_words(id, tensor.dtype, active, &mut self.fetched);
+    }
+}
+
+impl<F: CpuReal> Executor for CpuExecutor<F> {
+    fn program(&self) -> &Program {
+        &self.shared.program
+    }
+
+    fn device(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    fn allocated(&self) -> Vec<(SegmentKind, u64)> {
+        self.layout.segments.iter().map(|s| (s.kind, self.shared.memory.allocated(s.kind))).collect()
+    }
+
+    fn depth(&self) -> usize {
+        1
+    }
+
+    fn submit(&mut self, plan: PlanId, step: &Step) -> Result<Ticket, ExecError> {
+        check_step(&self.shared.program, plan, step)?;
+        {
+            let mut job = self.shared.job.write().unwrap_or_else(PoisonError::into_inner);
+            job.plan = plan;
+            job.step.rows.clone_from(&step.rows);
+            job.step.outs.clone_from(&step.outs);
+        }
+        self.shared.barrier.reset();
+        if !self.pool.run() || self.shared.barrier.is_broken() {
+            return Err(ExecError::Internal("an op failed on a CPU thread".into()));
+        }
+        self.fetch(plan, step);
+        self.next += 1;
+        Ok(Ticket(self.next))
+    }
+
+    fn wait(&mut self, ticket: Ticket, out: &mut Vec<u32>) -> Result<(), ExecError> {
+        if ticket.0 != self.next {
+            return Err(ExecError::Step(format!("step {} is no longer held", ticket.0)));
+        }
+        out.clear();
+        out.extend_from_slice(&self.fetched);
+        Ok(())
+    }
+
+    fn profile(&mut self, on: bool) {
+        let mut times = self.shared.times.write().unwrap_or_else(PoisonError::into_inner);
+        *times = on.then(|| vec![(0, 0.0); Op::ALL.len()]);
+    }
+
+    fn op_times(&mut self) -> Result<Vec<OpTime>, ExecError> {
+        let times = self.shared.times.read().unwrap_or_else(PoisonError::into_inner);
+        let all = times.iter().flatten().zip(Op::ALL);
+        let mut list: Vec<OpTime> = all
+            .filter(|((calls, _), _)| *calls > 0)
+            .map(|((calls, seconds), op)| OpTime { op: op.def().stem, calls: *calls, seconds: *seconds })
+            .collect();
+        list.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+        Ok(list)
+    }
+}
+
+impl<F: CpuReal> Shared<F> {
+    /// One thread's walk over the plan; all meet after every call.
+    fn walk(&self, part: usize, parts: usize) {
+        let guard = self.barrier.guard();
+        let job = self.job.read().unwrap_or_else(PoisonError::into_inner);
+        let plan = &self.program.plans[job.plan.index()];
+        let timed = part == 0 && self.times.read().is_ok_and(|t| t.is_some());
+        for (call, views) in plan.calls.iter().zip(&self.views[job.plan.index()]) {
+            let start = timed.then(Instant::now);
+            F::twin(call.def())(&Context::new(call, &job.step, views, part, parts));
+            if !self.barrier.wait() {
+                break;
+            }
+            if let (Some(start), Ok(mut times)) = (start, self.times.write()) {
+                if let Some(entry) = times.as_mut().map(|t| &mut t[call.op as usize]) {
+                    entry.0 += 1;
+                    entry.1 += start.elapsed().as_secs_f64();
+                }
+            }
+        }
+        guard.done();
+    }
+}
+
+fn words(program: &Program, id: TensorId) -> usize {
+    program.capacity_rows(id) * program.get(id).width
+}
+
+fn views<F: CpuReal>(
+    program: &Program,
+    memory: &Memory<F>,
+    weights: &Weights,
+) -> Result<Vec<Vec<Vec<View<F>>>>, ExecError> {
+    let view = |id: &Option<TensorId>| id.map_or(Ok(View::Absent), |id| memory.view(program, weights, id));
+    let calls = |plan: &crate::plan::Plan| {
+        plan.calls.iter().map(|call| call.args.iter().map(view).collect()).collect::<Result<Vec<_>, _>>()
+    };
+    program.plans.iter().map(calls).collect()
+}
+
+/// The processor's name where the system tells it.
+fn cpu_name() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let named = info.lines().find_map(|l| l.strip_prefix("model name")?.split_once(':').map(|(_, n)| n.trim().to_owned()));
+    named.unwrap_or_else(|| format!("{} CPU", std::env::consts::ARCH))
+}

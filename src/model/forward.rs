@@ -1,0 +1,292 @@
+//! The forward, written once: decode, prefill and scoring are modes of it.
+
+use crate::model::build::{Builder, Head, KvType, PlanSpec, Rows};
+use crate::model::linear::Linear;
+use crate::model::{GateKind, ModelError, RopePairs};
+use crate::ops::{Op, params};
+use crate::plan::{DType, Role, Rows as TensorRows, Tensor, TensorId};
+
+/// Plans of at most this many token rows split attention over the context instead of over rows.
+const DECODE_ROWS: usize = 8;
+/// Positions per split of decode attention, and the most splits.
+const SPLIT: (usize, usize) = (128, 16);
+
+/// All weights and state of a model, as tensors of the program.
+pub struct Weights {
+    embedding: Linear,
+    layers: Vec<Layer>,
+    output_norm: TensorId,
+    output: Linear,
+    rope_factors: Option<TensorId>,
+}
+
+struct Layer {
+    attn_norm: TensorId,
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    q_norm: Option<TensorId>,
+    k_norm: Option<TensorId>,
+    o: Linear,
+    ffn_norm: TensorId,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+    cache_k: TensorId,
+    cache_v: TensorId,
+}
+
+impl Weights {
+    /// Declares the frozen tensors and the KV cache.
+    pub fn declare(b: &mut Builder<'_>) -> Result<Self, ModelError> {
+        let c = b.config;
+        let embedding = Linear::declare(b, "token_embd", c.vocab, c.width, false)?;
+        let rope_factors = match b.weights.shape("rope_freqs.weight") {
+            Some(_) => Some(b.vector("rope_freqs.weight", 0, c.rope_dim / 2)?),
+            None => None,
+        };
+        let layers = (0..c.layers).map(|i| Layer::declare(b, i)).collect::<Result<_, _>>()?;
+        let output_norm = b.vector("output_norm.weight", 0, c.width)?;
+        let output = match b.weights.shape("output.weight") {
+            Some(_) => Linear::declare(b, "output", c.vocab, c.width, false)?,
+            None => Linear { label: "output".into(), ..embedding.clone() },
+        };
+        Ok(Self { embedding, layers, output_norm, output, rope_factors })
+    }
+}
+
+impl Layer {
+    fn declare(b: &mut Builder<'_>, index: usize) -> Result<Self, ModelError> {
+        let c = b.config;
+        let name = |part: &str| format!("blk.{index}.{part}");
+        let (q_width, kv_width) = (c.heads * c.head_dim, c.kv_width());
+        let linear = |b: &mut Builder<'_>, part: &str, rows, cols| {
+            let bias = b.weights.shape(&format!("{}.bias", name(part))).is_some();
+            let required = c.arch.qkv_bias && matches!(part, "attn_q" | "attn_k" | "attn_v");
+            Linear::declare(b, &name(part), rows, cols, bias || required)
+        };
+        let (q, k, v) = (
+            linear(b, "attn_q", q_width, c.width)?,
+            linear(b, "attn_k", kv_width, c.width)?,
+            linear(b, "attn_v", kv_width, c.width)?,
+        );
+        let (o, gate) = (linear(b, "attn_output", c.width, q_width)?, linear(b, "ffn_gate", c.ff, c.width)?);
+        let (up, down) = (linear(b, "ffn_up", c.ff, c.width)?, linear(b, "ffn_down", c.width, c.ff)?);
+        let norm = |b: &mut Builder<'_>, part: &str, width| b.vector(&name(part), 0, width);
+        let head_norm = |b: &mut Builder<'_>, part: &str| {
+            if c.arch.qk_norm { norm(b, part, c.head_dim).map(Some) } else { Ok(None) }
+        };
+        Ok(Self {
+            attn_norm: norm(b, "attn_norm.weight", c.width)?,
+            q_norm: head_norm(b, "attn_q_norm.weight")?,
+            k_norm: head_norm(b, "attn_k_norm.weight")?,
+            ffn_norm: norm(b, "ffn_norm.weight", c.width)?,
+            cache_k: cache(b, &format!("kv.{index}.k"))?,
+            cache_v: cache(b, &format!("kv.{index}.v"))?,
+            q,
+            k,
+            v,
+            o,
+            gate,
+            up,
+            down,
+        })
+    }
+}
+
+fn cache(b: &mut Builder<'_>, name: &str) -> Result<TensorId, ModelError> {
+    let dtype = match b.options.kv {
+        KvType::F16 => DType::F16,
+        KvType::F32 => DType::F32,
+    };
+    let rows = TensorRows::Fixed(b.options.slots * b.options.ctx);
+    let width = b.config.kv_width();
+    Ok(b.program.tensor(Tensor { name: name.into(), dtype, rows, width, role: Role::State, plan: None })?)
+}
+
+/// Appends the whole model to the open plan.
+pub fn emit(b: &mut Builder<'_>, w: &Weights, spec: &PlanSpec) -> Result<(), ModelError> {
+    let mut x = embed(b, &w.embedding)?; // (T, width)
+    for (index, layer) in w.layers.iter().enumerate() {
+        let prefix = format!("blk.{index}");
+        let h = rms_norm(b, &format!("{prefix}.attn_norm"), x, layer.attn_norm, Rows::Tokens)?;
+        let a = attention(b, &prefix, layer, h, w.rope_factors)?; // (T, heads * head_dim)
+        x = layer.o.forward(b, a, Some(x), Rows::Tokens, None)?;
+        let h = rms_norm(b, &format!("{prefix}.ffn_norm"), x, layer.ffn_norm, Rows::Tokens)?;
+        let f = feed_forward(b, &prefix, layer, h)?; // (T, ff)
+        x = layer.down.forward(b, f, Some(x), Rows::Tokens, None)?;
+    }
+    head(b, w, spec, x)
+}
+
+fn embed(b: &mut Builder<'_>, w: &Linear) -> Result<TensorId, ModelError> {
+    let width = b.config.width;
+    let x = b.activation("embedding", Rows::Tokens, width)?;
+    for shard in &w.shards {
+        let p = params::embed::Params {
+            planes: shard.planes,
+            width: width as u32,
+            row_first: shard.first as u32,
+            row_count: shard.rows as u32,
+            ctx: b.options.ctx as u32,
+            scale: if b.config.arch.scale_embedding { (width as f32).sqrt() } else { 1.0 },
+            ..Default::default()
+        };
+        let args = vec![Some(b.rows), Some(shard.w), Some(b.table), Some(x)];
+        b.call(Op::Embed, "token_embd", args, p)?;
+    }
+    Ok(x)
+}
+
+/// Norm of whole rows (`w` as wide as `x`) or of each head (`w` as wide as a head).
+fn rms_norm(
+    b: &mut Builder<'_>,
+    label: &str,
+    x: TensorId,
+    w: TensorId,
+    rows: Rows,
+) -> Result<TensorId, ModelError> {
+    let (wide, width) = (b.program.get(x).width, b.program.get(w).width);
+    let y = b.activation(label, rows, wide)?;
+    let p = params::rms_norm::Params {
+        width: width as u32,
+        groups: (wide / width) as u32,
+        count: rows.count(),
+        eps: b.config.rms_eps,
+        offset: b.config.arch.norm_offset,
+        ..Default::default()
+    };
+    b.call(Op::RmsNorm, label, vec![Some(b.rows), Some(x), Some(w), Some(y)], p)?;
+    Ok(y)
+}
+
+fn rope(
+    b: &mut Builder<'_>,
+    label: &str,
+    x: TensorId,
+    heads: usize,
+    factors: Option<TensorId>,
+) -> Result<TensorId, ModelError> {
+    let c = b.config;
+    let y = b.activation(label, Rows::Tokens, heads * c.head_dim)?;
+    let p = params::rope::Params {
+        heads: heads as u32,
+        head_dim: c.head_dim as u32,
+        rope_dim: c.rope_dim as u32,
+        neox: u32::from(c.arch.rope == RopePairs::Halves),
+        base: c.rope_base,
+        scale: c.rope_scale,
+        has_factors: u32::from(factors.is_some()),
+        pad0: 0,
+    };
+    b.call(Op::Rope, label, vec![Some(b.rows), Some(x), factors, Some(y)], p)?;
+    Ok(y)
+}
+
+/// One of q and k: projection, optional norm per head, rope.
+fn rotated(
+    b: &mut Builder<'_>,
+    linear: &Linear,
+    norm: Option<TensorId>,
+    x: TensorId,
+    heads: usize,
+    factors: Option<TensorId>,
+) -> Result<TensorId, ModelError> {
+    let mut y = linear.forward(b, x, None, Rows::Tokens, None)?;
+    if let Some(norm) = norm {
+        y = rms_norm(b, &format!("{}_norm", linear.label), y, norm, Rows::Tokens)?;
+    }
+    rope(b, &format!("{}_rope", linear.label), y, heads, factors)
+}
+
+fn attention(
+    b: &mut Builder<'_>,
+    prefix: &str,
+    layer: &Layer,
+    x: TensorId,
+    factors: Option<TensorId>,
+) -> Result<TensorId, ModelError> {
+    let c = b.config;
+    let (ctx, tokens) = (b.options.ctx, b.program.plans[b.plan.index()].tokens);
+    let q = rotated(b, &layer.q, layer.q_norm, x, c.heads, factors)?;
+    let k = rotated(b, &layer.k, layer.k_norm, x, c.kv_heads, factors)?;
+    let v = layer.v.forward(b, x, None, Rows::Tokens, None)?;
+    let p = params::kv_write::Params { width: c.kv_width() as u32, ctx: ctx as u32, ..Default::default() };
+    let label = format!("{prefix}.kv_write");
+    b.call(Op::KvWrite, &label, vec![Some(b.rows), Some(k), Some(v), Some(layer.cache_k), Some(layer.cache_v)], p)?;
+
+    let splits = if tokens <= DECODE_ROWS { ctx.div_ceil(SPLIT.0).clamp(1, SPLIT.1) } else { 1 };
+    let label = format!("{prefix}.attention");
+    let part = if splits > 1 {
+        let rows = c.heads * splits;
+        Some(b.own(&format!("{label}.part"), Rows::Tokens, rows, c.head_dim + 2, DType::F32, Role::Activation)?)
+    } else {
+        None
+    };
+    let y = b.activation(&label, Rows::Tokens, c.heads * c.head_dim)?;
+    let p = params::attention::Params {
+        heads: c.heads as u32,
+        kv_heads: c.kv_heads as u32,
+        head_dim: c.head_dim as u32,
+        ctx: ctx as u32,
+        scale: 1.0 / (c.head_dim as f32).sqrt(),
+        softcap: 0.0,
+        window: c.window as u32,
+        splits: splits as u32,
+    };
+    let args = vec![Some(b.rows), Some(q), Some(layer.cache_k), Some(layer.cache_v), Some(y), part];
+    b.call(Op::Attention, &label, args, p)?;
+    Ok(y)
+}
+
+fn feed_forward(b: &mut Builder<'_>, prefix: &str, layer: &Layer, x: TensorId) -> Result<TensorId, ModelError> {
+    let gate = layer.gate.forward(b, x, None, Rows::Tokens, None)?;
+    let up = layer.up.forward(b, x, None, Rows::Tokens, None)?;
+    let label = format!("{prefix}.gate");
+    let y = b.activation(&label, Rows::Tokens, b.config.ff)?;
+    let kind = match b.config.arch.gate {
+        GateKind::Silu => 0,
+        GateKind::GeluTanh => 1,
+    };
+    let p = params::gate::Params { width: b.config.ff as u32, kind, count: 0, pad0: 0 };
+    b.call(Op::Gate, &label, vec![Some(b.rows), Some(gate), Some(up), Some(y)], p)?;
+    Ok(y)
+}
+
+/// Logits of the output rows only, and what the plan makes of them.
+fn head(b: &mut Builder<'_>, w: &Weights, spec: &PlanSpec, x: TensorId) -> Result<(), ModelError> {
+    let (width, vocab) = (b.config.width as u32, b.config.vocab);
+    let h = b.activation("gather", Rows::Outputs, b.config.width)?;
+    let p = params::gather::Params { width, ..Default::default() };
+    b.call(Op::Gather, "gather", vec![Some(b.rows), Some(b.outs), Some(x), Some(h)], p)?;
+    let h = rms_norm(b, "output_norm", h, w.output_norm, Rows::Outputs)?;
+    let role = if spec.head == Head::Logits { Role::Output } else { Role::Activation };
+    let logits = b.own("logits", Rows::Outputs, 1, vocab, DType::F32, role)?;
+    w.output.forward(b, h, None, Rows::Outputs, Some(logits))?;
+    let fetch = match spec.head {
+        Head::Logits => logits,
+        Head::Sample => sample(b, logits)?,
+        Head::LogProb => log_prob(b, logits)?,
+    };
+    b.program.plans[b.plan.index()].fetch = Some(fetch);
+    Ok(())
+}
+
+fn sample(b: &mut Builder<'_>, logits: TensorId) -> Result<TensorId, ModelError> {
+    let sampled = b.own("sampled", Rows::Outputs, 1, 4, DType::U32, Role::Output)?;
+    let p = params::sample::Params {
+        vocab: b.config.vocab as u32,
+        ctx: b.options.ctx as u32,
+        ..Default::default()
+    };
+    let args = vec![Some(b.rows), Some(b.outs), Some(logits), Some(b.table), Some(sampled)];
+    b.call(Op::Sample, "sample", args, p)?;
+    Ok(sampled)
+}
+
+fn log_prob(b: &mut Builder<'_>, logits: TensorId) -> Result<TensorId, ModelError> {
+    let y = b.own("logprob", Rows::Outputs, 1, 1, DType::F32, Role::Output)?;
+    let p = params::logprob::Params { vocab: b.config.vocab as u32, ..Default::default() };
+    b.call(Op::LogProb, "logprob", vec![Some(b.rows), Some(b.outs), Some(logits), Some(y)], p)?;
+    Ok(y)
+}

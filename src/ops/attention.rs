@@ -1,0 +1,102 @@
+//! Causal attention with grouped queries (Ainslie et al. 2023) and a streaming softmax
+//! (Milakov & Gimelshein 2018): no score matrix is kept.
+
+use super::cpu::{Cache, Context, Real};
+use super::params::attention::Params;
+use super::{Accepts, Access, Arg, OpDef, require};
+use crate::plan::{OpCall, PlanError, Program, Row};
+
+/// Positions scored together.
+const BLOCK: usize = 32;
+/// Largest head width.
+pub const MAX_HEAD_DIM: usize = 256;
+
+/// Arguments: rows, q (T, heads * head_dim), k and v (slots * ctx, kv_heads * head_dim), y like q,
+/// part (T * heads * splits, head_dim + 2): scratch of the split kernel.
+pub static DEF: OpDef = OpDef {
+    stem: "attention",
+    args: &[
+        Arg::input("rows"),
+        Arg::read("q"),
+        Arg::new("k", Access::Read, Accepts::Cache),
+        Arg::new("v", Access::Read, Accepts::Cache),
+        Arg::write("y"),
+        Arg::write("part").optional(),
+    ],
+    check,
+    cpu_f32: twin::<f32>,
+    cpu_f64: twin::<f64>,
+    tolerance: |_, call| 64.0 + 4.0 * f64::from(call.params.get::<Params>().head_dim).sqrt(),
+    grad: None,
+};
+
+fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
+    let p: Params = call.params.get();
+    let (wide, kv) = ((p.heads * p.head_dim) as usize, (p.kv_heads * p.head_dim) as usize);
+    let sound = p.kv_heads > 0 && p.heads.is_multiple_of(p.kv_heads) && p.head_dim as usize <= MAX_HEAD_DIM;
+    require(program, call, 1, |t| t.width == wide && sound, || {
+        format!("must be {wide} wide, heads a multiple of kv heads, head width at most {MAX_HEAD_DIM}")
+    })?;
+    for arg in [2, 3] {
+        require(program, call, arg, |t| t.width == kv, || format!("must be {kv} wide"))?;
+    }
+    require(program, call, 4, |t| t.width == wide, || format!("must be {wide} wide"))?;
+    require(program, call, 5, |t| t.width == p.head_dim as usize + 2, || "must be head_dim + 2 wide".into())
+}
+
+fn twin<F: Real>(c: &Context<'_, F>) {
+    let p: Params = c.params();
+    let (heads, dim) = (p.heads as usize, p.head_dim as usize);
+    let group = heads / p.kv_heads as usize;
+    let (q, k, v) = (c.read(1), c.cache(2), c.cache(3));
+    let (first, y) = c.write_chunks(4, c.rows(0) * heads, dim);
+    for (i, y) in y.chunks_mut(dim).enumerate() {
+        let (t, head) = ((first + i) / heads, (first + i) % heads);
+        let q = &q[(t * heads + head) * dim..][..dim];
+        attend(&p, c.row(t), q, &k, &v, head / group, y);
+    }
+}
+
+/// One query head: y = softmax(scale * q k^T) v over the positions that `row` may see.
+fn attend<F: Real>(p: &Params, row: Row, q: &[F], k: &Cache<'_, F>, v: &Cache<'_, F>, kv_head: usize, y: &mut [F]) {
+    let dim = q.len();
+    let stride = p.kv_heads as usize * dim;
+    let base = row.slot as usize * p.ctx as usize * stride + kv_head * dim;
+    let first = if p.window > 0 { row.first.max((row.pos + 1).saturating_sub(p.window)) } else { row.first };
+    let (mut max, mut sum) = (F::LOWEST, F::ZERO);
+    y.fill(F::ZERO);
+    let mut line = [F::ZERO; MAX_HEAD_DIM];
+    let mut scores = [F::ZERO; BLOCK];
+    let end = row.pos as usize + 1;
+    for start in (first as usize..end).step_by(BLOCK) {
+        let scores = &mut scores[..BLOCK.min(end - start)];
+        let mut top = max;
+        for (j, score) in scores.iter_mut().enumerate() {
+            k.load(base + (start + j) * stride, &mut line[..dim]);
+            *score = cap(p, F::dot(q, &line[..dim]) * F::from_f32(p.scale));
+            if *score > top {
+                top = *score;
+            }
+        }
+        let shrink = if max == F::LOWEST { F::ZERO } else { (max - top).exp() };
+        sum *= shrink;
+        y.iter_mut().for_each(|y| *y *= shrink);
+        max = top;
+        for (j, score) in scores.iter().enumerate() {
+            let weight = (*score - max).exp();
+            sum += weight;
+            v.load(base + (start + j) * stride, &mut line[..dim]);
+            F::axpy(weight, &line[..dim], y);
+        }
+    }
+    let norm = F::ONE / sum;
+    y.iter_mut().for_each(|y| *y *= norm);
+}
+
+fn cap<F: Real>(p: &Params, score: F) -> F {
+    if p.softcap == 0.0 {
+        return score;
+    }
+    let cap = F::from_f32(p.softcap);
+    cap * (score / cap).tanh()
+}

@@ -1,0 +1,422 @@
+//! What a CPU twin sees: its arguments as slices, its parameters, the step, and its share of the work.
+//!
+//! Twins run on several threads at once. Each part gets a disjoint piece of every output, so that the code of
+//! the ops stays free of `unsafe`; it is confined to this file.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Range, Sub};
+use std::sync::atomic::AtomicU32;
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
+use crate::ops::Access;
+use crate::plan::{OpCall, Out, Row, Step};
+use crate::quant::Format;
+
+/// The float type a twin is instantiated with: f32 to run, f64 to check gradients by central differences.
+pub trait Real:
+    Copy
+    + Send
+    + Sync
+    + 'static
+    + PartialOrd
+    + Default
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+    + AddAssign
+    + MulAssign
+    + bytemuck::Pod
+{
+    /// 0.
+    const ZERO: Self;
+    /// 1.
+    const ONE: Self;
+    /// Minus infinity.
+    const LOWEST: Self;
+    /// Conversion.
+    fn from_f32(v: f32) -> Self;
+    /// Conversion.
+    fn from_f64(v: f64) -> Self;
+    /// Conversion, rounding.
+    fn to_f32(self) -> f32;
+    /// Conversion.
+    fn to_f64(self) -> f64;
+    /// Square root.
+    fn sqrt(self) -> Self;
+    /// e^x.
+    fn exp(self) -> Self;
+    /// Natural logarithm.
+    fn ln(self) -> Self;
+    /// Hyperbolic tangent.
+    fn tanh(self) -> Self;
+    /// Dot product of an encoded row with one activation row.
+    fn dot_row(format: Format, row: &[u8], x: &[Self]) -> Self;
+    /// Dot products of an encoded row with four activation rows.
+    fn dot_row4(format: Format, row: &[u8], x: [&[Self]; 4]) -> [Self; 4];
+
+    /// Dot product in a fixed order: eight running sums, then their tree.
+    fn dot(a: &[Self], b: &[Self]) -> Self {
+        let mut acc = [Self::ZERO; 8];
+        let (ca, cb) = (a.chunks_exact(8), b.chunks_exact(8));
+        let (ra, rb) = (ca.remainder(), cb.remainder());
+        for (a, b) in ca.zip(cb) {
+            for i in 0..8 {
+                acc[i] += a[i] * b[i];
+            }
+        }
+        let mut sum = ((acc[0] + acc[4]) + (acc[1] + acc[5])) + ((acc[2] + acc[6]) + (acc[3] + acc[7]));
+        for (a, b) in ra.iter().zip(rb) {
+            sum += *a * *b;
+        }
+        sum
+    }
+
+    /// y += a * x.
+    fn axpy(a: Self, x: &[Self], y: &mut [Self]) {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y += a * *x;
+        }
+    }
+}
+
+macro_rules! real {
+    ($t:ty) => {
+        const ZERO: Self = 0.0;
+        const ONE: Self = 1.0;
+        const LOWEST: Self = <$t>::NEG_INFINITY;
+        fn from_f32(v: f32) -> Self {
+            v as $t
+        }
+        fn from_f64(v: f64) -> Self {
+            v as $t
+        }
+        fn to_f32(self) -> f32 {
+            self as f32
+        }
+        fn to_f64(self) -> f64 {
+            f64::from(self)
+        }
+        fn sqrt(self) -> Self {
+            <$t>::sqrt(self)
+        }
+        fn exp(self) -> Self {
+            <$t>::exp(self)
+        }
+        fn ln(self) -> Self {
+            <$t>::ln(self)
+        }
+        fn tanh(self) -> Self {
+            <$t>::tanh(self)
+        }
+    };
+}
+
+impl Real for f32 {
+    real!(f32);
+
+    fn dot_row(format: Format, row: &[u8], x: &[f32]) -> f32 {
+        format.dot(row, x)
+    }
+
+    fn dot_row4(format: Format, row: &[u8], x: [&[f32]; 4]) -> [f32; 4] {
+        format.dot4(row, x)
+    }
+}
+
+impl Real for f64 {
+    real!(f64);
+
+    fn dot_row(format: Format, row: &[u8], x: &[f64]) -> f64 {
+        let mut sum = 0.0;
+        let mut block = [0f32; 256];
+        for (bytes, x) in row.chunks_exact(format.block_bytes()).zip(x.chunks(format.block_len())) {
+            let block = &mut block[..format.block_len()];
+            if format.decode(bytes, block).is_err() {
+                return f64::NAN;
+            }
+            sum += block.iter().zip(x).map(|(w, x)| f64::from(*w) * x).sum::<f64>();
+        }
+        sum
+    }
+
+    fn dot_row4(format: Format, row: &[u8], x: [&[f64]; 4]) -> [f64; 4] {
+        x.map(|x| Self::dot_row(format, row, x))
+    }
+}
+
+/// Memory of one argument, shared by all parts of a call.
+#[derive(Clone, Copy)]
+pub struct Raw<T> {
+    ptr: *mut T,
+    len: usize,
+}
+
+// SAFETY: a `Raw` is only turned into references by `Context`, which hands every part a disjoint piece of what
+// is written, and never a piece of what another part writes.
+unsafe impl<T: Send> Send for Raw<T> {}
+unsafe impl<T: Sync> Sync for Raw<T> {}
+
+impl<T> Raw<T> {
+    /// Wraps `len` elements at `ptr`.
+    ///
+    /// # Safety
+    /// The memory is valid and aligned for as long as contexts made from it live, and no other argument of the
+    /// same call overlaps it (the layout's liveness guarantees it).
+    pub unsafe fn new(ptr: *mut T, len: usize) -> Self {
+        Self { ptr, len }
+    }
+}
+
+/// One argument as an executor stores it.
+#[derive(Clone, Copy)]
+pub enum View<F> {
+    /// An absent optional argument.
+    Absent,
+    /// Floats.
+    Float(Raw<F>),
+    /// Words.
+    Word(Raw<u32>),
+    /// Half-precision cache.
+    Half(Raw<u16>),
+    /// An encoded matrix: whole rows.
+    Matrix(Format, Raw<u8>),
+}
+
+/// A weight matrix, rows of encoded bytes.
+#[derive(Clone, Copy)]
+pub struct Matrix<'a> {
+    /// Block format.
+    pub format: Format,
+    /// All rows.
+    pub bytes: &'a [u8],
+    /// Bytes of one row.
+    pub row_bytes: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Encoded bytes of row `r`.
+    pub fn row(&self, r: usize) -> &'a [u8] {
+        &self.bytes[r * self.row_bytes..(r + 1) * self.row_bytes]
+    }
+}
+
+/// A range of columns of a matrix, writable by one part.
+pub struct Columns<'a, T> {
+    raw: Raw<T>,
+    stride: usize,
+    /// The columns that belong to this part.
+    pub range: Range<usize>,
+    life: PhantomData<&'a mut T>,
+}
+
+impl<T> Columns<'_, T> {
+    /// This part's columns of row `r`.
+    pub fn row_mut(&mut self, r: usize) -> &mut [T] {
+        let start = r * self.stride + self.range.start;
+        assert!(start + self.range.len() <= self.raw.len, "row {r} lies outside the tensor");
+        // SAFETY: in bounds (checked above); other parts hold other columns; `&mut self` forbids a second slice.
+        unsafe { std::slice::from_raw_parts_mut(self.raw.ptr.add(start), self.range.len()) }
+    }
+}
+
+/// Rows of the KV storage, readable as floats.
+#[derive(Clone, Copy)]
+pub enum Cache<'a, F> {
+    /// Stored in the executor's float type.
+    Full(&'a [F]),
+    /// Stored as f16.
+    Half(&'a [f16]),
+}
+
+impl<F: Real> Cache<'_, F> {
+    /// Copies `out.len()` elements from `start` on.
+    pub fn load(&self, start: usize, out: &mut [F]) {
+        match self {
+            Cache::Full(all) => out.copy_from_slice(&all[start..start + out.len()]),
+            Cache::Half(all) => {
+                let mut buffer = [0f32; 256];
+                let mut at = start;
+                for piece in out.chunks_mut(256) {
+                    let buffer = &mut buffer[..piece.len()];
+                    all[at..at + piece.len()].convert_to_f32_slice(buffer);
+                    for (o, v) in piece.iter_mut().zip(buffer.iter()) {
+                        *o = F::from_f32(*v);
+                    }
+                    at += piece.len();
+                }
+            }
+        }
+    }
+}
+
+/// Writable columns of the KV storage.
+pub enum CacheColumns<'a, F> {
+    /// Stored in the executor's float type.
+    Full(Columns<'a, F>),
+    /// Stored as f16.
+    Half(Columns<'a, u16>),
+}
+
+impl<F: Real> CacheColumns<'_, F> {
+    /// The part's columns.
+    pub fn range(&self) -> Range<usize> {
+        match self {
+            CacheColumns::Full(c) => c.range.clone(),
+            CacheColumns::Half(c) => c.range.clone(),
+        }
+    }
+
+    /// Stores `values` (the part's columns) as row `r`.
+    pub fn store(&mut self, r: usize, values: &[F]) {
+        match self {
+            CacheColumns::Full(c) => c.row_mut(r).copy_from_slice(values),
+            CacheColumns::Half(c) => {
+                for (o, v) in c.row_mut(r).iter_mut().zip(values) {
+                    *o = f16::from_f32(v.to_f32()).to_bits();
+                }
+            }
+        }
+    }
+}
+
+/// One part's view of one op call.
+pub struct Context<'a, F> {
+    /// The call.
+    pub call: &'a OpCall,
+    step: &'a Step,
+    views: &'a [View<F>],
+    part: usize,
+    parts: usize,
+    taken: Cell<u32>,
+}
+
+impl<'a, F: Real> Context<'a, F> {
+    /// A context for part `part` of `parts`; `views` has one entry per argument.
+    pub fn new(call: &'a OpCall, step: &'a Step, views: &'a [View<F>], part: usize, parts: usize) -> Self {
+        Self { call, step, views, part, parts, taken: Cell::new(0) }
+    }
+
+    /// The parameters.
+    pub fn params<P: bytemuck::Pod>(&self) -> P {
+        self.call.params.get()
+    }
+
+    /// Active token rows (`count` 0) or output rows (1).
+    pub fn rows(&self, count: u32) -> usize {
+        if count == 1 { self.step.outs.len() } else { self.step.rows.len() }
+    }
+
+    /// Token row `t`.
+    pub fn row(&self, t: usize) -> Row {
+        self.step.rows[t]
+    }
+
+    /// Output row `o`.
+    pub fn out(&self, o: usize) -> Out {
+        self.step.outs[o]
+    }
+
+    /// Floats of a read argument; empty if absent.
+    pub fn read(&self, arg: usize) -> &'a [F] {
+        match (self.access(arg), self.views[arg]) {
+            // SAFETY: nobody writes a read argument during the call.
+            (Access::Read, View::Float(raw)) => unsafe { std::slice::from_raw_parts(raw.ptr, raw.len) },
+            _ => &[],
+        }
+    }
+
+    /// Whether an optional argument is there.
+    pub fn present(&self, arg: usize) -> bool {
+        !matches!(self.views[arg], View::Absent)
+    }
+
+    /// An encoded matrix with rows of `cols` weights.
+    pub fn matrix(&self, arg: usize, cols: usize) -> Matrix<'a> {
+        match self.views[arg] {
+            View::Matrix(format, raw) => {
+                // SAFETY: nobody writes the mapped model file.
+                let bytes = unsafe { std::slice::from_raw_parts(raw.ptr, raw.len) };
+                Matrix { format, bytes, row_bytes: cols / format.block_len() * format.block_bytes() }
+            }
+            _ => Matrix { format: Format::F32, bytes: &[], row_bytes: 0 },
+        }
+    }
+
+    /// KV storage or activations read by attention.
+    pub fn cache(&self, arg: usize) -> Cache<'a, F> {
+        match (self.access(arg), self.views[arg]) {
+            // SAFETY: nobody writes a read argument during the call; f16 is a transparent u16.
+            (Access::Read, View::Half(raw)) => {
+                Cache::Half(unsafe { std::slice::from_raw_parts(raw.ptr.cast::<f16>(), raw.len) })
+            }
+            _ => Cache::Full(self.read(arg)),
+        }
+    }
+
+    /// Words shared by all parts, as atomics (token table).
+    pub fn words(&self, arg: usize) -> &'a [AtomicU32] {
+        match self.views[arg] {
+            // SAFETY: all parts see these words as atomics only.
+            View::Word(raw) => unsafe { std::slice::from_raw_parts(raw.ptr.cast::<AtomicU32>(), raw.len) },
+            _ => &[],
+        }
+    }
+
+    /// This part's share of `total` work items, contiguous, cut at multiples of `granule`.
+    pub fn share(&self, total: usize, granule: usize) -> Range<usize> {
+        let units = total.div_ceil(granule);
+        let cut = |part: usize| (units * part / self.parts * granule).min(total);
+        cut(self.part)..cut(self.part + 1)
+    }
+
+    /// Output cut into `chunks` pieces of `len` elements: the index of this part's first piece, and its pieces.
+    pub fn write_chunks(&self, arg: usize, chunks: usize, len: usize) -> (usize, &'a mut [F]) {
+        let share = self.share(chunks, 1);
+        match (self.take(arg), self.views[arg]) {
+            (true, View::Float(raw)) if chunks * len <= raw.len => {
+                // SAFETY: in bounds; shares of parts are disjoint; `take` allows one slice per part and argument.
+                let mine =
+                    unsafe { std::slice::from_raw_parts_mut(raw.ptr.add(share.start * len), share.len() * len) };
+                (share.start, mine)
+            }
+            _ => (0, &mut []),
+        }
+    }
+
+    /// Output rows of `stride` elements cut by columns `first..first + cols`.
+    pub fn write_columns(&self, arg: usize, stride: usize, first: usize, cols: usize, granule: usize) -> Columns<'a, F> {
+        let share = self.share(cols, granule);
+        let range = first + share.start..first + share.end;
+        match (self.take(arg), self.views[arg]) {
+            (true, View::Float(raw)) => Columns { raw, stride, range, life: PhantomData },
+            _ => Columns { raw: Raw { ptr: std::ptr::dangling_mut(), len: 0 }, stride, range: 0..0, life: PhantomData },
+        }
+    }
+
+    /// KV storage rows of `width` elements cut by columns.
+    pub fn write_cache(&self, arg: usize, width: usize) -> CacheColumns<'a, F> {
+        match self.views[arg] {
+            View::Half(raw) if self.take(arg) => {
+                let range = self.share(width, 32);
+                CacheColumns::Half(Columns { raw, stride: width, range, life: PhantomData })
+            }
+            _ => CacheColumns::Full(self.write_columns(arg, width, 0, width, 32)),
+        }
+    }
+
+    fn access(&self, arg: usize) -> Access {
+        self.call.def().args[arg].access
+    }
+
+    fn take(&self, arg: usize) -> bool {
+        let bit = 1 << arg;
+        let free = self.taken.get() & bit == 0 && self.access(arg) != Access::Read;
+        self.taken.set(self.taken.get() | bit);
+        free
+    }
+}

@@ -1,0 +1,34 @@
+//! Picks the token rows whose logits are wanted: y[o] = x[outs[o].row].
+
+use super::cpu::{Context, Real};
+use super::params::gather::Params;
+use super::{Arg, OpDef, require};
+use crate::plan::{OpCall, PlanError, Program};
+
+/// Arguments: rows, outs, x (T, width), y (O, width).
+pub static DEF: OpDef = OpDef {
+    stem: "gather",
+    args: &[Arg::input("rows"), Arg::input("outs"), Arg::read("x"), Arg::write("y")],
+    check,
+    cpu_f32: twin::<f32>,
+    cpu_f64: twin::<f64>,
+    tolerance: |_, _| 0.0,
+    grad: None,
+};
+
+fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
+    let p: Params = call.params.get();
+    for arg in [2, 3] {
+        require(program, call, arg, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))?;
+    }
+    Ok(())
+}
+
+fn twin<F: Real>(c: &Context<'_, F>) {
+    let width = c.params::<Params>().width as usize;
+    let x = c.read(2);
+    let (first, y) = c.write_chunks(3, c.rows(1), width);
+    for (o, y) in y.chunks_mut(width).enumerate() {
+        y.copy_from_slice(&x[c.out(first + o).row as usize * width..][..width]);
+    }
+}

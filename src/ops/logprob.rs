@@ -1,0 +1,44 @@
+//! Log-probability of a given token: y[o] = logits[o][label] - log sum exp logits[o].
+
+use super::cpu::{Context, Real};
+use super::params::logprob::Params;
+use super::{Arg, OpDef, require};
+use crate::plan::{OpCall, PlanError, Program};
+
+/// Arguments: rows, outs, logits (O, vocab), y (O, 1).
+pub static DEF: OpDef = OpDef {
+    stem: "logprob",
+    args: &[Arg::input("rows"), Arg::input("outs"), Arg::read("logits"), Arg::write("y")],
+    check,
+    cpu_f32: twin::<f32>,
+    cpu_f64: twin::<f64>,
+    tolerance: |_, call| 32.0 + f64::from(call.params.get::<Params>().vocab).sqrt(),
+    grad: None,
+};
+
+fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
+    let p: Params = call.params.get();
+    require(program, call, 2, |t| t.width == p.vocab as usize, || format!("must be {} wide", p.vocab))?;
+    require(program, call, 3, |t| t.width == 1, || "must be 1 wide".into())
+}
+
+/// log sum exp, with the maximum taken out.
+pub fn log_sum_exp<F: Real>(logits: &[F]) -> F {
+    let max = logits.iter().fold(F::LOWEST, |m, l| if *l > m { *l } else { m });
+    // Pieces are summed apart, which keeps the rounding error of a large vocabulary small.
+    let sum = logits.chunks(256).fold(F::ZERO, |s, piece| {
+        s + piece.iter().fold(F::ZERO, |s, l| s + (*l - max).exp())
+    });
+    max + sum.ln()
+}
+
+fn twin<F: Real>(c: &Context<'_, F>) {
+    let vocab = c.params::<Params>().vocab as usize;
+    let logits = c.read(2);
+    let (first, y) = c.write_chunks(3, c.rows(1), 1);
+    for (o, y) in y.iter_mut().enumerate() {
+        let logits = &logits[(first + o) * vocab..][..vocab];
+        let label = c.out(first + o).label as usize;
+        *y = logits.get(label).copied().unwrap_or(F::LOWEST) - log_sum_exp(logits);
+    }
+}

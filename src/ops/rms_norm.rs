@@ -1,0 +1,40 @@
+//! RMS norm (Zhang & Sennrich 2019): y = x / sqrt(mean(x^2) + eps) * (w + offset), per row and group.
+
+use super::cpu::{Context, Real};
+use super::params::rms_norm::Params;
+use super::{Arg, OpDef, require};
+use crate::plan::{OpCall, PlanError, Program};
+
+/// Arguments: rows, x (T, groups * width), w (1, width), y like x.
+pub static DEF: OpDef = OpDef {
+    stem: "rms_norm",
+    args: &[Arg::input("rows"), Arg::read("x"), Arg::read("w"), Arg::write("y")],
+    check,
+    cpu_f32: twin::<f32>,
+    cpu_f64: twin::<f64>,
+    tolerance: |_, call| 4.0 + f64::from(call.params.get::<Params>().width).sqrt(),
+    grad: None,
+};
+
+fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
+    let p: Params = call.params.get();
+    let wide = (p.width * p.groups) as usize;
+    require(program, call, 1, |t| t.width == wide, || format!("must be {wide} wide"))?;
+    require(program, call, 2, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))?;
+    require(program, call, 3, |t| t.width == wide, || format!("must be {wide} wide"))
+}
+
+fn twin<F: Real>(c: &Context<'_, F>) {
+    let p: Params = c.params();
+    let width = p.width as usize;
+    let (x, w) = (c.read(1), c.read(2));
+    let (first, y) = c.write_chunks(3, c.rows(p.count) * p.groups as usize, width);
+    for (i, y) in y.chunks_mut(width).enumerate() {
+        let x = &x[(first + i) * width..][..width];
+        let mean = F::dot(x, x) / F::from_f64(width as f64);
+        let scale = F::ONE / (mean + F::from_f32(p.eps)).sqrt();
+        for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
+            *y = *x * scale * (*w + F::from_f32(p.offset));
+        }
+    }
+}

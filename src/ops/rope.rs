@@ -1,0 +1,57 @@
+//! Rotary position embedding (Su et al. 2021), in the two pairings in use, with Llama 3 and linear scaling.
+
+use super::cpu::{Context, Real};
+use super::params::rope::Params;
+use super::{Arg, OpDef, require};
+use crate::plan::{OpCall, PlanError, Program};
+
+/// Arguments: rows, x (T, heads * head_dim), factors (1, rope_dim / 2), y like x.
+pub static DEF: OpDef = OpDef {
+    stem: "rope",
+    args: &[Arg::input("rows"), Arg::read("x"), Arg::read("factors").optional(), Arg::write("y")],
+    check,
+    cpu_f32: twin::<f32>,
+    cpu_f64: twin::<f64>,
+    // A device computes angles in f32: an error of a few epsilon per radian of range reduction.
+    tolerance: |_, _| 64.0,
+    grad: None,
+};
+
+fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
+    let p: Params = call.params.get();
+    let wide = (p.heads * p.head_dim) as usize;
+    require(program, call, 1, |t| t.width == wide && p.rope_dim <= p.head_dim, || format!("must be {wide} wide"))?;
+    require(program, call, 2, |t| t.width * 2 == p.rope_dim as usize, || "must hold rope_dim / 2 factors".into())?;
+    require(program, call, 3, |t| t.width == wide, || format!("must be {wide} wide"))
+}
+
+/// The angle of pair `i` at position `pos`, in radians.
+pub fn angle(p: &Params, pos: u32, i: usize, factor: f64) -> f64 {
+    let exponent = -2.0 * i as f64 / f64::from(p.rope_dim);
+    f64::from(pos) * f64::from(p.scale) * f64::from(p.base).powf(exponent) / factor
+}
+
+fn twin<F: Real>(c: &Context<'_, F>) {
+    let p: Params = c.params();
+    let (heads, dim) = (p.heads as usize, p.head_dim as usize);
+    let half = p.rope_dim as usize / 2;
+    let (x, factors) = (c.read(1), c.read(2));
+    let wide = heads * dim;
+    let (first, y) = c.write_chunks(3, c.rows(0), wide);
+    for (i, y) in y.chunks_mut(wide).enumerate() {
+        let t = first + i;
+        let x = &x[t * wide..][..wide];
+        y.copy_from_slice(x);
+        for pair in 0..half {
+            let factor = factors.get(pair).map_or(1.0, |f| f.to_f64());
+            let (sin, cos) = angle(&p, c.row(t).pos, pair, factor).sin_cos();
+            let (sin, cos) = (F::from_f64(sin), F::from_f64(cos));
+            let (a, b) = if p.neox == 1 { (pair, pair + half) } else { (2 * pair, 2 * pair + 1) };
+            for head in 0..heads {
+                let (a, b) = (head * dim + a, head * dim + b);
+                y[a] = x[a] * cos - x[b] * sin;
+                y[b] = x[a] * sin + x[b] * cos;
+            }
+        }
+    }
+}

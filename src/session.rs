@@ -1,0 +1,1 @@
+//! Prompt → prefill → decode → text.
