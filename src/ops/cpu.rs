@@ -14,6 +14,7 @@ use half::slice::HalfFloatSliceExt;
 use crate::ops::Access;
 use crate::plan::{OpCall, Out, Row, Step};
 use crate::quant::Format;
+use crate::text::{Choice, SamplerError, SamplerParams, choose};
 
 /// The float type a twin is instantiated with: f32 to run, f64 to check gradients by central differences.
 pub trait Real:
@@ -58,6 +59,9 @@ pub trait Real:
     fn dot_row(format: Format, row: &[u8], x: &[Self]) -> Self;
     /// Dot products of an encoded row with four activation rows.
     fn dot_row4(format: Format, row: &[u8], x: [&[Self]; 4]) -> [Self; 4];
+
+    /// Chooses the next token from logits.
+    fn choose(logits: &[Self], history: &[u32], p: &SamplerParams, pos: u32) -> Result<Choice, SamplerError>;
 
     /// Dot product in a fixed order: eight running sums, then their tree.
     fn dot(a: &[Self], b: &[Self]) -> Self {
@@ -126,6 +130,10 @@ impl Real for f32 {
     fn dot_row4(format: Format, row: &[u8], x: [&[f32]; 4]) -> [f32; 4] {
         format.dot4(row, x)
     }
+
+    fn choose(logits: &[f32], history: &[u32], p: &SamplerParams, pos: u32) -> Result<Choice, SamplerError> {
+        choose(logits, history, p, pos)
+    }
 }
 
 impl Real for f64 {
@@ -146,6 +154,12 @@ impl Real for f64 {
 
     fn dot_row4(format: Format, row: &[u8], x: [&[f64]; 4]) -> [f64; 4] {
         x.map(|x| Self::dot_row(format, row, x))
+    }
+
+    fn choose(logits: &[f64], history: &[u32], p: &SamplerParams, pos: u32) -> Result<Choice, SamplerError> {
+        // The double-precision executor checks gradients, it is not timed: a copy is fine.
+        let single: Vec<f32> = logits.iter().map(|l| *l as f32).collect();
+        choose(&single, history, p, pos)
     }
 }
 

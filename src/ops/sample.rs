@@ -1,9 +1,12 @@
 //! Draws the next token of each output row and puts it into the token table.
 
+use std::sync::atomic::Ordering;
+
 use super::cpu::{Context, Real};
 use super::params::sample::Params;
 use super::{Accepts, Access, Arg, OpDef, require};
 use crate::plan::{OpCall, PlanError, Program};
+use crate::text::{MAX_LAST_N, SamplerParams};
 
 /// Arguments: rows, outs, logits (O, vocab), tokens (slots, ctx), sampled (O, 4): token, bits of its
 /// log-probability under the full softmax, status (1: a logit is not a number), 0.
@@ -30,4 +33,36 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     require(program, call, 4, |t| t.width == 4, || "must be 4 wide".into())
 }
 
-fn twin<F: Real>(_c: &Context<'_, F>) {}
+fn twin<F: Real>(c: &Context<'_, F>) {
+    let p: Params = c.params();
+    let (vocab, ctx) = (p.vocab as usize, p.ctx as usize);
+    let (logits, tokens, sampled) = (c.read(2), c.words(3), c.words(4));
+    for o in c.share(c.rows(1), 1) {
+        let out = c.out(o);
+        let sampler = SamplerParams {
+            temperature: out.temperature,
+            top_k: out.top_k,
+            top_p: out.top_p,
+            min_p: out.min_p,
+            repeat_penalty: out.repeat_penalty,
+            repeat_last_n: out.repeat_last_n,
+            seed: out.seed,
+        };
+        let table = &tokens[out.slot as usize * ctx..][..ctx];
+        let pos = out.pos as usize;
+        let mut history = [0u32; MAX_LAST_N];
+        let held = (pos + 1).min(MAX_LAST_N);
+        for (h, t) in history.iter_mut().zip(&table[pos + 1 - held..=pos]) {
+            *h = t.load(Ordering::Relaxed);
+        }
+        let logits = &logits[o * vocab..][..vocab];
+        let choice = F::choose(logits, &history[..held], &sampler, out.pos);
+        let (token, logprob, status) = choice.map_or((0, f32::NAN, 1), |c| (c.token, c.logprob, 0));
+        if let Some(next) = table.get(pos + 1) {
+            next.store(token, Ordering::Relaxed);
+        }
+        for (word, value) in sampled[o * 4..].iter().zip([token, logprob.to_bits(), status, 0]) {
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+}

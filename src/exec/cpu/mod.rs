@@ -73,10 +73,9 @@ struct Job {
 
 impl<F: CpuReal> CpuExecutor<F> {
     /// Allocates what the map says and maps the weights. `threads` counts the calling thread.
-    pub fn boot(program: Program, weights: Weights, threads: usize) -> Result<Self, ExecError> {
-        let layout = Layout::new(&program, profile::<F>());
+    pub fn boot(program: Program, layout: &Layout, weights: Weights, threads: usize) -> Result<Self, ExecError> {
         let threads = threads.max(1);
-        let memory = Memory::allocate(&program, &layout, &weights)?;
+        let memory = Memory::allocate(&program, layout, &weights)?;
         let views = views(&program, &memory, &weights)?;
         let capacity = |f: fn(&crate::plan::Plan) -> usize| program.plans.iter().map(f).max().unwrap_or(0);
         let step = Step::with_capacity(capacity(|p| p.tokens), capacity(|p| p.outputs));
@@ -99,7 +98,7 @@ impl<F: CpuReal> CpuExecutor<F> {
             driver: format!("{threads} threads"),
             why: String::new(),
         };
-        Ok(Self { shared, pool, layout, info, next: 0, fetched: Vec::with_capacity(fetch_words) })
+        Ok(Self { shared, pool, layout: layout.clone(), info, next: 0, fetched: Vec::with_capacity(fetch_words) })
     }
 
     /// Why this device was chosen, for people.

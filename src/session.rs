@@ -1,1 +1,0 @@
-//! Prompt → prefill → decode → text.

@@ -1,0 +1,182 @@
+//! Booting: device, map, budget, allocation.
+
+use super::{DeviceChoice, Plans, Session, SessionError, SessionOptions, Slot};
+#[cfg(feature = "gpu")]
+use crate::exec::gpu::{Gpu, GpuOptions};
+use crate::exec::cpu::{self, CpuExecutor};
+use crate::exec::{ExecError, Executor};
+use crate::model::{BuildOptions, Head, Model, ModelError, PlanSpec, build_fitting};
+use crate::plan::{Layout, PlanId, Profile, Program, Step};
+
+/// Largest context taken without being asked for.
+const DEFAULT_CTX: usize = 4096;
+/// Token rows of a prefill step on the CPU and on a GPU.
+const CHUNK: (usize, usize) = (64, 256);
+/// Batch sizes of decode plans.
+const DECODE_SIZES: [usize; 4] = [1, 2, 4, 8];
+
+/// An opened device, before anything is allocated on it.
+enum Device {
+    Cpu { threads: usize, why: String },
+    #[cfg(feature = "gpu")]
+    Gpu(Box<Gpu>),
+}
+
+impl Device {
+    fn open(options: &SessionOptions) -> Result<Self, SessionError> {
+        let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let cpu = |why: String| Device::Cpu { threads, why };
+        if options.double || options.device == DeviceChoice::Cpu {
+            return Ok(cpu("asked for".into()));
+        }
+        match Self::open_gpu(options) {
+            Err(SessionError::Exec(ExecError::NoDevice(why))) if options.device == DeviceChoice::Auto => {
+                Ok(cpu(format!("no usable GPU: {why}")))
+            }
+            other => other,
+        }
+    }
+
+    #[cfg(feature = "gpu")]
+    fn open_gpu(options: &SessionOptions) -> Result<Self, SessionError> {
+        let wanted = GpuOptions {
+            choice: options.device.clone().into(),
+            profile: options.profile.clone(),
+            max_submit_ms: options.max_submit_ms,
+        };
+        Ok(Device::Gpu(Box::new(Gpu::open(&wanted)?)))
+    }
+
+    #[cfg(not(feature = "gpu"))]
+    fn open_gpu(_: &SessionOptions) -> Result<Self, SessionError> {
+        Err(ExecError::NoDevice("this build has no GPU support (cargo feature `gpu`)".into()).into())
+    }
+
+    fn profile(&self, double: bool) -> Profile {
+        match self {
+            Device::Cpu { .. } if double => cpu::profile::<f64>(),
+            Device::Cpu { .. } => cpu::profile::<f32>(),
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => gpu.profile(),
+        }
+    }
+
+    fn chunk(&self) -> usize {
+        match self {
+            Device::Cpu { .. } => CHUNK.0,
+            #[cfg(feature = "gpu")]
+            Device::Gpu(_) => CHUNK.1,
+        }
+    }
+
+    fn boot(
+        self,
+        program: Program,
+        layout: &Layout,
+        model: &Model,
+        double: bool,
+    ) -> Result<Box<dyn Executor>, ExecError> {
+        match self {
+            Device::Cpu { threads, why } if double => {
+                let mut executor = CpuExecutor::<f64>::boot(program, layout, model.weights(), threads)?;
+                executor.set_why(why);
+                Ok(Box::new(executor))
+            }
+            Device::Cpu { threads, why } => {
+                let mut executor = CpuExecutor::<f32>::boot(program, layout, model.weights(), threads)?;
+                executor.set_why(why);
+                Ok(Box::new(executor))
+            }
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => Ok(Box::new(gpu.boot(program, layout, model.weights())?)),
+        }
+    }
+}
+
+/// What an executor of the chosen device needs of the map.
+pub fn device_profile(options: &SessionOptions) -> Result<Profile, SessionError> {
+    Ok(Device::open(options)?.profile(options.double))
+}
+
+/// The program and its map for a device profile, checked against the budget; nothing is allocated.
+pub fn plan_memory(
+    model: &Model,
+    options: &SessionOptions,
+    profile: Profile,
+) -> Result<(Program, Layout), SessionError> {
+    let chunk = options.chunk.unwrap_or(if profile.mapped_weights { CHUNK.0 } else { CHUNK.1 });
+    let (specs, _) = specs(options, chunk);
+    Ok(draw(model, options, &specs, profile)?)
+}
+
+/// See [`Session::new`].
+pub fn boot(model: &Model, options: &SessionOptions) -> Result<Session, SessionError> {
+    let device = Device::open(options)?;
+    let profile = device.profile(options.double);
+    let chunk = options.chunk.unwrap_or_else(|| device.chunk()).max(1);
+    let (specs, plans) = specs(options, chunk);
+    let (program, layout) = draw(model, options, &specs, profile)?;
+    let executor = device.boot(program, &layout, model, options.double)?;
+    let outputs = specs.iter().map(|s| s.outputs).max().unwrap_or(1);
+    let tokens = specs.iter().map(|s| s.tokens).max().unwrap_or(1);
+    let ctx = context(model, options);
+    let slot = Slot { held: Vec::with_capacity(ctx) };
+    Ok(Session {
+        model: model.clone(),
+        executor,
+        layout,
+        plans,
+        slots: vec![slot; options.slots.max(1)],
+        ctx,
+        chunk,
+        step: Step::with_capacity(tokens, outputs),
+        words: Vec::new(),
+    })
+}
+
+fn context(model: &Model, options: &SessionOptions) -> usize {
+    options.ctx.unwrap_or(model.config().train_ctx.min(DEFAULT_CTX)).max(1)
+}
+
+fn draw(
+    model: &Model,
+    options: &SessionOptions,
+    specs: &[PlanSpec],
+    profile: Profile,
+) -> Result<(Program, Layout), ModelError> {
+    let build = BuildOptions {
+        ctx: context(model, options),
+        slots: options.slots.max(1),
+        kv: options.kv,
+        max_binding: (!profile.mapped_weights).then_some(profile.max_binding),
+    };
+    let weights = model.weights();
+    build_fitting(model.config(), &*weights, build, specs, profile, options.budget)
+}
+
+/// The plans of the modes asked for, and where each will be found.
+fn specs(options: &SessionOptions, chunk: usize) -> (Vec<PlanSpec>, Plans) {
+    let (mut specs, mut plans) = (Vec::new(), Plans::default());
+    let mut add = |spec: PlanSpec| {
+        specs.push(spec);
+        PlanId(specs.len() as u32 - 1)
+    };
+    if options.modes.generate {
+        for size in DECODE_SIZES {
+            plans.decode.push((size, add(PlanSpec::new(&format!("decode x{size}"), size, size, Head::Sample))));
+            if size >= options.slots {
+                break;
+            }
+        }
+        plans.prefill = Some(add(PlanSpec::new(&format!("prefill {chunk}"), chunk, 1, Head::Sample)));
+    }
+    if options.modes.logits {
+        let rows = options.logit_rows.clamp(1, chunk);
+        plans.logits = Some(add(PlanSpec::new("logits x1", 1, 1, Head::Logits)));
+        plans.logits_prefill = Some(add(PlanSpec::new(&format!("logits {chunk}"), chunk, rows, Head::Logits)));
+    }
+    if options.modes.score {
+        plans.score = Some(add(PlanSpec::new(&format!("score {chunk}"), chunk, chunk, Head::LogProb)));
+    }
+    (specs, plans)
+}

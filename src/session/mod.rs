@@ -1,0 +1,263 @@
+//! Prompt → prefill → decode: slots of the KV cache and the positions in them.
+//!
+//! A [`Session`] owns an executor booted with a handful of plans. Sequences live in slots; a new prompt reuses
+//! the longest prefix that its slot already holds.
+
+mod boot;
+mod generate;
+mod options;
+
+pub use boot::{boot, device_profile, plan_memory};
+pub use generate::{Generated, Stop, StopReason};
+pub use options::{DeviceChoice, Modes, SessionOptions};
+
+use crate::exec::{ExecError, Executor, Ticket};
+use crate::model::{Model, ModelError};
+use crate::plan::{Layout, Out, PlanId, Row, Step};
+use crate::text::{SamplerError, SamplerParams};
+
+/// Why a session could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The model, its plan or its budget.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The device.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    /// The sampler.
+    #[error(transparent)]
+    Sampler(#[from] SamplerError),
+    /// More tokens than positions.
+    #[error("{tokens} tokens do not fit the context of {ctx}; shorten the text or ask for a larger context (-c)")]
+    ContextFull {
+        /// Tokens asked for.
+        tokens: usize,
+        /// Positions of a slot.
+        ctx: usize,
+    },
+    /// Nothing to start from.
+    #[error("the prompt has no tokens")]
+    EmptyPrompt,
+    /// The session was not booted for this.
+    #[error("the session was booted without the mode `{0}`")]
+    Mode(&'static str),
+    /// The model made logits that are not numbers.
+    #[error("the model's logits are not numbers at position {0}: the file is damaged, or the device computes wrongly")]
+    NotANumber(usize),
+    /// A slot that is not there.
+    #[error("slot {slot} is not among the session's {slots}")]
+    Slot {
+        /// Asked for.
+        slot: usize,
+        /// There are.
+        slots: usize,
+    },
+}
+
+/// One sequence's place in the KV cache.
+#[derive(Clone, Debug, Default)]
+struct Slot {
+    /// Tokens whose keys and values the cache holds.
+    held: Vec<u32>,
+}
+
+/// The plans a session was booted with.
+#[derive(Clone, Debug, Default)]
+struct Plans {
+    /// (sequences, plan), ascending.
+    decode: Vec<(usize, PlanId)>,
+    prefill: Option<PlanId>,
+    /// One token row, logits fetched.
+    logits: Option<PlanId>,
+    logits_prefill: Option<PlanId>,
+    score: Option<PlanId>,
+}
+
+/// Runs one model on one device.
+pub struct Session {
+    model: Model,
+    executor: Box<dyn Executor>,
+    layout: Layout,
+    plans: Plans,
+    slots: Vec<Slot>,
+    ctx: usize,
+    chunk: usize,
+    step: Step,
+    words: Vec<u32>,
+}
+
+impl Session {
+    /// Opens the device, draws the memory map, checks it against the budget, allocates, and loads the weights.
+    pub fn new(model: &Model, options: &SessionOptions) -> Result<Self, SessionError> {
+        boot(model, options)
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The device, allocation and timing.
+    pub fn executor(&self) -> &dyn Executor {
+        &*self.executor
+    }
+
+    /// The device, to switch timing on.
+    pub fn executor_mut(&mut self) -> &mut dyn Executor {
+        &mut *self.executor
+    }
+
+    /// The memory map.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Positions of a slot.
+    pub fn ctx(&self) -> usize {
+        self.ctx
+    }
+
+    /// Token rows of a prefill step.
+    pub fn chunk(&self) -> usize {
+        self.chunk
+    }
+
+    /// Tokens held by slot 0.
+    pub fn held(&self) -> &[u32] {
+        &self.slots[0].held
+    }
+
+    /// Forgets what a slot holds, so that the next prompt is computed from its start.
+    pub fn reset(&mut self) {
+        for slot in &mut self.slots {
+            slot.held.clear();
+        }
+    }
+
+    /// Logits of the token after `tokens`, (vocab). Needs the mode `logits`.
+    pub fn logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>, SessionError> {
+        let plan = self.plans.logits_prefill.ok_or(SessionError::Mode("logits"))?;
+        let reused = self.begin(0, tokens)?;
+        let ticket = self.prefill(plan, 0, &tokens[reused..], SamplerParams::greedy())?;
+        self.fetched_f32(ticket)
+    }
+
+    /// Logits after each of `tokens`, (tokens, vocab), computed anew. Needs the mode `logits`.
+    pub fn all_logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>, SessionError> {
+        let plan = self.plans.logits_prefill.ok_or(SessionError::Mode("logits"))?;
+        self.reset();
+        self.begin(0, tokens)?;
+        self.in_windows(plan, tokens, |_| 0)
+    }
+
+    /// Log-probability of each token after the first given those before it, (tokens - 1), computed anew.
+    /// Needs the mode `score`.
+    pub fn score(&mut self, tokens: &[u32]) -> Result<Vec<f32>, SessionError> {
+        let plan = self.plans.score.ok_or(SessionError::Mode("score"))?;
+        self.reset();
+        self.begin(0, tokens)?;
+        let inputs = &tokens[..tokens.len() - 1];
+        self.in_windows(plan, inputs, |at| tokens[at + 1])
+    }
+
+    /// Runs `tokens` through a plan whose every row is an output row; `label` gives each position's label.
+    fn in_windows(
+        &mut self,
+        plan: PlanId,
+        tokens: &[u32],
+        label: impl Fn(usize) -> u32,
+    ) -> Result<Vec<f32>, SessionError> {
+        let width = self.executor.program().plans[plan.index()].outputs.min(self.chunk);
+        let mut all = Vec::new();
+        for start in (0..tokens.len()).step_by(width) {
+            let window = &tokens[start..tokens.len().min(start + width)];
+            self.step.clear();
+            for (i, token) in window.iter().enumerate() {
+                let at = start + i;
+                self.step.rows.push(Row { slot: 0, pos: at as u32, first: 0, token: *token });
+                let mut out = out_row(i, 0, at, &SamplerParams::greedy());
+                out.label = label(at);
+                self.step.outs.push(out);
+            }
+            let ticket = self.submit(plan)?;
+            self.slots[0].held.extend_from_slice(window);
+            all.extend(self.fetched_f32(ticket)?);
+        }
+        Ok(all)
+    }
+
+    /// Checks a prompt and cuts the slot back to the longest common prefix; how many tokens are reused.
+    fn begin(&mut self, slot: usize, tokens: &[u32]) -> Result<usize, SessionError> {
+        if tokens.is_empty() {
+            return Err(SessionError::EmptyPrompt);
+        }
+        if tokens.len() > self.ctx {
+            return Err(SessionError::ContextFull { tokens: tokens.len(), ctx: self.ctx });
+        }
+        let slots = self.slots.len();
+        let held = &mut self.slots.get_mut(slot).ok_or(SessionError::Slot { slot, slots })?.held;
+        // The last token is always computed: its logits are what the caller wants.
+        let common = held.iter().zip(&tokens[..tokens.len() - 1]).take_while(|(a, b)| a == b).count();
+        held.truncate(common);
+        Ok(common)
+    }
+
+    /// Runs tokens in chunks; the last one's output row is computed. The ticket is that of the last chunk.
+    fn prefill(
+        &mut self,
+        plan: PlanId,
+        slot: usize,
+        tokens: &[u32],
+        sampler: SamplerParams,
+    ) -> Result<Ticket, SessionError> {
+        let mut last = None;
+        let mut done = 0;
+        for chunk in tokens.chunks(self.chunk) {
+            done += chunk.len();
+            let base = self.slots[slot].held.len();
+            self.step.clear();
+            for (i, token) in chunk.iter().enumerate() {
+                let pos = (base + i) as u32;
+                self.step.rows.push(Row { slot: slot as u32, pos, first: 0, token: *token });
+            }
+            if done == tokens.len() {
+                let row = chunk.len() - 1;
+                self.step.outs.push(out_row(row, slot, base + row, &sampler));
+            }
+            // Until the ticket is waited for, the slot holds nothing that a failed step would not have written.
+            if let Some(before) = last.replace(self.submit(plan)?) {
+                self.executor.wait(before, &mut self.words)?;
+            }
+            self.slots[slot].held.extend_from_slice(chunk);
+        }
+        last.ok_or(SessionError::EmptyPrompt)
+    }
+
+    fn submit(&mut self, plan: PlanId) -> Result<Ticket, SessionError> {
+        Ok(self.executor.submit(plan, &self.step)?)
+    }
+
+    fn fetched_f32(&mut self, ticket: Ticket) -> Result<Vec<f32>, SessionError> {
+        self.executor.wait(ticket, &mut self.words)?;
+        Ok(self.words.iter().map(|w| f32::from_bits(*w)).collect())
+    }
+}
+
+/// An output row for token row `row`, at `pos` of `slot`.
+fn out_row(row: usize, slot: usize, pos: usize, sampler: &SamplerParams) -> Out {
+    Out {
+        row: row as u32,
+        label: 0,
+        seed: sampler.seed,
+        top_k: sampler.top_k,
+        temperature: sampler.temperature,
+        top_p: sampler.top_p,
+        min_p: sampler.min_p,
+        repeat_penalty: sampler.repeat_penalty,
+        repeat_last_n: sampler.repeat_last_n,
+        slot: slot as u32,
+        pos: pos as u32,
+        pad: 0,
+    }
+}

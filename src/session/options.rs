@@ -1,0 +1,97 @@
+//! What a session is booted with.
+
+use crate::model::KvType;
+
+/// Which device to run on.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum DeviceChoice {
+    /// A real GPU if there is one, else the CPU executor.
+    #[default]
+    Auto,
+    /// Any GPU, a software rasterizer included.
+    Gpu,
+    /// The CPU executor.
+    Cpu,
+    /// The adapter whose name contains this.
+    Named(String),
+}
+
+impl DeviceChoice {
+    /// Reads `auto`, `gpu`, `cpu` or a part of an adapter's name.
+    pub fn parse(text: &str) -> Self {
+        match text.to_ascii_lowercase().as_str() {
+            "auto" => Self::Auto,
+            "gpu" => Self::Gpu,
+            "cpu" => Self::Cpu,
+            _ => Self::Named(text.to_owned()),
+        }
+    }
+}
+
+/// What a session will be asked for; each mode brings its plans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Modes {
+    /// Sampling on the device.
+    pub generate: bool,
+    /// Logits fetched by the host, for a sampler of one's own.
+    pub logits: bool,
+    /// Log-probabilities of given tokens.
+    pub score: bool,
+}
+
+impl Modes {
+    /// Only generation.
+    pub const GENERATE: Modes = Modes { generate: true, logits: false, score: false };
+    /// Only logits.
+    pub const LOGITS: Modes = Modes { generate: false, logits: true, score: false };
+    /// Only scoring.
+    pub const SCORE: Modes = Modes { generate: false, logits: false, score: true };
+}
+
+/// What a session is booted with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// Which device.
+    pub device: DeviceChoice,
+    /// Limits and features the device is opened with: `full`, `webgpu-default` or `v3d`.
+    pub profile: String,
+    /// Positions of a slot; `None` for the model's training context, at most 4096.
+    pub ctx: Option<usize>,
+    /// Sequences held at once.
+    pub slots: usize,
+    /// Storage of the KV cache.
+    pub kv: KvType,
+    /// CPU threads; `None` for as many as there are cores.
+    pub threads: Option<usize>,
+    /// Token rows of a prefill step; `None` for the device's default.
+    pub chunk: Option<usize>,
+    /// Output rows of a `logits` step.
+    pub logit_rows: usize,
+    /// Bytes that booting may allocate.
+    pub budget: Option<u64>,
+    /// Target length of one submission to the device, in milliseconds.
+    pub max_submit_ms: u32,
+    /// Compute in double precision (CPU only): the oracle of the oracle.
+    pub double: bool,
+    /// What will be asked for.
+    pub modes: Modes,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self {
+            device: DeviceChoice::Auto,
+            profile: "full".into(),
+            ctx: None,
+            slots: 1,
+            kv: KvType::F16,
+            threads: None,
+            chunk: None,
+            logit_rows: 1,
+            budget: None,
+            max_submit_ms: 30,
+            double: false,
+            modes: Modes::GENERATE,
+        }
+    }
+}
