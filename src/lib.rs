@@ -1,5 +1,7 @@
 //! Ember: a quantized decoder-only language model on the GPU a laptop already has.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod exec;
 pub mod gguf;
 pub mod io;
@@ -8,5 +10,3 @@ pub mod ops;
 pub mod plan;
 pub mod quant;
 pub mod text;
-#[cfg(feature = "cli")]
-pub mod cli;
