@@ -1,5 +1,8 @@
 //! Ember: a quantized decoder-only language model on the GPU a laptop already has.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod exec;
 pub mod gguf;
 pub mod io;
@@ -7,7 +10,5 @@ pub mod model;
 pub mod ops;
 pub mod plan;
 pub mod quant;
-pub mod text;
-#[cfg(feature = "cli")]
-pub mod cli;
 pub mod session;
+pub mod text;

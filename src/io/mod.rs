@@ -1,1 +1,54 @@
-//! (to be written)
+//! Byte streams: every format in this crate reads and writes through `embedded_io`'s `Read`, `Write` and
+//! `Seek`, so that a model can come from a file, from memory, or from a block device without a file system.
+//!
+//! - [`StdStream`] lends a `std::io` type (a `File`) to code that wants `embedded_io`.
+//! - [`MemStream`] reads bytes that are already in memory.
+//! - [`MappedFile`] is a file mapped into memory, read only.
+//! - [`replace_file`] writes a file so that readers see the old one or the new one, never a half.
+//! - [`Faulty`] fails, ends or stutters where a test tells it to.
+
+mod atomic;
+mod faulty;
+mod mapped;
+mod stream;
+
+pub use atomic::{FileSink, replace_file};
+pub use faulty::Faulty;
+pub use mapped::MappedFile;
+pub use stream::{MemStream, StdStream};
+
+use std::path::{Path, PathBuf};
+
+/// What can go wrong with a file as a whole. Errors inside a stream are the stream's own.
+#[derive(Debug, thiserror::Error)]
+pub enum IoError {
+    /// The operating system refused something.
+    #[error("cannot {action} `{path}`: {source}; check that the path is right, readable and has room")]
+    System {
+        /// What was attempted, as a verb phrase.
+        action: &'static str,
+        /// The file or folder it was attempted on.
+        path: PathBuf,
+        /// The system's own reason.
+        source: std::io::Error,
+    },
+    /// The path names a folder, a pipe or a device where a plain file is needed.
+    #[error("`{path}` is not a plain file; give the path of a file")]
+    NotAFile {
+        /// The path given.
+        path: PathBuf,
+    },
+    /// The path to write has no file name (it ends in `..` or is `/`).
+    #[error("`{path}` has no file name to write to; give the path of a file")]
+    NoFileName {
+        /// The path given.
+        path: PathBuf,
+    },
+}
+
+impl IoError {
+    /// Wraps a system error with what was attempted on which path.
+    fn system(action: &'static str, path: &Path, source: std::io::Error) -> IoError {
+        IoError::System { action, path: path.to_path_buf(), source }
+    }
+}
