@@ -211,7 +211,7 @@ impl Session {
         tokens: &[u32],
         sampler: SamplerParams,
     ) -> Result<Ticket, SessionError> {
-        let mut last = None;
+        let (mut before, mut last) = (None, None);
         let mut done = 0;
         for chunk in tokens.chunks(self.chunk) {
             done += chunk.len();
@@ -225,11 +225,20 @@ impl Session {
                 let row = chunk.len() - 1;
                 self.step.outs.push(out_row(row, slot, base + row, &sampler));
             }
-            // Until the ticket is waited for, the slot holds nothing that a failed step would not have written.
-            if let Some(before) = last.replace(self.submit(plan)?) {
+            if let Some(before) = before.take() {
                 self.executor.wait(before, &mut self.words)?;
             }
+            // A device that holds two steps computes one while the host prepares the next.
+            if self.executor.depth() > 1 {
+                before = last.take();
+            } else if let Some(ticket) = last.take() {
+                self.executor.wait(ticket, &mut self.words)?;
+            }
+            last = Some(self.submit(plan)?);
             self.slots[slot].held.extend_from_slice(chunk);
+        }
+        if let Some(before) = before {
+            self.executor.wait(before, &mut self.words)?;
         }
         last.ok_or(SessionError::EmptyPrompt)
     }
