@@ -1,0 +1,122 @@
+//! Tiny random models of every architecture against transformers, on each executor and device profile.
+
+mod common;
+
+use common::npy::{read_f32, read_tokens};
+use common::{boot, golden, none_failed, open, options, relative_l2};
+use emberlm::model::{KvType, Model};
+use emberlm::session::{DeviceChoice, Modes, SessionOptions};
+
+/// Rounding in float32 moves these models' logits by 0.5e-6 to 1.2e-6 (the generator prints it); the order of
+/// summation is free, so a few times that. An epsilon or a rope base that is wrong by 1% moves them by 1.7e-4 or more.
+const F32: f64 = 1e-5;
+/// The reference rotates in float32 even where the rest is float64.
+const F64: f64 = 2e-6;
+/// Keys and values rounded to half precision, 2^-11 each.
+const F16_KV: f64 = 2e-3;
+
+struct Golden {
+    model: Model,
+    tokens: Vec<u32>,
+    logits: Vec<f32>,
+}
+
+fn read(name: &str) -> Golden {
+    let file = |end: &str| golden("arch").join(format!("{name}.{end}"));
+    Golden {
+        model: open(&file("gguf")),
+        tokens: read_tokens(&file("tokens.npy")),
+        logits: read_f32(&file("logits.npy")),
+    }
+}
+
+impl Golden {
+    /// Logits at every position, in prefill steps of `chunk`, are within `tolerance`.
+    fn check(&self, what: &str, mut options: SessionOptions, chunk: usize, tolerance: f64) -> Option<String> {
+        options.chunk = Some(chunk);
+        options.logit_rows = chunk;
+        let mut session = boot(&self.model, &options);
+        let logits = session.all_logits(&self.tokens).unwrap_or_else(|e| panic!("{what}: {e}"));
+        let apart = relative_l2(&logits, &self.logits);
+        let line = format!(
+            "{what}, {chunk} tokens a step: {apart:.1e} from the reference, tolerance {tolerance:.0e}"
+        );
+        (apart > tolerance).then_some(line)
+    }
+}
+
+fn logits(device: DeviceChoice, kv: KvType) -> SessionOptions {
+    options(device, kv, Modes::LOGITS)
+}
+
+fn on_cpu(name: &str) {
+    let golden = read(name);
+    let cpu = |kv| logits(DeviceChoice::Cpu, kv);
+    let checks = [
+        golden.check("f64", SessionOptions { double: true, ..cpu(KvType::F32) }, 32, F64),
+        golden.check("f32", cpu(KvType::F32), 32, F32),
+        golden.check("f32", cpu(KvType::F32), 7, F32),
+        golden.check("f32", cpu(KvType::F32), 1, F32),
+        golden.check("f16 KV", cpu(KvType::F16), 32, F16_KV),
+    ];
+    none_failed(&checks.into_iter().flatten().collect::<Vec<_>>());
+}
+
+#[cfg(feature = "gpu")]
+fn on_gpu(name: &str) {
+    let golden = read(name);
+    let mut failures = Vec::new();
+    for profile in ["full", "webgpu-default", "v3d"] {
+        let gpu = |kv| SessionOptions { profile: profile.into(), ..logits(DeviceChoice::Gpu, kv) };
+        failures.extend(golden.check(profile, gpu(KvType::F32), 32, F32));
+        failures.extend(golden.check(profile, gpu(KvType::F32), 1, F32));
+        failures.extend(golden.check(&format!("{profile}, f16 KV"), gpu(KvType::F16), 7, F16_KV));
+    }
+    none_failed(&failures);
+}
+
+macro_rules! goldens {
+    ($($test:ident: $name:literal),* $(,)?) => {
+        const NAMES: &[&str] = &[$($name),*];
+
+        mod cpu {
+            $(#[test]
+            fn $test() {
+                super::on_cpu($name);
+            })*
+        }
+
+        #[cfg(feature = "gpu")]
+        mod gpu {
+            $(#[test]
+            fn $test() {
+                super::on_gpu($name);
+            })*
+        }
+    };
+}
+
+goldens! {
+    llama_tied: "llama-tied",
+    llama_untied: "llama-untied",
+    llama3_rope: "llama3-rope",
+    llama_linear_rope: "llama-linear-rope",
+    llama_formats: "llama-formats",
+    mistral: "mistral",
+    qwen2: "qwen2",
+    qwen3_tied: "qwen3-tied",
+    qwen3_untied: "qwen3-untied",
+    qwen3_formats: "qwen3-formats",
+}
+
+#[test]
+fn every_golden_has_a_test() {
+    let mut files: Vec<String> = std::fs::read_dir(golden("arch"))
+        .unwrap()
+        .filter_map(|entry| Some(entry.unwrap().file_name().to_str()?.strip_suffix(".gguf")?.to_owned()))
+        .collect();
+    files.sort();
+    let mut names = NAMES.to_vec();
+    names.sort_unstable();
+    assert_eq!(files, names);
+}
