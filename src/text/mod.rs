@@ -1,1 +1,17 @@
-//! (to be written)
+//! Text and tokens: tokenizers from a model file's own vocabulary, chat templates, and the host side sampler.
+
+mod bpe;
+mod bytes;
+mod class;
+mod config;
+mod error;
+mod pretok;
+mod special;
+mod spm;
+mod stream;
+mod tokenizer;
+
+pub use config::{SpecialIds, TokenKind, TokenizerConfig, TokenizerModel};
+pub use error::TokenizerError;
+pub use stream::TokenStream;
+pub use tokenizer::{Segment, Tokenizer};
