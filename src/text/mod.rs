@@ -1,4 +1,19 @@
-//! Text and tokens.
-mod sampler;
+//! Text and tokens: tokenizers from a model file's own vocabulary, chat templates, and the host side sampler.
 
+mod bpe;
+mod bytes;
+mod class;
+mod config;
+mod error;
+mod pretok;
+mod sampler;
+mod special;
+mod spm;
+mod stream;
+mod tokenizer;
+
+pub use config::{SpecialIds, TokenKind, TokenizerConfig, TokenizerModel};
+pub use error::TokenizerError;
 pub use sampler::{Choice, MAX_LAST_N, Sampler, SamplerError, SamplerParams, choose, from_key, order_key, uniform};
+pub use stream::TokenStream;
+pub use tokenizer::{Segment, Tokenizer};

@@ -1,0 +1,162 @@
+//! What a tokenizer is made from: the vocabulary's lists as a model file keeps them.
+
+use super::error::TokenizerError;
+
+/// Which algorithm the vocabulary is for (`tokenizer.ggml.model`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenizerModel {
+    /// `gpt2`: byte-level BPE, with an ordered list of merges and a pre-tokenizer.
+    Gpt2,
+    /// `llama`: SentencePiece style BPE, with a score per token and byte fallback.
+    Llama,
+}
+
+impl TokenizerModel {
+    /// The model of that GGUF name.
+    ///
+    /// # Errors
+    /// [`TokenizerError::UnknownModel`] for any other name.
+    pub fn from_name(name: &str) -> Result<Self, TokenizerError> {
+        match name {
+            "gpt2" => Ok(Self::Gpt2),
+            "llama" => Ok(Self::Llama),
+            _ => Err(TokenizerError::UnknownModel { name: name.to_owned() }),
+        }
+    }
+}
+
+/// What a token is (`tokenizer.ggml.token_type`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TokenKind {
+    /// A piece of text.
+    #[default]
+    Normal,
+    /// Stands for what cannot be encoded.
+    Unknown,
+    /// Marks structure, such as the end of a turn; never made from a user's text.
+    Control,
+    /// A piece of text that is looked for before all else.
+    UserDefined,
+    /// A free place in the vocabulary.
+    Unused,
+    /// A single byte, written `<0x41>`.
+    Byte,
+}
+
+impl TokenKind {
+    /// The kind of that GGUF number; unknown numbers are taken as [`TokenKind::Unused`].
+    pub fn from_number(number: i64) -> Self {
+        match number {
+            1 => Self::Normal,
+            2 => Self::Unknown,
+            3 => Self::Control,
+            4 => Self::UserDefined,
+            6 => Self::Byte,
+            _ => Self::Unused,
+        }
+    }
+}
+
+/// Ids with a role.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SpecialIds {
+    /// Beginning of a sequence.
+    pub bos: Option<u32>,
+    /// End of a sequence.
+    pub eos: Option<u32>,
+    /// End of a turn.
+    pub eot: Option<u32>,
+    /// End of a message, where a tool's answer is expected.
+    pub eom: Option<u32>,
+    /// Stands for what cannot be encoded.
+    pub unk: Option<u32>,
+    /// Padding. Not used here; an id outside of the vocabulary is ignored.
+    pub pad: Option<u32>,
+}
+
+/// All a [`Tokenizer`](super::Tokenizer) is made from.
+#[derive(Debug, Clone)]
+pub struct TokenizerConfig {
+    /// The algorithm.
+    pub model: TokenizerModel,
+    /// The pre-tokenizer's name, for [`TokenizerModel::Gpt2`]; `None` means `default`.
+    pub pre: Option<String>,
+    /// The tokens' texts in order of their ids, as in the file: GPT-2's printable stand-ins for bytes, or
+    /// SentencePiece's `▁` for a blank. They need not be valid UTF-8.
+    pub tokens: Vec<Vec<u8>>,
+    /// A score per token, for [`TokenizerModel::Llama`]; empty means that all are 0.
+    pub scores: Vec<f32>,
+    /// A kind per token; empty means that all are normal.
+    pub kinds: Vec<TokenKind>,
+    /// `left right` in order of their rank, for [`TokenizerModel::Gpt2`].
+    pub merges: Vec<Vec<u8>>,
+    /// Ids with a role.
+    pub special: SpecialIds,
+    /// Whether encoding adds the beginning-of-sequence token; `None` leaves it to the model.
+    pub add_bos: Option<bool>,
+    /// Whether encoding adds the end-of-sequence token; `None` means no.
+    pub add_eos: Option<bool>,
+    /// Whether a blank is put before the text; `None` leaves it to the model.
+    pub add_space_prefix: Option<bool>,
+    /// Special tokens swallow the white space after them, as those of Phi-3 do, apart from `<unk>`, `<s>` and
+    /// `<|endoftext|>`.
+    pub specials_strip_right: bool,
+}
+
+impl TokenizerConfig {
+    /// A configuration with these tokens and nothing else set.
+    pub fn new(model: TokenizerModel, tokens: Vec<Vec<u8>>) -> Self {
+        Self {
+            model,
+            pre: None,
+            tokens,
+            scores: Vec::new(),
+            kinds: Vec::new(),
+            merges: Vec::new(),
+            special: SpecialIds::default(),
+            add_bos: None,
+            add_eos: None,
+            add_space_prefix: None,
+            specials_strip_right: false,
+        }
+    }
+
+    /// Sets what GGUF files do not say and only the model's name gives away (`general.name`).
+    pub fn apply_model_name(&mut self, name: &str) {
+        let name = name.to_ascii_lowercase();
+        self.specials_strip_right = name.contains("phi-3") || name.contains("phi3");
+    }
+
+    pub(crate) fn kind(&self, id: usize) -> TokenKind {
+        self.kinds.get(id).copied().unwrap_or_default()
+    }
+
+    /// Checks all that does not depend on the algorithm.
+    pub(crate) fn check(&self) -> Result<(), TokenizerError> {
+        const MAX: usize = 1 << 24;
+        let tokens = self.tokens.len();
+        if tokens == 0 || tokens > MAX {
+            return Err(TokenizerError::VocabularySize { count: tokens, max: MAX });
+        }
+        let lists = [("scores", self.scores.len()), ("token types", self.kinds.len())];
+        for (what, found) in lists {
+            if found != 0 && found != tokens {
+                return Err(TokenizerError::LengthMismatch { what, tokens, found });
+            }
+        }
+        let ids = &self.special;
+        let roles = [
+            ("beginning-of-sequence", ids.bos),
+            ("end-of-sequence", ids.eos),
+            ("end-of-turn", ids.eot),
+            ("end-of-message", ids.eom),
+            ("unknown", ids.unk),
+        ];
+        for (what, id) in roles {
+            if let Some(id) = id.filter(|&id| id as usize >= tokens) {
+                return Err(TokenizerError::IdOutOfRange { what, id, last: tokens as u32 - 1 });
+            }
+        }
+        Ok(())
+    }
+}
