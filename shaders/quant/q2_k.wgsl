@@ -1,0 +1,27 @@
+// Q2_K: plane x has cols / 16 words of 2-bit codes; plane y for each 16 weights a byte, scale low and minimum high; plane z
+// a word for each 256 weights: f16 d, f16 dmin.
+
+fn w_scale(planes: vec4<u32>, cols: u32, row: u32, oct: u32) -> vec2<f32> {
+    let d = w_f16_pair(w_word(planes.z, cols >> 8u, row, oct >> 5u));
+    let both = w_word(planes.y, cols >> 6u, row, oct >> 3u) >> (((oct >> 1u) & 3u) * 8u);
+    return d * vec2<f32>(f32(both & 15u), f32((both >> 4u) & 15u));
+}
+
+fn w_eight(planes: vec4<u32>, cols: u32, row: u32, oct: u32, scale: vec2<f32>) -> Oct {
+    let q = w_pairs(w_word(planes.x, cols >> 4u, row, oct >> 1u) >> ((oct & 1u) * 16u));
+    return Oct(scale.x * vec4<f32>(q[0]) - scale.y, scale.x * vec4<f32>(q[1]) - scale.y);
+}
+
+fn w_oct(planes: vec4<u32>, cols: u32, row: u32, oct: u32) -> Oct {
+    return w_eight(planes, cols, row, oct, w_scale(planes, cols, row, oct));
+}
+
+fn w_block32(planes: vec4<u32>, cols: u32, row: u32, block: u32) -> array<vec4<f32>, 8> {
+    let s = w_scale(planes, cols, row, block * 4u);
+    let t = w_scale(planes, cols, row, block * 4u + 2u);
+    let a = w_eight(planes, cols, row, block * 4u, s);
+    let b = w_eight(planes, cols, row, block * 4u + 1u, s);
+    let c = w_eight(planes, cols, row, block * 4u + 2u, t);
+    let d = w_eight(planes, cols, row, block * 4u + 3u, t);
+    return array<vec4<f32>, 8>(a.lo, a.hi, b.lo, b.hi, c.lo, c.hi, d.lo, d.hi);
+}

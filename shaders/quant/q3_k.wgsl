@@ -1,0 +1,31 @@
+// Q3_K: plane x has cols / 16 words of 2-bit codes, plane y a word of third bits for each 32 weights, plane z a signed byte
+// of scale for each 16, plane w an f16 d for each 256, two in a word.
+
+fn w_scale(planes: vec4<u32>, cols: u32, row: u32, oct: u32) -> f32 {
+    let d = w_f16_at(planes.w, cols >> 8u, row, oct >> 5u);
+    return d * w_signed_byte(w_word(planes.z, cols >> 6u, row, oct >> 3u), (oct >> 1u) & 3u);
+}
+
+fn w_eight(planes: vec4<u32>, cols: u32, row: u32, oct: u32, scale: f32) -> Oct {
+    let q = w_pairs(w_word(planes.x, cols >> 4u, row, oct >> 1u) >> ((oct & 1u) * 16u));
+    let h = w_bits(w_word(planes.y, cols >> 5u, row, oct >> 2u) >> ((oct & 3u) * 8u));
+    let high = vec4<u32>(2u);
+    return Oct(
+        scale * (vec4<f32>(q[0] | (h[0] << high)) - 4.0),
+        scale * (vec4<f32>(q[1] | (h[1] << high)) - 4.0),
+    );
+}
+
+fn w_oct(planes: vec4<u32>, cols: u32, row: u32, oct: u32) -> Oct {
+    return w_eight(planes, cols, row, oct, w_scale(planes, cols, row, oct));
+}
+
+fn w_block32(planes: vec4<u32>, cols: u32, row: u32, block: u32) -> array<vec4<f32>, 8> {
+    let s = w_scale(planes, cols, row, block * 4u);
+    let t = w_scale(planes, cols, row, block * 4u + 2u);
+    let a = w_eight(planes, cols, row, block * 4u, s);
+    let b = w_eight(planes, cols, row, block * 4u + 1u, s);
+    let c = w_eight(planes, cols, row, block * 4u + 2u, t);
+    let d = w_eight(planes, cols, row, block * 4u + 3u, t);
+    return array<vec4<f32>, 8>(a.lo, a.hi, b.lo, b.hi, c.lo, c.hi, d.lo, d.hi);
+}

@@ -1,0 +1,30 @@
+// Q8_0: plane x has cols / 4 words of signed bytes, plane y an f16 scale for each 32 weights, two in a word.
+
+fn w_scale(planes: vec4<u32>, cols: u32, row: u32, oct: u32) -> f32 {
+    return w_f16_at(planes.y, cols >> 5u, row, oct >> 2u);
+}
+
+fn w_signed_bytes(word: u32) -> vec4<f32> {
+    return vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(word) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u));
+}
+
+fn w_eight(planes: vec4<u32>, cols: u32, row: u32, oct: u32, scale: f32) -> Oct {
+    let units = cols >> 2u;
+    return Oct(
+        scale * w_signed_bytes(w_word(planes.x, units, row, oct * 2u)),
+        scale * w_signed_bytes(w_word(planes.x, units, row, oct * 2u + 1u)),
+    );
+}
+
+fn w_oct(planes: vec4<u32>, cols: u32, row: u32, oct: u32) -> Oct {
+    return w_eight(planes, cols, row, oct, w_scale(planes, cols, row, oct));
+}
+
+fn w_block32(planes: vec4<u32>, cols: u32, row: u32, block: u32) -> array<vec4<f32>, 8> {
+    let s = w_scale(planes, cols, row, block * 4u);
+    let a = w_eight(planes, cols, row, block * 4u, s);
+    let b = w_eight(planes, cols, row, block * 4u + 1u, s);
+    let c = w_eight(planes, cols, row, block * 4u + 2u, s);
+    let d = w_eight(planes, cols, row, block * 4u + 3u, s);
+    return array<vec4<f32>, 8>(a.lo, a.hi, b.lo, b.hi, c.lo, c.hi, d.lo, d.hi);
+}

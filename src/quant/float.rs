@@ -1,0 +1,84 @@
+//! F32, F16 and BF16: no blocks, any row length (on the device a multiple of eight).
+
+use super::codec::Codec;
+use super::device::View;
+use super::dot::{Brain, Half, Single, float_dot, float_dot4};
+use super::half::{from_f16, to_bf16, to_f16_le};
+
+/// The table row of F32.
+pub(super) const F32: Codec = Codec {
+    name: "F32",
+    stem: "f32",
+    ggml_id: 0,
+    block_len: 1,
+    block_bytes: 4,
+    plane_bytes: &[4],
+    decode: |bytes, out| decode(bytes, out, f32::from_le_bytes),
+    encode: |src, out| encode(src, out, f32::to_le_bytes),
+    dot: float_dot::<Single, 4>,
+    dot4: float_dot4::<Single, 4>,
+    to_planes: copy,
+    oct: |view, row, oct| std::array::from_fn(|i| f32::from_bits(view.word(0, row, 8 * oct + i))),
+};
+
+/// The table row of F16.
+pub(super) const F16: Codec = Codec {
+    name: "F16",
+    stem: "f16",
+    ggml_id: 1,
+    block_len: 1,
+    block_bytes: 2,
+    plane_bytes: &[2],
+    decode: |bytes, out| decode(bytes, out, |b| from_f16(u16::from_le_bytes(b))),
+    encode: |src, out| encode(src, out, to_f16_le),
+    dot: float_dot::<Half, 2>,
+    dot4: float_dot4::<Half, 2>,
+    to_planes: copy,
+    oct: |view, row, oct| std::array::from_fn(|i| from_f16(half_word(view, row, oct, i))),
+};
+
+/// The table row of BF16.
+pub(super) const BF16: Codec = Codec {
+    name: "BF16",
+    stem: "bf16",
+    ggml_id: 30,
+    block_len: 1,
+    block_bytes: 2,
+    plane_bytes: &[2],
+    decode: |bytes, out| decode(bytes, out, from_bf16_le),
+    encode: |src, out| encode(src, out, |v| to_bf16(v).to_le_bytes()),
+    dot: float_dot::<Brain, 2>,
+    dot4: float_dot4::<Brain, 2>,
+    to_planes: copy,
+    oct: |view, row, oct| {
+        std::array::from_fn(|i| f32::from_bits(u32::from(half_word(view, row, oct, i)) << 16))
+    },
+};
+
+/// The value of little-endian bf16 bytes.
+#[inline(always)]
+pub(super) fn from_bf16_le(bytes: [u8; 2]) -> f32 {
+    f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
+}
+
+fn half_word(view: &View<'_>, row: usize, oct: usize, i: usize) -> u16 {
+    (view.word(0, row, 4 * oct + i / 2) >> (16 * (i % 2))) as u16
+}
+
+fn copy(block: &[u8], out: &mut [u8]) {
+    for (out, b) in out.iter_mut().zip(block) {
+        *out = *b;
+    }
+}
+
+fn decode<const N: usize>(bytes: &[u8], out: &mut [f32], value: impl Fn([u8; N]) -> f32) {
+    for (b, out) in bytes.as_chunks::<N>().0.iter().zip(out) {
+        *out = value(*b);
+    }
+}
+
+fn encode<const N: usize>(src: &[f32], out: &mut [u8], bytes: impl Fn(f32) -> [u8; N]) {
+    for (&x, out) in src.iter().zip(out.as_chunks_mut::<N>().0) {
+        *out = bytes(x);
+    }
+}

@@ -1,0 +1,40 @@
+//! f16 and bf16 bits. Reading is exact and needs no hardware support, so that it inlines everywhere.
+
+/// The value of f16 bits.
+#[inline(always)]
+pub(super) fn from_f16(bits: u16) -> f32 {
+    let sign = u32::from(bits & 0x8000) << 16;
+    let magnitude = u32::from(bits & 0x7fff);
+    // Normal numbers need the other exponent bias (127 - 15 = 112); subnormals are multiples of 2^-24.
+    let normal = f32::from_bits((magnitude << 13) + (112 << 23));
+    let subnormal = magnitude as f32 * f32::from_bits((127 - 24) << 23);
+    let special = f32::from_bits((magnitude << 13) | 0x7f80_0000);
+    let finite = if magnitude < 0x0400 { subnormal } else { normal };
+    let value = if magnitude < 0x7c00 { finite } else { special };
+    f32::from_bits(value.to_bits() | sign)
+}
+
+/// The value of little-endian f16 bytes.
+#[inline(always)]
+pub(super) fn from_f16_le(low: u8, high: u8) -> f32 {
+    from_f16(u16::from_le_bytes([low, high]))
+}
+
+/// The nearest f16, ties to even, as little-endian bytes.
+pub(super) fn to_f16_le(value: f32) -> [u8; 2] {
+    ::half::f16::from_f32(value).to_le_bytes()
+}
+
+/// The value that an f32 has once stored as f16.
+pub(super) fn through_f16(value: f32) -> f32 {
+    ::half::f16::from_f32(value).to_f32()
+}
+
+/// The nearest bf16, ties to even, NaN kept quiet.
+pub(super) fn to_bf16(value: f32) -> u16 {
+    let bits = value.to_bits();
+    if value.is_nan() {
+        return ((bits >> 16) | 64) as u16;
+    }
+    ((u64::from(bits) + 0x7fff + u64::from((bits >> 16) & 1)) >> 16) as u16
+}

@@ -1,0 +1,90 @@
+//! IQ4_NL: 32 weights, an f16 scale and 4-bit indices into a fixed table of sixteen unevenly spaced integers
+//! (ggml's `kvalues_iq4nl`).
+
+use super::codec::{Block, Identity, Scales, join_nibbles, split_nibbles};
+use super::device::{View, pack_bits};
+use super::half::{from_f16_le, through_f16, to_f16_le};
+use super::search::importance;
+
+/// The integers that the sixteen codes stand for.
+const VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+/// Scales tried on either side of the one that maps the largest weight to the end of the table.
+const STEPS: i32 = 12;
+
+/// f16 scale, 16 bytes of nibbles.
+pub(super) struct Iq4Nl;
+
+impl Block<32, 18> for Iq4Nl {
+    const IDENTITY: Identity = Identity("IQ4_NL", "iq4_nl", 20);
+    const PLANES: &'static [usize] = &[16, 2];
+    const GROUP: usize = 32;
+    const MINS: bool = false;
+
+    #[inline(always)]
+    fn values(block: &[u8; 18], q: &mut [i8; 32]) {
+        for (q, &c) in q.iter_mut().zip(&codes(block)) {
+            *q = VALUES[usize::from(c & 15)];
+        }
+    }
+
+    #[inline(always)]
+    fn scales(block: &[u8; 18], out: &mut Scales) {
+        out.scale[0] = from_f16_le(block[0], block[1]);
+    }
+
+    fn encode(x: &[f32; 32], block: &mut [u8; 18]) {
+        let d = through_f16(best_scale(x));
+        let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
+        block[..2].copy_from_slice(&to_f16_le(d));
+        join_nibbles(&x.map(|v| nearest(v * inverse)), &mut block[2..]);
+    }
+
+    fn to_planes(block: &[u8; 18], out: &mut [u8]) {
+        pack_bits(&codes(block), 0, 4, &mut out[..16]);
+        out[16..18].copy_from_slice(&block[..2]);
+    }
+
+    fn oct(view: &View<'_>, row: usize, oct: usize) -> [f32; 8] {
+        let d = view.f16(1, row, oct / 4);
+        view.ints(0, row, oct, 0, 4).map(|c| d * f32::from(VALUES[c as usize & 15]))
+    }
+}
+
+#[inline(always)]
+fn codes(block: &[u8; 18]) -> [u8; 32] {
+    let mut codes = [0; 32];
+    split_nibbles(&block[2..], &mut codes);
+    codes
+}
+
+/// The code whose value is nearest: how many of the midpoints between neighbours lie below.
+fn nearest(v: f32) -> u8 {
+    let below = |pair: &[i8]| v > 0.5 * (f32::from(pair[0]) + f32::from(pair[1]));
+    VALUES.windows(2).filter(|pair| below(pair)).count() as u8
+}
+
+/// The least-squares scale of the best of a row of starting scales, of either sign.
+fn best_scale(x: &[f32; 32]) -> f32 {
+    let largest = x.iter().fold(0.0f32, |a, &v| if v.abs() > a.abs() { v } else { a });
+    if largest == 0.0 {
+        return 0.0;
+    }
+    let mut weights = [0.0; 32];
+    importance(x, &mut weights);
+    let (mut best, mut best_gain) = (0.0, 0.0);
+    for end in [f32::from(VALUES[0]), f32::from(VALUES[15])] {
+        for step in -STEPS..=STEPS {
+            let inverse = (end + 2.0 * step as f32) / largest;
+            let (mut xy, mut yy) = (0.0f32, 0.0f32);
+            for (&v, &w) in x.iter().zip(&weights) {
+                let y = f32::from(VALUES[usize::from(nearest(v * inverse))]);
+                xy += w * v * y;
+                yy += w * y * y;
+            }
+            if xy * xy > best_gain * yy {
+                (best, best_gain) = (xy / yy, xy * xy / yy);
+            }
+        }
+    }
+    best
+}

@@ -1,0 +1,228 @@
+//! The super-block formats with minima: Q2_K, Q4_K, Q5_K. A weight is `d * scale * code - dmin * min`.
+//!
+//! Layouts follow ggml (`block_q2_K`, `block_q4_K`, `block_q5_K`); the encoders are a search of our own.
+
+use super::codec::{Block, Identity, Scales, centred, join_nibbles, split_nibbles};
+use super::device::{View, pack_bits};
+use super::half::{from_f16_le, to_f16_le};
+use super::legacy::pair;
+use super::search::affine;
+
+/// 16 bytes of 4-bit scales and minima, 64 bytes of 2-bit codes, f16 d, f16 dmin.
+pub(super) struct Q2K;
+/// f16 d, f16 dmin, 12 bytes of 6-bit scales and minima, 128 bytes of nibbles.
+pub(super) struct Q4K;
+/// As Q4_K, with 32 bytes of fifth bits before the nibbles.
+pub(super) struct Q5K;
+
+impl Block<256, 84> for Q2K {
+    const IDENTITY: Identity = Identity("Q2_K", "q2_k", 10);
+    const PLANES: &'static [usize] = &[64, 16, 4];
+    const GROUP: usize = 16;
+    const MINS: bool = true;
+
+    #[inline(always)]
+    fn values(block: &[u8; 84], q: &mut [i8; 256]) {
+        centred(&codes2(&block[16..80]), 0, q);
+    }
+
+    #[inline(always)]
+    fn scales(block: &[u8; 84], out: &mut Scales) {
+        let (d, dmin) = (from_f16_le(block[80], block[81]), from_f16_le(block[82], block[83]));
+        for (i, &b) in block[..16].iter().enumerate() {
+            out.scale[i] = d * f32::from(b & 15);
+            out.min[i] = dmin * f32::from(b >> 4);
+        }
+    }
+
+    fn encode(x: &[f32; 256], block: &mut [u8; 84]) {
+        let fit = affine(x, 16, 3, 15);
+        for (b, (scale, min)) in block[..16].iter_mut().zip(fit.scale.iter().zip(&fit.min)) {
+            *b = scale | (min << 4);
+        }
+        for (half, codes) in block[16..80].chunks_exact_mut(32).zip(fit.codes.chunks_exact(128)) {
+            for (l, b) in half.iter_mut().enumerate() {
+                *b = (0..4).fold(0, |byte, j| byte | (codes[32 * j + l] << (2 * j)));
+            }
+        }
+        block[80..82].copy_from_slice(&to_f16_le(fit.d));
+        block[82..].copy_from_slice(&to_f16_le(fit.dmin));
+    }
+
+    fn to_planes(block: &[u8; 84], out: &mut [u8]) {
+        pack_bits(&codes2(&block[16..80]), 0, 2, &mut out[..64]);
+        out[64..80].copy_from_slice(&block[..16]);
+        out[80..84].copy_from_slice(&block[80..]);
+    }
+
+    fn oct(view: &View<'_>, row: usize, oct: usize) -> [f32; 8] {
+        let (d, dmin) = pair(view.word(2, row, oct / 32));
+        let b = view.byte(1, row, oct / 2);
+        let (scale, min) = (d * f32::from(b & 15), dmin * f32::from(b >> 4));
+        view.ints(0, row, oct / 2, 16 * (oct % 2), 2).map(|c| scale * c as f32 - min)
+    }
+}
+
+impl Block<256, 144> for Q4K {
+    const IDENTITY: Identity = Identity("Q4_K", "q4_k", 12);
+    const PLANES: &'static [usize] = &[128, 16, 4];
+    const GROUP: usize = 32;
+    const MINS: bool = true;
+
+    #[inline(always)]
+    fn values(block: &[u8; 144], q: &mut [i8; 256]) {
+        centred(&codes4(&block[16..]), 0, q);
+    }
+
+    #[inline(always)]
+    fn scales(block: &[u8; 144], out: &mut Scales) {
+        scales6(&block[..16], out);
+    }
+
+    fn encode(x: &[f32; 256], block: &mut [u8; 144]) {
+        let fit = affine(x, 32, 15, 63);
+        block[..2].copy_from_slice(&to_f16_le(fit.d));
+        block[2..4].copy_from_slice(&to_f16_le(fit.dmin));
+        join_six(&fit.scale, &fit.min, &mut block[4..16]);
+        join_nibbles64(&fit.codes, &mut block[16..]);
+    }
+
+    fn to_planes(block: &[u8; 144], out: &mut [u8]) {
+        pack_bits(&codes4(&block[16..]), 0, 4, &mut out[..128]);
+        scale_planes(&block[..16], &mut out[128..148]);
+    }
+
+    fn oct(view: &View<'_>, row: usize, oct: usize) -> [f32; 8] {
+        let (scale, min) = device_scale(view, 1, row, oct);
+        view.ints(0, row, oct, 0, 4).map(|c| scale * c as f32 - min)
+    }
+}
+
+impl Block<256, 176> for Q5K {
+    const IDENTITY: Identity = Identity("Q5_K", "q5_k", 13);
+    const PLANES: &'static [usize] = &[128, 32, 16, 4];
+    const GROUP: usize = 32;
+    const MINS: bool = true;
+
+    #[inline(always)]
+    fn values(block: &[u8; 176], q: &mut [i8; 256]) {
+        centred(&codes5(block), 0, q);
+    }
+
+    #[inline(always)]
+    fn scales(block: &[u8; 176], out: &mut Scales) {
+        scales6(&block[..16], out);
+    }
+
+    fn encode(x: &[f32; 256], block: &mut [u8; 176]) {
+        let fit = affine(x, 32, 31, 63);
+        block[..2].copy_from_slice(&to_f16_le(fit.d));
+        block[2..4].copy_from_slice(&to_f16_le(fit.dmin));
+        join_six(&fit.scale, &fit.min, &mut block[4..16]);
+        for (l, b) in block[16..48].iter_mut().enumerate() {
+            *b = (0..8).fold(0, |byte, j| byte | ((fit.codes[32 * j + l] >> 4) << j));
+        }
+        join_nibbles64(&fit.codes, &mut block[48..]);
+    }
+
+    fn to_planes(block: &[u8; 176], out: &mut [u8]) {
+        let codes = codes5(block);
+        pack_bits(&codes, 0, 4, &mut out[..128]);
+        pack_bits(&codes, 4, 1, &mut out[128..160]);
+        scale_planes(&block[..16], &mut out[160..180]);
+    }
+
+    fn oct(view: &View<'_>, row: usize, oct: usize) -> [f32; 8] {
+        let (scale, min) = device_scale(view, 2, row, oct);
+        let low = view.ints(0, row, oct, 0, 4);
+        let high = view.ints(1, row, oct / 4, 8 * (oct % 4), 1);
+        std::array::from_fn(|i| scale * (low[i] | (high[i] << 4)) as f32 - min)
+    }
+}
+
+/// 2-bit codes: in each 128 weights, byte l holds the weights l, l + 32, l + 64, l + 96.
+#[inline(always)]
+pub(super) fn codes2(bytes: &[u8]) -> [u8; 256] {
+    let mut codes = [0; 256];
+    for (codes, bytes) in codes.as_chunks_mut::<128>().0.iter_mut().zip(bytes.as_chunks::<32>().0) {
+        for (j, codes) in codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            for (c, &b) in codes.iter_mut().zip(bytes) {
+                *c = (b >> (2 * j)) & 3;
+            }
+        }
+    }
+    codes
+}
+
+/// Nibbles: in each 64 weights, byte l holds weight l low and weight l + 32 high.
+#[inline(always)]
+fn codes4(bytes: &[u8]) -> [u8; 256] {
+    let mut codes = [0; 256];
+    for (codes, bytes) in codes.as_chunks_mut::<64>().0.iter_mut().zip(bytes.as_chunks::<32>().0) {
+        split_nibbles(bytes, codes);
+    }
+    codes
+}
+
+fn join_nibbles64(codes: &[u8; 256], bytes: &mut [u8]) {
+    for (bytes, codes) in bytes.chunks_exact_mut(32).zip(codes.chunks_exact(64)) {
+        join_nibbles(codes, bytes);
+    }
+}
+
+#[inline(always)]
+fn codes5(block: &[u8; 176]) -> [u8; 256] {
+    let mut codes = codes4(&block[48..]);
+    for (j, codes) in codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        for (c, &b) in codes.iter_mut().zip(&block[16..48]) {
+            *c |= ((b >> j) & 1) << 4;
+        }
+    }
+    codes
+}
+
+/// The eight 6-bit scales and minima in twelve bytes.
+#[inline(always)]
+fn split_six(packed: &[u8]) -> ([u8; 8], [u8; 8]) {
+    let (mut scale, mut min) = ([0; 8], [0; 8]);
+    for i in 0..4 {
+        let (s, m, both) = (packed[i], packed[i + 4], packed[i + 8]);
+        (scale[i], min[i]) = (s & 63, m & 63);
+        scale[i + 4] = (both & 15) | ((s >> 2) & 0x30);
+        min[i + 4] = (both >> 4) | ((m >> 2) & 0x30);
+    }
+    (scale, min)
+}
+
+fn join_six(scale: &[u8], min: &[u8], packed: &mut [u8]) {
+    for i in 0..4 {
+        packed[i] = scale[i] | ((scale[i + 4] >> 4) << 6);
+        packed[i + 4] = min[i] | ((min[i + 4] >> 4) << 6);
+        packed[i + 8] = (scale[i + 4] & 15) | ((min[i + 4] & 15) << 4);
+    }
+}
+
+#[inline(always)]
+fn scales6(head: &[u8], out: &mut Scales) {
+    let (d, dmin) = (from_f16_le(head[0], head[1]), from_f16_le(head[2], head[3]));
+    let (scale, min) = split_six(&head[4..16]);
+    for i in 0..8 {
+        out.scale[i] = d * f32::from(scale[i]);
+        out.min[i] = dmin * f32::from(min[i]);
+    }
+}
+
+/// The scale plane (scale and minimum bytes alternating), then d and dmin.
+fn scale_planes(head: &[u8], out: &mut [u8]) {
+    let (scale, min) = split_six(&head[4..16]);
+    for (pair, (scale, min)) in out.chunks_exact_mut(2).zip(scale.iter().zip(&min)) {
+        pair.copy_from_slice(&[*scale, *min]);
+    }
+    out[16..20].copy_from_slice(&head[..4]);
+}
+
+fn device_scale(view: &View<'_>, plane: usize, row: usize, oct: usize) -> (f32, f32) {
+    let (d, dmin) = pair(view.word(plane + 1, row, oct / 32));
+    let both = view.word(plane, row, oct / 8) >> (16 * ((oct / 4) % 2));
+    (d * (both & 255) as f32, dmin * ((both >> 8) & 255) as f32)
+}

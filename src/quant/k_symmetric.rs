@@ -1,0 +1,162 @@
+//! The super-block formats without minima: Q3_K, Q6_K. A weight is `d * scale * (code - centre)`.
+//!
+//! Layouts follow ggml (`block_q3_K`, `block_q6_K`); the encoders are a search of our own.
+
+use super::codec::{Block, Identity, Scales, centred, join_nibbles};
+use super::device::{View, pack_bits};
+use super::half::{from_f16_le, to_f16_le};
+use super::k_affine::codes2;
+use super::search::symmetric;
+
+/// 32 bytes of third bits, 64 bytes of 2-bit codes, 12 bytes of 6-bit scales around 32, f16 d.
+pub(super) struct Q3K;
+/// 128 bytes of nibbles, 64 bytes of upper 2-bit codes, 16 signed scales, f16 d.
+pub(super) struct Q6K;
+
+impl Block<256, 110> for Q3K {
+    const IDENTITY: Identity = Identity("Q3_K", "q3_k", 11);
+    const PLANES: &'static [usize] = &[64, 32, 16, 2];
+    const GROUP: usize = 16;
+    const MINS: bool = false;
+
+    #[inline(always)]
+    fn values(block: &[u8; 110], q: &mut [i8; 256]) {
+        centred(&codes3(block), 4, q);
+    }
+
+    #[inline(always)]
+    fn scales(block: &[u8; 110], out: &mut Scales) {
+        let d = from_f16_le(block[108], block[109]);
+        for (out, scale) in out.scale.iter_mut().zip(split_scales(&block[96..108])) {
+            *out = d * f32::from(scale);
+        }
+    }
+
+    fn encode(x: &[f32; 256], block: &mut [u8; 110]) {
+        let fit = symmetric(x, 4, 32);
+        for (l, b) in block[..32].iter_mut().enumerate() {
+            *b = (0..8).fold(0, |byte, j| byte | ((fit.codes[32 * j + l] >> 2) << j));
+        }
+        for (half, codes) in block[32..96].chunks_exact_mut(32).zip(fit.codes.chunks_exact(128)) {
+            for (l, b) in half.iter_mut().enumerate() {
+                *b = (0..4).fold(0, |byte, j| byte | ((codes[32 * j + l] & 3) << (2 * j)));
+            }
+        }
+        join_scales(&fit.scale, &mut block[96..108]);
+        block[108..].copy_from_slice(&to_f16_le(fit.d));
+    }
+
+    fn to_planes(block: &[u8; 110], out: &mut [u8]) {
+        let codes = codes3(block);
+        pack_bits(&codes, 0, 2, &mut out[..64]);
+        pack_bits(&codes, 2, 1, &mut out[64..96]);
+        for (out, scale) in out[96..112].iter_mut().zip(split_scales(&block[96..108])) {
+            *out = scale as u8;
+        }
+        out[112..114].copy_from_slice(&block[108..]);
+    }
+
+    fn oct(view: &View<'_>, row: usize, oct: usize) -> [f32; 8] {
+        let scale = view.f16(3, row, oct / 32) * f32::from(view.byte(2, row, oct / 2) as i8);
+        let low = view.ints(0, row, oct / 2, 16 * (oct % 2), 2);
+        let high = view.ints(1, row, oct / 4, 8 * (oct % 4), 1);
+        std::array::from_fn(|i| scale * ((low[i] | (high[i] << 2)) as f32 - 4.0))
+    }
+}
+
+impl Block<256, 210> for Q6K {
+    const IDENTITY: Identity = Identity("Q6_K", "q6_k", 14);
+    const PLANES: &'static [usize] = &[128, 64, 16, 2];
+    const GROUP: usize = 16;
+    const MINS: bool = false;
+
+    #[inline(always)]
+    fn values(block: &[u8; 210], q: &mut [i8; 256]) {
+        centred(&codes6(block), 32, q);
+    }
+
+    #[inline(always)]
+    fn scales(block: &[u8; 210], out: &mut Scales) {
+        let d = from_f16_le(block[208], block[209]);
+        for (out, &scale) in out.scale.iter_mut().zip(&block[192..208]) {
+            *out = d * f32::from(scale as i8);
+        }
+    }
+
+    fn encode(x: &[f32; 256], block: &mut [u8; 210]) {
+        let fit = symmetric(x, 32, 128);
+        let (nibbles, rest) = block.split_at_mut(128);
+        for (half, codes) in nibbles.chunks_exact_mut(64).zip(fit.codes.chunks_exact(128)) {
+            join_nibbles(codes, half);
+        }
+        for (half, codes) in rest[..64].chunks_exact_mut(32).zip(fit.codes.chunks_exact(128)) {
+            for (l, b) in half.iter_mut().enumerate() {
+                *b = (0..4).fold(0, |byte, j| byte | ((codes[32 * j + l] >> 4) << (2 * j)));
+            }
+        }
+        for (b, &scale) in rest[64..80].iter_mut().zip(&fit.scale) {
+            *b = scale as u8;
+        }
+        rest[80..].copy_from_slice(&to_f16_le(fit.d));
+    }
+
+    fn to_planes(block: &[u8; 210], out: &mut [u8]) {
+        let codes = codes6(block);
+        pack_bits(&codes, 0, 4, &mut out[..128]);
+        pack_bits(&codes, 4, 2, &mut out[128..192]);
+        out[192..210].copy_from_slice(&block[192..]);
+    }
+
+    fn oct(view: &View<'_>, row: usize, oct: usize) -> [f32; 8] {
+        let scale = view.f16(3, row, oct / 32) * f32::from(view.byte(2, row, oct / 2) as i8);
+        let low = view.ints(0, row, oct, 0, 4);
+        let high = view.ints(1, row, oct / 2, 16 * (oct % 2), 2);
+        std::array::from_fn(|i| scale * ((low[i] | (high[i] << 4)) as f32 - 32.0))
+    }
+}
+
+/// 3-bit codes: the third bit of weight i is bit i / 32 of byte i % 32.
+#[inline(always)]
+fn codes3(block: &[u8; 110]) -> [u8; 256] {
+    let mut codes = codes2(&block[32..96]);
+    for (j, codes) in codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        for (c, &b) in codes.iter_mut().zip(&block[..32]) {
+            *c |= ((b >> j) & 1) << 2;
+        }
+    }
+    codes
+}
+
+/// The sixteen scales of Q3_K: low nibbles in eight bytes, upper bits of scale i in byte 8 + i % 4.
+#[inline(always)]
+fn split_scales(packed: &[u8]) -> [i8; 16] {
+    std::array::from_fn(|i| {
+        let low = (packed[i % 8] >> (4 * (i / 8))) & 15;
+        let high = (packed[8 + i % 4] >> (2 * (i / 4))) & 3;
+        (low | (high << 4)) as i8 - 32
+    })
+}
+
+fn join_scales(scales: &[i8; 16], packed: &mut [u8]) {
+    packed.fill(0);
+    for (i, &scale) in scales.iter().enumerate() {
+        let code = (scale + 32) as u8;
+        packed[i % 8] |= (code & 15) << (4 * (i / 8));
+        packed[8 + i % 4] |= (code >> 4) << (2 * (i / 4));
+    }
+}
+
+/// 6-bit codes: in each 128 weights, nibble bytes hold weights l and l + 64, upper bytes l, l + 32, l + 64, l + 96.
+#[inline(always)]
+fn codes6(block: &[u8; 210]) -> [u8; 256] {
+    let mut codes = codes2(&block[128..192]);
+    let (nibbles, _) = block.as_chunks::<64>();
+    for (codes, nibbles) in codes.as_chunks_mut::<128>().0.iter_mut().zip(nibbles) {
+        let (low, high) = codes.split_at_mut(64);
+        for ((low, high), &b) in low.iter_mut().zip(high).zip(nibbles) {
+            *low = (*low << 4) | (b & 15);
+            *high = (*high << 4) | (b >> 4);
+        }
+    }
+    codes
+}

@@ -1,0 +1,247 @@
+//! The formats of 32 weights with one scale: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0.
+//!
+//! Layouts and encoders follow ggml (`ggml-common.h`, `quantize_row_*_ref`), to the byte.
+
+use super::codec::{Block, Identity, Scales, centred, join_nibbles, split_nibbles};
+use super::device::{View, pack_bits};
+use super::half::{from_f16, from_f16_le, to_f16_le};
+
+/// f16 scale, 16 bytes of nibbles.
+pub(super) struct Q4_0;
+/// f16 scale, f16 minimum, 16 bytes of nibbles.
+pub(super) struct Q4_1;
+/// f16 scale, 32 fifth bits, 16 bytes of nibbles.
+pub(super) struct Q5_0;
+/// f16 scale, f16 minimum, 32 fifth bits, 16 bytes of nibbles.
+pub(super) struct Q5_1;
+/// f16 scale, 32 signed bytes.
+pub(super) struct Q8_0;
+
+impl Block<32, 18> for Q4_0 {
+    const IDENTITY: Identity = Identity("Q4_0", "q4_0", 2);
+    const PLANES: &'static [usize] = &[16, 2];
+    const GROUP: usize = 32;
+    const MINS: bool = false;
+
+    #[inline(always)]
+    fn values(block: &[u8; 18], q: &mut [i8; 32]) {
+        centred(&codes4(&block[2..]), 8, q);
+    }
+
+    #[inline(always)]
+    fn scales(block: &[u8; 18], out: &mut Scales) {
+        out.scale[0] = from_f16_le(block[0], block[1]);
+    }
+
+    fn encode(x: &[f32; 32], block: &mut [u8; 18]) {
+        let (d, codes) = encode_centred(x, 8.0);
+        block[..2].copy_from_slice(&to_f16_le(d));
+        join_nibbles(&codes, &mut block[2..]);
+    }
+
+    fn to_planes(block: &[u8; 18], out: &mut [u8]) {
+        pack_bits(&codes4(&block[2..]), 0, 4, &mut out[..16]);
+        out[16..18].copy_from_slice(&block[..2]);
+    }
+
+    fn oct(view: &View<'_>, row: usize, oct: usize) -> [f32; 8] {
+        let d = view.f16(1, row, oct / 4);
+        view.ints(0, row, oct, 0, 4).map(|c| d * (c as f32 - 8.0))
+    }
+}
+
+impl Block<32, 20> for Q4_1 {
+    const IDENTITY: Identity = Identity("Q4_1", "q4_1", 3);
+    const PLANES: &'static [usize] = &[16, 4];
+    const GROUP: usize = 32;
+    const MINS: bool = true;
+
+    #[inline(always)]
+    fn values(block: &[u8; 20], q: &mut [i8; 32]) {
+        centred(&codes4(&block[4..]), 0, q);
+    }
+
+    #[inline(always)]
+    fn scales(block: &[u8; 20], out: &mut Scales) {
+        scale_and_minimum(block, out);
+    }
+
+    fn encode(x: &[f32; 32], block: &mut [u8; 20]) {
+        let (d, min, codes) = encode_from_minimum(x, 15.0);
+        block[..2].copy_from_slice(&to_f16_le(d));
+        block[2..4].copy_from_slice(&to_f16_le(min));
+        join_nibbles(&codes, &mut block[4..]);
+    }
+
+    fn to_planes(block: &[u8; 20], out: &mut [u8]) {
+        pack_bits(&codes4(&block[4..]), 0, 4, &mut out[..16]);
+        out[16..20].copy_from_slice(&block[..4]);
+    }
+
+    fn oct(view: &View<'_>, row: usize, oct: usize) -> [f32; 8] {
+        let (d, m) = pair(view.word(1, row, oct / 4));
+        view.ints(0, row, oct, 0, 4).map(|c| d * c as f32 + m)
+    }
+}
+
+impl Block<32, 22> for Q5_0 {
+    const IDENTITY: Identity = Identity("Q5_0", "q5_0", 6);
+    const PLANES: &'static [usize] = &[16, 4, 2];
+    const GROUP: usize = 32;
+    const MINS: bool = false;
+
+    #[inline(always)]
+    fn values(block: &[u8; 22], q: &mut [i8; 32]) {
+        centred(&codes5(&block[2..6], &block[6..]), 16, q);
+    }
+
+    #[inline(always)]
+    fn scales(block: &[u8; 22], out: &mut Scales) {
+        out.scale[0] = from_f16_le(block[0], block[1]);
+    }
+
+    fn encode(x: &[f32; 32], block: &mut [u8; 22]) {
+        let (d, codes) = encode_centred(x, 16.0);
+        block[..2].copy_from_slice(&to_f16_le(d));
+        pack_bits(&codes, 4, 1, &mut block[2..6]);
+        join_nibbles(&codes, &mut block[6..]);
+    }
+
+    fn to_planes(block: &[u8; 22], out: &mut [u8]) {
+        pack_bits(&codes4(&block[6..]), 0, 4, &mut out[..16]);
+        out[16..20].copy_from_slice(&block[2..6]);
+        out[20..22].copy_from_slice(&block[..2]);
+    }
+
+    fn oct(view: &View<'_>, row: usize, oct: usize) -> [f32; 8] {
+        let d = view.f16(2, row, oct / 4);
+        codes5_device(view, row, oct).map(|c| d * (c as f32 - 16.0))
+    }
+}
+
+impl Block<32, 24> for Q5_1 {
+    const IDENTITY: Identity = Identity("Q5_1", "q5_1", 7);
+    const PLANES: &'static [usize] = &[16, 4, 4];
+    const GROUP: usize = 32;
+    const MINS: bool = true;
+
+    #[inline(always)]
+    fn values(block: &[u8; 24], q: &mut [i8; 32]) {
+        centred(&codes5(&block[4..8], &block[8..]), 0, q);
+    }
+
+    #[inline(always)]
+    fn scales(block: &[u8; 24], out: &mut Scales) {
+        scale_and_minimum(block, out);
+    }
+
+    fn encode(x: &[f32; 32], block: &mut [u8; 24]) {
+        let (d, min, codes) = encode_from_minimum(x, 31.0);
+        block[..2].copy_from_slice(&to_f16_le(d));
+        block[2..4].copy_from_slice(&to_f16_le(min));
+        pack_bits(&codes, 4, 1, &mut block[4..8]);
+        join_nibbles(&codes, &mut block[8..]);
+    }
+
+    fn to_planes(block: &[u8; 24], out: &mut [u8]) {
+        pack_bits(&codes4(&block[8..]), 0, 4, &mut out[..16]);
+        out[16..20].copy_from_slice(&block[4..8]);
+        out[20..24].copy_from_slice(&block[..4]);
+    }
+
+    fn oct(view: &View<'_>, row: usize, oct: usize) -> [f32; 8] {
+        let (d, m) = pair(view.word(2, row, oct / 4));
+        codes5_device(view, row, oct).map(|c| d * c as f32 + m)
+    }
+}
+
+impl Block<32, 34> for Q8_0 {
+    const IDENTITY: Identity = Identity("Q8_0", "q8_0", 8);
+    const PLANES: &'static [usize] = &[32, 2];
+    const GROUP: usize = 32;
+    const MINS: bool = false;
+
+    #[inline(always)]
+    fn values(block: &[u8; 34], q: &mut [i8; 32]) {
+        for (q, &b) in q.iter_mut().zip(&block[2..]) {
+            *q = b as i8;
+        }
+    }
+
+    #[inline(always)]
+    fn scales(block: &[u8; 34], out: &mut Scales) {
+        out.scale[0] = from_f16_le(block[0], block[1]);
+    }
+
+    fn encode(x: &[f32; 32], block: &mut [u8; 34]) {
+        let largest = x.iter().fold(0.0f32, |a, v| a.max(v.abs()));
+        let d = largest / 127.0;
+        let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
+        block[..2].copy_from_slice(&to_f16_le(d));
+        for (b, &v) in block[2..].iter_mut().zip(x) {
+            *b = (v * inverse).round() as i8 as u8;
+        }
+    }
+
+    fn to_planes(block: &[u8; 34], out: &mut [u8]) {
+        out[..32].copy_from_slice(&block[2..]);
+        out[32..34].copy_from_slice(&block[..2]);
+    }
+
+    fn oct(view: &View<'_>, row: usize, oct: usize) -> [f32; 8] {
+        let d = view.f16(1, row, oct / 4);
+        std::array::from_fn(|i| d * f32::from(view.byte(0, row, 8 * oct + i) as i8))
+    }
+}
+
+/// A minimum is stored with its sign, so that a weight is `d * q + m`.
+#[inline(always)]
+fn scale_and_minimum(block: &[u8], out: &mut Scales) {
+    out.scale[0] = from_f16_le(block[0], block[1]);
+    out.min[0] = -from_f16_le(block[2], block[3]);
+}
+
+#[inline(always)]
+fn codes4(nibbles: &[u8]) -> [u8; 32] {
+    let mut codes = [0; 32];
+    split_nibbles(&nibbles[..16], &mut codes);
+    codes
+}
+
+#[inline(always)]
+fn codes5(fifth: &[u8], nibbles: &[u8]) -> [u8; 32] {
+    let mut codes = codes4(nibbles);
+    let bits = u32::from_le_bytes([fifth[0], fifth[1], fifth[2], fifth[3]]);
+    for (i, c) in codes.iter_mut().enumerate() {
+        *c |= ((bits >> i) as u8 & 1) << 4;
+    }
+    codes
+}
+
+fn codes5_device(view: &View<'_>, row: usize, oct: usize) -> [u32; 8] {
+    let low = view.ints(0, row, oct, 0, 4);
+    let high = view.ints(1, row, oct / 4, 8 * (oct % 4), 1);
+    std::array::from_fn(|i| low[i] | (high[i] << 4))
+}
+
+/// Two f16 in a word, low half first.
+pub(super) fn pair(word: u32) -> (f32, f32) {
+    (from_f16(word as u16), from_f16((word >> 16) as u16))
+}
+
+/// ggml's choice: the weight of the largest size gets the lowest code, so that all sixteen (or 32) are used.
+fn encode_centred(x: &[f32; 32], centre: f32) -> (f32, [u8; 32]) {
+    let largest = x.iter().fold(x[0], |a, &v| if v.abs() > a.abs() { v } else { a });
+    let d = largest / -centre;
+    let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
+    let top = 2.0 * centre - 1.0;
+    (d, x.map(|v| (v * inverse + (centre + 0.5)).trunc().min(top) as u8))
+}
+
+fn encode_from_minimum(x: &[f32; 32], top: f32) -> (f32, f32, [u8; 32]) {
+    let min = x.iter().fold(f32::INFINITY, |a, &v| a.min(v));
+    let max = x.iter().fold(f32::NEG_INFINITY, |a, &v| a.max(v));
+    let d = (max - min) / top;
+    let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
+    (d, min, x.map(|v| ((v - min) * inverse + 0.5).trunc().min(top) as u8))
+}

@@ -1,0 +1,208 @@
+//! Eight float lanes, with AVX2, FMA and F16C where the CPU has them, and with plain arrays everywhere.
+//!
+//! Loops are written once over [`Lanes`], as a [`Job`], and [`run`] compiles and picks the version for this machine.
+//! All `unsafe` of the layer is here. It rests on one rule: an [`Avx2`] exists only on a CPU that was asked and said yes.
+
+use super::half::from_f16_le;
+
+/// Eight lanes of f32. The methods take the implementation as a token, `self`.
+pub(super) trait Lanes: Copy {
+    type V: Copy;
+    fn zero(self) -> Self::V;
+    fn splat(self, value: f32) -> Self::V;
+    fn load(self, x: &[f32; 8]) -> Self::V;
+    /// Eight signed bytes as floats.
+    fn ints(self, q: &[i8; 8]) -> Self::V;
+    /// Eight little-endian f16.
+    fn halves(self, bytes: &[[u8; 2]; 8]) -> Self::V;
+    /// Eight little-endian bf16.
+    fn brains(self, bytes: &[[u8; 2]; 8]) -> Self::V;
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`, fused where the CPU does it in one instruction.
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    fn to_array(self, v: Self::V) -> [f32; 8];
+
+    /// The sum of the lanes, in a fixed order.
+    #[inline(always)]
+    fn sum(self, v: Self::V) -> f32 {
+        let s = self.to_array(v);
+        ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]))
+    }
+}
+
+/// A loop to be compiled for the instructions at hand.
+pub(super) trait Job {
+    type Out;
+    /// Must be `#[inline(always)]`, as must all it calls, or it is not compiled for those instructions.
+    fn run<L: Lanes>(self, lanes: L) -> Self::Out;
+}
+
+/// Runs a job on the best instructions of this machine.
+#[inline(always)]
+pub(super) fn run<J: Job>(job: J) -> J::Out {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(avx2) = avx2::Avx2::detect() {
+        return avx2.run(job);
+    }
+    run_portable(job)
+}
+
+/// Runs a job on what every CPU of this architecture has.
+pub(super) fn run_portable<J: Job>(job: J) -> J::Out {
+    job.run(Portable)
+}
+
+/// Arrays of eight, left to the compiler's vectoriser.
+#[derive(Clone, Copy)]
+pub(super) struct Portable;
+
+impl Lanes for Portable {
+    type V = [f32; 8];
+
+    #[inline(always)]
+    fn zero(self) -> [f32; 8] {
+        [0.0; 8]
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> [f32; 8] {
+        [value; 8]
+    }
+
+    #[inline(always)]
+    fn load(self, x: &[f32; 8]) -> [f32; 8] {
+        *x
+    }
+
+    #[inline(always)]
+    fn ints(self, q: &[i8; 8]) -> [f32; 8] {
+        q.map(f32::from)
+    }
+
+    #[inline(always)]
+    fn halves(self, bytes: &[[u8; 2]; 8]) -> [f32; 8] {
+        bytes.map(|b| from_f16_le(b[0], b[1]))
+    }
+
+    #[inline(always)]
+    fn brains(self, bytes: &[[u8; 2]; 8]) -> [f32; 8] {
+        bytes.map(super::float::from_bf16_le)
+    }
+
+    #[inline(always)]
+    fn add(self, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+
+    #[inline(always)]
+    fn mul(self, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|i| a[i] * b[i])
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: [f32; 8], b: [f32; 8], c: [f32; 8]) -> [f32; 8] {
+        if cfg!(target_arch = "aarch64") {
+            return std::array::from_fn(|i| a[i].mul_add(b[i], c[i]));
+        }
+        std::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
+
+    #[inline(always)]
+    fn to_array(self, v: [f32; 8]) -> [f32; 8] {
+        v
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use std::arch::x86_64::*;
+
+    use super::{Job, Lanes};
+
+    /// Proof that this CPU has AVX2, FMA and F16C.
+    #[derive(Clone, Copy)]
+    pub(super) struct Avx2(());
+
+    impl Avx2 {
+        /// Asks the CPU; the standard library keeps the answer.
+        #[inline(always)]
+        pub(super) fn detect() -> Option<Avx2> {
+            let all = std::is_x86_feature_detected!("avx2")
+                && std::is_x86_feature_detected!("fma")
+                && std::is_x86_feature_detected!("f16c");
+            all.then_some(Avx2(()))
+        }
+
+        #[inline(always)]
+        pub(super) fn run<J: Job>(self, job: J) -> J::Out {
+            #[target_feature(enable = "avx2,fma,f16c")]
+            fn compiled<J: Job>(job: J, lanes: Avx2) -> J::Out {
+                job.run(lanes)
+            }
+            // SAFETY: `self` proves that the CPU has the features `compiled` is compiled for.
+            unsafe { compiled(job, self) }
+        }
+    }
+
+    // SAFETY of every block below: `self` proves that the CPU has the features of the intrinsics, and the loads read
+    // exactly the array behind the reference, at any alignment.
+    impl Lanes for Avx2 {
+        type V = __m256;
+
+        #[inline(always)]
+        fn zero(self) -> __m256 {
+            unsafe { _mm256_setzero_ps() }
+        }
+
+        #[inline(always)]
+        fn splat(self, value: f32) -> __m256 {
+            unsafe { _mm256_set1_ps(value) }
+        }
+
+        #[inline(always)]
+        fn load(self, x: &[f32; 8]) -> __m256 {
+            unsafe { _mm256_loadu_ps(x.as_ptr()) }
+        }
+
+        #[inline(always)]
+        fn ints(self, q: &[i8; 8]) -> __m256 {
+            unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(q.as_ptr().cast()))) }
+        }
+
+        #[inline(always)]
+        fn halves(self, bytes: &[[u8; 2]; 8]) -> __m256 {
+            unsafe { _mm256_cvtph_ps(_mm_loadu_si128(bytes.as_ptr().cast())) }
+        }
+
+        #[inline(always)]
+        fn brains(self, bytes: &[[u8; 2]; 8]) -> __m256 {
+            unsafe {
+                let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(bytes.as_ptr().cast()));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+            }
+        }
+
+        #[inline(always)]
+        fn add(self, a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_add_ps(a, b) }
+        }
+
+        #[inline(always)]
+        fn mul(self, a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_mul_ps(a, b) }
+        }
+
+        #[inline(always)]
+        fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+            unsafe { _mm256_fmadd_ps(a, b, c) }
+        }
+
+        #[inline(always)]
+        fn to_array(self, v: __m256) -> [f32; 8] {
+            let mut out = [0.0; 8];
+            unsafe { _mm256_storeu_ps(out.as_mut_ptr(), v) };
+            out
+        }
+    }
+}
