@@ -1,2 +1,6 @@
 //! The `ember` command.
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    emberlm::cli::main()
+}

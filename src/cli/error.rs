@@ -1,0 +1,185 @@
+//! What a command ends with when it does not end well: `error: what`, where, and what to try.
+
+use std::fmt;
+use std::io;
+
+use crate::cli::store::StoreError;
+use crate::cli::term::{self, Paint};
+
+/// How a command ended badly; each has its exit code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// Something failed: 1.
+    Failed,
+    /// The command line was wrong: 2.
+    Usage,
+    /// The user pressed Ctrl-C: 130, as shells have it.
+    Interrupted,
+    /// Whoever read our output went away: nothing to say, 0.
+    ClosedPipe,
+}
+
+impl Ending {
+    /// The process's exit code.
+    pub fn code(self) -> u8 {
+        match self {
+            Ending::ClosedPipe => 0,
+            Ending::Failed => 1,
+            Ending::Usage => 2,
+            Ending::Interrupted => 130,
+        }
+    }
+}
+
+/// A command's error, ready to be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CliError {
+    /// Exit code and manner.
+    pub ending: Ending,
+    /// What was wrong.
+    pub what: String,
+    /// Where: a file, an address, a tensor.
+    pub place: Option<String>,
+    /// What to do about it; a line each.
+    pub advice: Vec<String>,
+}
+
+/// What every command returns.
+pub type CliResult<T = ()> = Result<T, CliError>;
+
+impl CliError {
+    fn new(ending: Ending, what: impl fmt::Display) -> Self {
+        Self { ending, what: what.to_string(), place: None, advice: Vec::new() }
+    }
+
+    /// A failure.
+    pub fn failed(what: impl fmt::Display) -> Self {
+        Self::new(Ending::Failed, what)
+    }
+
+    /// A wrong command line.
+    pub fn usage(what: impl fmt::Display) -> Self {
+        Self::new(Ending::Usage, what)
+    }
+
+    /// Ctrl-C.
+    pub fn interrupted() -> Self {
+        Self::new(Ending::Interrupted, "interrupted")
+    }
+
+    /// Adds where it happened.
+    #[must_use]
+    pub fn at(mut self, place: impl fmt::Display) -> Self {
+        self.place = Some(place.to_string());
+        self
+    }
+
+    /// Adds a line of advice.
+    #[must_use]
+    pub fn advise(mut self, advice: impl fmt::Display) -> Self {
+        self.advice.push(advice.to_string());
+        self
+    }
+
+    /// An I/O error on a file the user named.
+    pub fn file(path: &std::path::Path, error: &io::Error) -> Self {
+        let failure = Self::failed(plain(error)).at(path.display());
+        match error.kind() {
+            io::ErrorKind::NotFound => failure.advise("check the path"),
+            io::ErrorKind::PermissionDenied => failure.advise("check the file's permissions"),
+            _ => failure,
+        }
+    }
+
+    /// Prints it on stderr, unless there is nothing to say.
+    pub fn print(&self) {
+        if matches!(self.ending, Ending::ClosedPipe | Ending::Interrupted) {
+            return;
+        }
+        let paint = Paint::stderr();
+        let mut text = format!("{} {}\n", paint.red("error:"), self.what);
+        if let Some(place) = &self.place {
+            text.push_str(&format!("  {} {place}\n", paint.dim("at:")));
+        }
+        for advice in &self.advice {
+            text.push_str(&format!("  {} {advice}\n", paint.cyan("try:")));
+        }
+        term::say_raw(&text);
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        match &self.place {
+            Some(place) => write!(f, " ({place})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for CliError {}
+
+/// Errors of writing to stdout; files name their path through [`CliError::file`].
+impl From<io::Error> for CliError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::new(Ending::ClosedPipe, "closed pipe"),
+            io::ErrorKind::Interrupted => Self::interrupted(),
+            _ => Self::failed(plain(&error)),
+        }
+    }
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
+        let failure = Self::failed(&error);
+        match error {
+            StoreError::Catalog { path, .. } => failure
+                .at(path.display())
+                .advise("correct it, or unset EMBER_CATALOG to use the built-in one"),
+            StoreError::Unknown { known, .. } => {
+                failure.advise(format!("one of: {}", known.join(", "))).advise("or the path of a GGUF file")
+            }
+            StoreError::NoHome => failure.advise("set EMBER_HOME to a folder of your choice"),
+            StoreError::Io { path, error } => Self::file(&path, &error),
+            StoreError::Remote { url, .. } => failure.at(url),
+            StoreError::Pip { .. } => failure.advise("check that `python3 -m pip --version` works"),
+            StoreError::Archive { path, .. } => failure.at(path.display()),
+            StoreError::Mismatch { from, .. } => {
+                failure.at(from).advise("fetch it again; if it stays so, the source has changed")
+            }
+            StoreError::AllFailed { attempts, by_hand, .. } => {
+                let failure = failure.at(attempts.join("\n      "));
+                by_hand.into_iter().fold(failure, Self::advise)
+            }
+        }
+    }
+}
+
+/// The error without the operating system's number.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closed_pipe_is_quiet_and_succeeds() {
+        let error = CliError::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!(error.ending, Ending::ClosedPipe);
+        assert_eq!(error.ending.code(), 0);
+    }
+
+    #[test]
+    fn os_numbers_are_left_out() {
+        let error = io::Error::from_raw_os_error(2);
+        assert!(!plain(&error).contains("os error"));
+    }
+}

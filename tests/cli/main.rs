@@ -1,0 +1,7 @@
+//! The `ember` command as a user meets it: help, errors, exit codes, the store, files.
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod common;
+mod general;
+mod store;
