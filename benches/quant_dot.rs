@@ -1,0 +1,54 @@
+//! Weights per second of the CPU dot products, per format, one thread, from the cache.
+//!
+//! `cargo bench --no-default-features --bench quant_dot [FORMAT]`
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use emberlm::quant::Format;
+
+const COLS: usize = 1536;
+const ROWS: usize = 64;
+
+fn main() {
+    let wanted = std::env::args().skip(1).find(|a| !a.starts_with('-'));
+    println!("{COLS} columns, {ROWS} rows; giga weights per second (dot4: times activations)");
+    println!("{:8} {:>8} {:>8} {:>8}", "format", "dot", "dot4", "decode");
+    for format in Format::ALL {
+        if wanted.as_deref().is_none_or(|w| Format::from_name(w) == Some(format)) {
+            measure(format);
+        }
+    }
+}
+
+fn measure(format: Format) {
+    let noise = |i: usize| ((i.wrapping_mul(2_654_435_761) >> 7) % 2001) as f32 / 1000.0 - 1.0;
+    let weights: Vec<f32> = (0..COLS * ROWS).map(noise).collect();
+    let x: Vec<f32> = (0..4 * COLS).map(|i| noise(i + 77)).collect();
+    let x4 = [0, 1, 2, 3].map(|i| &x[i * COLS..(i + 1) * COLS]);
+    let Ok(row_bytes) = format.row_bytes(COLS) else { return };
+    let mut bytes = vec![0; row_bytes * ROWS];
+    let mut out = vec![0.0; COLS];
+    if let Err(error) = format.encode(&weights, &mut bytes) {
+        return println!("{error}");
+    }
+    let dot =
+        rate(|| bytes.chunks_exact(row_bytes).for_each(|row| _ = black_box(format.dot(row, &x[..COLS]))));
+    let dot4 = rate(|| bytes.chunks_exact(row_bytes).for_each(|row| _ = black_box(format.dot4(row, x4))));
+    let decode =
+        rate(|| bytes.chunks_exact(row_bytes).for_each(|row| _ = black_box(format.decode(row, &mut out))));
+    println!("{format:8} {dot:8.2} {:8.2} {decode:8.2}", 4.0 * dot4);
+}
+
+/// The best of seven samples of at least 20 ms, in giga weights per second.
+fn rate(mut work: impl FnMut()) -> f64 {
+    let sample = |work: &mut dyn FnMut()| {
+        let (start, mut passes) = (Instant::now(), 0u32);
+        while start.elapsed() < Duration::from_millis(20) {
+            work();
+            passes += 1;
+        }
+        f64::from(passes) * (COLS * ROWS) as f64 / start.elapsed().as_secs_f64() / 1e9
+    };
+    (0..7).map(|_| sample(&mut work)).fold(0.0, f64::max)
+}
