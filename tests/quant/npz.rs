@@ -21,7 +21,7 @@ pub fn read(path: &Path) -> HashMap<String, Array> {
     let mut arrays = HashMap::new();
     for i in 0..archive.len() {
         let mut member = archive.by_index(i).unwrap();
-        let name = member.name().trim_end_matches(".npy").to_owned();
+        let name = member.name().unwrap().trim_end_matches(".npy").to_owned();
         let mut data = Vec::new();
         member.read_to_end(&mut data).unwrap();
         arrays.insert(name, parse(&data));
