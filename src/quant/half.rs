@@ -30,6 +30,16 @@ pub(super) fn through_f16(value: f32) -> f32 {
     ::half::f16::from_f32(value).to_f32()
 }
 
+/// The f16 that a scale of integers `1 ..= end` should be stored as: the nearest, or the next larger in size where the
+/// nearest (a coarse subnormal) would leave the largest integer short by more than a hundredth.
+pub(super) fn covering_f16(value: f32) -> f32 {
+    let near = ::half::f16::from_f32(value);
+    if near.to_f32().abs() < 0.99 * value.abs() {
+        return from_f16((near.to_bits() & 0x7fff) + 1).copysign(value);
+    }
+    near.to_f32()
+}
+
 /// The nearest bf16, ties to even, NaN kept quiet.
 pub(super) fn to_bf16(value: f32) -> u16 {
     let bits = value.to_bits();

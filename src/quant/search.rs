@@ -4,7 +4,7 @@
 //! the best scale (and minimum) for the integers it rounds to. The stored, rounded scales of a super-block are then
 //! chosen among the neighbours of the ideal ones by the error they really cause.
 
-use super::half::through_f16;
+use super::half::covering_f16;
 
 /// Weights of a super-block.
 pub(super) const SUPER: usize = 256;
@@ -52,8 +52,8 @@ pub(super) fn affine(x: &[f32; SUPER], group: usize, top: u8, scale_top: u8) -> 
     for (fit, (x, w)) in ideal.iter_mut().zip(x.chunks_exact(group).zip(weights.chunks_exact(group))) {
         *fit = fit_affine(x, w, top);
     }
-    let d = through_f16(ideal.iter().fold(0.0f32, |a, f| a.max(f.0)) / scale_top);
-    let dmin = through_f16(ideal.iter().fold(0.0f32, |a, f| a.max(f.1)) / scale_top);
+    let d = covering_f16(ideal.iter().fold(0.0f32, |a, f| a.max(f.0)) / scale_top);
+    let dmin = covering_f16(ideal.iter().fold(0.0f32, |a, f| a.max(f.1)) / scale_top);
     let mut out = Affine { d, dmin, scale: [0; MAX_GROUPS], min: [0; MAX_GROUPS], codes: [0; SUPER] };
     for (g, (x, w)) in x.chunks_exact(group).zip(weights.chunks_exact(group)).enumerate() {
         let start = (ideal[g].0 * inverse(d), ideal[g].1 * inverse(dmin));
@@ -150,7 +150,7 @@ pub(super) fn symmetric(x: &[f32; SUPER], centre: u8, scale_end: u8) -> Symmetri
         *fit = fit_symmetric(x, w, centre);
     }
     let largest = ideal.iter().fold(0.0f32, |a, &v| if v.abs() > a.abs() { v } else { a });
-    let d = through_f16(largest / -scale_end);
+    let d = covering_f16(largest / -scale_end);
     let mut out = Symmetric { d, scale: [0; MAX_GROUPS], codes: [0; SUPER] };
     for (g, (x, w)) in groups.iter().zip(group_weights).enumerate() {
         let scale = round_symmetric(x, w, d, ideal[g] * inverse(d), centre, scale_end);

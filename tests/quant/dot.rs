@@ -1,0 +1,71 @@
+//! CPU dot products against sums of decoded weights in f64.
+
+use emberlm::quant::{Format, dot_f32, dot4_f32};
+
+use crate::{Normal, decode, encode};
+
+/// Rounding of `n` fused steps: each adds at most an ulp of the running sum, bounded by the sum of sizes; decoding with
+/// a fused minimum adds one rounding of `scale * q`, at most twice the range of the block.
+fn tolerance(w: &[f32], x: &[f32]) -> f64 {
+    let range = w.iter().fold(0.0f64, |a, v| a.max(f64::from(v.abs())));
+    let sizes: f64 = x.iter().map(|x| 3.0 * range * f64::from(x.abs())).sum();
+    let steps = (w.len() / 8 + 8) as f64;
+    sizes * steps * f64::from(f32::EPSILON) / 2.0
+}
+
+fn exact(w: &[f32], x: &[f32]) -> f64 {
+    w.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum()
+}
+
+#[test]
+fn dots_agree_with_decoded_rows() {
+    let mut normal = Normal::new(6);
+    for format in Format::ALL {
+        for cols in [1, 3, 9, 32].map(|n| n * format.block_len().max(3)) {
+            let bytes = encode(format, &normal.vec(cols));
+            let w = decode(format, &bytes, cols);
+            let x = [(); 4].map(|()| normal.vec(cols));
+            let four = format.dot4(&bytes, [&x[0], &x[1], &x[2], &x[3]]);
+            for (x, four) in x.iter().zip(four) {
+                let bound = tolerance(&w, x);
+                let one = format.dot(&bytes, x);
+                assert!((f64::from(one) - exact(&w, x)).abs() <= bound, "{format} {cols}: {one}");
+                assert!((f64::from(four) - exact(&w, x)).abs() <= bound, "{format} {cols}: {four}");
+                assert_eq!(one.to_bits(), format.dot(&bytes, x).to_bits(), "{format}: same bits twice");
+            }
+        }
+    }
+}
+
+/// Every weight is multiplied by its own activation: one-hot activations read the row back.
+#[test]
+fn one_hot_activations_read_the_row() {
+    let mut normal = Normal::new(7);
+    for format in Format::ALL {
+        let cols = 2 * format.block_len().max(9);
+        let bytes = encode(format, &normal.vec(cols));
+        let w = decode(format, &bytes, cols);
+        for (i, w) in w.iter().enumerate() {
+            let mut x = vec![0.0; cols];
+            x[i] = 1.0;
+            let dot = format.dot(&bytes, &x);
+            // A fused minimum saves one rounding.
+            assert!((dot - w).abs() <= 1e-6 * (1.0 + w.abs()), "{format} {i}: {dot} {w}");
+            assert_eq!(format.dot4(&bytes, [&x; 4]), [dot; 4], "{format} {i}");
+        }
+    }
+}
+
+#[test]
+fn slices_of_any_length_are_summed() {
+    let mut normal = Normal::new(8);
+    for n in [0, 1, 7, 8, 9, 31, 64, 100] {
+        let (a, b) = (normal.vec(n), normal.vec(n));
+        let dot = dot_f32(&a, &b);
+        assert!((f64::from(dot) - exact(&a, &b)).abs() <= tolerance(&a, &b), "{n}");
+        for four in dot4_f32(&a, [&b; 4]) {
+            assert!((f64::from(four) - exact(&a, &b)).abs() <= tolerance(&a, &b), "{n}");
+        }
+    }
+    assert_eq!(dot_f32(&[1.0, 2.0], &[3.0]), 3.0);
+}
