@@ -103,11 +103,8 @@ mod tests {
                 assert!(index.insert(name, i as u32, |j| &names[j]));
                 assert!(!index.insert(name, 7, |j| &names[j]));
             }
-            assert_eq!(
-                index.slots.len() == before,
-                room >= names.len(),
-                "grown only where there was no room"
-            );
+            assert!(room < names.len() || index.slots.len() == before, "it grew although it had room");
+            assert!(index.slots.len() / 4 * 3 >= names.len());
             for (i, name) in names.iter().enumerate() {
                 assert_eq!(index.find(name, |j| &names[j]), Some(i));
             }
