@@ -2,8 +2,10 @@
 
 use thiserror::Error;
 
+use crate::gguf::GgufError;
+
 /// A vocabulary that cannot be used, and why.
-#[derive(Debug, Error, Clone, PartialEq, Eq)]
+#[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TokenizerError {
     /// The file names a tokenizer family that this library does not have.
@@ -33,13 +35,8 @@ pub enum TokenizerError {
         key: &'static str,
     },
     /// A key has a value of the wrong type.
-    #[error("metadata key '{key}': {problem}")]
-    BadValue {
-        /// The metadata key.
-        key: &'static str,
-        /// What was found.
-        problem: String,
-    },
+    #[error(transparent)]
+    Metadata(#[from] GgufError),
     /// There are no tokens, or more than ids.
     #[error("the vocabulary has {count} tokens; it must have at least 1 and at most {max}")]
     VocabularySize {

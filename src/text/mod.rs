@@ -5,6 +5,7 @@ mod bytes;
 mod class;
 mod config;
 mod error;
+mod gguf;
 mod pretok;
 mod sampler;
 mod special;
