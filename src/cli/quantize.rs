@@ -1,0 +1,83 @@
+//! `ember quantize`: re-encodes a model file.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::error::{CliError, CliResult};
+use crate::cli::interrupt::Listen;
+use crate::cli::progress::Bar;
+use crate::cli::term;
+use crate::gguf::GgufFile;
+use crate::quant::Format;
+use crate::quantize::{self as work, QuantizeError, QuantizeOptions};
+
+/// Re-encode a model in another format
+///
+/// Matrices become TYPE; where TYPE's blocks do not divide a row, the nearest format that fits is used, and said.
+/// The output matrix gets Q6_K unless you choose; norms and biases stay as they are. Start from F16, F32 or Q8_0:
+/// re-encoding a small format loses twice.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:\n  ember quantize model-f16.gguf model-q4_k.gguf Q4_K\n  \
+    ember quantize in.gguf out.gguf q4_0 --output-type q8_0")]
+pub struct QuantizeArgs {
+    /// Model to read
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// File to write
+    #[arg(value_name = "OUT")]
+    pub output: PathBuf,
+    /// F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K or IQ4_NL
+    #[arg(value_name = "TYPE", value_parser = format)]
+    pub format: Format,
+    /// Format of the output matrix
+    #[arg(long, value_name = "TYPE", value_parser = format)]
+    pub output_type: Option<Format>,
+    /// Format of the token embedding
+    #[arg(long, value_name = "TYPE", value_parser = format)]
+    pub embedding_type: Option<Format>,
+    /// Threads [default: one per core]
+    #[arg(short = 't', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    let known = || format!("`{text}` is not a format; known: {}", Format::ALL.map(Format::name).join(", "));
+    Format::from_name(text).ok_or_else(known)
+}
+
+/// Runs the command.
+pub fn run(args: &QuantizeArgs) -> CliResult {
+    let input = GgufFile::open(&args.input)?;
+    let mut options = QuantizeOptions::new(args.format);
+    options.output = args.output_type;
+    options.embedding = args.embedding_type;
+    options.threads = args.threads.map_or(options.threads, |n| n as usize);
+    for decision in work::decide(input.header(), &options)? {
+        if let Some(wanted) = decision.instead_of {
+            let got = decision.to.map_or(decision.from, Format::name);
+            term::say(format!("{}: {got}, since rows do not divide into blocks of {wanted}", decision.name));
+        }
+    }
+    let listen = Listen::new();
+    let mut bar = Bar::items(input.header().tensors.len() as u64);
+    let done = work::quantize(&input, &args.output, &options, &mut |index, decision| {
+        bar.item(index as u64, &decision.name);
+        if listen.pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    bar.clear();
+    let summary = match done {
+        Err(QuantizeError::Stopped) => return Err(CliError::interrupted()),
+        other => other?,
+    };
+    term::say(format!(
+        "{}: {} tensors re-encoded, {} copied; {} became {}",
+        args.output.display(),
+        summary.encoded,
+        summary.copied,
+        term::bytes(summary.before),
+        term::bytes(summary.after),
+    ));
+    Ok(())
+}
