@@ -10,5 +10,6 @@ pub mod model;
 pub mod ops;
 pub mod plan;
 pub mod quant;
+pub mod quantize;
 pub mod session;
 pub mod text;
