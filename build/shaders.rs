@@ -71,13 +71,21 @@ fn read_source(root: &Path, path: &Path) -> Result<Source, String> {
     let text = read(path)?;
     let stem = stem(path);
     let (op, variant) = stem.split_once('.').map_or((stem.as_str(), "base"), |(o, v)| (o, v));
-    let has = |what: &str| text.lines().any(|l| l.trim() == format!("#import {what}"));
+    let has = |what: &str| imports(root, &text, what, &mut BTreeSet::new());
     let requires =
         text.lines().filter_map(|l| l.trim().strip_prefix("#require ")).map(|f| f.trim().to_owned()).collect();
     if !root.join("params").join(format!("{op}.wgsl")).exists() {
         return Err(format!("{}: no parameters at shaders/params/{op}.wgsl", path.display()));
     }
     Ok(Source { op: op.into(), variant: variant.into(), weight: has("weight"), kv: has("kv"), text, requires })
+}
+
+/// Whether a text imports something, directly or through `shaders/lib`.
+fn imports(root: &Path, text: &str, what: &str, seen: &mut BTreeSet<String>) -> bool {
+    text.lines().filter_map(|l| l.trim().strip_prefix("#import ")).map(str::trim).any(|name| {
+        let lib = || read(&root.join("lib").join(format!("{name}.wgsl"))).unwrap_or_default();
+        name == what || (seen.insert(name.to_owned()) && imports(root, &lib(), what, seen))
+    })
 }
 
 /// Replaces import lines, each file at most once; an unknown import or directive is an error.

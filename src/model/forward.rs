@@ -169,16 +169,9 @@ fn rope(
 ) -> Result<TensorId, ModelError> {
     let c = b.config;
     let y = b.activation(label, Rows::Tokens, heads * c.head_dim)?;
-    let p = params::rope::Params {
-        heads: heads as u32,
-        head_dim: c.head_dim as u32,
-        rope_dim: c.rope_dim as u32,
-        neox: u32::from(c.arch.rope == RopePairs::Halves),
-        base: c.rope_base,
-        scale: c.rope_scale,
-        has_factors: u32::from(factors.is_some()),
-        pad0: 0,
-    };
+    let halves = c.arch.rope == RopePairs::Halves;
+    let (base, scale) = (c.rope_base, c.rope_scale);
+    let p = params::rope::Params::new(heads, c.head_dim, c.rope_dim, halves, base, scale, factors.is_some());
     b.call(Op::Rope, label, vec![Some(b.rows), Some(x), factors, Some(y)], p)?;
     Ok(y)
 }

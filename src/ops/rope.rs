@@ -12,8 +12,8 @@ pub static DEF: OpDef = OpDef {
     check,
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
-    // A device computes angles in f32: an error of a few epsilon per radian of range reduction.
-    tolerance: |_, _| 64.0,
+    // A device takes angles from fixed point, exact modulo a turn; sine and cosine are good to an epsilon or two.
+    tolerance: |_, _| 8.0,
     grad: None,
 };
 
@@ -23,6 +23,30 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     require(program, call, 1, |t| t.width == wide && p.rope_dim <= p.head_dim, || format!("must be {wide} wide"))?;
     require(program, call, 2, |t| t.width * 2 == p.rope_dim as usize, || "must hold rope_dim / 2 factors".into())?;
     require(program, call, 3, |t| t.width == wide, || format!("must be {wide} wide"))
+}
+
+impl Params {
+    /// Parameters with the fixed-point constants that the shader takes its angles from.
+    pub fn new(heads: usize, head_dim: usize, rope_dim: usize, neox: bool, base: f32, scale: f32, factors: bool) -> Self {
+        Self {
+            heads: heads as u32,
+            head_dim: head_dim as u32,
+            rope_dim: rope_dim as u32,
+            neox: u32::from(neox),
+            base,
+            scale,
+            has_factors: u32::from(factors),
+            pad0: 0,
+            turn: fraction(f64::from(scale) / std::f64::consts::TAU),
+            step: fraction(f64::from(base).powf(-2.0 / rope_dim as f64)),
+        }
+    }
+}
+
+/// A number in [0, 1] as a fraction of 64 bits, low word first; 1 becomes the largest fraction.
+fn fraction(value: f64) -> [u32; 2] {
+    let bits = (value * 18_446_744_073_709_551_616.0) as u64;
+    [bits as u32, (bits >> 32) as u32]
 }
 
 /// The angle of pair `i` at position `pos`, in radians.
