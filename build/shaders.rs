@@ -27,7 +27,7 @@ struct Source {
 pub fn generate() -> Result<(), String> {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     let root = Path::new("shaders");
-    let mut kernels = String::from("pub static KERNELS: &[Kernel] = &[\n");
+    let mut kernels = String::from("/// Every shader in every weight format and cache type.\npub static KERNELS: &[Kernel] = &[\n");
     for path in wgsl_files(root)? {
         let source = read_source(root, &path)?;
         for weight in axis(source.weight, &FORMATS) {

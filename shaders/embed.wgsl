@@ -13,7 +13,7 @@ const FROM_TABLE: u32 = 0xffffffffu;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let t = group.x;
+    let t = group.y;
     let row = rows[1u + t];
     let at = row.slot * p.ctx + row.pos;
     var token = row.token;

@@ -43,6 +43,7 @@ impl Device {
             choice: options.device.clone().into(),
             profile: options.profile.clone(),
             max_submit_ms: options.max_submit_ms,
+            ..GpuOptions::default()
         };
         Ok(Device::Gpu(Box::new(Gpu::open(&wanted)?)))
     }

@@ -28,6 +28,18 @@ impl DeviceChoice {
     }
 }
 
+#[cfg(feature = "gpu")]
+impl From<DeviceChoice> for crate::exec::gpu::AdapterChoice {
+    fn from(choice: DeviceChoice) -> Self {
+        match choice {
+            DeviceChoice::Auto => Self::Auto,
+            // The caller opens no GPU for the CPU executor.
+            DeviceChoice::Gpu | DeviceChoice::Cpu => Self::Any,
+            DeviceChoice::Named(part) => Self::Named(part),
+        }
+    }
+}
+
 /// What a session will be asked for; each mode brings its plans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Modes {

@@ -3,6 +3,9 @@
 mod memory;
 mod pool;
 
+#[cfg(feature = "gpu")]
+pub(crate) use memory::{matrix_rows, vector};
+
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 

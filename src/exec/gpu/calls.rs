@@ -1,0 +1,151 @@
+//! Calls made ready at boot: pipelines compiled, parameters uploaded, bind groups built.
+
+use std::collections::{HashMap, HashSet};
+
+use super::arena::Arena;
+use super::device::Device;
+use super::error::guarded;
+use super::kernels::{BindingKind, Compiled, KERNELS, Recipe, compile};
+use super::launch::{Choice, Grid, Tuning, When, choices, counts_outputs, work};
+use crate::exec::ExecError;
+use crate::ops::Op;
+use crate::plan::{OpCall, PlanId, Program, SegmentKind, Step};
+
+/// A call as the device runs it.
+pub struct Call {
+    /// The op.
+    pub op: Op,
+    /// Multiply-adds per active row.
+    pub work: u64,
+    outputs: bool,
+    ways: Vec<Way>,
+}
+
+struct Way {
+    when: When,
+    grids: Vec<Grid>,
+    compiled: Compiled,
+    bind_group: wgpu::BindGroup,
+}
+
+impl Call {
+    /// Active rows of a step.
+    pub fn active(&self, step: &Step) -> usize {
+        if self.outputs { step.outs.len() } else { step.rows.len() }
+    }
+
+    /// Records the dispatches of one step; nothing for a step without active rows.
+    pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, step: &Step) {
+        let active = self.active(step);
+        let Some(way) = self.ways.iter().find(|w| w.when.holds(active, step)).filter(|_| active > 0) else { return };
+        pass.set_bind_group(0, &way.bind_group, &[]);
+        for (pipeline, grid) in way.compiled.pipelines.iter().zip(&way.grids) {
+            pass.set_pipeline(pipeline);
+            pass.dispatch_workgroups(grid.x, (active as u32).div_ceil(grid.rows_each), grid.z);
+        }
+    }
+}
+
+/// Makes all calls of all plans ready.
+pub fn prepare(
+    device: &Device,
+    arena: &Arena,
+    program: &Program,
+    tuning: Tuning,
+    checked: bool,
+) -> Result<Vec<Vec<Call>>, ExecError> {
+    let mut chosen: Vec<Vec<Vec<Choice>>> = Vec::new();
+    for plan in &program.plans {
+        let ways = |call: &OpCall| {
+            let capacity = if counts_outputs(call) { plan.outputs } else { plan.tokens };
+            choices(program, call, capacity, tuning)
+        };
+        chosen.push(plan.calls.iter().map(ways).collect::<Result<_, _>>()?);
+    }
+    let compiled = compile(device, &distinct(&chosen), checked)?;
+    upload_params(device, arena, program)?;
+    let mut plans = Vec::new();
+    for (index, calls) in chosen.into_iter().enumerate() {
+        let plan = PlanId(index as u32);
+        let ready = |(at, ways): (usize, Vec<Choice>)| make(device, arena, program, plan, at, ways, &compiled);
+        plans.push(calls.into_iter().enumerate().map(ready).collect::<Result<_, _>>()?);
+    }
+    Ok(plans)
+}
+
+/// Each recipe once, in the order of first use.
+fn distinct(chosen: &[Vec<Vec<Choice>>]) -> Vec<Recipe> {
+    let mut seen = HashSet::new();
+    let all = chosen.iter().flatten().flatten().map(|c| &c.recipe);
+    all.filter(|r| seen.insert(*r)).cloned().collect()
+}
+
+fn upload_params(device: &Device, arena: &Arena, program: &Program) -> Result<(), ExecError> {
+    let Some(buffer) = arena.buffers(SegmentKind::Params).first() else { return Ok(()) };
+    let mut bytes = vec![0u8; buffer.size() as usize];
+    for (index, plan) in program.plans.iter().enumerate() {
+        for (at, call) in plan.calls.iter().enumerate() {
+            let offset = arena.layout().params_offset(program, PlanId(index as u32), at) as usize;
+            let params = call.params.bytes();
+            bytes[offset..offset + params.len()].copy_from_slice(params);
+        }
+    }
+    guarded(&device.device, || device.queue.write_buffer(buffer, 0, &bytes))
+}
+
+fn make(
+    device: &Device,
+    arena: &Arena,
+    program: &Program,
+    plan: PlanId,
+    at: usize,
+    ways: Vec<Choice>,
+    compiled: &HashMap<Recipe, Compiled>,
+) -> Result<Call, ExecError> {
+    let call = &program.plans[plan.index()].calls[at];
+    let mut ready = Vec::new();
+    for choice in ways {
+        let missing = || ExecError::Internal(format!("{}: its shader was not compiled", call.label));
+        let compiled = compiled.get(&choice.recipe).ok_or_else(missing)?.clone();
+        let offset = arena.layout().params_offset(program, plan, at);
+        let bind_group = bind_group(device, arena, program, call, offset, &choice.recipe, &compiled)?;
+        ready.push(Way { when: choice.when, grids: choice.grids, compiled, bind_group });
+    }
+    Ok(Call { op: call.op, work: work(call), outputs: counts_outputs(call), ways: ready })
+}
+
+/// Binds a call's arguments by name. An absent optional argument is bound to something of the same use, never read.
+fn bind_group(
+    device: &Device,
+    arena: &Arena,
+    program: &Program,
+    call: &OpCall,
+    params_offset: u64,
+    recipe: &Recipe,
+    compiled: &Compiled,
+) -> Result<wgpu::BindGroup, ExecError> {
+    let def = call.def();
+    let fail = |what: &str| ExecError::Internal(format!("{}: {what}", call.label));
+    let written = def.args.iter().zip(&call.args).find_map(|(arg, id)| id.filter(|_| arg.written()));
+    let mut entries = Vec::new();
+    for binding in KERNELS[recipe.kernel].bindings {
+        let resource = if binding.kind == BindingKind::Uniform {
+            arena.params(params_offset, call.params.bytes().len() as u64)?
+        } else {
+            let arg = def.args.iter().position(|a| a.name == binding.name);
+            let arg = arg.ok_or_else(|| fail(&format!("the shader's `{}` is no argument", binding.name)))?;
+            let stand_in = match binding.kind {
+                BindingKind::Read => program.inputs.map(|i| i.rows),
+                _ => written,
+            };
+            arena.binding(call.args[arg].or(stand_in).ok_or_else(|| fail("nothing to bind"))?)?
+        };
+        entries.push(wgpu::BindGroupEntry { binding: binding.index, resource });
+    }
+    let descriptor =
+        wgpu::BindGroupDescriptor { label: Some(&call.label), layout: &compiled.layout, entries: &entries };
+    guarded(&device.device, || device.device.create_bind_group(&descriptor)).map_err(|e| match e {
+        ExecError::Device(why) => ExecError::Device(format!("{}: {why}", call.label)),
+        other => other,
+    })
+}

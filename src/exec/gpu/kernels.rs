@@ -1,0 +1,193 @@
+//! The kernel table, generated from `shaders/`, and the pipelines made from it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::device::Device;
+use super::error::guarded;
+use crate::exec::ExecError;
+
+/// How a shader uses a binding.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BindingKind {
+    /// Parameters.
+    Uniform,
+    /// Read only: weights and step inputs.
+    Read,
+    /// Anything in the arena or the state, which share buffers.
+    ReadWrite,
+}
+
+/// One binding of a shader; the name is the op's argument.
+#[derive(Clone, Copy, Debug)]
+pub struct Binding {
+    /// Argument name; `p` for the parameters.
+    pub name: &'static str,
+    /// Number in the bind group.
+    pub index: u32,
+    /// Use.
+    pub kind: BindingKind,
+}
+
+/// One entry point.
+#[derive(Clone, Copy, Debug)]
+pub struct Pass {
+    /// Name.
+    pub entry: &'static str,
+    /// Size as written; zero where an override constant gives it.
+    pub workgroup: [u32; 3],
+}
+
+/// One shader, in one weight format and cache type.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel {
+    /// Op stem.
+    pub op: &'static str,
+    /// `base`, or the variant in the file's name.
+    pub variant: &'static str,
+    /// Weight format stem.
+    pub weight: Option<&'static str>,
+    /// Cache type stem.
+    pub kv: Option<&'static str>,
+    /// Expanded text.
+    pub source: &'static str,
+    /// Entry points in the order in which they run.
+    pub passes: &'static [Pass],
+    /// Bindings by number.
+    pub bindings: &'static [Binding],
+    /// Override constants.
+    pub overrides: &'static [&'static str],
+    /// Device features it needs.
+    pub requires: &'static [&'static str],
+}
+
+include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
+
+impl Kernel {
+    /// Name for people: `linear.tiled.q4_1`.
+    pub fn name(&self) -> String {
+        let parts = [Some(self.op), Some(self.variant), self.weight, self.kv];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(".")
+    }
+
+    /// Looks up a shader; weight format and cache type are ignored where the shader has none.
+    pub fn find(op: &str, variant: &str, weight: Option<&str>, kv: Option<&str>) -> Result<usize, ExecError> {
+        let fits = |k: &Kernel| {
+            let axis = |has: Option<&str>, wanted: Option<&str>| has.is_none() || has == wanted;
+            k.op == op && k.variant == variant && axis(k.weight, weight) && axis(k.kv, kv)
+        };
+        let found = KERNELS.iter().position(fits);
+        found.ok_or_else(|| ExecError::Internal(format!("no kernel {op}.{variant} {weight:?} {kv:?}")))
+    }
+}
+
+/// A shader with its override constants: what a pipeline is made from.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Recipe {
+    /// Index into [`KERNELS`].
+    pub kernel: usize,
+    /// Override constants.
+    pub constants: Vec<(&'static str, u32)>,
+}
+
+/// A compiled shader: one pipeline per entry point, all with one bind group layout.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// By entry point.
+    pub pipelines: Arc<[wgpu::ComputePipeline]>,
+    /// Shared by them.
+    pub layout: wgpu::BindGroupLayout,
+}
+
+/// Compiles recipes, each once, on a few threads.
+pub fn compile(
+    device: &Device,
+    recipes: &[Recipe],
+    checked: bool,
+) -> Result<HashMap<Recipe, Compiled>, ExecError> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(recipes.len()).max(1);
+    let share = recipes.len().div_ceil(threads).max(1);
+    let results: Vec<Result<Vec<_>, ExecError>> = std::thread::scope(|scope| {
+        let start = |part: &'_ [Recipe]| {
+            let part = part.to_vec();
+            scope.spawn(move || {
+                part.into_iter().map(|r| build(device, &r, checked).map(|c| (r, c))).collect::<Result<Vec<_>, _>>()
+            })
+        };
+        let workers: Vec<_> = recipes.chunks(share).map(start).collect();
+        let crashed = || Err(ExecError::Internal("a thread that compiled shaders failed".into()));
+        workers.into_iter().map(|w| w.join().unwrap_or_else(|_| crashed())).collect()
+    });
+    let mut compiled = HashMap::new();
+    for result in results {
+        compiled.extend(result?);
+    }
+    Ok(compiled)
+}
+
+fn build(device: &Device, recipe: &Recipe, checked: bool) -> Result<Compiled, ExecError> {
+    let kernel = &KERNELS[recipe.kernel];
+    let name = kernel.name();
+    let make = || {
+        let module = module(&device.device, kernel, &name, checked);
+        let layout = bind_group_layout(&device.device, kernel, &name);
+        let pipeline_layout = device.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(&name),
+            bind_group_layouts: &[Some(&layout)],
+            ..wgpu::PipelineLayoutDescriptor::default()
+        });
+        let constants: Vec<(&str, f64)> = recipe.constants.iter().map(|(n, v)| (*n, f64::from(*v))).collect();
+        let pipeline = |pass: &Pass| {
+            device.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(&name),
+                layout: Some(&pipeline_layout),
+                module: &module,
+                entry_point: Some(pass.entry),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    constants: &constants,
+                    // Every kernel writes what it reads of workgroup memory.
+                    zero_initialize_workgroup_memory: false,
+                },
+                cache: None,
+            })
+        };
+        Compiled { pipelines: kernel.passes.iter().map(pipeline).collect(), layout }
+    };
+    guarded(&device.device, make).map_err(|e| match e {
+        ExecError::Device(why) => ExecError::Device(format!("{name}: {why}")),
+        other => other,
+    })
+}
+
+fn module(device: &wgpu::Device, kernel: &Kernel, name: &str, checked: bool) -> wgpu::ShaderModule {
+    let descriptor = wgpu::ShaderModuleDescriptor {
+        label: Some(name),
+        source: wgpu::ShaderSource::Wgsl(kernel.source.into()),
+    };
+    if checked {
+        return device.create_shader_module(descriptor);
+    }
+    // SAFETY: the sources are this crate's own. Every index they form is bounded by parameters that the plan's
+    // checks relate to the tensors' sizes and by step rows that `check_step` bounds; token ids that they read back
+    // from the table were put there by them or checked; every loop counts to such a bound. The tests run them checked.
+    unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+}
+
+fn bind_group_layout(device: &wgpu::Device, kernel: &Kernel, name: &str) -> wgpu::BindGroupLayout {
+    let entry = |b: &Binding| wgpu::BindGroupLayoutEntry {
+        binding: b.index,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer {
+            ty: match b.kind {
+                BindingKind::Uniform => wgpu::BufferBindingType::Uniform,
+                BindingKind::Read => wgpu::BufferBindingType::Storage { read_only: true },
+                BindingKind::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
+            },
+            has_dynamic_offset: false,
+            min_binding_size: None,
+        },
+        count: None,
+    };
+    let entries: Vec<_> = kernel.bindings.iter().map(entry).collect();
+    device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(name), entries: &entries })
+}

@@ -1,0 +1,80 @@
+//! The GPU executor: WGSL through wgpu, on Vulkan, Metal and DX12.
+//!
+//! `device` opens an adapter, `arena` makes every buffer of the memory map, `upload` streams the weights in, `kernels` and
+//! `launch` turn calls into pipelines and dispatches, `calls` binds them at boot, `run` is the sole place that dispatches,
+//! `ring` carries step inputs and results, `governor` sizes submissions, `probe` reads and writes tensors for the
+//! self-test.
+
+mod arena;
+mod calls;
+mod device;
+mod error;
+mod governor;
+mod kernels;
+mod launch;
+mod probe;
+mod ring;
+mod run;
+mod upload;
+
+pub use device::{AdapterChoice, AdapterReport, GpuOptions, report};
+pub use kernels::{Binding, BindingKind, KERNELS, Kernel, Pass};
+pub use launch::Tuning;
+pub use run::GpuExecutor;
+
+use device::Device;
+
+use crate::exec::{DeviceInfo, ExecError, Weights};
+use crate::plan::{Layout, Profile, Program};
+
+/// Steps that may be in flight.
+const RING: usize = 4;
+
+/// An opened GPU, before anything is allocated on it. Cheap to clone.
+#[derive(Clone)]
+pub struct Gpu {
+    device: Device,
+    options: GpuOptions,
+}
+
+impl Gpu {
+    /// Opens the adapter that the options choose.
+    ///
+    /// # Errors
+    /// [`ExecError::NoDevice`] with a reason per adapter if none will do, [`ExecError::Device`] for an unknown profile.
+    pub fn open(options: &GpuOptions) -> Result<Self, ExecError> {
+        Ok(Self { device: Device::open(options)?, options: options.clone() })
+    }
+
+    /// The device.
+    pub fn info(&self) -> &DeviceInfo {
+        &self.device.info
+    }
+
+    /// What the executor needs of the memory map on this device.
+    pub fn profile(&self) -> Profile {
+        let limits = &self.device.limits;
+        let align = limits.min_storage_buffer_offset_alignment.max(limits.min_uniform_buffer_offset_alignment);
+        let align = u64::from(align.max(64).next_power_of_two());
+        Profile {
+            align,
+            mapped_weights: false,
+            params_stride: align,
+            // Bindings end at a multiple of 16, see `Arena::binding`; kernels address words with 32 bits.
+            max_binding: limits.max_storage_buffer_binding_size.min(1 << 32) & !255,
+            max_buffer: limits.max_buffer_size & !255,
+            ring: RING,
+            element_scale: 1,
+        }
+    }
+
+    /// Allocates what the map says, uploads the weights, and makes every call ready.
+    ///
+    /// # Errors
+    /// [`ExecError::OutOfMemory`] naming the buffer, [`ExecError::Weight`] for a missing tensor, [`ExecError::Device`] for
+    /// what the driver refuses.
+    pub fn boot(self, program: Program, layout: &Layout, weights: Weights) -> Result<GpuExecutor, ExecError> {
+        let tuning = self.options.tuning.unwrap_or(Tuning::of(self.device.info.kind));
+        GpuExecutor::boot(self.device, program, layout, &weights, &self.options, tuning)
+    }
+}
