@@ -5,6 +5,8 @@ use std::io;
 
 use crate::cli::store::StoreError;
 use crate::cli::term::{self, Paint};
+use crate::gguf::GgufError;
+use crate::quantize::QuantizeError;
 
 /// How a command ended badly; each has its exit code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -154,6 +156,18 @@ impl From<StoreError> for CliError {
                 by_hand.into_iter().fold(failure, Self::advise)
             }
         }
+    }
+}
+
+impl From<GgufError> for CliError {
+    fn from(error: GgufError) -> Self {
+        Self::failed(error)
+    }
+}
+
+impl From<QuantizeError> for CliError {
+    fn from(error: QuantizeError) -> Self {
+        Self::failed(error)
     }
 }
 

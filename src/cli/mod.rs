@@ -2,10 +2,12 @@
 
 pub mod args;
 pub mod error;
+pub mod inspect;
 pub mod interrupt;
 pub mod models;
 pub mod progress;
 pub mod pull;
+pub mod quantize;
 pub mod store;
 pub mod term;
 
@@ -37,6 +39,8 @@ struct Cli {
 enum Command {
     Pull(pull::PullArgs),
     Models(models::ModelsArgs),
+    Inspect(inspect::InspectArgs),
+    Quantize(quantize::QuantizeArgs),
 }
 
 /// Parses the command line, runs the command and reports how it went.
@@ -65,5 +69,7 @@ fn dispatch(command: Option<Command>) -> CliResult {
         None => Err(CliError::usage("nothing to do")),
         Some(Command::Pull(args)) => pull::run(&args),
         Some(Command::Models(args)) => models::run(&args),
+        Some(Command::Inspect(args)) => inspect::run(&args),
+        Some(Command::Quantize(args)) => quantize::run(&args),
     }
 }
