@@ -134,6 +134,8 @@ fn json_value(value: &Value, full: bool) -> Json {
         Value::Str(text) => json!(&**text),
         Value::Array(array) => json_array(array, full),
         Value::U64(n) => json!(n),
+        // The shortest decimal that is this number, not its 53-bit expansion.
+        Value::F32(n) if n.is_finite() => json!(n.to_string().parse::<f64>().ok()),
         other => match (other.as_int(), other.as_f64()) {
             (Some(n), _) => json!(n as i64),
             // JSON has no infinities.
@@ -153,8 +155,8 @@ fn json_array(array: &Array, full: bool) -> Json {
         Array::Bool(items) => items.iter().take(limit).map(|b| json!(b)).collect(),
         Array::Array(items) => items.iter().take(limit).map(|a| json_array(a, full)).collect(),
         Array::U64(items) => items.iter().take(limit).map(|n| json!(n)).collect(),
-        Array::F32(items) => floats(&items.iter().take(limit).map(|n| f64::from(*n)).collect::<Vec<_>>()),
-        Array::F64(items) => floats(&items[..limit.min(items.len())]),
+        Array::F32(items) => items.iter().take(limit).map(|n| json_value(&Value::F32(*n), full)).collect(),
+        Array::F64(items) => items.iter().take(limit).map(|n| json_value(&Value::F64(*n), full)).collect(),
         ints => ints.to_ints::<i64>().unwrap_or_default().into_iter().take(limit).map(|n| json!(n)).collect(),
     };
     if items.len() == array.len() {
