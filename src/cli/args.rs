@@ -34,9 +34,6 @@ pub struct DeviceArgs {
     /// Longest GPU submission in milliseconds; long ones can trip a driver's watchdog
     #[arg(long, value_name = "MS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub max_submit_ms: u32,
-    /// Use the default kernels instead of measuring which are fastest
-    #[arg(long)]
-    pub no_autotune: bool,
 }
 
 /// Limits and features requested from a GPU.

@@ -24,7 +24,9 @@ pub fn find(args: &ModelArgs) -> CliResult<PathBuf> {
     }
     if args.offline {
         let missing = CliError::failed(format!("`{}` is not here, and --offline was given", model.name));
-        return Err(missing.at(home.path_of(&model).display()).advise(format!("`ember pull {}`", model.name)));
+        return Err(missing
+            .at(home.path_of(&model).display())
+            .advise(format!("`ember pull {}`", model.name)));
     }
     let size = model.size.map_or(String::new(), |n| format!(" ({})", term::bytes(n)));
     term::say(format!("getting {}{size}, once; {}", model.name, model.licence));

@@ -148,8 +148,6 @@ fn json_value(value: &Value, full: bool) -> Json {
 /// The elements; of a long array the first few with the length and kind.
 fn json_array(array: &Array, full: bool) -> Json {
     let limit = if full { array.len() } else { SHOWN };
-    let floats =
-        |items: &[f64]| -> Vec<Json> { items.iter().map(|n| json_value(&Value::F64(*n), full)).collect() };
     let items: Vec<Json> = match array {
         Array::Str(items) => items.iter().take(limit).map(|s| json!(s)).collect(),
         Array::Bool(items) => items.iter().take(limit).map(|b| json!(b)).collect(),

@@ -23,7 +23,9 @@ const WINDOW: usize = 512;
 /// The text is cut into windows of -c tokens; every token of a window is predicted from those before it in the
 /// window. Prints the mean negative log-likelihood (in nats) and its exponential, the perplexity.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Examples:\n  ember perplexity -f wiki.txt -c 2048\n  ember perplexity -m model-q4_0.gguf -f wiki.txt --json")]
+#[command(
+    after_help = "Examples:\n  ember perplexity -f wiki.txt -c 2048\n  ember perplexity -m model-q4_0.gguf -f wiki.txt --json"
+)]
 pub struct PerplexityArgs {
     #[command(flatten)]
     input: InputArgs,
@@ -67,7 +69,11 @@ impl Score {
     /// Standard error of the mean.
     fn error(&self) -> f64 {
         let n = self.count as f64;
-        if self.count < 2 { 0.0 } else { ((self.squares / n - self.mean().powi(2)).max(0.0) / (n - 1.0)).sqrt() }
+        if self.count < 2 {
+            0.0
+        } else {
+            ((self.squares / n - self.mean().powi(2)).max(0.0) / (n - 1.0)).sqrt()
+        }
     }
 }
 
@@ -102,7 +108,13 @@ pub fn run(args: &PerplexityArgs) -> CliResult {
         });
         writeln!(out, "{json:#}")?;
     } else {
-        writeln!(out, "tokens      {} in {} window(s) of {window}, {} predicted", tokens.len(), windows.len(), score.count)?;
+        writeln!(
+            out,
+            "tokens      {} in {} window(s) of {window}, {} predicted",
+            tokens.len(),
+            windows.len(),
+            score.count
+        )?;
         writeln!(out, "mean NLL    {mean:.6} ± {error:.6}")?;
         writeln!(out, "perplexity  {:.4} ± {:.4}", mean.exp(), mean.exp() * error)?;
         writeln!(out, "time        {seconds:.1} s, {:.1} tok/s", score.count as f64 / seconds)?;

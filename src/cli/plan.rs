@@ -6,9 +6,9 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, session_options};
+use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::term::{self, Paint};
-use crate::cli::engine;
 use crate::model::Model;
 use crate::plan::{DType, Layout, Placement, Program, SegmentKind, TensorId};
 use crate::session::{self, Modes};
@@ -21,7 +21,9 @@ const LISTED: usize = 12;
 /// Shows what booting would allocate, to the byte, without allocating it. With --budget a map that is too large is
 /// refused, naming the largest items and a setting that fits.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Examples:\n  ember plan -c 8192\n  ember plan -m qwen3-0.6b --budget 1G\n  ember plan --tensors --device cpu")]
+#[command(
+    after_help = "Examples:\n  ember plan -c 8192\n  ember plan -m qwen3-0.6b --budget 1G\n  ember plan --tensors --device cpu"
+)]
 pub struct PlanArgs {
     #[command(flatten)]
     model: ModelArgs,
@@ -87,13 +89,30 @@ fn segments(out: &mut dyn Write, layout: &Layout) -> std::io::Result<()> {
             continue;
         }
         let bar = paint.cyan(bar(bytes, total, width));
-        writeln!(out, "{address:#012x}  {:9} {:>14} {:>9}  {bar}", segment.kind.name(), term::grouped(bytes), term::bytes(bytes))?;
+        writeln!(
+            out,
+            "{address:#012x}  {:9} {:>14} {:>9}  {bar}",
+            segment.kind.name(),
+            term::grouped(bytes),
+            term::bytes(bytes)
+        )?;
         address += bytes;
     }
-    writeln!(out, "{address:#012x}  {} {:>14} {:>9}", paint.bold("total    "), term::grouped(total), term::bytes(total))?;
+    writeln!(
+        out,
+        "{address:#012x}  {} {:>14} {:>9}",
+        paint.bold("total    "),
+        term::grouped(total),
+        term::bytes(total)
+    )?;
     if layout.mapped > 0 {
         let mapped = term::grouped(layout.mapped);
-        writeln!(out, "{:12}  mapped    {mapped:>14} {:>9}  stays in the file", "", term::bytes(layout.mapped))?;
+        writeln!(
+            out,
+            "{:12}  mapped    {mapped:>14} {:>9}  stays in the file",
+            "",
+            term::bytes(layout.mapped)
+        )?;
     }
     Ok(())
 }
@@ -164,7 +183,10 @@ fn dtype(dtype: DType) -> &'static str {
 }
 
 fn as_json(program: &Program, layout: &Layout) -> serde_json::Value {
-    let segments = layout.segments.iter().map(|s| json!({ "name": s.kind.name(), "bytes": s.bytes(), "buffers": s.buffers }));
+    let segments = layout
+        .segments
+        .iter()
+        .map(|s| json!({ "name": s.kind.name(), "bytes": s.bytes(), "buffers": s.buffers }));
     let tensors = placed(program, layout).into_iter().map(|(id, place)| {
         let tensor = program.get(id);
         json!({

@@ -55,7 +55,9 @@ fn say_fallbacks(decisions: &[Decision]) {
     }
     for (wanted, got, count, name) in pairs {
         let block = wanted.block_len();
-        term::say(format!("{got} instead of {wanted} for {count} tensors ({name}, …): rows are no multiple of {block}"));
+        term::say(format!(
+            "{got} instead of {wanted} for {count} tensors ({name}, …): rows are no multiple of {block}"
+        ));
     }
 }
 

@@ -17,7 +17,7 @@ use crate::cli::{answer, engine};
 use crate::session::{Modes, Session, StopReason};
 
 use input::{Input, Line};
-use talk::Talk;
+pub use talk::{Role, Talk};
 
 const HELP: &str = "\
 /system TEXT   set the system prompt (nothing: remove it)
@@ -34,8 +34,10 @@ End a line with \\ to go on in the next. Ctrl-C stops an answer.";
 /// The default model is fetched once. Type /help for what else can be typed; Ctrl-C stops an answer. Lines that are
 /// piped in are answered one by one.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Examples:\n  ember chat\n  ember chat -m qwen3-0.6b --system \"Answer in one sentence.\"\n  \
-    ember chat -m model.gguf --device cpu -t 4 -c 2048")]
+#[command(
+    after_help = "Examples:\n  ember chat\n  ember chat -m qwen3-0.6b --system \"Answer in one sentence.\"\n  \
+    ember chat -m model.gguf --device cpu -t 4 -c 2048"
+)]
 pub struct ChatArgs {
     #[command(flatten)]
     model: ModelArgs,

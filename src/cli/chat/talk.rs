@@ -88,7 +88,11 @@ impl Talk {
         crate::io::replace_file(path, |out| -> Result<(), crate::io::IoError> {
             use std::io::Write;
             let written = out.0.write_all(text.as_bytes()).and_then(|()| out.0.write_all(b"\n"));
-            written.map_err(|source| crate::io::IoError::System { action: "write", path: path.to_owned(), source })
+            written.map_err(|source| crate::io::IoError::System {
+                action: "write",
+                path: path.to_owned(),
+                source,
+            })
         })?;
         Ok(())
     }
@@ -97,7 +101,9 @@ impl Talk {
     pub fn load(path: &Path) -> CliResult<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| CliError::file(path, &e))?;
         serde_json::from_str(&text).map_err(|e| {
-            CliError::failed(format!("not a saved conversation: {e}")).at(path.display()).advise("a file made with /save")
+            CliError::failed(format!("not a saved conversation: {e}"))
+                .at(path.display())
+                .advise("a file made with /save")
         })
     }
 }
@@ -131,7 +137,10 @@ mod tests {
         talk.assistant(" no ");
         talk.save(&path, "tiny").unwrap();
         let loaded = Talk::load(&path).unwrap();
-        assert_eq!((loaded.messages, loaded.system, loaded.model), (talk.messages, talk.system, "tiny".into()));
+        assert_eq!(
+            (loaded.messages, loaded.system, loaded.model),
+            (talk.messages, talk.system, "tiny".into())
+        );
         std::fs::write(&path, "{}").unwrap();
         assert!(Talk::load(&path).unwrap_err().what.contains("not a saved conversation"));
     }
