@@ -8,11 +8,11 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, session_options};
+use crate::cli::engine;
 use crate::cli::error::CliResult;
 use crate::cli::interrupt::Listen;
 use crate::cli::progress::Bar;
 use crate::cli::term::{self, Paint};
-use crate::cli::{bandwidth, engine};
 use crate::exec::OpTime;
 use crate::model::{KvType, Model};
 use crate::session::{Generated, Modes, Session};
@@ -133,7 +133,7 @@ fn measure(
     let bytes_per_token = bytes_per_token(model, kv, n_gen / 2);
     // Taken before the bandwidth's own buffers.
     let peak = peak_memory();
-    let bandwidth = bandwidth::measure(session, model, args.device.threads)?;
+    let bandwidth = session.executor_mut().bandwidth()?;
     Ok(Report { load, first_token, prompt, generation, bytes_per_token, bandwidth, ops, peak })
 }
 

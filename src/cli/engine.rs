@@ -7,7 +7,7 @@ use crate::cli::error::{CliError, CliResult};
 use crate::cli::progress::Bar;
 use crate::cli::store::{self, Catalog, Choice, Home};
 use crate::cli::term::{self, Paint};
-use crate::exec::DeviceKind;
+use crate::exec::{DeviceInfo, DeviceKind};
 use crate::model::Model;
 use crate::session::{Generated, Session, SessionOptions};
 
@@ -44,25 +44,28 @@ pub fn boot(model: &Model, options: &SessionOptions) -> CliResult<Session> {
     Session::new(model, options).map_err(|e| CliError::from(e).at(model.path().display()))
 }
 
-/// One line about where the session runs and why.
-pub fn device_line(session: &Session) -> String {
-    let device = session.executor().device();
-    let kind = match device.kind {
+/// A kind of device, for people.
+pub fn kind_name(kind: DeviceKind) -> &'static str {
+    match kind {
         DeviceKind::Cpu => "CPU",
         DeviceKind::Integrated => "integrated GPU",
         DeviceKind::Discrete => "discrete GPU",
         DeviceKind::Virtual => "virtual GPU",
         DeviceKind::Software => "software rasterizer",
         DeviceKind::Other => "device",
-    };
+    }
+}
+
+/// A device and why it was chosen, in one line.
+pub fn describe(device: &DeviceInfo) -> String {
     let why = if device.why.is_empty() { String::new() } else { format!("; {}", device.why) };
-    format!("on {kind} {} ({}){why}", device.name, device.driver)
+    format!("{} {} ({}){why}", kind_name(device.kind), device.name, device.driver)
 }
 
 /// Says on stderr what runs where.
 pub fn announce(session: &Session) {
     let name = &session.model().config().name;
-    let line = format!("{name} {}, context {}", device_line(session), session.ctx());
+    let line = format!("{name}, context {}, on {}", session.ctx(), describe(session.executor().device()));
     term::say(Paint::stderr().dim(line));
 }
 

@@ -2,7 +2,6 @@
 
 mod answer;
 pub mod args;
-mod bandwidth;
 mod bench;
 mod chat;
 mod doctor;

@@ -1,11 +1,6 @@
-//! How fast the device reads memory: what the weights could stream at, at best.
+//! How fast this machine reads memory: what the weights could stream at, at best.
 
 use std::time::Instant;
-
-use crate::cli::error::CliResult;
-use crate::exec::DeviceKind;
-use crate::model::Model;
-use crate::session::Session;
 
 /// Read at least so much, so that it does not fit the caches.
 const LEAST: u64 = 128 << 20;
@@ -14,20 +9,13 @@ const MOST: u64 = 512 << 20;
 /// The best of so many passes counts.
 const PASSES: usize = 5;
 
-/// GB/s that the session's device reads, measured now; `None` where it cannot be.
-pub fn measure(session: &mut Session, model: &Model, threads: Option<u32>) -> CliResult<Option<f64>> {
-    match session.executor().device().kind {
-        DeviceKind::Cpu => {
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            let bytes = model.tensor_bytes().clamp(LEAST, MOST);
-            Ok(Some(cpu(bytes as usize, threads.map_or(cores, |n| n as usize).max(1))))
-        }
-        _ => Ok(None),
-    }
+/// GB/s of `threads` that read about `bytes` together.
+pub fn measure(bytes: u64, threads: usize) -> f64 {
+    best_pass(bytes.clamp(LEAST, MOST) as usize, threads.max(1))
 }
 
 /// Threads sum a buffer together.
-fn cpu(bytes: usize, threads: usize) -> f64 {
+fn best_pass(bytes: usize, threads: usize) -> f64 {
     let buffer: Vec<u64> = (0..bytes as u64 / 8).collect();
     let share = buffer.len().div_ceil(threads);
     let pass = || {
@@ -63,6 +51,6 @@ mod tests {
     fn all_words_are_read() {
         let words: Vec<u64> = (0..1003).collect();
         assert_eq!(sum(&words), 1003 * 1002 / 2);
-        assert!(cpu(1 << 20, 2) > 0.0);
+        assert!(best_pass(1 << 20, 2) > 0.0);
     }
 }
