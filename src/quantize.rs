@@ -114,7 +114,8 @@ pub fn decide(gguf: &Gguf, options: &QuantizeOptions) -> Result<Vec<Decision>, Q
 
 fn decide_one(tensor: &TensorInfo, options: &QuantizeOptions, tied: bool) -> Result<Decision, QuantizeError> {
     let from = tensor.tensor_type().map_or("unknown", |t| t.name);
-    let mut decision = Decision { name: tensor.name.clone(), from, to: None, instead_of: None, bytes: tensor.bytes };
+    let mut decision =
+        Decision { name: tensor.name.clone(), from, to: None, instead_of: None, bytes: tensor.bytes };
     if !is_matrix(tensor) {
         return Ok(decision);
     }
@@ -134,7 +135,9 @@ fn decide_one(tensor: &TensorInfo, options: &QuantizeOptions, tied: bool) -> Res
 /// Matrices that take a block format: not norms, biases, rope factors or expert routers.
 fn is_matrix(tensor: &TensorInfo) -> bool {
     let kept = ["_norm.weight", "ffn_gate_inp.weight"];
-    tensor.dims.len() >= 2 && tensor.name.ends_with("weight") && !kept.iter().any(|part| tensor.name.contains(part))
+    tensor.dims.len() >= 2
+        && tensor.name.ends_with("weight")
+        && !kept.iter().any(|part| tensor.name.contains(part))
 }
 
 fn wanted(name: &str, options: &QuantizeOptions, tied: bool) -> Format {
@@ -210,7 +213,8 @@ pub fn quantize(
 }
 
 fn refuse_same_file(input: &Path, output: &Path) -> Result<(), QuantizeError> {
-    let same = |a: &Path, b: &Path| a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b);
+    let same =
+        |a: &Path, b: &Path| a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b);
     if same(input, output) { Err(QuantizeError::SameFile { path: output.to_owned() }) } else { Ok(()) }
 }
 
@@ -280,7 +284,9 @@ fn recode_rows(
         };
         let threads: Vec<_> = parts.map(|part| scope.spawn(move || work(part))).collect();
         // A panic in an encoder is a defect; it goes on in this thread.
-        threads.into_iter().try_for_each(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        threads
+            .into_iter()
+            .try_for_each(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
 }
 
@@ -322,7 +328,10 @@ mod tests {
     fn values(file: &GgufFile, name: &str) -> Vec<f32> {
         let tensor = file.header().tensor(name).unwrap();
         let mut out = vec![0.0; tensor.elements() as usize];
-        Format::from_ggml_id(tensor.type_id).unwrap().decode(file.tensor_bytes(tensor).unwrap(), &mut out).unwrap();
+        Format::from_ggml_id(tensor.type_id)
+            .unwrap()
+            .decode(file.tensor_bytes(tensor).unwrap(), &mut out)
+            .unwrap();
         out
     }
 
@@ -336,7 +345,8 @@ mod tests {
     fn every_format_is_a_target_and_keeps_the_values() {
         let (dir, file) = opened(&model(512, true));
         for format in Format::ALL {
-            let options = QuantizeOptions { embedding: Some(format), threads: 3, ..QuantizeOptions::new(format) };
+            let options =
+                QuantizeOptions { embedding: Some(format), threads: 3, ..QuantizeOptions::new(format) };
             let (summary, out) = run(&file, &dir, &options);
             assert_eq!(summary.fallbacks, 0);
             for name in ["token_embd.weight", "blk.0.ffn_up.weight"] {
@@ -380,9 +390,11 @@ mod tests {
     fn what_cannot_be_done_leaves_the_output_alone() {
         let (dir, file) = opened(&model(512, true));
         let options = QuantizeOptions::new(Format::Q8_0);
-        let stopped = quantize(&file, &dir.path().join("out.gguf"), &options, &mut |_, _| ControlFlow::Break(()));
+        let stopped =
+            quantize(&file, &dir.path().join("out.gguf"), &options, &mut |_, _| ControlFlow::Break(()));
         assert!(matches!(stopped, Err(QuantizeError::Stopped)));
-        let same = quantize(&file, &dir.path().join("in.gguf"), &options, &mut |_, _| ControlFlow::Continue(()));
+        let same =
+            quantize(&file, &dir.path().join("in.gguf"), &options, &mut |_, _| ControlFlow::Continue(()));
         assert!(matches!(same, Err(QuantizeError::SameFile { .. })));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }

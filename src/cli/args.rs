@@ -3,6 +3,9 @@
 use clap::{Args, ValueEnum};
 
 use crate::cli::term::parse_bytes;
+use crate::model::KvType;
+use crate::session::{DeviceChoice, Modes, SessionOptions};
+use crate::text::SamplerParams;
 
 /// Which model.
 #[derive(Args, Clone, Debug, Default)]
@@ -31,9 +34,6 @@ pub struct DeviceArgs {
     /// Longest GPU submission in milliseconds; long ones can trip a driver's watchdog
     #[arg(long, value_name = "MS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub max_submit_ms: u32,
-    /// Use the default kernels instead of measuring which are fastest
-    #[arg(long)]
-    pub no_autotune: bool,
 }
 
 /// Limits and features requested from a GPU.
@@ -46,6 +46,35 @@ pub enum Profile {
     WebgpuDefault,
     /// What a Raspberry Pi 5 has
     V3d,
+}
+
+impl Profile {
+    /// Its name among the executor's device profiles.
+    pub fn name(self) -> &'static str {
+        match self {
+            Profile::Full => "full",
+            Profile::WebgpuDefault => "webgpu-default",
+            Profile::V3d => "v3d",
+        }
+    }
+}
+
+/// The session options that these arguments stand for.
+pub fn session_options(device: &DeviceArgs, context: &ContextArgs, modes: Modes) -> SessionOptions {
+    SessionOptions {
+        device: DeviceChoice::parse(&device.device),
+        profile: device.profile.name().into(),
+        ctx: context.ctx_size.map(|n| n as usize),
+        kv: match context.kv {
+            Kv::F16 => KvType::F16,
+            Kv::F32 => KvType::F32,
+        },
+        threads: device.threads.map(|n| n as usize),
+        budget: context.budget,
+        max_submit_ms: device.max_submit_ms,
+        modes,
+        ..SessionOptions::default()
+    }
 }
 
 /// The context and its cache.
@@ -93,11 +122,32 @@ pub struct SamplingArgs {
     #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = positive)]
     pub repeat_penalty: f32,
     /// How many of the last tokens count as repeated
-    #[arg(long, value_name = "N", default_value_t = 64)]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(..=256))]
     pub repeat_last_n: u32,
     /// Random seed; the same seed gives the same text [default: a new one each time]
     #[arg(short = 's', long, value_name = "N")]
-    pub seed: Option<u64>,
+    pub seed: Option<u32>,
+}
+
+impl SamplingArgs {
+    /// As the session takes them; without `--seed` the seed is new each time.
+    pub fn params(&self) -> SamplerParams {
+        SamplerParams {
+            temperature: self.temp,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repeat_penalty: self.repeat_penalty,
+            repeat_last_n: self.repeat_last_n,
+            seed: self.seed.unwrap_or_else(fresh_seed),
+        }
+    }
+}
+
+/// The standard library seeds its hashers from the system's randomness.
+fn fresh_seed() -> u32 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish() as u32
 }
 
 /// How text becomes a prompt.

@@ -5,6 +5,14 @@ use std::io;
 
 use crate::cli::store::StoreError;
 use crate::cli::term::{self, Paint};
+use crate::exec::ExecError;
+use crate::gguf::GgufError;
+use crate::io::IoError;
+use crate::model::ModelError;
+use crate::plan::BudgetError;
+use crate::quantize::QuantizeError;
+use crate::session::SessionError;
+use crate::text::TokenizerError;
 
 /// How a command ended badly; each has its exit code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -149,10 +157,65 @@ impl From<StoreError> for CliError {
             StoreError::Mismatch { from, .. } => {
                 failure.at(from).advise("fetch it again; if it stays so, the source has changed")
             }
-            StoreError::AllFailed { attempts, by_hand, .. } => {
-                let failure = failure.at(attempts.join("\n      "));
-                by_hand.into_iter().fold(failure, Self::advise)
+            // Each attempt was said when it failed.
+            StoreError::AllFailed { by_hand, .. } => by_hand.into_iter().fold(failure, Self::advise),
+        }
+    }
+}
+
+/// Layers whose errors already say where and what to do.
+macro_rules! says_it_all {
+    ($($error:ty),* $(,)?) => {
+        $(impl From<$error> for CliError {
+            fn from(error: $error) -> Self {
+                Self::failed(error)
             }
+        })*
+    };
+}
+
+says_it_all!(GgufError, QuantizeError, IoError, TokenizerError);
+
+impl From<ModelError> for CliError {
+    fn from(error: ModelError) -> Self {
+        match error {
+            ModelError::Budget(refusal) => Self::from(refusal),
+            other => Self::failed(other),
+        }
+    }
+}
+
+impl From<BudgetError> for CliError {
+    fn from(error: BudgetError) -> Self {
+        let fits = match &error {
+            BudgetError::Over { fits, .. } | BudgetError::Binding { fits, .. } => fits.clone(),
+        };
+        let failure = Self::failed(error.with_fit(None));
+        fits.into_iter().fold(failure, Self::advise)
+    }
+}
+
+impl From<ExecError> for CliError {
+    fn from(error: ExecError) -> Self {
+        let advice = match &error {
+            ExecError::NoDevice(_) => Some("`--device cpu`, and `ember doctor` for what was found"),
+            ExecError::OutOfMemory(_) => {
+                Some("a smaller context (-c), or `--device cpu`; `ember plan` draws the map")
+            }
+            ExecError::DeviceLost(_) => Some("again with a smaller --max-submit-ms, or `--device cpu`"),
+            _ => None,
+        };
+        let failure = Self::failed(error);
+        advice.into_iter().fold(failure, Self::advise)
+    }
+}
+
+impl From<SessionError> for CliError {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Model(error) => error.into(),
+            SessionError::Exec(error) => error.into(),
+            other => Self::failed(other),
         }
     }
 }

@@ -71,7 +71,12 @@ fn print(out: &mut dyn Write, gguf: &Gguf, full: bool) -> std::io::Result<()> {
     let widest = gguf.tensors.iter().map(|t| t.name.len()).max().unwrap_or(0);
     for tensor in &gguf.tensors {
         let (name, shape) = (&tensor.name, shape(tensor));
-        writeln!(out, "  {name:widest$}  {shape:>16}  {:7} {:>15}", type_name(tensor), term::grouped(tensor.bytes))?;
+        writeln!(
+            out,
+            "  {name:widest$}  {shape:>16}  {:7} {:>15}",
+            type_name(tensor),
+            term::grouped(tensor.bytes)
+        )?;
     }
     writeln!(out, "\n{}", paint.bold("Formats"))?;
     for (name, (count, bytes)) in formats(gguf) {
@@ -112,9 +117,7 @@ fn in_full(value: &Value) -> String {
 fn as_json(gguf: &Gguf, full: bool) -> Json {
     let metadata: serde_json::Map<String, Json> =
         gguf.metadata.iter().map(|(key, value)| (key.to_owned(), json_value(value, full))).collect();
-    let tensor = |t: &TensorInfo| {
-        json!({ "name": t.name, "dims": t.dims, "type": type_name(t), "offset": t.offset, "bytes": t.bytes })
-    };
+    let tensor = |t: &TensorInfo| json!({ "name": t.name, "dims": t.dims, "type": type_name(t), "offset": t.offset, "bytes": t.bytes });
     json!({
         "version": gguf.version,
         "bytes": gguf.file_len,
@@ -131,6 +134,8 @@ fn json_value(value: &Value, full: bool) -> Json {
         Value::Str(text) => json!(&**text),
         Value::Array(array) => json_array(array, full),
         Value::U64(n) => json!(n),
+        // The shortest decimal that is this number, not its 53-bit expansion.
+        Value::F32(n) if n.is_finite() => json!(n.to_string().parse::<f64>().ok()),
         other => match (other.as_int(), other.as_f64()) {
             (Some(n), _) => json!(n as i64),
             // JSON has no infinities.
@@ -143,14 +148,13 @@ fn json_value(value: &Value, full: bool) -> Json {
 /// The elements; of a long array the first few with the length and kind.
 fn json_array(array: &Array, full: bool) -> Json {
     let limit = if full { array.len() } else { SHOWN };
-    let floats = |items: &[f64]| -> Vec<Json> { items.iter().map(|n| json_value(&Value::F64(*n), full)).collect() };
     let items: Vec<Json> = match array {
         Array::Str(items) => items.iter().take(limit).map(|s| json!(s)).collect(),
         Array::Bool(items) => items.iter().take(limit).map(|b| json!(b)).collect(),
         Array::Array(items) => items.iter().take(limit).map(|a| json_array(a, full)).collect(),
         Array::U64(items) => items.iter().take(limit).map(|n| json!(n)).collect(),
-        Array::F32(items) => floats(&items.iter().take(limit).map(|n| f64::from(*n)).collect::<Vec<_>>()),
-        Array::F64(items) => floats(&items[..limit.min(items.len())]),
+        Array::F32(items) => items.iter().take(limit).map(|n| json_value(&Value::F32(*n), full)).collect(),
+        Array::F64(items) => items.iter().take(limit).map(|n| json_value(&Value::F64(*n), full)).collect(),
         ints => ints.to_ints::<i64>().unwrap_or_default().into_iter().take(limit).map(|n| json!(n)).collect(),
     };
     if items.len() == array.len() {

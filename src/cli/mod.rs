@@ -1,20 +1,33 @@
 //! The `ember` command: arguments, progress, printing. One file per subcommand.
 
+mod answer;
 pub mod args;
+mod bench;
+mod chat;
+mod doctor;
+mod engine;
 pub mod error;
-pub mod interrupt;
-pub mod models;
-pub mod progress;
-pub mod pull;
+mod input;
+mod inspect;
+mod interrupt;
+mod models;
+mod perplexity;
+mod plan;
+mod progress;
+mod prompt;
+mod pull;
+mod quantize;
+mod run;
 pub mod store;
 pub mod term;
+mod tokenize;
 
 use std::process::ExitCode;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand};
 
-use error::{CliError, CliResult};
+use error::CliResult;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -27,7 +40,10 @@ const STYLES: Styles = Styles::styled()
 /// Runs quantized GGUF models on the GPU you have, or on the CPU. Without a command it chats.
 #[derive(Parser, Debug)]
 #[command(name = "ember", version, styles = STYLES, max_term_width = 110)]
-#[command(after_help = "Start with `ember chat`. Each command has its own `--help`.")]
+#[command(after_help = "Start with `ember chat`. Each command has its own `--help`.\n\n\
+    Environment: EMBER_HOME (where models and history are kept), EMBER_CATALOG (a catalogue of your own),\n\
+    EMBER_MODEL and EMBER_DEVICE (defaults of -m and --device), NO_COLOR.\n\
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.")]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -35,13 +51,22 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Chat(chat::ChatArgs),
+    Run(run::RunArgs),
+    Plan(plan::PlanArgs),
+    Doctor(doctor::DoctorArgs),
+    Inspect(inspect::InspectArgs),
     Pull(pull::PullArgs),
     Models(models::ModelsArgs),
+    Tokenize(tokenize::TokenizeArgs),
+    Perplexity(perplexity::PerplexityArgs),
+    Quantize(quantize::QuantizeArgs),
+    Bench(bench::BenchArgs),
 }
 
 /// Parses the command line, runs the command and reports how it went.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(arguments()) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are not errors; a closed pipe is nobody's.
@@ -51,7 +76,7 @@ pub fn main() -> ExitCode {
         }
     };
     interrupt::install();
-    match dispatch(cli.command) {
+    match cli.command.map_or(Ok(()), dispatch) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error.print();
@@ -60,10 +85,28 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn dispatch(command: Option<Command>) -> CliResult {
+/// The command line; nothing at all means `chat`.
+fn arguments() -> Vec<std::ffi::OsString> {
+    let mut arguments: Vec<_> = std::env::args_os().collect();
+    if arguments.len() <= 1 {
+        arguments.resize(1, "ember".into());
+        arguments.push("chat".into());
+    }
+    arguments
+}
+
+fn dispatch(command: Command) -> CliResult {
     match command {
-        None => Err(CliError::usage("nothing to do")),
-        Some(Command::Pull(args)) => pull::run(&args),
-        Some(Command::Models(args)) => models::run(&args),
+        Command::Chat(args) => chat::run(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Pull(args) => pull::run(&args),
+        Command::Models(args) => models::run(&args),
+        Command::Tokenize(args) => tokenize::run(&args),
+        Command::Perplexity(args) => perplexity::run(&args),
+        Command::Quantize(args) => quantize::run(&args),
+        Command::Bench(args) => bench::run(&args),
     }
 }

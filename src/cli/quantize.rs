@@ -11,7 +11,7 @@ use crate::cli::progress::Bar;
 use crate::cli::term;
 use crate::gguf::GgufFile;
 use crate::quant::Format;
-use crate::quantize::{self as work, QuantizeError, QuantizeOptions};
+use crate::quantize::{self as work, Decision, QuantizeError, QuantizeOptions};
 
 /// Re-encode a model in another format
 ///
@@ -42,6 +42,25 @@ pub struct QuantizeArgs {
     pub threads: Option<u32>,
 }
 
+/// One line per pair of formats, wanted and taken.
+fn say_fallbacks(decisions: &[Decision]) {
+    let mut pairs: Vec<(Format, &str, usize, &str)> = Vec::new();
+    for decision in decisions {
+        let Some(wanted) = decision.instead_of else { continue };
+        let got = decision.to.map_or(decision.from, Format::name);
+        match pairs.iter_mut().find(|(w, g, ..)| (*w, *g) == (wanted, got)) {
+            Some(pair) => pair.2 += 1,
+            None => pairs.push((wanted, got, 1, &decision.name)),
+        }
+    }
+    for (wanted, got, count, name) in pairs {
+        let block = wanted.block_len();
+        term::say(format!(
+            "{got} instead of {wanted} for {count} tensors ({name}, …): rows are no multiple of {block}"
+        ));
+    }
+}
+
 fn format(text: &str) -> Result<Format, String> {
     let known = || format!("`{text}` is not a format; known: {}", Format::ALL.map(Format::name).join(", "));
     Format::from_name(text).ok_or_else(known)
@@ -54,12 +73,7 @@ pub fn run(args: &QuantizeArgs) -> CliResult {
     options.output = args.output_type;
     options.embedding = args.embedding_type;
     options.threads = args.threads.map_or(options.threads, |n| n as usize);
-    for decision in work::decide(input.header(), &options)? {
-        if let Some(wanted) = decision.instead_of {
-            let got = decision.to.map_or(decision.from, Format::name);
-            term::say(format!("{}: {got}, since rows do not divide into blocks of {wanted}", decision.name));
-        }
-    }
+    say_fallbacks(&work::decide(input.header(), &options)?);
     let listen = Listen::new();
     let mut bar = Bar::items(input.header().tensors.len() as u64);
     let done = work::quantize(&input, &args.output, &options, &mut |index, decision| {

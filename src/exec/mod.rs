@@ -126,6 +126,10 @@ pub trait Executor: Send {
     fn profile(&mut self, on: bool);
     /// Times since profiling was switched on, longest first.
     fn op_times(&mut self) -> Result<Vec<OpTime>, ExecError>;
+    /// GB/s at which this device reads memory, measured now; `None` where it cannot be.
+    fn bandwidth(&mut self) -> Result<Option<f64>, ExecError> {
+        Ok(None)
+    }
 }
 
 /// Checks a step against the program's capacities, so that no executor reads or writes out of bounds.

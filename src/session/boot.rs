@@ -4,7 +4,7 @@ use super::{DeviceChoice, Plans, Session, SessionError, SessionOptions, Slot};
 #[cfg(feature = "gpu")]
 use crate::exec::gpu::{Gpu, GpuOptions};
 use crate::exec::cpu::{self, CpuExecutor};
-use crate::exec::{ExecError, Executor};
+use crate::exec::{DeviceInfo, ExecError, Executor};
 use crate::model::{BuildOptions, Head, Model, ModelError, PlanSpec, build_fitting};
 use crate::plan::{Layout, PlanId, Profile, Program, Step};
 
@@ -62,6 +62,14 @@ impl Device {
         }
     }
 
+    fn info(&self) -> DeviceInfo {
+        match self {
+            Device::Cpu { threads, why } => cpu::info(*threads, why.clone()),
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => gpu.info().clone(),
+        }
+    }
+
     fn chunk(&self) -> usize {
         match self {
             Device::Cpu { .. } => CHUNK.0,
@@ -92,6 +100,11 @@ impl Device {
             Device::Gpu(gpu) => Ok(Box::new(gpu.boot(program, layout, model.weights())?)),
         }
     }
+}
+
+/// The device that these options choose, and why.
+pub fn device_info(options: &SessionOptions) -> Result<DeviceInfo, SessionError> {
+    Ok(Device::open(options)?.info())
 }
 
 /// What an executor of the chosen device needs of the map.

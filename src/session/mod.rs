@@ -7,7 +7,7 @@ mod boot;
 mod generate;
 mod options;
 
-pub use boot::{boot, device_profile, plan_memory};
+pub use boot::{boot, device_info, device_profile, plan_memory};
 pub use generate::{Generated, Stop, StopReason};
 pub use options::{DeviceChoice, Modes, SessionOptions};
 

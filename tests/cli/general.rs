@@ -3,7 +3,17 @@
 use crate::common::Sandbox;
 
 const COMMANDS: [&str; 11] = [
-    "chat", "run", "plan", "doctor", "inspect", "pull", "models", "tokenize", "perplexity", "quantize", "bench",
+    "chat",
+    "run",
+    "plan",
+    "doctor",
+    "inspect",
+    "pull",
+    "models",
+    "tokenize",
+    "perplexity",
+    "quantize",
+    "bench",
 ];
 
 #[test]

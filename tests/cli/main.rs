@@ -4,4 +4,5 @@
 
 mod common;
 mod general;
+mod models;
 mod store;

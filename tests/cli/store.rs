@@ -40,7 +40,8 @@ fn what_is_not_the_model_never_reaches_the_store() {
         let ran = sandbox.run(&["pull"]);
         assert_eq!(ran.code, 1);
         assert!(ran.err.contains(part), "{part}: {}", ran.err);
-        let left: Vec<_> = std::fs::read_dir(sandbox.path("home/models")).unwrap().map(|e| e.unwrap().path()).collect();
+        let left: Vec<_> =
+            std::fs::read_dir(sandbox.path("home/models")).unwrap().map(|e| e.unwrap().path()).collect();
         assert!(left.iter().all(|p| p.extension().is_some_and(|e| e == "lock")), "{left:?}");
     }
 }
@@ -139,11 +140,16 @@ fn serve(bytes: Vec<u8>, limits: Vec<usize>, ranges: bool) -> (String, mpsc::Rec
             let start = from.filter(|_| ranges).unwrap_or(0) as usize;
             let rest = &bytes[start..];
             let head = if start > 0 {
-                format!("206 Partial Content\r\nContent-Range: bytes {start}-{}/{}", bytes.len() - 1, bytes.len())
+                format!(
+                    "206 Partial Content\r\nContent-Range: bytes {start}-{}/{}",
+                    bytes.len() - 1,
+                    bytes.len()
+                )
             } else {
                 "200 OK".into()
             };
-            write!(stream, "HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", rest.len()).unwrap();
+            write!(stream, "HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", rest.len())
+                .unwrap();
             let _ = stream.write_all(&rest[..limit.min(rest.len())]);
         }
     });
@@ -177,7 +183,9 @@ fn a_broken_transfer_is_taken_up_where_it_stopped() {
 fn an_earlier_runs_bytes_are_used_and_checked() {
     let bytes = payload(300_000);
     // Good bytes, a server without ranges, and bytes of something else.
-    for (left, ranges, good) in [(&bytes[..50_000], true, true), (&bytes[..50_000], false, true), (&[9; 50_000][..], true, false)] {
+    for (left, ranges, good) in
+        [(&bytes[..50_000], true, true), (&bytes[..50_000], false, true), (&[9; 50_000][..], true, false)]
+    {
         let sandbox = Sandbox::new();
         let (url, asked) = serve(bytes.clone(), vec![usize::MAX, usize::MAX], ranges);
         url_catalog(&sandbox, &bytes, &url);
@@ -210,7 +218,8 @@ fn two_pulls_at_once_give_one_good_file() {
     let sandbox = Sandbox::new();
     let bytes = payload(3_000_000);
     sandbox.write("there.gguf", &bytes);
-    sandbox.write("catalog.toml", catalog(&bytes, Some(&sha256(&bytes)), &file_source("there.gguf")).as_bytes());
+    sandbox
+        .write("catalog.toml", catalog(&bytes, Some(&sha256(&bytes)), &file_source("there.gguf")).as_bytes());
     let children: Vec<_> = (0..4)
         .map(|_| sandbox.command(&["pull", "--force"]).stdout(std::process::Stdio::null()).spawn().unwrap())
         .collect();

@@ -118,6 +118,9 @@ fn describe(error: &ureq::Error) -> String {
         ureq::Error::HostNotFound => "the host's name cannot be resolved (no network?)".into(),
         ureq::Error::ConnectionFailed => "no connection (no network?)".into(),
         ureq::Error::Timeout(_) => "no answer in time".into(),
+        ureq::Error::Io(e) if e.to_string().contains("lookup") => {
+            "the host's name cannot be resolved (no network?)".into()
+        }
         other => other.to_string(),
     }
 }

@@ -1,5 +1,6 @@
 //! The CPU executor: the op's twins on threads that walk the plan together.
 
+mod bandwidth;
 mod memory;
 mod pool;
 
@@ -28,6 +29,11 @@ pub fn profile<F: Real>() -> Profile {
         ring: 0,
         element_scale: size_of::<F>() as u64 / 4,
     }
+}
+
+/// The CPU executor as a device, for people.
+pub fn info(threads: usize, why: String) -> DeviceInfo {
+    DeviceInfo { name: name(), kind: DeviceKind::Cpu, driver: format!("{threads} threads"), why }
 }
 
 /// Runs plans on the CPU.
@@ -95,12 +101,7 @@ impl<F: CpuReal> CpuExecutor<F> {
         let worker = Arc::clone(&shared);
         let pool = Pool::start(threads, move |part, parts| worker.walk(part, parts))
             .map_err(|e| ExecError::Device(format!("cannot start {threads} threads: {e}")))?;
-        let info = DeviceInfo {
-            name: cpu_name(),
-            kind: DeviceKind::Cpu,
-            driver: format!("{threads} threads"),
-            why: String::new(),
-        };
+        let info = info(threads, String::new());
         Ok(Self { shared, pool, layout: layout.clone(), info, next: 0, fetched: Vec::with_capacity(fetch_words) })
     }
 
@@ -176,6 +177,10 @@ impl<F: CpuReal> Executor for CpuExecutor<F> {
         list.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
         Ok(list)
     }
+
+    fn bandwidth(&mut self) -> Result<Option<f64>, ExecError> {
+        Ok(Some(bandwidth::measure(self.layout.mapped, self.pool.threads())))
+    }
 }
 
 impl<F: CpuReal> Shared<F> {
@@ -219,7 +224,7 @@ fn views<F: CpuReal>(
 }
 
 /// The processor's name where the system tells it.
-fn cpu_name() -> String {
+pub fn name() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let named = info.lines().find_map(|l| l.strip_prefix("model name")?.split_once(':').map(|(_, n)| n.trim().to_owned()));
     named.unwrap_or_else(|| format!("{} CPU", std::env::consts::ARCH))

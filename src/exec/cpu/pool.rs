@@ -51,9 +51,14 @@ impl Pool {
         Ok(pool)
     }
 
+    /// Threads, the caller's included.
+    pub fn threads(&self) -> usize {
+        self.workers.len() + 1
+    }
+
     /// Runs the job on all threads; false if one of them panicked.
     pub fn run(&self) -> bool {
-        let parts = self.workers.len() + 1;
+        let parts = self.threads();
         {
             let mut state = self.gate.lock();
             state.generation += 1;

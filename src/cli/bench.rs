@@ -1,0 +1,245 @@
+//! `ember bench`: how fast a model runs here, and how close that is to what the memory gives.
+
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, session_options};
+use crate::cli::engine;
+use crate::cli::error::CliResult;
+use crate::cli::interrupt::Listen;
+use crate::cli::progress::Bar;
+use crate::cli::term::{self, Paint};
+use crate::exec::OpTime;
+use crate::model::{KvType, Model};
+use crate::session::{Generated, Modes, Session};
+use crate::text::SamplerParams;
+
+/// Tokens of the run that times each op.
+const PROFILED: usize = 16;
+
+/// Measure speed and memory
+///
+/// Prompt and generation speed, the bytes that generation reads per second and their share of the bandwidth
+/// measured on the same device in the same run, load time, time to first token, peak memory, and time by op.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Examples:\n  ember bench\n  ember bench -m qwen3-0.6b -p 512 -n 128 -r 5 --json\n  ember bench --device cpu -t 4"
+)]
+pub struct BenchArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Tokens of the prompt
+    #[arg(short = 'p', long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+    n_prompt: u32,
+    /// Tokens to generate
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(2..))]
+    n_gen: u32,
+    /// Repetitions; the best and the mean are shown
+    #[arg(short = 'r', long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    repetitions: u32,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    context: ContextArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// Repeated measurements of one speed.
+#[derive(Clone, Debug, Default)]
+struct Speed(Vec<f64>);
+
+impl Speed {
+    fn mean(&self) -> f64 {
+        self.0.iter().sum::<f64>() / self.0.len().max(1) as f64
+    }
+
+    fn best(&self) -> f64 {
+        self.0.iter().copied().fold(0.0, f64::max)
+    }
+}
+
+/// All that was measured.
+struct Report {
+    load: f64,
+    first_token: f64,
+    prompt: Speed,
+    generation: Speed,
+    /// Bytes read for one token at the middle of the generation.
+    bytes_per_token: u64,
+    bandwidth: Option<f64>,
+    ops: Vec<OpTime>,
+    peak: Option<u64>,
+}
+
+/// Runs the command.
+pub fn run(args: &BenchArgs) -> CliResult {
+    let path = engine::find(&args.model)?;
+    let start = Instant::now();
+    let model = Model::open(&path)?;
+    let mut options = session_options(&args.device, &args.context, Modes::GENERATE);
+    let needed = args.n_prompt.max(args.n_gen + 1) as usize + 1;
+    options.ctx = Some(options.ctx.unwrap_or(needed).max(needed));
+    let mut session = engine::boot(&model, &options)?;
+    let load = start.elapsed().as_secs_f64();
+    engine::announce(&session);
+    let report = measure(args, &model, &mut session, load, options.kv)?;
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{:#}", as_json(args, &session, &report))?;
+    } else {
+        print(&mut out, args, &session, &report)?;
+    }
+    Ok(())
+}
+
+fn measure(
+    args: &BenchArgs,
+    model: &Model,
+    session: &mut Session,
+    load: f64,
+    kv: KvType,
+) -> CliResult<Report> {
+    let listen = Listen::new();
+    let (n_prompt, n_gen) = (args.n_prompt as usize, args.n_gen as usize);
+    let mut bar = Bar::items(u64::from(args.repetitions) + 1);
+    let (mut prompt, mut generation, mut first_token) = (Speed::default(), Speed::default(), f64::INFINITY);
+    let vocab = model.config().vocab as u32;
+    // The first repetition warms caches up and does not count.
+    for repetition in 0..=args.repetitions {
+        bar.item(u64::from(repetition), "");
+        let read = generate(session, &tokens(vocab, n_prompt), 1)?;
+        let made = generate(session, &tokens(vocab, 1), n_gen)?;
+        if listen.pressed() {
+            bar.clear();
+            return Err(crate::cli::error::CliError::interrupted());
+        }
+        if repetition > 0 {
+            prompt.0.push(n_prompt as f64 / read.first_token.as_secs_f64());
+            generation.0.push((made.tokens.len() - 1) as f64 / made.decode.as_secs_f64());
+            first_token = first_token.min(read.first_token.as_secs_f64());
+        }
+    }
+    bar.clear();
+    session.executor_mut().profile(true);
+    generate(session, &tokens(vocab, 1), PROFILED.min(n_gen))?;
+    let ops = session.executor_mut().op_times()?;
+    session.executor_mut().profile(false);
+    let bytes_per_token = bytes_per_token(model, kv, n_gen / 2);
+    // Taken before the bandwidth's own buffers.
+    let peak = peak_memory();
+    let bandwidth = session.executor_mut().bandwidth()?;
+    Ok(Report { load, first_token, prompt, generation, bytes_per_token, bandwidth, ops, peak })
+}
+
+fn generate(session: &mut Session, prompt: &[u32], limit: usize) -> CliResult<Generated> {
+    session.reset();
+    Ok(session.generate(prompt, SamplerParams::greedy(), limit, &mut |_| ControlFlow::Continue(()))?)
+}
+
+/// Token ids without a meaning, the same in every run.
+fn tokens(vocab: u32, count: usize) -> Vec<u32> {
+    (0..count as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 7) % vocab).collect()
+}
+
+/// Weights and cached keys and values that decoding at position `pos` reads.
+fn bytes_per_token(model: &Model, kv: KvType, pos: usize) -> u64 {
+    let gguf = model.gguf();
+    // A separate embedding is only looked up, a row a token.
+    let untied = gguf.tensor("output.weight").is_some();
+    let read = |name: &str| !(untied && name == "token_embd.weight");
+    let weights: u64 = gguf.tensors.iter().filter(|t| read(&t.name)).map(|t| t.bytes).sum();
+    let config = model.config();
+    let element = match kv {
+        KvType::F16 => 2,
+        KvType::F32 => 4,
+    };
+    weights + (config.layers * config.kv_width() * 2 * element * pos) as u64
+}
+
+/// The process's largest resident set, where the system tells it.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+fn gigabytes_per_second(report: &Report) -> f64 {
+    report.bytes_per_token as f64 * report.generation.best() / 1e9
+}
+
+fn print(out: &mut dyn Write, args: &BenchArgs, session: &Session, report: &Report) -> std::io::Result<()> {
+    let paint = Paint::stdout();
+    let speed = |s: &Speed| format!("{:8.1} tok/s  (mean of {}: {:.1})", s.best(), s.0.len(), s.mean());
+    writeln!(out, "{}", paint.bold(&session.model().config().name))?;
+    writeln!(out, "prompt {:>6}     {}", args.n_prompt, speed(&report.prompt))?;
+    writeln!(out, "generation {:>4}  {}", args.n_gen, speed(&report.generation))?;
+    let effective = gigabytes_per_second(report);
+    let share = match report.bandwidth {
+        Some(b) => format!("{:.0}% of the {b:.1} GB/s measured on this device", effective * 100.0 / b),
+        None => "this device's bandwidth cannot be measured".into(),
+    };
+    writeln!(out, "reads            {effective:8.1} GB/s   {share}")?;
+    writeln!(out, "load             {:8.2} s", report.load)?;
+    writeln!(out, "first token      {:8.2} s      of a prompt of {}", report.first_token, args.n_prompt)?;
+    writeln!(out, "planned          {:>10}", term::bytes(session.layout().total()))?;
+    if let Some(peak) = report.peak {
+        writeln!(out, "peak memory      {:>10}    resident, mapped weights included", term::bytes(peak))?;
+    }
+    writeln!(out, "\n{}", paint.bold("time by op, generating"))?;
+    let total: f64 = report.ops.iter().map(|o| o.seconds).sum();
+    for op in &report.ops {
+        let (share, each) =
+            (op.seconds * 100.0 / total.max(1e-12), op.seconds * 1e6 / op.calls.max(1) as f64);
+        writeln!(out, "  {:12} {share:5.1}%  {each:9.1} us a call, {} calls", op.op, op.calls)?;
+    }
+    Ok(())
+}
+
+fn as_json(args: &BenchArgs, session: &Session, report: &Report) -> serde_json::Value {
+    let device = session.executor().device();
+    let speed = |s: &Speed| json!({ "best": s.best(), "mean": s.mean(), "all": s.0 });
+    let ops = report.ops.iter().map(|o| json!({ "op": o.op, "calls": o.calls, "seconds": o.seconds }));
+    let effective = gigabytes_per_second(report);
+    json!({
+        "model": session.model().config().name,
+        "file": session.model().path(),
+        "device": { "name": device.name, "driver": device.driver, "why": device.why },
+        "n_prompt": args.n_prompt,
+        "n_gen": args.n_gen,
+        "prompt_tok_s": speed(&report.prompt),
+        "generation_tok_s": speed(&report.generation),
+        "bytes_per_token": report.bytes_per_token,
+        "effective_gb_s": effective,
+        "bandwidth_gb_s": report.bandwidth,
+        "bandwidth_share": report.bandwidth.map(|b| effective / b),
+        "load_s": report.load,
+        "first_token_s": report.first_token,
+        "planned_bytes": session.layout().total(),
+        "peak_bytes": report.peak,
+        "ops": ops.collect::<Vec<_>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_in_the_vocabulary() {
+        assert!(tokens(100, 1000).into_iter().all(|t| t < 100));
+        assert_eq!(tokens(100, 5), tokens(100, 5));
+    }
+
+    #[test]
+    fn speeds_are_summed_up() {
+        let speed = Speed(vec![1.0, 3.0]);
+        assert_eq!((speed.mean(), speed.best()), (2.0, 3.0));
+    }
+}

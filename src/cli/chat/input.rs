@@ -1,0 +1,144 @@
+//! Where the user's messages come from: a line editor on a terminal, plain lines elsewhere.
+
+use std::io::{BufRead, IsTerminal};
+use std::path::{Path, PathBuf};
+
+use rustyline::error::ReadlineError;
+use rustyline::{Config, DefaultEditor};
+
+use crate::cli::error::{CliError, CliResult};
+use crate::cli::term;
+
+/// What was read.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Line {
+    /// A message or command.
+    Text(String),
+    /// No more.
+    End,
+    /// Ctrl-C, twice.
+    Interrupted,
+}
+
+/// The source.
+pub enum Input {
+    /// A person.
+    Editor {
+        /// The editor.
+        editor: Box<DefaultEditor>,
+        /// Where its history is kept.
+        history: PathBuf,
+    },
+    /// A pipe or file.
+    Lines,
+}
+
+impl Input {
+    /// A line editor with its history in `data`, if stdin and stdout are a terminal.
+    pub fn new(data: &Path) -> Self {
+        let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+        let config = Config::builder().auto_add_history(false).bracketed_paste(true).build();
+        match DefaultEditor::with_config(config) {
+            Ok(mut editor) if terminal => {
+                let history = data.join("history.txt");
+                // No history yet, or one that cannot be read: the chat works without.
+                let _ = editor.load_history(&history);
+                Self::Editor { editor: Box::new(editor), history }
+            }
+            _ => Self::Lines,
+        }
+    }
+
+    /// Whether a person types.
+    pub fn interactive(&self) -> bool {
+        matches!(self, Self::Editor { .. })
+    }
+
+    /// The next message; lines that end with a backslash go on in the next.
+    pub fn read(&mut self) -> CliResult<Line> {
+        match self {
+            Self::Lines => read_lines(&mut std::io::stdin().lock()),
+            Self::Editor { editor, history } => read_edited(editor, history),
+        }
+    }
+}
+
+fn read_edited(editor: &mut DefaultEditor, history: &Path) -> CliResult<Line> {
+    let mut text = String::new();
+    let mut warned = false;
+    loop {
+        match editor.readline(if text.is_empty() { "> " } else { "… " }) {
+            Ok(line) => {
+                if append(&mut text, &line) {
+                    continue;
+                }
+                if !text.trim().is_empty() {
+                    remember(editor, history, &text);
+                }
+                return Ok(Line::Text(text));
+            }
+            Err(ReadlineError::Eof) => return Ok(Line::End),
+            // A half-typed message is thrown away; at an empty prompt the second one leaves.
+            Err(ReadlineError::Interrupted) if !text.is_empty() => text.clear(),
+            Err(ReadlineError::Interrupted) if !warned => {
+                warned = true;
+                term::say("(Ctrl-C again, or /quit, to leave)");
+            }
+            Err(ReadlineError::Interrupted) => return Ok(Line::Interrupted),
+            Err(ReadlineError::Io(error)) => return Err(error.into()),
+            Err(other) => return Err(CliError::failed(format!("cannot read the terminal: {other}"))),
+        }
+    }
+}
+
+/// Adds a message to the history; one that cannot be written is not worth a complaint.
+fn remember(editor: &mut DefaultEditor, history: &Path, text: &str) {
+    let _ = editor.add_history_entry(text);
+    if let Some(folder) = history.parent() {
+        let _ = std::fs::create_dir_all(folder);
+    }
+    let _ = editor.save_history(history);
+}
+
+fn read_lines(source: &mut dyn BufRead) -> CliResult<Line> {
+    let mut text = String::new();
+    loop {
+        let mut line = String::new();
+        if source.read_line(&mut line)? == 0 {
+            return Ok(if text.is_empty() { Line::End } else { Line::Text(text) });
+        }
+        if !append(&mut text, line.trim_end_matches(['\n', '\r'])) {
+            return Ok(Line::Text(text));
+        }
+    }
+}
+
+/// Appends a line; true if it says that another one follows.
+fn append(text: &mut String, line: &str) -> bool {
+    match line.strip_suffix('\\') {
+        Some(line) => {
+            text.push_str(line);
+            text.push('\n');
+            true
+        }
+        None => {
+            text.push_str(line);
+            false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trailing_backslash_goes_on() {
+        let mut source = &b"one \\\ntwo\r\n\nthree\\\n"[..];
+        let mut next = || read_lines(&mut source).unwrap();
+        assert_eq!(next(), Line::Text("one \ntwo".into()));
+        assert_eq!(next(), Line::Text(String::new()));
+        assert_eq!(next(), Line::Text("three\n".into()));
+        assert_eq!(next(), Line::End);
+    }
+}

@@ -1,0 +1,209 @@
+//! `ember chat`: a conversation.
+
+mod input;
+mod talk;
+
+use std::io::Write;
+use std::path::Path;
+
+use clap::Args;
+
+use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, SamplingArgs, session_options};
+use crate::cli::error::{CliError, CliResult};
+use crate::cli::prompt::Prompter;
+use crate::cli::store::Home;
+use crate::cli::term::{self, Paint};
+use crate::cli::{answer, engine};
+use crate::session::{Modes, Session, StopReason};
+
+use input::{Input, Line};
+pub use talk::{Role, Talk};
+
+const HELP: &str = "\
+/system TEXT   set the system prompt (nothing: remove it)
+/reset         forget the conversation, keep the system prompt
+/save FILE     write the conversation to a JSON file
+/load FILE     read one back
+/stats         say tokens per second after each answer, or stop saying it
+/help          this
+/quit          leave (also Ctrl-D)
+End a line with \\ to go on in the next. Ctrl-C stops an answer.";
+
+/// Chat with a model
+///
+/// The default model is fetched once. Type /help for what else can be typed; Ctrl-C stops an answer. Lines that are
+/// piped in are answered one by one.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Examples:\n  ember chat\n  ember chat -m qwen3-0.6b --system \"Answer in one sentence.\"\n  \
+    ember chat -m model.gguf --device cpu -t 4 -c 2048"
+)]
+pub struct ChatArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Most tokens of an answer [default: until it or the context ends]
+    #[arg(short = 'n', long, value_name = "N")]
+    n_predict: Option<usize>,
+    /// Say tokens per second after each answer
+    #[arg(long)]
+    stats: bool,
+    /// A conversation saved with /save to go on with
+    #[arg(long, value_name = "FILE")]
+    load: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    prompt: PromptArgs,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    #[command(flatten)]
+    context: ContextArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// Whether the conversation goes on.
+#[derive(PartialEq, Eq)]
+enum Next {
+    GoOn,
+    Leave,
+}
+
+struct Chat<'a> {
+    args: &'a ChatArgs,
+    prompter: Prompter,
+    session: Session,
+    talk: Talk,
+    stats: bool,
+    /// Answers so far: each has another seed, all follow from the first.
+    turn: u32,
+    seed: u32,
+}
+
+/// Runs the command.
+pub fn run(args: &ChatArgs) -> CliResult {
+    let model = engine::open(&args.model)?;
+    let prompter = Prompter::new(&model, &args.prompt, false)?;
+    let talk = match &args.load {
+        Some(path) => Talk::load(path)?,
+        None => Talk::new(args.prompt.system.clone()),
+    };
+    let session = engine::boot(&model, &session_options(&args.device, &args.context, Modes::GENERATE))?;
+    engine::announce(&session);
+    let mut input = Input::new(&Home::find()?.data);
+    if input.interactive() {
+        term::say(Paint::stderr().dim("/help for help, Ctrl-C stops an answer, Ctrl-D leaves"));
+    }
+    let seed = args.sampling.params().seed;
+    let mut chat = Chat { args, prompter, session, talk, stats: args.stats, turn: 0, seed };
+    loop {
+        let next = match input.read()? {
+            Line::End => Next::Leave,
+            Line::Interrupted => return Err(CliError::interrupted()),
+            Line::Text(text) if text.trim().is_empty() => Next::GoOn,
+            Line::Text(text) => match text.trim().strip_prefix('/') {
+                Some(command) => chat.command(command),
+                None => chat.answer(&text, input.interactive())?,
+            },
+        };
+        if next == Next::Leave {
+            return Ok(());
+        }
+    }
+}
+
+impl Chat<'_> {
+    /// A command; what goes wrong is said, and the conversation goes on.
+    fn command(&mut self, text: &str) -> Next {
+        let (name, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        let rest = rest.trim();
+        match (name, rest) {
+            ("quit" | "exit" | "q", _) => return Next::Leave,
+            ("help" | "?", _) => term::say(HELP),
+            ("reset", _) => {
+                self.talk.reset();
+                term::say("forgotten");
+            }
+            ("system", "") => {
+                self.talk.system = None;
+                term::say("no system prompt now");
+            }
+            ("system", text) => {
+                self.talk.system = Some(text.to_owned());
+                term::say("system prompt set");
+            }
+            ("stats", _) => self.stats = !self.stats,
+            ("save" | "load", "") => term::say(format!("/{name} needs the name of a file")),
+            ("save", file) => match self.talk.save(Path::new(file), &self.session.model().config().name) {
+                Ok(()) => term::say(format!("saved {} messages to {file}", self.talk.messages.len())),
+                Err(error) => error.print(),
+            },
+            ("load", file) => match Talk::load(Path::new(file)) {
+                Ok(talk) => {
+                    self.talk = talk;
+                    term::say(format!("loaded {} messages from {file}", self.talk.messages.len()));
+                }
+                Err(error) => error.print(),
+            },
+            _ => term::say(format!("there is no /{name}; /help lists what there is")),
+        }
+        Next::GoOn
+    }
+
+    /// Answers a message, streaming.
+    fn answer(&mut self, text: &str, interactive: bool) -> CliResult<Next> {
+        self.talk.user(text);
+        let tokens = match self.fit() {
+            Ok(tokens) => tokens,
+            Err(error) => {
+                self.talk.messages.pop();
+                error.print();
+                return if interactive { Ok(Next::GoOn) } else { Err(error) };
+            }
+        };
+        let limit = self.args.n_predict.unwrap_or(usize::MAX).min(self.session.ctx());
+        let mut sampler = self.args.sampling.params();
+        sampler.seed = self.seed.wrapping_add(self.turn);
+        self.turn += 1;
+        let mut out = std::io::stdout().lock();
+        let answer =
+            answer::stream(&mut self.session, self.prompter.tokenizer(), &tokens, sampler, limit, &mut out)?;
+        writeln!(out)?;
+        if interactive {
+            writeln!(out)?;
+        }
+        out.flush()?;
+        self.talk.assistant(&answer.text);
+        if answer.done.stop == StopReason::ContextFull {
+            term::say(Paint::stderr().dim("(cut short: the context is full; -c takes a larger one)"));
+        }
+        if self.stats {
+            term::say(Paint::stderr().dim(engine::stats_line(&answer.done)));
+        }
+        if answer.interrupted && !interactive {
+            return Err(CliError::interrupted());
+        }
+        Ok(Next::GoOn)
+    }
+
+    /// The prompt's tokens, after dropping as many of the oldest turns as leaves room for an answer.
+    fn fit(&mut self) -> CliResult<Vec<u32>> {
+        let ctx = self.session.ctx();
+        let room = self.args.n_predict.unwrap_or(256).min(ctx / 4).max(1);
+        let mut dropped = 0;
+        loop {
+            let tokens = self.prompter.chat(&self.talk)?;
+            if tokens.len() + room <= ctx {
+                if dropped > 0 {
+                    let turns = if dropped == 1 { "turn" } else { "turns" };
+                    let line = format!("(the context is full: the oldest {dropped} {turns} dropped)");
+                    term::say(Paint::stderr().dim(line));
+                }
+                return Ok(tokens);
+            }
+            if !self.talk.drop_oldest() {
+                let what = format!("the message takes {} tokens, the context has {ctx}", tokens.len());
+                return Err(CliError::failed(what).advise("a shorter message, or a larger context with -c"));
+            }
+            dropped += 1;
+        }
+    }
+}

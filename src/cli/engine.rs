@@ -1,0 +1,85 @@
+//! What the commands that run a model share: finding it, booting it, saying where it runs.
+
+use std::path::PathBuf;
+
+use crate::cli::args::ModelArgs;
+use crate::cli::error::{CliError, CliResult};
+use crate::cli::progress::Bar;
+use crate::cli::store::{self, Catalog, Choice, Home};
+use crate::cli::term::{self, Paint};
+use crate::exec::{DeviceInfo, DeviceKind};
+use crate::model::Model;
+use crate::session::{Generated, Session, SessionOptions};
+
+/// The file that `-m` stands for, fetched if it is a known model that is not here.
+pub fn find(args: &ModelArgs) -> CliResult<PathBuf> {
+    let catalog = Catalog::load()?;
+    let model = match store::choose(&catalog, args.model.as_deref())? {
+        Choice::Path(path) => return Ok(path),
+        Choice::Known(model) => model,
+    };
+    let home = Home::find()?;
+    if let Some(path) = home.present(&model) {
+        return Ok(path);
+    }
+    if args.offline {
+        let missing = CliError::failed(format!("`{}` is not here, and --offline was given", model.name));
+        return Err(missing
+            .at(home.path_of(&model).display())
+            .advise(format!("`ember pull {}`", model.name)));
+    }
+    let size = model.size.map_or(String::new(), |n| format!(" ({})", term::bytes(n)));
+    term::say(format!("getting {}{size}, once; {}", model.name, model.licence));
+    Ok(store::get(&catalog, &home, &model, false, &mut Bar::new())?.path)
+}
+
+/// Opens the model that `-m` stands for.
+pub fn open(args: &ModelArgs) -> CliResult<Model> {
+    let path = find(args)?;
+    Model::open(&path).map_err(|e| CliError::from(e).at(path.display()))
+}
+
+/// Boots a session.
+pub fn boot(model: &Model, options: &SessionOptions) -> CliResult<Session> {
+    Session::new(model, options).map_err(|e| CliError::from(e).at(model.path().display()))
+}
+
+/// A kind of device, for people.
+pub fn kind_name(kind: DeviceKind) -> &'static str {
+    match kind {
+        DeviceKind::Cpu => "CPU",
+        DeviceKind::Integrated => "integrated GPU",
+        DeviceKind::Discrete => "discrete GPU",
+        DeviceKind::Virtual => "virtual GPU",
+        DeviceKind::Software => "software rasterizer",
+        DeviceKind::Other => "device",
+    }
+}
+
+/// A device and why it was chosen, in one line.
+pub fn describe(device: &DeviceInfo) -> String {
+    let why = if device.why.is_empty() { String::new() } else { format!("; {}", device.why) };
+    format!("{} {} ({}){why}", kind_name(device.kind), device.name, device.driver)
+}
+
+/// Says on stderr what runs where.
+pub fn announce(session: &Session) {
+    let name = &session.model().config().name;
+    let line = format!("{name}, context {}, on {}", session.ctx(), describe(session.executor().device()));
+    term::say(Paint::stderr().dim(line));
+}
+
+/// Tokens a second of a finished generation, for people.
+pub fn stats_line(done: &Generated) -> String {
+    let rate = |tokens: usize, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
+    let first = done.first_token.as_secs_f64();
+    let reused = if done.reused > 0 { format!(" (+{} reused)", done.reused) } else { String::new() };
+    format!(
+        "prompt {}{reused} tokens, {:.1} tok/s; answer {} tokens, {:.1} tok/s; first after {:.2} s",
+        done.computed,
+        rate(done.computed, first),
+        done.tokens.len(),
+        rate(done.tokens.len().saturating_sub(1), done.decode.as_secs_f64()),
+        first,
+    )
+}

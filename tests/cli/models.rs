@@ -1,0 +1,289 @@
+//! Commands on a tiny random model of the golden files.
+
+use std::path::{Path, PathBuf};
+
+use crate::common::{Sandbox, sha256};
+
+fn tiny(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/arch").join(name)
+}
+
+fn model() -> String {
+    tiny("llama-tied.gguf").display().to_string()
+}
+
+fn with_model<'a>(model: &'a str, args: &[&'a str]) -> Vec<&'a str> {
+    let mut all = vec![args[0], "-m", model];
+    all.extend(&args[1..]);
+    all
+}
+
+fn run(sandbox: &Sandbox, args: &[&str]) -> crate::common::Ran {
+    sandbox.run(&with_model(&model(), args))
+}
+
+#[test]
+fn inspect_shows_metadata_and_tensors() {
+    let sandbox = Sandbox::new();
+    let ran = sandbox.run(&["inspect", &model()]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    for part in ["general.architecture", "\"llama\"", "token_embd.weight", "tokenizer.ggml.tokens", "Formats"]
+    {
+        assert!(ran.out.contains(part), "{part}: {}", ran.out);
+    }
+    let short = sandbox.run(&["inspect", &model(), "--json"]);
+    let short: serde_json::Value = serde_json::from_str(&short.out).unwrap();
+    assert_eq!(short["metadata"]["general.architecture"], "llama");
+    assert_eq!(short["metadata"]["tokenizer.ggml.tokens"]["length"], 272);
+    let full = sandbox.run(&["inspect", &model(), "--json", "--full"]);
+    let full: serde_json::Value = serde_json::from_str(&full.out).unwrap();
+    assert_eq!(full["metadata"]["tokenizer.ggml.tokens"].as_array().unwrap().len(), 272);
+    assert_eq!(full["tensors"], short["tensors"]);
+}
+
+#[test]
+fn quantize_writes_a_model_that_runs() {
+    let sandbox = Sandbox::new();
+    for format in ["q8_0", "Q4_K", "IQ4_NL", "BF16"] {
+        let ran = sandbox.run(&["quantize", &model(), "out.gguf", format]);
+        assert_eq!(ran.code, 0, "{format}: {}", ran.err);
+        let json = sandbox.run(&["inspect", "out.gguf", "--json"]).out;
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let types: Vec<_> = json["tensors"].as_array().unwrap().iter().map(|t| t["type"].clone()).collect();
+        assert!(types.iter().any(|t| t != "F32" && t != "F16"), "{types:?}");
+        let ran = sandbox.run(&["run", "-m", "out.gguf", "-p", "the", "-n", "4", "--device", "cpu"]);
+        assert_eq!(ran.code, 0, "{format}: {}", ran.err);
+    }
+    let before = std::fs::read(sandbox.path("out.gguf")).unwrap();
+    let ran = sandbox.run(&["quantize", "out.gguf", "out.gguf", "Q8_0"]);
+    assert!(ran.code == 1 && ran.err.contains("out.gguf"), "{}", ran.err);
+    assert_eq!(sandbox.run(&["quantize", &model(), "no/such/folder.gguf", "Q8_0"]).code, 1);
+    assert_eq!(sandbox.run(&["quantize", &model(), "out.gguf", "Q9_9"]).code, 2);
+    assert_eq!(std::fs::read(sandbox.path("out.gguf")).unwrap(), before);
+}
+
+#[test]
+fn tokenize_shows_ids_and_pieces() {
+    let sandbox = Sandbox::new();
+    let ids = run(&sandbox, &["tokenize", "--ids", "-p", "the and"]);
+    let ids: Vec<u32> = serde_json::from_str(&ids.out).unwrap();
+    assert_eq!(run(&sandbox, &["tokenize", "-p", "the and"]).out.lines().count(), ids.len());
+    assert_eq!(run(&sandbox, &["tokenize", "--count", "-p", "the and"]).out.trim(), ids.len().to_string());
+    let piped = sandbox.run_with_input(&with_model(&model(), &["tokenize", "--ids"]), "the and");
+    assert_eq!(serde_json::from_str::<Vec<u32>>(&piped.out).unwrap(), ids);
+    let text = run(&sandbox, &["tokenize", "--ids", "-p", "<|im_end|>"]);
+    let special = run(&sandbox, &["tokenize", "--ids", "--special", "-p", "<|im_end|>"]);
+    assert_eq!(special.out.trim(), "[2]");
+    assert!(serde_json::from_str::<Vec<u32>>(&text.out).unwrap().len() > 1);
+}
+
+#[test]
+fn run_prints_the_answer_alone() {
+    let sandbox = Sandbox::new();
+    let args = ["run", "-p", "the end", "-n", "12", "--seed", "5", "--device", "cpu", "-t", "2"];
+    let first = run(&sandbox, &args);
+    assert_eq!(first.code, 0, "{}", first.err);
+    assert!(!first.out.is_empty() && !first.out.contains("context") && first.err.contains("CPU"));
+    assert_eq!(run(&sandbox, &args).out, first.out, "the same seed gives the same text");
+    let piped = sandbox.run_with_input(
+        &with_model(&model(), &["run", "-n", "12", "--seed", "5", "--device", "cpu", "--quiet"]),
+        "the end",
+    );
+    assert_eq!((piped.out, piped.err.as_str()), (first.out.clone(), ""));
+    let other = run(&sandbox, &["run", "-p", "the end", "-n", "12", "--seed", "6", "--device", "cpu"]);
+    assert_ne!(other.out, first.out);
+    let raw = run(&sandbox, &["run", "--raw", "-p", "the end", "-n", "12", "--temp", "0", "--device", "cpu"]);
+    let templated = run(&sandbox, &["run", "-p", "the end", "-n", "12", "--temp", "0", "--device", "cpu"]);
+    assert_ne!(raw.out, templated.out, "--raw leaves the template out");
+    let stats = run(&sandbox, &["run", "-p", "x", "-n", "3", "--stats", "--device", "cpu"]);
+    assert!(stats.err.contains("tok/s"), "{}", stats.err);
+}
+
+#[test]
+fn what_cannot_be_run_says_why() {
+    let sandbox = Sandbox::new();
+    let long = run(&sandbox, &["run", "-p", &"word ".repeat(200), "-c", "32", "--device", "cpu"]);
+    assert!(long.code == 1 && long.err.contains("-c"), "{}", long.err);
+    let empty = run(&sandbox, &["run", "--raw", "-p", "", "--device", "cpu"]);
+    assert!(empty.code == 1 && empty.err.contains("no tokens"), "{}", empty.err);
+    sandbox.write("not.gguf", b"hello, this is text");
+    let text = sandbox.run(&["run", "-m", "not.gguf", "-p", "x"]);
+    assert!(text.code == 1 && text.err.contains("not.gguf"), "{}", text.err);
+    let device = run(&sandbox, &["run", "-p", "x", "--device", "no such adapter"]);
+    assert!(device.code == 1 && device.err.contains("ember doctor"), "{}", device.err);
+    sandbox.write("latin1.txt", b"caf\xe9");
+    let latin = run(&sandbox, &["run", "-f", "latin1.txt"]);
+    assert!(
+        latin.code == 1 && latin.err.contains("UTF-8") && latin.err.contains("latin1.txt"),
+        "{}",
+        latin.err
+    );
+}
+
+#[test]
+fn plan_draws_the_map_and_keeps_a_budget() {
+    let sandbox = Sandbox::new();
+    let drawn = run(&sandbox, &["plan", "--device", "cpu", "-c", "512", "--tensors"]);
+    assert_eq!(drawn.code, 0, "{}", drawn.err);
+    for part in ["weights", "state", "arena", "total", "mapped", "decode x1", "largest"] {
+        assert!(drawn.out.contains(part), "{part}: {}", drawn.out);
+    }
+    let json = run(&sandbox, &["plan", "--device", "cpu", "-c", "512", "--json"]).out;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let total = json["total"].as_u64().unwrap();
+    let sum: u64 = json["segments"].as_array().unwrap().iter().map(|s| s["bytes"].as_u64().unwrap()).sum();
+    assert_eq!(total, sum);
+    let fits = run(&sandbox, &["plan", "--device", "cpu", "-c", "512", "--budget", &total.to_string()]);
+    assert_eq!(fits.code, 0, "{}", fits.err);
+    let over = run(&sandbox, &["plan", "--device", "cpu", "-c", "512", "--budget", &(total - 1).to_string()]);
+    assert!(over.code == 1 && over.err.contains("largest") && over.err.contains("try: -c "), "{}", over.err);
+    // What it advises fits.
+    let advised = over.err.split("try: -c ").nth(1).unwrap().split_whitespace().next().unwrap();
+    let again =
+        run(&sandbox, &["plan", "--device", "cpu", "-c", advised, "--budget", &(total - 1).to_string()]);
+    assert_eq!(again.code, 0, "{}", again.err);
+}
+
+#[test]
+fn perplexity_counts_every_predicted_token() {
+    let sandbox = Sandbox::new();
+    let text = "the and then an other one in the end ".repeat(20);
+    sandbox.write("text.txt", text.as_bytes());
+    let count = run(&sandbox, &["tokenize", "--count", "-f", "text.txt"]).out.trim().parse::<u64>().unwrap();
+    let args = ["perplexity", "-f", "text.txt", "-c", "64", "--json", "--device", "cpu"];
+    let ran = run(&sandbox, &args);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(json["tokens"], count);
+    assert_eq!(json["predicted"], count - count.div_ceil(64));
+    let (nll, perplexity) = (json["mean_nll"].as_f64().unwrap(), json["perplexity"].as_f64().unwrap());
+    assert!((nll.exp() - perplexity).abs() < 1e-6 * perplexity);
+    assert!((2.0..12.0).contains(&nll), "a random model guesses among 272 tokens: {nll}");
+    let short = sandbox.run_with_input(&with_model(&model(), &["perplexity", "--device", "cpu"]), "t");
+    assert!(short.code == 1 && short.err.contains("nothing to predict"), "{}", short.err);
+}
+
+#[test]
+fn bench_reports_what_it_measured() {
+    let sandbox = Sandbox::new();
+    let args = ["bench", "-p", "32", "-n", "16", "-r", "2", "--device", "cpu"];
+    let ran = run(&sandbox, &args);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    for part in ["prompt", "generation", "GB/s", "load", "first token", "time by op", "linear"] {
+        assert!(ran.out.contains(part), "{part}: {}", ran.out);
+    }
+    let json = run(&sandbox, &[&args[..], &["--json"]].concat()).out;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["generation_tok_s"]["all"].as_array().unwrap().len(), 2);
+    assert!(json["bandwidth_share"].as_f64().unwrap() > 0.0);
+    assert!(json["ops"].as_array().unwrap().iter().any(|op| op["op"] == "attention"));
+}
+
+#[test]
+fn chat_answers_lines_from_a_pipe() {
+    let sandbox = Sandbox::new();
+    let chat = with_model(&model(), &["chat", "-n", "4", "--device", "cpu", "--seed", "1"]).join("\u{0}");
+    let chat: Vec<&str> = chat.split('\u{0}').collect();
+    let ran = sandbox.run_with_input(
+        &chat,
+        "hello\n\n/nonsense\n/system be brief\nand \\\nmore\n/save talk.json\n/quit\nnever\n",
+    );
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.err.contains("no /nonsense") && ran.err.contains("saved 4 messages"), "{}", ran.err);
+    let talk: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(sandbox.path("talk.json")).unwrap()).unwrap();
+    assert_eq!(talk["system"], "be brief");
+    assert_eq!(talk["messages"][2]["content"], "and \nmore");
+    assert_eq!(talk["messages"].as_array().unwrap().len(), 4);
+    let ran =
+        sandbox.run_with_input(&chat, "/load talk.json\n/load nowhere.json\n/reset\n/save empty.json\n");
+    assert!(
+        ran.code == 0 && ran.err.contains("loaded 4 messages") && ran.err.contains("nowhere.json"),
+        "{}",
+        ran.err
+    );
+    let talk: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(sandbox.path("empty.json")).unwrap()).unwrap();
+    assert_eq!((talk["messages"].as_array().unwrap().len(), &talk["system"]), (0, &"be brief".into()));
+}
+
+#[test]
+fn a_full_chat_drops_its_oldest_turns() {
+    let sandbox = Sandbox::new();
+    let model = model();
+    let chat = with_model(
+        &model,
+        &["chat", "-n", "8", "-c", "96", "--device", "cpu", "--temp", "0", "--system", "stay"],
+    );
+    let ran = sandbox.run_with_input(&chat, &("one two three four\n".repeat(6) + "/save talk.json\n"));
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.err.contains("the context is full"), "{}", ran.err);
+    let talk: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(sandbox.path("talk.json")).unwrap()).unwrap();
+    let kept = talk["messages"].as_array().unwrap().len();
+    assert!(kept < 12 && kept.is_multiple_of(2), "{kept}");
+    assert_eq!(talk["system"], "stay");
+    let ran = sandbox.run_with_input(&chat, &"far too long ".repeat(50));
+    assert!(ran.code == 1 && ran.err.contains("try: a shorter message"), "{}", ran.err);
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_an_answer_cleanly() {
+    use std::io::Read;
+    use std::process::Stdio;
+    let sandbox = Sandbox::new();
+    let model = model();
+    let args =
+        with_model(&model, &["run", "-p", "the", "-c", "60000", "--temp", "0", "--device", "cpu", "--quiet"]);
+    let mut child = sandbox.command(&args).stdout(Stdio::piped()).spawn().unwrap();
+    let mut out = child.stdout.take().unwrap();
+    let mut first = [0];
+    out.read_exact(&mut first).unwrap();
+    std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let mut rest = Vec::new();
+    out.read_to_end(&mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(rest.last(), Some(&b'\n'));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_leaves_ends_the_answer_quietly() {
+    use std::io::Read;
+    use std::process::Stdio;
+    let sandbox = Sandbox::new();
+    let model = model();
+    let args =
+        with_model(&model, &["run", "-p", "the", "-c", "60000", "--temp", "0", "--device", "cpu", "--quiet"]);
+    let mut child = sandbox.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut out = child.stdout.take().unwrap();
+    out.read_exact(&mut [0]).unwrap();
+    drop(out);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+}
+
+#[test]
+fn a_catalogue_name_is_fetched_when_it_is_first_needed() {
+    let sandbox = Sandbox::new();
+    let bytes = std::fs::read(tiny("llama-tied.gguf")).unwrap();
+    sandbox.write("there.gguf", &bytes);
+    let sources = crate::common::file_source("there.gguf");
+    sandbox.write("catalog.toml", crate::common::catalog(&bytes, Some(&sha256(&bytes)), &sources).as_bytes());
+    let offline = sandbox.run(&["run", "-p", "x", "-n", "2", "--offline"]);
+    assert!(offline.code == 1 && offline.err.contains("ember pull tiny"), "{}", offline.err);
+    let ran = sandbox.run(&["run", "-p", "x", "-n", "2", "--device", "cpu"]);
+    assert!(ran.code == 0 && ran.err.contains("once"), "{}", ran.err);
+    let again = sandbox.run(&["run", "-m", "T", "-p", "x", "-n", "2", "--device", "cpu", "--offline"]);
+    assert!(again.code == 0 && !again.err.contains("fetching"), "{}", again.err);
+}
+
+#[test]
+fn doctor_names_the_devices() {
+    let ran = Sandbox::new().run(&["doctor"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    for part in ["CPU", "auto", "smollm2-135m-instruct"] {
+        assert!(ran.out.contains(part), "{part}: {}", ran.out);
+    }
+}
