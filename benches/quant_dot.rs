@@ -13,7 +13,7 @@ const ROWS: usize = 64;
 fn main() {
     let wanted = std::env::args().skip(1).find(|a| !a.starts_with('-'));
     println!("{COLS} columns, {ROWS} rows; giga weights per second (dot4: times activations)");
-    println!("{:8} {:>8} {:>8} {:>8}", "format", "dot", "dot4", "decode");
+    println!("{:8} {:>8} {:>8} {:>8} {:>8} {:>8}", "format", "dot", "dot4", "decode", "repack", "encode");
     for format in Format::ALL {
         if wanted.as_deref().is_none_or(|w| Format::from_name(w) == Some(format)) {
             measure(format);
@@ -37,7 +37,10 @@ fn measure(format: Format) {
     let dot4 = rate(|| bytes.chunks_exact(row_bytes).for_each(|row| _ = black_box(format.dot4(row, x4))));
     let decode =
         rate(|| bytes.chunks_exact(row_bytes).for_each(|row| _ = black_box(format.decode(row, &mut out))));
-    println!("{format:8} {dot:8.2} {:8.2} {decode:8.2}", 4.0 * dot4);
+    let mut words = vec![0; format.planes(ROWS, COLS).words];
+    let repack = rate(|| _ = black_box(format.repack(&bytes, ROWS, COLS, &mut words)));
+    let encode = rate(|| _ = black_box(format.encode(&weights[..COLS], &mut bytes[..row_bytes]))) / ROWS as f64;
+    println!("{format:8} {dot:8.2} {:8.2} {decode:8.2} {repack:8.3} {encode:8.4}", 4.0 * dot4);
 }
 
 /// The best of 200 samples of about a millisecond, in giga weights per second: other programs take whole samples away.

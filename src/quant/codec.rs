@@ -1,7 +1,10 @@
 //! What a format must provide, and what every block format gets for it.
 
+use std::marker::PhantomData;
+
 use super::device::View;
 use super::dot;
+use super::simd::{Job, Lanes, Portable, run};
 
 /// The largest weight a block format takes: its scales and minima are f16.
 pub(super) const MAX_WEIGHT: f32 = 65504.0;
@@ -31,7 +34,7 @@ pub(super) struct Codec {
 /// Name, shader stem and GGUF type number.
 pub(super) struct Identity(pub &'static str, pub &'static str, pub u32);
 
-/// The scales and minima of a block's groups: a weight is `scale * q - min`.
+/// The scales and minima of a block's groups: a weight is `scale * (value - CENTRE) - min`.
 pub(super) struct Scales {
     pub scale: [f32; 16],
     pub min: [f32; 16],
@@ -41,20 +44,29 @@ impl Scales {
     pub(super) const ZERO: Scales = Scales { scale: [0.0; 16], min: [0.0; 16] };
 }
 
-/// A format of `LEN` integers in `BYTES` bytes with a scale, and perhaps a minimum, for each group.
+/// A format of `LEN` integer codes in `BYTES` bytes with a scale, and perhaps a minimum, for each group.
 pub(super) trait Block<const LEN: usize, const BYTES: usize> {
     const IDENTITY: Identity;
     /// Bytes that a block adds to each device plane.
     const PLANES: &'static [usize];
-    /// Weights that share a scale.
+    /// Weights that share a scale: 16 or 32.
     const GROUP: usize;
+    /// What is taken off each value, a power of two or 0.
+    const CENTRE: u8;
     /// Whether there are minima.
     const MINS: bool;
 
-    /// The integers, in the order of the weights.
-    fn values(block: &[u8; BYTES], q: &mut [i8; LEN]);
+    /// The codes of the weights `8 * oct .. 8 * oct + 8`.
+    fn codes<L: Lanes>(l: L, block: &[u8; BYTES], oct: usize) -> L::I;
+
+    /// What codes stand for, before the centre is taken off.
+    #[inline(always)]
+    fn values<L: Lanes>(l: L, codes: L::I) -> L::V {
+        l.float(codes)
+    }
+
     /// Scales and minima of the groups, in the order of the weights.
-    fn scales(block: &[u8; BYTES], out: &mut Scales);
+    fn scales<L: Lanes>(l: L, block: &[u8; BYTES], out: &mut Scales);
     fn encode(x: &[f32; LEN], block: &mut [u8; BYTES]);
     /// The block's bytes in the order of the device planes, one plane after the other.
     fn to_planes(block: &[u8; BYTES], out: &mut [u8]);
@@ -84,20 +96,36 @@ where
     }
 }
 
-fn decode<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(bytes: &[u8], out: &mut [f32]) {
-    let mut q = [0i8; LEN];
-    let mut s = Scales::ZERO;
-    for (block, out) in bytes.as_chunks::<BYTES>().0.iter().zip(out.as_chunks_mut::<LEN>().0) {
-        B::values(block, &mut q);
-        B::scales(block, &mut s);
-        let groups = out.chunks_exact_mut(B::GROUP).zip(q.chunks_exact(B::GROUP));
-        for ((out, q), (&scale, &min)) in groups.zip(s.scale.iter().zip(&s.min)) {
-            for (out, &q) in out.iter_mut().zip(q) {
-                let product = scale * f32::from(q);
-                *out = if B::MINS { product - min } else { product };
+/// Whole blocks, to be decoded with the roundings of ggml: product, then difference, never fused.
+struct Decode<'a, B, const LEN: usize, const BYTES: usize> {
+    bytes: &'a [u8],
+    out: &'a mut [f32],
+    format: PhantomData<B>,
+}
+
+impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Decode<'_, B, LEN, BYTES> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        let mut s = Scales::ZERO;
+        for (block, out) in self.bytes.as_chunks::<BYTES>().0.iter().zip(self.out.as_chunks_mut::<LEN>().0) {
+            B::scales(l, block, &mut s);
+            for (i, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+                let group = (8 * i / B::GROUP) % s.scale.len();
+                let values = B::values(l, B::codes(l, block, i));
+                let values =
+                    if B::CENTRE > 0 { l.sub(values, l.splat(f32::from(B::CENTRE))) } else { values };
+                let product = l.mul(l.splat(s.scale[group]), values);
+                let weights = if B::MINS { l.sub(product, l.splat(s.min[group])) } else { product };
+                *out = l.to_array(weights);
             }
         }
     }
+}
+
+fn decode<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(bytes: &[u8], out: &mut [f32]) {
+    run(Decode::<B, LEN, BYTES> { bytes, out, format: PhantomData });
 }
 
 fn encode<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(src: &[f32], out: &mut [u8]) {
@@ -112,25 +140,25 @@ fn to_planes<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(block: 
     }
 }
 
-/// Codes to integers around `centre`.
+/// Eight bytes from `at`; the formats never ask beyond their block.
 #[inline(always)]
-pub(super) fn centred<const LEN: usize>(codes: &[u8; LEN], centre: i8, q: &mut [i8; LEN]) {
-    for (q, &c) in q.iter_mut().zip(codes) {
-        *q = (c as i8).wrapping_sub(centre);
-    }
+pub(super) fn eight(bytes: &[u8], at: usize) -> &[u8; 8] {
+    bytes.get(at..).and_then(|b| b.first_chunk()).unwrap_or(&[0; 8])
 }
 
-/// 4-bit codes of 32 weights: byte j holds weight j low and weight j + 16 high.
-#[inline(always)]
-pub(super) fn split_nibbles(bytes: &[u8], codes: &mut [u8]) {
-    let (low, high) = codes.split_at_mut(bytes.len());
-    for ((low, high), &b) in low.iter_mut().zip(high).zip(bytes) {
-        *low = b & 15;
-        *high = b >> 4;
+/// All codes of a block, as bytes.
+pub(super) fn all_codes<B, const LEN: usize, const BYTES: usize>(block: &[u8; BYTES]) -> [u8; LEN]
+where
+    B: Block<LEN, BYTES>,
+{
+    let mut codes = [0; LEN];
+    for (i, codes) in codes.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        *codes = B::codes(Portable, block, i).map(|c| c as u8);
     }
+    codes
 }
 
-/// The inverse of [`split_nibbles`].
+/// Nibbles: byte j holds code j low and code j + `bytes.len()` high.
 pub(super) fn join_nibbles(codes: &[u8], bytes: &mut [u8]) {
     let (low, high) = codes.split_at(bytes.len());
     for ((low, high), b) in low.iter().zip(high).zip(bytes) {

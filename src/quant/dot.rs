@@ -20,14 +20,14 @@ impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Blocks<
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) -> [f32; 1] {
         let mut sums = [l.zero(); 4];
-        let mut q = [0; LEN];
         let mut s = Scales::ZERO;
         for (block, x) in self.row.as_chunks::<BYTES>().0.iter().zip(self.x[0].as_chunks::<LEN>().0) {
-            B::values(block, &mut q);
-            B::scales(block, &mut s);
-            for (i, (q, x)) in q.as_chunks::<8>().0.iter().zip(x.as_chunks::<8>().0).enumerate() {
-                let w = weights::<B, L, LEN, BYTES>(l, q, &s, i);
-                sums[i % 4] = l.mul_add(w, l.load(x), sums[i % 4]);
+            B::scales(l, block, &mut s);
+            for (unit, x) in x.as_chunks::<32>().0.iter().enumerate() {
+                for (i, (sum, x)) in sums.iter_mut().zip(x.as_chunks::<8>().0).enumerate() {
+                    let w = weights::<B, L, LEN, BYTES>(l, block, &s, 4 * unit + i);
+                    *sum = l.mul_add(w, l.load(x), *sum);
+                }
             }
         }
         [l.sum(l.add(l.add(sums[0], sums[2]), l.add(sums[1], sums[3])))]
@@ -40,18 +40,18 @@ impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Blocks<
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) -> [f32; 4] {
         let mut sums = [[l.zero(); 4]; 2];
-        let mut q = [0; LEN];
         let mut s = Scales::ZERO;
         let [a, b, c, d] = self.x.map(|x| x.as_chunks::<LEN>().0.iter());
         let x = a.zip(b).zip(c.zip(d));
         for (block, ((a, b), (c, d))) in self.row.as_chunks::<BYTES>().0.iter().zip(x) {
-            B::values(block, &mut q);
-            B::scales(block, &mut s);
-            let x = [a, b, c, d].map(|x| x.as_chunks::<8>().0);
-            for (i, q) in q.as_chunks::<8>().0.iter().enumerate() {
-                let w = weights::<B, L, LEN, BYTES>(l, q, &s, i);
-                for (sum, x) in sums[i % 2].iter_mut().zip(x) {
-                    *sum = l.mul_add(w, l.load(&x[i]), *sum);
+            B::scales(l, block, &mut s);
+            let x = [a, b, c, d].map(|x| x.as_chunks::<16>().0);
+            for i in 0..LEN / 16 {
+                for (half, sums) in sums.iter_mut().enumerate() {
+                    let w = weights::<B, L, LEN, BYTES>(l, block, &s, 2 * i + half);
+                    for (sum, x) in sums.iter_mut().zip(x) {
+                        *sum = l.mul_add(w, l.load(&x[i].as_chunks::<8>().0[half]), *sum);
+                    }
                 }
             }
         }
@@ -59,16 +59,27 @@ impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Blocks<
     }
 }
 
-/// The eight weights at `8 * oct` of a block.
+/// The eight weights at `8 * oct` of a block. `CENTRE * scale` is exact, so taking it off in a fused step rounds once,
+/// as multiplying the difference does.
 #[inline(always)]
-fn weights<B, L, const LEN: usize, const BYTES: usize>(l: L, q: &[i8; 8], s: &Scales, oct: usize) -> L::V
+fn weights<B, L, const LEN: usize, const BYTES: usize>(
+    l: L,
+    block: &[u8; BYTES],
+    s: &Scales,
+    oct: usize,
+) -> L::V
 where
     B: Block<LEN, BYTES>,
     L: Lanes,
 {
     let group = (8 * oct / B::GROUP) % s.scale.len();
-    let (q, scale) = (l.ints(q), l.splat(s.scale[group]));
-    if B::MINS { l.mul_add(q, scale, l.splat(-s.min[group])) } else { l.mul(q, scale) }
+    let values = B::values(l, B::codes(l, block, oct));
+    let scale = s.scale[group];
+    match (B::MINS, B::CENTRE) {
+        (true, _) => l.mul_add(values, l.splat(scale), l.splat(-s.min[group])),
+        (false, 0) => l.mul(values, l.splat(scale)),
+        (false, centre) => l.mul_add(values, l.splat(scale), l.splat(-(scale * f32::from(centre)))),
+    }
 }
 
 /// Dot product of a row of a block format.

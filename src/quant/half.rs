@@ -14,12 +14,6 @@ pub(super) fn from_f16(bits: u16) -> f32 {
     f32::from_bits(value.to_bits() | sign)
 }
 
-/// The value of little-endian f16 bytes.
-#[inline(always)]
-pub(super) fn from_f16_le(low: u8, high: u8) -> f32 {
-    from_f16(u16::from_le_bytes([low, high]))
-}
-
 /// The nearest f16, ties to even, as little-endian bytes.
 pub(super) fn to_f16_le(value: f32) -> [u8; 2] {
     ::half::f16::from_f32(value).to_le_bytes()

@@ -1,10 +1,12 @@
 //! IQ4_NL: 32 weights, an f16 scale and 4-bit indices into a fixed table of sixteen unevenly spaced integers
 //! (ggml's `kvalues_iq4nl`).
 
-use super::codec::{Block, Identity, Scales, join_nibbles, split_nibbles};
+use super::codec::{Block, Identity, Scales, all_codes, join_nibbles};
 use super::device::{View, pack_bits};
-use super::half::{from_f16_le, through_f16, to_f16_le};
+use super::half::{through_f16, to_f16_le};
+use super::legacy::codes4;
 use super::search::importance;
+use super::simd::Lanes;
 
 /// The integers that the sixteen codes stand for.
 const VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
@@ -18,18 +20,22 @@ impl Block<32, 18> for Iq4Nl {
     const IDENTITY: Identity = Identity("IQ4_NL", "iq4_nl", 20);
     const PLANES: &'static [usize] = &[16, 2];
     const GROUP: usize = 32;
+    const CENTRE: u8 = 0;
     const MINS: bool = false;
 
     #[inline(always)]
-    fn values(block: &[u8; 18], q: &mut [i8; 32]) {
-        for (q, &c) in q.iter_mut().zip(&codes(block)) {
-            *q = VALUES[usize::from(c & 15)];
-        }
+    fn codes<L: Lanes>(l: L, block: &[u8; 18], oct: usize) -> L::I {
+        codes4(l, &block[2..], oct)
     }
 
     #[inline(always)]
-    fn scales(block: &[u8; 18], out: &mut Scales) {
-        out.scale[0] = from_f16_le(block[0], block[1]);
+    fn values<L: Lanes>(l: L, codes: L::I) -> L::V {
+        l.lookup(codes, &VALUES.map(f32::from))
+    }
+
+    #[inline(always)]
+    fn scales<L: Lanes>(l: L, block: &[u8; 18], out: &mut Scales) {
+        out.scale[0] = l.f16(u16::from_le_bytes([block[0], block[1]]));
     }
 
     fn encode(x: &[f32; 32], block: &mut [u8; 18]) {
@@ -40,7 +46,7 @@ impl Block<32, 18> for Iq4Nl {
     }
 
     fn to_planes(block: &[u8; 18], out: &mut [u8]) {
-        pack_bits(&codes(block), 0, 4, &mut out[..16]);
+        pack_bits(&all_codes::<Self, _, _>(block), 0, 4, &mut out[..16]);
         out[16..18].copy_from_slice(&block[..2]);
     }
 
@@ -48,13 +54,6 @@ impl Block<32, 18> for Iq4Nl {
         let d = view.f16(1, row, oct / 4);
         view.ints(0, row, oct, 0, 4).map(|c| d * f32::from(VALUES[c as usize & 15]))
     }
-}
-
-#[inline(always)]
-fn codes(block: &[u8; 18]) -> [u8; 32] {
-    let mut codes = [0; 32];
-    split_nibbles(&block[2..], &mut codes);
-    codes
 }
 
 /// The code whose value is nearest: how many of the midpoints between neighbours lie below.

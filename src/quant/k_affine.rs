@@ -2,11 +2,12 @@
 //!
 //! Layouts follow ggml (`block_q2_K`, `block_q4_K`, `block_q5_K`); the encoders are a search of our own.
 
-use super::codec::{Block, Identity, Scales, centred, join_nibbles, split_nibbles};
+use super::codec::{Block, Identity, Scales, all_codes, eight, join_nibbles};
 use super::device::{View, pack_bits};
-use super::half::{from_f16_le, to_f16_le};
-use super::legacy::pair;
+use super::half::to_f16_le;
+use super::legacy::{f16_at, pair};
 use super::search::affine;
+use super::simd::Lanes;
 
 /// 16 bytes of 4-bit scales and minima, 64 bytes of 2-bit codes, f16 d, f16 dmin.
 pub(super) struct Q2K;
@@ -19,16 +20,17 @@ impl Block<256, 84> for Q2K {
     const IDENTITY: Identity = Identity("Q2_K", "q2_k", 10);
     const PLANES: &'static [usize] = &[64, 16, 4];
     const GROUP: usize = 16;
+    const CENTRE: u8 = 0;
     const MINS: bool = true;
 
     #[inline(always)]
-    fn values(block: &[u8; 84], q: &mut [i8; 256]) {
-        centred(&codes2(&block[16..80]), 0, q);
+    fn codes<L: Lanes>(l: L, block: &[u8; 84], oct: usize) -> L::I {
+        codes2(l, &block[16..], oct)
     }
 
     #[inline(always)]
-    fn scales(block: &[u8; 84], out: &mut Scales) {
-        let (d, dmin) = (from_f16_le(block[80], block[81]), from_f16_le(block[82], block[83]));
+    fn scales<L: Lanes>(l: L, block: &[u8; 84], out: &mut Scales) {
+        let (d, dmin) = (f16_at(l, block, 80), f16_at(l, block, 82));
         for (i, &b) in block[..16].iter().enumerate() {
             out.scale[i] = d * f32::from(b & 15);
             out.min[i] = dmin * f32::from(b >> 4);
@@ -50,7 +52,7 @@ impl Block<256, 84> for Q2K {
     }
 
     fn to_planes(block: &[u8; 84], out: &mut [u8]) {
-        pack_bits(&codes2(&block[16..80]), 0, 2, &mut out[..64]);
+        pack_bits(&all_codes::<Self, _, _>(block), 0, 2, &mut out[..64]);
         out[64..80].copy_from_slice(&block[..16]);
         out[80..84].copy_from_slice(&block[80..]);
     }
@@ -67,16 +69,17 @@ impl Block<256, 144> for Q4K {
     const IDENTITY: Identity = Identity("Q4_K", "q4_k", 12);
     const PLANES: &'static [usize] = &[128, 16, 4];
     const GROUP: usize = 32;
+    const CENTRE: u8 = 0;
     const MINS: bool = true;
 
     #[inline(always)]
-    fn values(block: &[u8; 144], q: &mut [i8; 256]) {
-        centred(&codes4(&block[16..]), 0, q);
+    fn codes<L: Lanes>(l: L, block: &[u8; 144], oct: usize) -> L::I {
+        codes4(l, &block[16..], oct)
     }
 
     #[inline(always)]
-    fn scales(block: &[u8; 144], out: &mut Scales) {
-        scales6(&block[..16], out);
+    fn scales<L: Lanes>(l: L, block: &[u8; 144], out: &mut Scales) {
+        scales6(l, block, out);
     }
 
     fn encode(x: &[f32; 256], block: &mut [u8; 144]) {
@@ -88,7 +91,7 @@ impl Block<256, 144> for Q4K {
     }
 
     fn to_planes(block: &[u8; 144], out: &mut [u8]) {
-        pack_bits(&codes4(&block[16..]), 0, 4, &mut out[..128]);
+        pack_bits(&all_codes::<Self, _, _>(block), 0, 4, &mut out[..128]);
         scale_planes(&block[..16], &mut out[128..148]);
     }
 
@@ -102,16 +105,18 @@ impl Block<256, 176> for Q5K {
     const IDENTITY: Identity = Identity("Q5_K", "q5_k", 13);
     const PLANES: &'static [usize] = &[128, 32, 16, 4];
     const GROUP: usize = 32;
+    const CENTRE: u8 = 0;
     const MINS: bool = true;
 
     #[inline(always)]
-    fn values(block: &[u8; 176], q: &mut [i8; 256]) {
-        centred(&codes5(block), 0, q);
+    fn codes<L: Lanes>(l: L, block: &[u8; 176], oct: usize) -> L::I {
+        let fifth = l.field(l.bytes(eight(block, 16 + 8 * (oct % 4))), oct as u32 / 4, 1);
+        l.join(codes4(l, &block[48..], oct), fifth, 4)
     }
 
     #[inline(always)]
-    fn scales(block: &[u8; 176], out: &mut Scales) {
-        scales6(&block[..16], out);
+    fn scales<L: Lanes>(l: L, block: &[u8; 176], out: &mut Scales) {
+        scales6(l, block, out);
     }
 
     fn encode(x: &[f32; 256], block: &mut [u8; 176]) {
@@ -126,7 +131,7 @@ impl Block<256, 176> for Q5K {
     }
 
     fn to_planes(block: &[u8; 176], out: &mut [u8]) {
-        let codes = codes5(block);
+        let codes = all_codes::<Self, _, _>(block);
         pack_bits(&codes, 0, 4, &mut out[..128]);
         pack_bits(&codes, 4, 1, &mut out[128..160]);
         scale_planes(&block[..16], &mut out[160..180]);
@@ -142,43 +147,22 @@ impl Block<256, 176> for Q5K {
 
 /// 2-bit codes: in each 128 weights, byte l holds the weights l, l + 32, l + 64, l + 96.
 #[inline(always)]
-pub(super) fn codes2(bytes: &[u8]) -> [u8; 256] {
-    let mut codes = [0; 256];
-    for (codes, bytes) in codes.as_chunks_mut::<128>().0.iter_mut().zip(bytes.as_chunks::<32>().0) {
-        for (j, codes) in codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-            for (c, &b) in codes.iter_mut().zip(bytes) {
-                *c = (b >> (2 * j)) & 3;
-            }
-        }
-    }
-    codes
+pub(super) fn codes2<L: Lanes>(l: L, bytes: &[u8], oct: usize) -> L::I {
+    let bytes = l.bytes(eight(bytes, 32 * (oct / 16) + 8 * (oct % 4)));
+    l.field(bytes, 2 * (oct as u32 / 4 % 4), 3)
 }
 
 /// Nibbles: in each 64 weights, byte l holds weight l low and weight l + 32 high.
 #[inline(always)]
-fn codes4(bytes: &[u8]) -> [u8; 256] {
-    let mut codes = [0; 256];
-    for (codes, bytes) in codes.as_chunks_mut::<64>().0.iter_mut().zip(bytes.as_chunks::<32>().0) {
-        split_nibbles(bytes, codes);
-    }
-    codes
+fn codes4<L: Lanes>(l: L, bytes: &[u8], oct: usize) -> L::I {
+    let bytes = l.bytes(eight(bytes, 32 * (oct / 8) + 8 * (oct % 4)));
+    l.field(bytes, 4 * (oct as u32 / 4 % 2), 15)
 }
 
 fn join_nibbles64(codes: &[u8; 256], bytes: &mut [u8]) {
     for (bytes, codes) in bytes.chunks_exact_mut(32).zip(codes.chunks_exact(64)) {
         join_nibbles(codes, bytes);
     }
-}
-
-#[inline(always)]
-fn codes5(block: &[u8; 176]) -> [u8; 256] {
-    let mut codes = codes4(&block[48..]);
-    for (j, codes) in codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-        for (c, &b) in codes.iter_mut().zip(&block[16..48]) {
-            *c |= ((b >> j) & 1) << 4;
-        }
-    }
-    codes
 }
 
 /// The eight 6-bit scales and minima in twelve bytes.
@@ -203,8 +187,8 @@ fn join_six(scale: &[u8], min: &[u8], packed: &mut [u8]) {
 }
 
 #[inline(always)]
-fn scales6(head: &[u8], out: &mut Scales) {
-    let (d, dmin) = (from_f16_le(head[0], head[1]), from_f16_le(head[2], head[3]));
+fn scales6<L: Lanes>(l: L, head: &[u8], out: &mut Scales) {
+    let (d, dmin) = (f16_at(l, head, 0), f16_at(l, head, 2));
     let (scale, min) = split_six(&head[4..16]);
     for i in 0..8 {
         out.scale[i] = d * f32::from(scale[i]);

@@ -2,11 +2,13 @@
 //!
 //! Layouts follow ggml (`block_q3_K`, `block_q6_K`); the encoders are a search of our own.
 
-use super::codec::{Block, Identity, Scales, centred, join_nibbles};
+use super::codec::{Block, Identity, Scales, all_codes, eight, join_nibbles};
 use super::device::{View, pack_bits};
-use super::half::{from_f16_le, to_f16_le};
+use super::half::to_f16_le;
 use super::k_affine::codes2;
+use super::legacy::f16_at;
 use super::search::symmetric;
+use super::simd::Lanes;
 
 /// 32 bytes of third bits, 64 bytes of 2-bit codes, 12 bytes of 6-bit scales around 32, f16 d.
 pub(super) struct Q3K;
@@ -17,16 +19,19 @@ impl Block<256, 110> for Q3K {
     const IDENTITY: Identity = Identity("Q3_K", "q3_k", 11);
     const PLANES: &'static [usize] = &[64, 32, 16, 2];
     const GROUP: usize = 16;
+    const CENTRE: u8 = 4;
     const MINS: bool = false;
 
     #[inline(always)]
-    fn values(block: &[u8; 110], q: &mut [i8; 256]) {
-        centred(&codes3(block), 4, q);
+    fn codes<L: Lanes>(l: L, block: &[u8; 110], oct: usize) -> L::I {
+        // The third bit of weight i is bit i / 32 of byte i % 32.
+        let third = l.field(l.bytes(eight(block, 8 * (oct % 4))), oct as u32 / 4, 1);
+        l.join(codes2(l, &block[32..], oct), third, 2)
     }
 
     #[inline(always)]
-    fn scales(block: &[u8; 110], out: &mut Scales) {
-        let d = from_f16_le(block[108], block[109]);
+    fn scales<L: Lanes>(l: L, block: &[u8; 110], out: &mut Scales) {
+        let d = f16_at(l, block, 108);
         for (out, scale) in out.scale.iter_mut().zip(split_scales(&block[96..108])) {
             *out = d * f32::from(scale);
         }
@@ -47,7 +52,7 @@ impl Block<256, 110> for Q3K {
     }
 
     fn to_planes(block: &[u8; 110], out: &mut [u8]) {
-        let codes = codes3(block);
+        let codes = all_codes::<Self, _, _>(block);
         pack_bits(&codes, 0, 2, &mut out[..64]);
         pack_bits(&codes, 2, 1, &mut out[64..96]);
         for (out, scale) in out[96..112].iter_mut().zip(split_scales(&block[96..108])) {
@@ -68,16 +73,20 @@ impl Block<256, 210> for Q6K {
     const IDENTITY: Identity = Identity("Q6_K", "q6_k", 14);
     const PLANES: &'static [usize] = &[128, 64, 16, 2];
     const GROUP: usize = 16;
+    const CENTRE: u8 = 32;
     const MINS: bool = false;
 
     #[inline(always)]
-    fn values(block: &[u8; 210], q: &mut [i8; 256]) {
-        centred(&codes6(block), 32, q);
+    fn codes<L: Lanes>(l: L, block: &[u8; 210], oct: usize) -> L::I {
+        // In each 128 weights a nibble byte holds the weights l and l + 64.
+        let nibbles = l.bytes(eight(block, 64 * (oct / 16) + 8 * (oct % 8)));
+        let low = l.field(nibbles, 4 * (oct as u32 / 8 % 2), 15);
+        l.join(low, codes2(l, &block[128..], oct), 4)
     }
 
     #[inline(always)]
-    fn scales(block: &[u8; 210], out: &mut Scales) {
-        let d = from_f16_le(block[208], block[209]);
+    fn scales<L: Lanes>(l: L, block: &[u8; 210], out: &mut Scales) {
+        let d = f16_at(l, block, 208);
         for (out, &scale) in out.scale.iter_mut().zip(&block[192..208]) {
             *out = d * f32::from(scale as i8);
         }
@@ -101,7 +110,7 @@ impl Block<256, 210> for Q6K {
     }
 
     fn to_planes(block: &[u8; 210], out: &mut [u8]) {
-        let codes = codes6(block);
+        let codes = all_codes::<Self, _, _>(block);
         pack_bits(&codes, 0, 4, &mut out[..128]);
         pack_bits(&codes, 4, 2, &mut out[128..192]);
         out[192..210].copy_from_slice(&block[192..]);
@@ -113,18 +122,6 @@ impl Block<256, 210> for Q6K {
         let high = view.ints(1, row, oct / 2, 16 * (oct % 2), 2);
         std::array::from_fn(|i| scale * ((low[i] | (high[i] << 4)) as f32 - 32.0))
     }
-}
-
-/// 3-bit codes: the third bit of weight i is bit i / 32 of byte i % 32.
-#[inline(always)]
-fn codes3(block: &[u8; 110]) -> [u8; 256] {
-    let mut codes = codes2(&block[32..96]);
-    for (j, codes) in codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-        for (c, &b) in codes.iter_mut().zip(&block[..32]) {
-            *c |= ((b >> j) & 1) << 2;
-        }
-    }
-    codes
 }
 
 /// The sixteen scales of Q3_K: low nibbles in eight bytes, upper bits of scale i in byte 8 + i % 4.
@@ -144,19 +141,4 @@ fn join_scales(scales: &[i8; 16], packed: &mut [u8]) {
         packed[i % 8] |= (code & 15) << (4 * (i / 8));
         packed[8 + i % 4] |= (code >> 4) << (2 * (i / 4));
     }
-}
-
-/// 6-bit codes: in each 128 weights, nibble bytes hold weights l and l + 64, upper bytes l, l + 32, l + 64, l + 96.
-#[inline(always)]
-fn codes6(block: &[u8; 210]) -> [u8; 256] {
-    let mut codes = codes2(&block[128..192]);
-    let (nibbles, _) = block.as_chunks::<64>();
-    for (codes, nibbles) in codes.as_chunks_mut::<128>().0.iter_mut().zip(nibbles) {
-        let (low, high) = codes.split_at_mut(64);
-        for ((low, high), &b) in low.iter_mut().zip(high).zip(nibbles) {
-            *low = (*low << 4) | (b & 15);
-            *high = (*high << 4) | (b >> 4);
-        }
-    }
-    codes
 }

@@ -2,9 +2,10 @@
 //!
 //! Layouts and encoders follow ggml (`ggml-common.h`, `quantize_row_*_ref`), to the byte.
 
-use super::codec::{Block, Identity, Scales, centred, join_nibbles, split_nibbles};
+use super::codec::{Block, Identity, Scales, all_codes, eight, join_nibbles};
 use super::device::{View, pack_bits};
-use super::half::{from_f16, from_f16_le, to_f16_le};
+use super::half::{from_f16, to_f16_le};
+use super::simd::Lanes;
 
 /// f16 scale, 16 bytes of nibbles.
 pub(super) struct Q4_0;
@@ -21,16 +22,17 @@ impl Block<32, 18> for Q4_0 {
     const IDENTITY: Identity = Identity("Q4_0", "q4_0", 2);
     const PLANES: &'static [usize] = &[16, 2];
     const GROUP: usize = 32;
+    const CENTRE: u8 = 8;
     const MINS: bool = false;
 
     #[inline(always)]
-    fn values(block: &[u8; 18], q: &mut [i8; 32]) {
-        centred(&codes4(&block[2..]), 8, q);
+    fn codes<L: Lanes>(l: L, block: &[u8; 18], oct: usize) -> L::I {
+        codes4(l, &block[2..], oct)
     }
 
     #[inline(always)]
-    fn scales(block: &[u8; 18], out: &mut Scales) {
-        out.scale[0] = from_f16_le(block[0], block[1]);
+    fn scales<L: Lanes>(l: L, block: &[u8; 18], out: &mut Scales) {
+        scale(l, block, out);
     }
 
     fn encode(x: &[f32; 32], block: &mut [u8; 18]) {
@@ -40,7 +42,7 @@ impl Block<32, 18> for Q4_0 {
     }
 
     fn to_planes(block: &[u8; 18], out: &mut [u8]) {
-        pack_bits(&codes4(&block[2..]), 0, 4, &mut out[..16]);
+        pack_bits(&all_codes::<Self, _, _>(block), 0, 4, &mut out[..16]);
         out[16..18].copy_from_slice(&block[..2]);
     }
 
@@ -54,16 +56,17 @@ impl Block<32, 20> for Q4_1 {
     const IDENTITY: Identity = Identity("Q4_1", "q4_1", 3);
     const PLANES: &'static [usize] = &[16, 4];
     const GROUP: usize = 32;
+    const CENTRE: u8 = 0;
     const MINS: bool = true;
 
     #[inline(always)]
-    fn values(block: &[u8; 20], q: &mut [i8; 32]) {
-        centred(&codes4(&block[4..]), 0, q);
+    fn codes<L: Lanes>(l: L, block: &[u8; 20], oct: usize) -> L::I {
+        codes4(l, &block[4..], oct)
     }
 
     #[inline(always)]
-    fn scales(block: &[u8; 20], out: &mut Scales) {
-        scale_and_minimum(block, out);
+    fn scales<L: Lanes>(l: L, block: &[u8; 20], out: &mut Scales) {
+        scale_and_minimum(l, block, out);
     }
 
     fn encode(x: &[f32; 32], block: &mut [u8; 20]) {
@@ -74,7 +77,7 @@ impl Block<32, 20> for Q4_1 {
     }
 
     fn to_planes(block: &[u8; 20], out: &mut [u8]) {
-        pack_bits(&codes4(&block[4..]), 0, 4, &mut out[..16]);
+        pack_bits(&all_codes::<Self, _, _>(block), 0, 4, &mut out[..16]);
         out[16..20].copy_from_slice(&block[..4]);
     }
 
@@ -88,16 +91,17 @@ impl Block<32, 22> for Q5_0 {
     const IDENTITY: Identity = Identity("Q5_0", "q5_0", 6);
     const PLANES: &'static [usize] = &[16, 4, 2];
     const GROUP: usize = 32;
+    const CENTRE: u8 = 16;
     const MINS: bool = false;
 
     #[inline(always)]
-    fn values(block: &[u8; 22], q: &mut [i8; 32]) {
-        centred(&codes5(&block[2..6], &block[6..]), 16, q);
+    fn codes<L: Lanes>(l: L, block: &[u8; 22], oct: usize) -> L::I {
+        codes5(l, &block[2..], oct)
     }
 
     #[inline(always)]
-    fn scales(block: &[u8; 22], out: &mut Scales) {
-        out.scale[0] = from_f16_le(block[0], block[1]);
+    fn scales<L: Lanes>(l: L, block: &[u8; 22], out: &mut Scales) {
+        scale(l, block, out);
     }
 
     fn encode(x: &[f32; 32], block: &mut [u8; 22]) {
@@ -108,7 +112,7 @@ impl Block<32, 22> for Q5_0 {
     }
 
     fn to_planes(block: &[u8; 22], out: &mut [u8]) {
-        pack_bits(&codes4(&block[6..]), 0, 4, &mut out[..16]);
+        pack_bits(&all_codes::<Self, _, _>(block), 0, 4, &mut out[..16]);
         out[16..20].copy_from_slice(&block[2..6]);
         out[20..22].copy_from_slice(&block[..2]);
     }
@@ -123,16 +127,17 @@ impl Block<32, 24> for Q5_1 {
     const IDENTITY: Identity = Identity("Q5_1", "q5_1", 7);
     const PLANES: &'static [usize] = &[16, 4, 4];
     const GROUP: usize = 32;
+    const CENTRE: u8 = 0;
     const MINS: bool = true;
 
     #[inline(always)]
-    fn values(block: &[u8; 24], q: &mut [i8; 32]) {
-        centred(&codes5(&block[4..8], &block[8..]), 0, q);
+    fn codes<L: Lanes>(l: L, block: &[u8; 24], oct: usize) -> L::I {
+        codes5(l, &block[4..], oct)
     }
 
     #[inline(always)]
-    fn scales(block: &[u8; 24], out: &mut Scales) {
-        scale_and_minimum(block, out);
+    fn scales<L: Lanes>(l: L, block: &[u8; 24], out: &mut Scales) {
+        scale_and_minimum(l, block, out);
     }
 
     fn encode(x: &[f32; 32], block: &mut [u8; 24]) {
@@ -144,7 +149,7 @@ impl Block<32, 24> for Q5_1 {
     }
 
     fn to_planes(block: &[u8; 24], out: &mut [u8]) {
-        pack_bits(&codes4(&block[8..]), 0, 4, &mut out[..16]);
+        pack_bits(&all_codes::<Self, _, _>(block), 0, 4, &mut out[..16]);
         out[16..20].copy_from_slice(&block[4..8]);
         out[20..24].copy_from_slice(&block[..4]);
     }
@@ -159,18 +164,17 @@ impl Block<32, 34> for Q8_0 {
     const IDENTITY: Identity = Identity("Q8_0", "q8_0", 8);
     const PLANES: &'static [usize] = &[32, 2];
     const GROUP: usize = 32;
+    const CENTRE: u8 = 0;
     const MINS: bool = false;
 
     #[inline(always)]
-    fn values(block: &[u8; 34], q: &mut [i8; 32]) {
-        for (q, &b) in q.iter_mut().zip(&block[2..]) {
-            *q = b as i8;
-        }
+    fn codes<L: Lanes>(l: L, block: &[u8; 34], oct: usize) -> L::I {
+        l.signed(eight(block, 2 + 8 * oct))
     }
 
     #[inline(always)]
-    fn scales(block: &[u8; 34], out: &mut Scales) {
-        out.scale[0] = from_f16_le(block[0], block[1]);
+    fn scales<L: Lanes>(l: L, block: &[u8; 34], out: &mut Scales) {
+        scale(l, block, out);
     }
 
     fn encode(x: &[f32; 32], block: &mut [u8; 34]) {
@@ -194,28 +198,34 @@ impl Block<32, 34> for Q8_0 {
     }
 }
 
+#[inline(always)]
+pub(super) fn f16_at<L: Lanes>(l: L, block: &[u8], at: usize) -> f32 {
+    l.f16(u16::from_le_bytes([block[at], block[at + 1]]))
+}
+
+#[inline(always)]
+fn scale<L: Lanes>(l: L, block: &[u8], out: &mut Scales) {
+    out.scale[0] = f16_at(l, block, 0);
+}
+
 /// A minimum is stored with its sign, so that a weight is `d * q + m`.
 #[inline(always)]
-fn scale_and_minimum(block: &[u8], out: &mut Scales) {
-    out.scale[0] = from_f16_le(block[0], block[1]);
-    out.min[0] = -from_f16_le(block[2], block[3]);
+fn scale_and_minimum<L: Lanes>(l: L, block: &[u8], out: &mut Scales) {
+    out.scale[0] = f16_at(l, block, 0);
+    out.min[0] = -f16_at(l, block, 2);
 }
 
+/// Nibbles: byte j holds weight j low and weight j + 16 high.
 #[inline(always)]
-fn codes4(nibbles: &[u8]) -> [u8; 32] {
-    let mut codes = [0; 32];
-    split_nibbles(&nibbles[..16], &mut codes);
-    codes
+pub(super) fn codes4<L: Lanes>(l: L, nibbles: &[u8], oct: usize) -> L::I {
+    l.field(l.bytes(eight(nibbles, 8 * (oct % 2))), 4 * (oct as u32 / 2), 15)
 }
 
+/// Fifth bits in four bytes, then nibbles.
 #[inline(always)]
-fn codes5(fifth: &[u8], nibbles: &[u8]) -> [u8; 32] {
-    let mut codes = codes4(nibbles);
-    let bits = u32::from_le_bytes([fifth[0], fifth[1], fifth[2], fifth[3]]);
-    for (i, c) in codes.iter_mut().enumerate() {
-        *c |= ((bits >> i) as u8 & 1) << 4;
-    }
-    codes
+fn codes5<L: Lanes>(l: L, bytes: &[u8], oct: usize) -> L::I {
+    let fifth = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    l.join(codes4(l, &bytes[4..], oct), l.bits(fifth, 8 * oct as u32), 4)
 }
 
 fn codes5_device(view: &View<'_>, row: usize, oct: usize) -> [u32; 8] {

@@ -3,21 +3,38 @@
 //! Loops are written once over [`Lanes`], as a [`Job`], and [`run`] compiles and picks the version for this machine.
 //! All `unsafe` of the layer is here. It rests on one rule: an [`Avx2`] exists only on a CPU that was asked and said yes.
 
-use super::half::from_f16_le;
+use super::half::from_f16;
 
-/// Eight lanes of f32. The methods take the implementation as a token, `self`.
+/// Eight lanes of f32 or i32. The methods take the implementation as a token, `self`.
 pub(super) trait Lanes: Copy {
+    /// Eight f32.
     type V: Copy;
+    /// Eight i32.
+    type I: Copy;
     fn zero(self) -> Self::V;
     fn splat(self, value: f32) -> Self::V;
     fn load(self, x: &[f32; 8]) -> Self::V;
-    /// Eight signed bytes as floats.
-    fn ints(self, q: &[i8; 8]) -> Self::V;
+    /// Eight bytes, zero-extended.
+    fn bytes(self, bytes: &[u8; 8]) -> Self::I;
+    /// Eight signed bytes.
+    fn signed(self, bytes: &[u8; 8]) -> Self::I;
+    /// Bits `first .. first + 8` of a word, one a lane.
+    fn bits(self, word: u32, first: u32) -> Self::I;
+    /// `(v >> shift) & mask`.
+    fn field(self, v: Self::I, shift: u32, mask: i32) -> Self::I;
+    /// `low | high << shift`.
+    fn join(self, low: Self::I, high: Self::I, shift: u32) -> Self::I;
+    fn float(self, v: Self::I) -> Self::V;
+    /// The entries of a table at eight indices of 0 to 15.
+    fn lookup(self, index: Self::I, table: &[f32; 16]) -> Self::V;
+    /// The value of f16 bits.
+    fn f16(self, bits: u16) -> f32;
     /// Eight little-endian f16.
     fn halves(self, bytes: &[[u8; 2]; 8]) -> Self::V;
     /// Eight little-endian bf16.
     fn brains(self, bytes: &[[u8; 2]; 8]) -> Self::V;
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`, fused where the CPU does it in one instruction.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
@@ -59,6 +76,7 @@ pub(super) struct Portable;
 
 impl Lanes for Portable {
     type V = [f32; 8];
+    type I = [i32; 8];
 
     #[inline(always)]
     fn zero(self) -> [f32; 8] {
@@ -76,13 +94,48 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
-    fn ints(self, q: &[i8; 8]) -> [f32; 8] {
-        q.map(f32::from)
+    fn bytes(self, bytes: &[u8; 8]) -> [i32; 8] {
+        bytes.map(i32::from)
+    }
+
+    #[inline(always)]
+    fn signed(self, bytes: &[u8; 8]) -> [i32; 8] {
+        bytes.map(|b| i32::from(b as i8))
+    }
+
+    #[inline(always)]
+    fn bits(self, word: u32, first: u32) -> [i32; 8] {
+        std::array::from_fn(|i| ((word >> (first + i as u32)) & 1) as i32)
+    }
+
+    #[inline(always)]
+    fn field(self, v: [i32; 8], shift: u32, mask: i32) -> [i32; 8] {
+        v.map(|v| (v >> shift) & mask)
+    }
+
+    #[inline(always)]
+    fn join(self, low: [i32; 8], high: [i32; 8], shift: u32) -> [i32; 8] {
+        std::array::from_fn(|i| low[i] | (high[i] << shift))
+    }
+
+    #[inline(always)]
+    fn float(self, v: [i32; 8]) -> [f32; 8] {
+        v.map(|v| v as f32)
+    }
+
+    #[inline(always)]
+    fn lookup(self, index: [i32; 8], table: &[f32; 16]) -> [f32; 8] {
+        index.map(|i| table[(i & 15) as usize])
+    }
+
+    #[inline(always)]
+    fn f16(self, bits: u16) -> f32 {
+        from_f16(bits)
     }
 
     #[inline(always)]
     fn halves(self, bytes: &[[u8; 2]; 8]) -> [f32; 8] {
-        bytes.map(|b| from_f16_le(b[0], b[1]))
+        bytes.map(|b| from_f16(u16::from_le_bytes(b)))
     }
 
     #[inline(always)]
@@ -93,6 +146,11 @@ impl Lanes for Portable {
     #[inline(always)]
     fn add(self, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
         std::array::from_fn(|i| a[i] + b[i])
+    }
+
+    #[inline(always)]
+    fn sub(self, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|i| a[i] - b[i])
     }
 
     #[inline(always)]
@@ -149,6 +207,7 @@ mod avx2 {
     // exactly the array behind the reference, at any alignment.
     impl Lanes for Avx2 {
         type V = __m256;
+        type I = __m256i;
 
         #[inline(always)]
         fn zero(self) -> __m256 {
@@ -166,8 +225,54 @@ mod avx2 {
         }
 
         #[inline(always)]
-        fn ints(self, q: &[i8; 8]) -> __m256 {
-            unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(q.as_ptr().cast()))) }
+        fn bytes(self, bytes: &[u8; 8]) -> __m256i {
+            unsafe { _mm256_cvtepu8_epi32(_mm_loadl_epi64(bytes.as_ptr().cast())) }
+        }
+
+        #[inline(always)]
+        fn signed(self, bytes: &[u8; 8]) -> __m256i {
+            unsafe { _mm256_cvtepi8_epi32(_mm_loadl_epi64(bytes.as_ptr().cast())) }
+        }
+
+        #[inline(always)]
+        fn bits(self, word: u32, first: u32) -> __m256i {
+            unsafe {
+                let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+                let word = _mm256_set1_epi32((word >> first) as i32);
+                _mm256_and_si256(_mm256_srlv_epi32(word, lanes), _mm256_set1_epi32(1))
+            }
+        }
+
+        #[inline(always)]
+        fn field(self, v: __m256i, shift: u32, mask: i32) -> __m256i {
+            unsafe {
+                let v = _mm256_srl_epi32(v, _mm_cvtsi32_si128(shift as i32));
+                _mm256_and_si256(v, _mm256_set1_epi32(mask))
+            }
+        }
+
+        #[inline(always)]
+        fn join(self, low: __m256i, high: __m256i, shift: u32) -> __m256i {
+            unsafe { _mm256_or_si256(low, _mm256_sll_epi32(high, _mm_cvtsi32_si128(shift as i32))) }
+        }
+
+        #[inline(always)]
+        fn float(self, v: __m256i) -> __m256 {
+            unsafe { _mm256_cvtepi32_ps(v) }
+        }
+
+        #[inline(always)]
+        fn lookup(self, index: __m256i, table: &[f32; 16]) -> __m256 {
+            unsafe {
+                let low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table.as_ptr()), index);
+                let high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table[8..].as_ptr()), index);
+                _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(index)))
+            }
+        }
+
+        #[inline(always)]
+        fn f16(self, bits: u16) -> f32 {
+            unsafe { _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits)))) }
         }
 
         #[inline(always)]
@@ -186,6 +291,11 @@ mod avx2 {
         #[inline(always)]
         fn add(self, a: __m256, b: __m256) -> __m256 {
             unsafe { _mm256_add_ps(a, b) }
+        }
+
+        #[inline(always)]
+        fn sub(self, a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_sub_ps(a, b) }
         }
 
         #[inline(always)]
