@@ -39,7 +39,8 @@ fn measure(format: Format) {
         rate(|| bytes.chunks_exact(row_bytes).for_each(|row| _ = black_box(format.decode(row, &mut out))));
     let mut words = vec![0; format.planes(ROWS, COLS).words];
     let repack = rate(|| _ = black_box(format.repack(&bytes, ROWS, COLS, &mut words)));
-    let encode = rate(|| _ = black_box(format.encode(&weights[..COLS], &mut bytes[..row_bytes]))) / ROWS as f64;
+    let encode =
+        rate(|| _ = black_box(format.encode(&weights[..COLS], &mut bytes[..row_bytes]))) / ROWS as f64;
     println!("{format:8} {dot:8.2} {:8.2} {decode:8.2} {repack:8.3} {encode:8.4}", 4.0 * dot4);
 }
 

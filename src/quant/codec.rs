@@ -67,6 +67,7 @@ pub(super) trait Block<const LEN: usize, const BYTES: usize> {
 
     /// Scales and minima of the groups, in the order of the weights.
     fn scales<L: Lanes>(l: L, block: &[u8; BYTES], out: &mut Scales);
+    /// Encodes one block; `#[inline(always)]`, to be compiled for AVX2 as well.
     fn encode(x: &[f32; LEN], block: &mut [u8; BYTES]);
     /// The block's bytes in the order of the device planes, one plane after the other.
     fn to_planes(block: &[u8; BYTES], out: &mut [u8]);
@@ -128,10 +129,26 @@ fn decode<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(bytes: &[u
     run(Decode::<B, LEN, BYTES> { bytes, out, format: PhantomData });
 }
 
-fn encode<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(src: &[f32], out: &mut [u8]) {
-    for (x, block) in src.as_chunks::<LEN>().0.iter().zip(out.as_chunks_mut::<BYTES>().0) {
-        B::encode(x, block);
+/// Whole blocks to be encoded.
+struct Encode<'a, B, const LEN: usize, const BYTES: usize> {
+    src: &'a [f32],
+    out: &'a mut [u8],
+    format: PhantomData<B>,
+}
+
+impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Encode<'_, B, LEN, BYTES> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) {
+        for (x, block) in self.src.as_chunks::<LEN>().0.iter().zip(self.out.as_chunks_mut::<BYTES>().0) {
+            B::encode(x, block);
+        }
     }
+}
+
+fn encode<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(src: &[f32], out: &mut [u8]) {
+    run(Encode::<B, LEN, BYTES> { src, out, format: PhantomData });
 }
 
 fn to_planes<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(block: &[u8], out: &mut [u8]) {

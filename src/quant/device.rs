@@ -148,11 +148,13 @@ impl Format {
 
 /// Adds the blocks of one row to zeroed planes.
 fn repack_row(codec: &Codec, bytes: &[u8], row: usize, planes: &Planes, dst: &mut [u32]) {
+    // Floats are copied eight at a time, which is what their rows are multiples of.
+    let run = if codec.block_len == 1 { 8 } else { 1 };
     let mut buffer = [0u8; MAX_BLOCK_BYTES];
-    for (b, block) in bytes.chunks_exact(codec.block_bytes).enumerate() {
-        (codec.to_planes)(block, &mut buffer);
+    for (b, blocks) in bytes.chunks_exact(run * codec.block_bytes).enumerate() {
+        (codec.to_planes)(blocks, &mut buffer);
         let mut rest = &buffer[..];
-        for (p, &len) in codec.plane_bytes.iter().enumerate() {
+        for (p, len) in codec.plane_bytes.iter().map(|len| run * len).enumerate() {
             let (piece, tail) = rest.split_at(len);
             rest = tail;
             let first =

@@ -5,7 +5,7 @@ use super::codec::{Block, Identity, Scales, all_codes, join_nibbles};
 use super::device::{View, pack_bits};
 use super::half::{through_f16, to_f16_le};
 use super::legacy::codes4;
-use super::search::importance;
+use super::search::{importance, sums};
 use super::simd::Lanes;
 
 /// The integers that the sixteen codes stand for.
@@ -38,6 +38,7 @@ impl Block<32, 18> for Iq4Nl {
         out.scale[0] = l.f16(u16::from_le_bytes([block[0], block[1]]));
     }
 
+    #[inline(always)]
     fn encode(x: &[f32; 32], block: &mut [u8; 18]) {
         let d = through_f16(best_scale(x));
         let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
@@ -56,13 +57,29 @@ impl Block<32, 18> for Iq4Nl {
     }
 }
 
-/// The code whose value is nearest: how many of the midpoints between neighbours lie below.
+/// Halfway between neighbours of the table.
+const MIDPOINTS: [f32; 15] = {
+    let mut midpoints = [0.0; 15];
+    let mut i = 0;
+    while i < 15 {
+        midpoints[i] = 0.5 * (VALUES[i] as f32 + VALUES[i + 1] as f32);
+        i += 1;
+    }
+    midpoints
+};
+
+/// The code whose value is nearest, by bisection: how many midpoints lie below.
+#[inline(always)]
 fn nearest(v: f32) -> u8 {
-    let below = |pair: &[i8]| v > 0.5 * (f32::from(pair[0]) + f32::from(pair[1]));
-    VALUES.windows(2).filter(|pair| below(pair)).count() as u8
+    let mut code = 0;
+    for step in [8, 4, 2, 1] {
+        code += if v > MIDPOINTS[code + step - 1] { step } else { 0 };
+    }
+    code as u8
 }
 
 /// The least-squares scale of the best of a row of starting scales, of either sign.
+#[inline(always)]
 fn best_scale(x: &[f32; 32]) -> f32 {
     let largest = x.iter().fold(0.0f32, |a, &v| if v.abs() > a.abs() { v } else { a });
     if largest == 0.0 {
@@ -74,12 +91,10 @@ fn best_scale(x: &[f32; 32]) -> f32 {
     for end in [f32::from(VALUES[0]), f32::from(VALUES[15])] {
         for step in -STEPS..=STEPS {
             let inverse = (end + 2.0 * step as f32) / largest;
-            let (mut xy, mut yy) = (0.0f32, 0.0f32);
-            for (&v, &w) in x.iter().zip(&weights) {
+            let [xy, yy] = sums(x, &weights, |v, w| {
                 let y = f32::from(VALUES[usize::from(nearest(v * inverse))]);
-                xy += w * v * y;
-                yy += w * y * y;
-            }
+                [w * v * y, w * y * y]
+            });
             if xy * xy > best_gain * yy {
                 (best, best_gain) = (xy / yy, xy * xy / yy);
             }

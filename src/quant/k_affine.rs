@@ -37,6 +37,7 @@ impl Block<256, 84> for Q2K {
         }
     }
 
+    #[inline(always)]
     fn encode(x: &[f32; 256], block: &mut [u8; 84]) {
         let fit = affine(x, 16, 3, 15);
         for (b, (scale, min)) in block[..16].iter_mut().zip(fit.scale.iter().zip(&fit.min)) {
@@ -82,6 +83,7 @@ impl Block<256, 144> for Q4K {
         scales6(l, block, out);
     }
 
+    #[inline(always)]
     fn encode(x: &[f32; 256], block: &mut [u8; 144]) {
         let fit = affine(x, 32, 15, 63);
         block[..2].copy_from_slice(&to_f16_le(fit.d));
@@ -119,6 +121,7 @@ impl Block<256, 176> for Q5K {
         scales6(l, block, out);
     }
 
+    #[inline(always)]
     fn encode(x: &[f32; 256], block: &mut [u8; 176]) {
         let fit = affine(x, 32, 31, 63);
         block[..2].copy_from_slice(&to_f16_le(fit.d));

@@ -37,6 +37,7 @@ impl Block<256, 110> for Q3K {
         }
     }
 
+    #[inline(always)]
     fn encode(x: &[f32; 256], block: &mut [u8; 110]) {
         let fit = symmetric(x, 4, 32);
         for (l, b) in block[..32].iter_mut().enumerate() {
@@ -92,6 +93,7 @@ impl Block<256, 210> for Q6K {
         }
     }
 
+    #[inline(always)]
     fn encode(x: &[f32; 256], block: &mut [u8; 210]) {
         let fit = symmetric(x, 32, 128);
         let (nibbles, rest) = block.split_at_mut(128);

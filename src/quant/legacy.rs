@@ -35,6 +35,7 @@ impl Block<32, 18> for Q4_0 {
         scale(l, block, out);
     }
 
+    #[inline(always)]
     fn encode(x: &[f32; 32], block: &mut [u8; 18]) {
         let (d, codes) = encode_centred(x, 8.0);
         block[..2].copy_from_slice(&to_f16_le(d));
@@ -69,6 +70,7 @@ impl Block<32, 20> for Q4_1 {
         scale_and_minimum(l, block, out);
     }
 
+    #[inline(always)]
     fn encode(x: &[f32; 32], block: &mut [u8; 20]) {
         let (d, min, codes) = encode_from_minimum(x, 15.0);
         block[..2].copy_from_slice(&to_f16_le(d));
@@ -104,6 +106,7 @@ impl Block<32, 22> for Q5_0 {
         scale(l, block, out);
     }
 
+    #[inline(always)]
     fn encode(x: &[f32; 32], block: &mut [u8; 22]) {
         let (d, codes) = encode_centred(x, 16.0);
         block[..2].copy_from_slice(&to_f16_le(d));
@@ -140,6 +143,7 @@ impl Block<32, 24> for Q5_1 {
         scale_and_minimum(l, block, out);
     }
 
+    #[inline(always)]
     fn encode(x: &[f32; 32], block: &mut [u8; 24]) {
         let (d, min, codes) = encode_from_minimum(x, 31.0);
         block[..2].copy_from_slice(&to_f16_le(d));
@@ -177,6 +181,7 @@ impl Block<32, 34> for Q8_0 {
         scale(l, block, out);
     }
 
+    #[inline(always)]
     fn encode(x: &[f32; 32], block: &mut [u8; 34]) {
         let largest = x.iter().fold(0.0f32, |a, v| a.max(v.abs()));
         let d = largest / 127.0;
@@ -240,6 +245,7 @@ pub(super) fn pair(word: u32) -> (f32, f32) {
 }
 
 /// ggml's choice: the weight of the largest size gets the lowest code, so that all sixteen (or 32) are used.
+#[inline(always)]
 fn encode_centred(x: &[f32; 32], centre: f32) -> (f32, [u8; 32]) {
     let largest = x.iter().fold(x[0], |a, &v| if v.abs() > a.abs() { v } else { a });
     let d = largest / -centre;
@@ -248,6 +254,7 @@ fn encode_centred(x: &[f32; 32], centre: f32) -> (f32, [u8; 32]) {
     (d, x.map(|v| (v * inverse + (centre + 0.5)).trunc().min(top) as u8))
 }
 
+#[inline(always)]
 fn encode_from_minimum(x: &[f32; 32], top: f32) -> (f32, f32, [u8; 32]) {
     let min = x.iter().fold(f32::INFINITY, |a, &v| a.min(v));
     let max = x.iter().fold(f32::NEG_INFINITY, |a, &v| a.max(v));
