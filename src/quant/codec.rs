@@ -98,10 +98,10 @@ where
 }
 
 /// Whole blocks, to be decoded with the roundings of ggml: product, then difference, never fused.
-struct Decode<'a, B, const LEN: usize, const BYTES: usize> {
-    bytes: &'a [u8],
-    out: &'a mut [f32],
-    format: PhantomData<B>,
+pub(super) struct Decode<'a, B, const LEN: usize, const BYTES: usize> {
+    pub bytes: &'a [u8],
+    pub out: &'a mut [f32],
+    pub format: PhantomData<B>,
 }
 
 impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Decode<'_, B, LEN, BYTES> {
@@ -130,10 +130,10 @@ fn decode<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(bytes: &[u
 }
 
 /// Whole blocks to be encoded.
-struct Encode<'a, B, const LEN: usize, const BYTES: usize> {
-    src: &'a [f32],
-    out: &'a mut [u8],
-    format: PhantomData<B>,
+pub(super) struct Encode<'a, B, const LEN: usize, const BYTES: usize> {
+    pub src: &'a [f32],
+    pub out: &'a mut [u8],
+    pub format: PhantomData<B>,
 }
 
 impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Encode<'_, B, LEN, BYTES> {

@@ -9,9 +9,9 @@ use super::simd::{Job, Lanes, run};
 
 /// One row of a block format, and `N` slices of activations.
 pub(super) struct Blocks<'a, B, const N: usize, const LEN: usize, const BYTES: usize> {
-    row: &'a [u8],
-    x: [&'a [f32]; N],
-    format: PhantomData<B>,
+    pub row: &'a [u8],
+    pub x: [&'a [f32]; N],
+    pub format: PhantomData<B>,
 }
 
 impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Blocks<'_, B, 1, LEN, BYTES> {
@@ -129,10 +129,10 @@ impl Float<2> for Brain {
 }
 
 /// One row of floats and `N` slices of activations, over the shortest length.
-struct Floats<'a, F, const N: usize, const BYTES: usize> {
-    row: &'a [u8],
-    x: [&'a [f32]; N],
-    format: PhantomData<F>,
+pub(super) struct Floats<'a, F, const N: usize, const BYTES: usize> {
+    pub row: &'a [u8],
+    pub x: [&'a [f32]; N],
+    pub format: PhantomData<F>,
 }
 
 impl<F: Float<BYTES>, const N: usize, const BYTES: usize> Job for Floats<'_, F, N, BYTES> {

@@ -17,6 +17,8 @@ mod legacy;
 mod search;
 mod simd;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use device::{GROUP_ROWS, MAX_PLANES, Planes};
 pub use dot::{dot_f32, dot4_f32};
