@@ -9,6 +9,9 @@ use super::simd::{Job, Lanes, Portable, run};
 /// The largest weight a block format takes: its scales and minima are f16.
 pub(super) const MAX_WEIGHT: f32 = 65504.0;
 
+/// Weights whose scales are read at once: a super-block, or eight blocks of 32.
+pub(super) const RUN: usize = 256;
+
 /// One row of the format table.
 pub(super) struct Codec {
     /// The name GGUF tools print.
@@ -65,8 +68,9 @@ pub(super) trait Block<const LEN: usize, const BYTES: usize> {
         l.float(codes)
     }
 
-    /// Scales and minima of the groups, in the order of the weights.
-    fn scales<L: Lanes>(l: L, block: &[u8; BYTES], out: &mut Scales);
+    /// Scales and minima of the groups of consecutive blocks, in the order of the weights; of at most
+    /// [`RUN`]` / LEN` blocks.
+    fn scales<L: Lanes>(l: L, blocks: &[[u8; BYTES]], out: &mut Scales);
     /// Encodes one block; `#[inline(always)]`, to be compiled for AVX2 as well.
     fn encode(x: &[f32; LEN], block: &mut [u8; BYTES]);
     /// The block's bytes in the order of the device planes, one plane after the other.
@@ -111,7 +115,7 @@ impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Decode<
     fn run<L: Lanes>(self, l: L) {
         let mut s = Scales::ZERO;
         for (block, out) in self.bytes.as_chunks::<BYTES>().0.iter().zip(self.out.as_chunks_mut::<LEN>().0) {
-            B::scales(l, block, &mut s);
+            B::scales(l, std::slice::from_ref(block), &mut s);
             for (i, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
                 let group = (8 * i / B::GROUP) % s.scale.len();
                 let values = B::values(l, B::codes(l, block, i));
@@ -161,6 +165,30 @@ fn to_planes<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(block: 
 #[inline(always)]
 pub(super) fn eight(bytes: &[u8], at: usize) -> &[u8; 8] {
     bytes.get(at..).and_then(|b| b.first_chunk()).unwrap_or(&[0; 8])
+}
+
+/// The f16 at `at` of each of at most eight blocks.
+#[inline(always)]
+pub(super) fn f16_of_each<L: Lanes, const BYTES: usize>(
+    l: L,
+    blocks: &[[u8; BYTES]],
+    at: usize,
+    out: &mut [f32; 16],
+) {
+    if let Some(run) = blocks.first_chunk::<8>() {
+        let halves = run.each_ref().map(|block| [block[at], block[at + 1]]);
+        out[..8].copy_from_slice(&l.to_array(l.halves(&halves)));
+        return;
+    }
+    for (out, block) in out.iter_mut().zip(blocks) {
+        *out = f16_at(l, block, at);
+    }
+}
+
+/// The f16 at `at` of a block.
+#[inline(always)]
+pub(super) fn f16_at<L: Lanes>(l: L, block: &[u8], at: usize) -> f32 {
+    l.f16(u16::from_le_bytes([block[at], block[at + 1]]))
 }
 
 /// All codes of a block, as bytes.

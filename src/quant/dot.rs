@@ -4,7 +4,7 @@
 
 use std::marker::PhantomData;
 
-use super::codec::{Block, Scales};
+use super::codec::{Block, RUN, Scales};
 use super::simd::{Job, Lanes, run};
 
 /// One row of a block format, and `N` slices of activations.
@@ -14,71 +14,95 @@ pub(super) struct Blocks<'a, B, const N: usize, const LEN: usize, const BYTES: u
     pub format: PhantomData<B>,
 }
 
-impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Blocks<'_, B, 1, LEN, BYTES> {
-    type Out = [f32; 1];
+impl<B: Block<LEN, BYTES>, const N: usize, const LEN: usize, const BYTES: usize> Job
+    for Blocks<'_, B, N, LEN, BYTES>
+{
+    type Out = [f32; N];
 
     #[inline(always)]
-    fn run<L: Lanes>(self, l: L) -> [f32; 1] {
-        let mut sums = [l.zero(); 4];
+    fn run<L: Lanes>(self, l: L) -> [f32; N] {
+        let x = self.x.map(|x| x.as_chunks::<LEN>().0);
+        let (blocks, _) = self.row.as_chunks::<BYTES>();
+        let len = x.iter().fold(blocks.len(), |n, x| n.min(x.len()));
+        let (blocks, x) = (&blocks[..len], x.map(|x| &x[..len]));
+        // One activation needs four sums to hide the latency of adding; four need two each.
+        let mut sums = [[l.zero(); N]; 4];
         let mut s = Scales::ZERO;
-        for (block, x) in self.row.as_chunks::<BYTES>().0.iter().zip(self.x[0].as_chunks::<LEN>().0) {
-            B::scales(l, block, &mut s);
-            for (unit, x) in x.as_chunks::<32>().0.iter().enumerate() {
-                for (i, (sum, x)) in sums.iter_mut().zip(x.as_chunks::<8>().0).enumerate() {
-                    let w = weights::<B, L, LEN, BYTES>(l, block, &s, 4 * unit + i);
-                    *sum = l.mul_add(w, l.load(x), *sum);
-                }
+        // Of short blocks, eight at a time; of super-blocks, none here.
+        let (runs, rest) = if RUN / LEN == 8 { blocks.as_chunks::<8>() } else { (&[][..], blocks) };
+        for (r, run) in runs.iter().enumerate() {
+            scales::<B, L, LEN, BYTES>(l, run, &mut s);
+            for (b, block) in run.iter().enumerate() {
+                let x = x.map(|x| &x[8 * r + b]);
+                add_block::<B, L, N, LEN, BYTES>(l, block, &s, b * LEN / B::GROUP, x, &mut sums);
             }
         }
-        [l.sum(l.add(l.add(sums[0], sums[2]), l.add(sums[1], sums[3])))]
+        for (b, block) in rest.iter().enumerate() {
+            scales::<B, L, LEN, BYTES>(l, std::slice::from_ref(block), &mut s);
+            let x = x.map(|x| &x[8 * runs.len() + b]);
+            add_block::<B, L, N, LEN, BYTES>(l, block, &s, 0, x, &mut sums);
+        }
+        let [a, b, c, d] = sums;
+        std::array::from_fn(|i| l.sum(l.add(l.add(a[i], c[i]), l.add(b[i], d[i]))))
     }
 }
 
-impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Blocks<'_, B, 4, LEN, BYTES> {
-    type Out = [f32; 4];
-
-    #[inline(always)]
-    fn run<L: Lanes>(self, l: L) -> [f32; 4] {
-        let mut sums = [[l.zero(); 4]; 2];
-        let mut s = Scales::ZERO;
-        let [a, b, c, d] = self.x.map(|x| x.as_chunks::<LEN>().0.iter());
-        let x = a.zip(b).zip(c.zip(d));
-        for (block, ((a, b), (c, d))) in self.row.as_chunks::<BYTES>().0.iter().zip(x) {
-            B::scales(l, block, &mut s);
-            let x = [a, b, c, d].map(|x| x.as_chunks::<16>().0);
-            for i in 0..LEN / 16 {
-                for (half, sums) in sums.iter_mut().enumerate() {
-                    let w = weights::<B, L, LEN, BYTES>(l, block, &s, 2 * i + half);
-                    for (sum, x) in sums.iter_mut().zip(x) {
-                        *sum = l.mul_add(w, l.load(&x[i].as_chunks::<8>().0[half]), *sum);
-                    }
-                }
-            }
-        }
-        std::array::from_fn(|i| l.sum(l.add(sums[0][i], sums[1][i])))
-    }
-}
-
-/// The eight weights at `8 * oct` of a block. `CENTRE * scale` is exact, so taking it off in a fused step rounds once,
-/// as multiplying the difference does.
+/// Adds the products of one block, whose first group is `group` of the scales, to the sums.
 #[inline(always)]
-fn weights<B, L, const LEN: usize, const BYTES: usize>(
+fn add_block<B: Block<LEN, BYTES>, L: Lanes, const N: usize, const LEN: usize, const BYTES: usize>(
     l: L,
     block: &[u8; BYTES],
     s: &Scales,
+    group: usize,
+    x: [&[f32; LEN]; N],
+    sums: &mut [[L::V; N]; 4],
+) {
+    let ways = if N == 1 { 4 } else { 2 };
+    for unit in 0..LEN / (8 * ways) {
+        for (way, sums) in sums.iter_mut().take(ways).enumerate() {
+            let oct = ways * unit + way;
+            let group = (group + 8 * oct / B::GROUP) % s.scale.len();
+            let w = weights::<B, L, LEN, BYTES>(l, block, oct, s.scale[group], s.min[group]);
+            for (sum, x) in sums.iter_mut().zip(x) {
+                *sum = l.mul_add(w, l.load(eight_floats(x, oct)), *sum);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn eight_floats<const LEN: usize>(x: &[f32; LEN], oct: usize) -> &[f32; 8] {
+    x.as_chunks::<8>().0.get(oct).unwrap_or(&[0.0; 8])
+}
+
+/// The scales of a run of blocks, with the centre turned into a minimum. `scale * CENTRE` is exact, so taking it off in
+/// a fused step rounds once, as multiplying the difference does.
+#[inline(always)]
+fn scales<B: Block<LEN, BYTES>, L: Lanes, const LEN: usize, const BYTES: usize>(
+    l: L,
+    blocks: &[[u8; BYTES]],
+    s: &mut Scales,
+) {
+    B::scales(l, blocks, s);
+    if B::CENTRE > 0 {
+        s.min = s.scale.map(|scale| scale * f32::from(B::CENTRE));
+    }
+}
+
+/// The eight weights at `8 * oct` of a block.
+#[inline(always)]
+fn weights<B: Block<LEN, BYTES>, L: Lanes, const LEN: usize, const BYTES: usize>(
+    l: L,
+    block: &[u8; BYTES],
     oct: usize,
-) -> L::V
-where
-    B: Block<LEN, BYTES>,
-    L: Lanes,
-{
-    let group = (8 * oct / B::GROUP) % s.scale.len();
+    scale: f32,
+    min: f32,
+) -> L::V {
     let values = B::values(l, B::codes(l, block, oct));
-    let scale = s.scale[group];
-    match (B::MINS, B::CENTRE) {
-        (true, _) => l.mul_add(values, l.splat(scale), l.splat(-s.min[group])),
-        (false, 0) => l.mul(values, l.splat(scale)),
-        (false, centre) => l.mul_add(values, l.splat(scale), l.splat(-(scale * f32::from(centre)))),
+    if B::MINS || B::CENTRE > 0 {
+        l.mul_sub(values, l.splat(scale), l.splat(min))
+    } else {
+        l.mul(values, l.splat(scale))
     }
 }
 

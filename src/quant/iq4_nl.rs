@@ -1,7 +1,7 @@
 //! IQ4_NL: 32 weights, an f16 scale and 4-bit indices into a fixed table of sixteen unevenly spaced integers
 //! (ggml's `kvalues_iq4nl`).
 
-use super::codec::{Block, Identity, Scales, all_codes, join_nibbles};
+use super::codec::{Block, Identity, Scales, all_codes, f16_of_each, join_nibbles};
 use super::device::{View, pack_bits};
 use super::half::{through_f16, to_f16_le};
 use super::legacy::codes4;
@@ -34,8 +34,8 @@ impl Block<32, 18> for Iq4Nl {
     }
 
     #[inline(always)]
-    fn scales<L: Lanes>(l: L, block: &[u8; 18], out: &mut Scales) {
-        out.scale[0] = l.f16(u16::from_le_bytes([block[0], block[1]]));
+    fn scales<L: Lanes>(l: L, blocks: &[[u8; 18]], out: &mut Scales) {
+        f16_of_each(l, blocks, 0, &mut out.scale);
     }
 
     #[inline(always)]

@@ -2,10 +2,10 @@
 //!
 //! Layouts follow ggml (`block_q2_K`, `block_q4_K`, `block_q5_K`); the encoders are a search of our own.
 
-use super::codec::{Block, Identity, Scales, all_codes, eight, join_nibbles};
+use super::codec::{Block, Identity, Scales, all_codes, eight, f16_at, join_nibbles};
 use super::device::{View, pack_bits};
 use super::half::to_f16_le;
-use super::legacy::{f16_at, pair};
+use super::legacy::pair;
 use super::search::affine;
 use super::simd::Lanes;
 
@@ -29,11 +29,13 @@ impl Block<256, 84> for Q2K {
     }
 
     #[inline(always)]
-    fn scales<L: Lanes>(l: L, block: &[u8; 84], out: &mut Scales) {
-        let (d, dmin) = (f16_at(l, block, 80), f16_at(l, block, 82));
-        for (i, &b) in block[..16].iter().enumerate() {
-            out.scale[i] = d * f32::from(b & 15);
-            out.min[i] = dmin * f32::from(b >> 4);
+    fn scales<L: Lanes>(l: L, blocks: &[[u8; 84]], out: &mut Scales) {
+        for block in blocks {
+            let (d, dmin) = (f16_at(l, block, 80), f16_at(l, block, 82));
+            for (i, &b) in block[..16].iter().enumerate() {
+                out.scale[i] = d * f32::from(b & 15);
+                out.min[i] = dmin * f32::from(b >> 4);
+            }
         }
     }
 
@@ -79,8 +81,10 @@ impl Block<256, 144> for Q4K {
     }
 
     #[inline(always)]
-    fn scales<L: Lanes>(l: L, block: &[u8; 144], out: &mut Scales) {
-        scales6(l, block, out);
+    fn scales<L: Lanes>(l: L, blocks: &[[u8; 144]], out: &mut Scales) {
+        for block in blocks {
+            scales6(l, block, out);
+        }
     }
 
     #[inline(always)]
@@ -117,8 +121,10 @@ impl Block<256, 176> for Q5K {
     }
 
     #[inline(always)]
-    fn scales<L: Lanes>(l: L, block: &[u8; 176], out: &mut Scales) {
-        scales6(l, block, out);
+    fn scales<L: Lanes>(l: L, blocks: &[[u8; 176]], out: &mut Scales) {
+        for block in blocks {
+            scales6(l, block, out);
+        }
     }
 
     #[inline(always)]

@@ -2,11 +2,10 @@
 //!
 //! Layouts follow ggml (`block_q3_K`, `block_q6_K`); the encoders are a search of our own.
 
-use super::codec::{Block, Identity, Scales, all_codes, eight, join_nibbles};
+use super::codec::{Block, Identity, Scales, all_codes, eight, f16_at, join_nibbles};
 use super::device::{View, pack_bits};
 use super::half::to_f16_le;
 use super::k_affine::codes2;
-use super::legacy::f16_at;
 use super::search::symmetric;
 use super::simd::Lanes;
 
@@ -30,10 +29,12 @@ impl Block<256, 110> for Q3K {
     }
 
     #[inline(always)]
-    fn scales<L: Lanes>(l: L, block: &[u8; 110], out: &mut Scales) {
-        let d = f16_at(l, block, 108);
-        for (out, scale) in out.scale.iter_mut().zip(split_scales(&block[96..108])) {
-            *out = d * f32::from(scale);
+    fn scales<L: Lanes>(l: L, blocks: &[[u8; 110]], out: &mut Scales) {
+        for block in blocks {
+            let d = f16_at(l, block, 108);
+            for (out, scale) in out.scale.iter_mut().zip(split_scales(&block[96..108])) {
+                *out = d * f32::from(scale);
+            }
         }
     }
 
@@ -86,10 +87,12 @@ impl Block<256, 210> for Q6K {
     }
 
     #[inline(always)]
-    fn scales<L: Lanes>(l: L, block: &[u8; 210], out: &mut Scales) {
-        let d = f16_at(l, block, 208);
-        for (out, &scale) in out.scale.iter_mut().zip(&block[192..208]) {
-            *out = d * f32::from(scale as i8);
+    fn scales<L: Lanes>(l: L, blocks: &[[u8; 210]], out: &mut Scales) {
+        for block in blocks {
+            let d = f16_at(l, block, 208);
+            for (out, &scale) in out.scale.iter_mut().zip(&block[192..208]) {
+                *out = d * f32::from(scale as i8);
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Layouts and encoders follow ggml (`ggml-common.h`, `quantize_row_*_ref`), to the byte.
 
-use super::codec::{Block, Identity, Scales, all_codes, eight, join_nibbles};
+use super::codec::{Block, Identity, Scales, all_codes, eight, f16_of_each, join_nibbles};
 use super::device::{View, pack_bits};
 use super::half::{from_f16, to_f16_le};
 use super::simd::Lanes;
@@ -31,8 +31,8 @@ impl Block<32, 18> for Q4_0 {
     }
 
     #[inline(always)]
-    fn scales<L: Lanes>(l: L, block: &[u8; 18], out: &mut Scales) {
-        scale(l, block, out);
+    fn scales<L: Lanes>(l: L, blocks: &[[u8; 18]], out: &mut Scales) {
+        f16_of_each(l, blocks, 0, &mut out.scale);
     }
 
     #[inline(always)]
@@ -66,8 +66,8 @@ impl Block<32, 20> for Q4_1 {
     }
 
     #[inline(always)]
-    fn scales<L: Lanes>(l: L, block: &[u8; 20], out: &mut Scales) {
-        scale_and_minimum(l, block, out);
+    fn scales<L: Lanes>(l: L, blocks: &[[u8; 20]], out: &mut Scales) {
+        scales_and_minima(l, blocks, out);
     }
 
     #[inline(always)]
@@ -102,8 +102,8 @@ impl Block<32, 22> for Q5_0 {
     }
 
     #[inline(always)]
-    fn scales<L: Lanes>(l: L, block: &[u8; 22], out: &mut Scales) {
-        scale(l, block, out);
+    fn scales<L: Lanes>(l: L, blocks: &[[u8; 22]], out: &mut Scales) {
+        f16_of_each(l, blocks, 0, &mut out.scale);
     }
 
     #[inline(always)]
@@ -139,8 +139,8 @@ impl Block<32, 24> for Q5_1 {
     }
 
     #[inline(always)]
-    fn scales<L: Lanes>(l: L, block: &[u8; 24], out: &mut Scales) {
-        scale_and_minimum(l, block, out);
+    fn scales<L: Lanes>(l: L, blocks: &[[u8; 24]], out: &mut Scales) {
+        scales_and_minima(l, blocks, out);
     }
 
     #[inline(always)]
@@ -177,8 +177,8 @@ impl Block<32, 34> for Q8_0 {
     }
 
     #[inline(always)]
-    fn scales<L: Lanes>(l: L, block: &[u8; 34], out: &mut Scales) {
-        scale(l, block, out);
+    fn scales<L: Lanes>(l: L, blocks: &[[u8; 34]], out: &mut Scales) {
+        f16_of_each(l, blocks, 0, &mut out.scale);
     }
 
     #[inline(always)]
@@ -203,21 +203,12 @@ impl Block<32, 34> for Q8_0 {
     }
 }
 
+/// Minima are stored with their sign, so that a weight is `d * q + m`.
 #[inline(always)]
-pub(super) fn f16_at<L: Lanes>(l: L, block: &[u8], at: usize) -> f32 {
-    l.f16(u16::from_le_bytes([block[at], block[at + 1]]))
-}
-
-#[inline(always)]
-fn scale<L: Lanes>(l: L, block: &[u8], out: &mut Scales) {
-    out.scale[0] = f16_at(l, block, 0);
-}
-
-/// A minimum is stored with its sign, so that a weight is `d * q + m`.
-#[inline(always)]
-fn scale_and_minimum<L: Lanes>(l: L, block: &[u8], out: &mut Scales) {
-    out.scale[0] = f16_at(l, block, 0);
-    out.min[0] = -f16_at(l, block, 2);
+fn scales_and_minima<L: Lanes, const BYTES: usize>(l: L, blocks: &[[u8; BYTES]], out: &mut Scales) {
+    f16_of_each(l, blocks, 0, &mut out.scale);
+    f16_of_each(l, blocks, 2, &mut out.min);
+    out.min = out.min.map(|m| -m);
 }
 
 /// Nibbles: byte j holds weight j low and weight j + 16 high.
