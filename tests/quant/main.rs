@@ -1,4 +1,6 @@
 //! The quantization layer against golden vectors, its own device layout, its shaders and its error bounds.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod device;
 mod dot;
 mod encode;
