@@ -11,19 +11,19 @@ mod shaders;
 use emberlm::quant::Format;
 
 /// Reproducible normal deviates (a 64-bit linear congruential generator and the polar method).
-pub struct Normal(u64);
+pub(crate) struct Normal(u64);
 
 impl Normal {
-    pub fn new(seed: u64) -> Normal {
+    pub(crate) fn new(seed: u64) -> Normal {
         Normal(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678)
     }
 
-    pub fn uniform(&mut self) -> f64 {
+    pub(crate) fn uniform(&mut self) -> f64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    pub fn next(&mut self) -> f32 {
+    fn one(&mut self) -> f32 {
         loop {
             let (u, v) = (2.0 * self.uniform() - 1.0, 2.0 * self.uniform() - 1.0);
             let s = u * u + v * v;
@@ -33,24 +33,24 @@ impl Normal {
         }
     }
 
-    pub fn vec(&mut self, n: usize) -> Vec<f32> {
-        (0..n).map(|_| self.next()).collect()
+    pub(crate) fn vec(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.one()).collect()
     }
 }
 
-pub fn encode(format: Format, x: &[f32]) -> Vec<u8> {
+pub(crate) fn encode(format: Format, x: &[f32]) -> Vec<u8> {
     let mut bytes = vec![0; format.row_bytes(x.len()).unwrap()];
     format.encode(x, &mut bytes).unwrap();
     bytes
 }
 
-pub fn decode(format: Format, bytes: &[u8], n: usize) -> Vec<f32> {
+pub(crate) fn decode(format: Format, bytes: &[u8], n: usize) -> Vec<f32> {
     let mut out = vec![0.0; n];
     format.decode(bytes, &mut out).unwrap();
     out
 }
 
-pub fn assert_same_bits(what: &str, found: &[f32], expected: &[f32]) {
+pub(crate) fn assert_same_bits(what: &str, found: &[f32], expected: &[f32]) {
     assert_eq!(found.len(), expected.len(), "{what}: length");
     for (i, (f, e)) in found.iter().zip(expected).enumerate() {
         assert_eq!(f.to_bits(), e.to_bits(), "{what}: weight {i} is {f:e}, expected {e:e}");

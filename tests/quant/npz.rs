@@ -5,18 +5,18 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-pub struct Array {
-    pub shape: Vec<usize>,
-    pub bytes: Vec<u8>,
+pub(crate) struct Array {
+    pub(crate) shape: Vec<usize>,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Array {
-    pub fn floats(&self) -> Vec<f32> {
+    pub(crate) fn floats(&self) -> Vec<f32> {
         self.bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
     }
 }
 
-pub fn read(path: &Path) -> HashMap<String, Array> {
+pub(crate) fn read(path: &Path) -> HashMap<String, Array> {
     let mut archive = zip::ZipArchive::new(File::open(path).unwrap()).unwrap();
     let mut arrays = HashMap::new();
     for i in 0..archive.len() {
