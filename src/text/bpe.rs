@@ -10,6 +10,7 @@ use std::collections::{BinaryHeap, HashMap};
 use super::bytes::ByteAlphabet;
 use super::config::{TokenKind, TokenizerConfig};
 use super::error::TokenizerError;
+use super::pair_map::{PairMap, pack};
 
 /// No neighbour.
 const NONE: u32 = u32::MAX;
@@ -27,8 +28,8 @@ pub(crate) struct Bpe {
     byte_token: [u32; 256],
     /// The bytes of symbols that are not tokens.
     extra: Vec<Vec<u8>>,
-    /// `(left, right)` to `(rank, merged)`.
-    merges: HashMap<(u32, u32), (u32, u32)>,
+    /// Left and right to rank and merged.
+    merges: PairMap<(u32, u32)>,
     /// Tokens by their bytes, where whole words are taken as they are.
     whole: Option<HashMap<Vec<u8>, u32>>,
 }
@@ -51,11 +52,10 @@ struct Symbol {
 /// A candidate; of equal rank the leftmost comes first.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Pair {
-    rank: u32,
-    at: u32,
-    left: u32,
-    right: u32,
-    merged: u32,
+    /// Rank and place of the left symbol, see [`pack`].
+    order: u64,
+    /// The symbols it was proposed for.
+    symbols: u64,
 }
 
 impl Bpe {
@@ -65,14 +65,15 @@ impl Bpe {
         let vocab_len = config.tokens.len() as u32;
         let mut ids = token_ids(config, &alphabet);
         let mut extra = Vec::new();
-        let mut merges = HashMap::with_capacity(config.merges.len());
+        let mut merges = PairMap::default();
+        merges.reserve(config.merges.len());
         for (index, merge) in config.merges.iter().enumerate() {
             let (left, right) = split_merge(merge).ok_or_else(|| bad_merge(index, merge))?;
             // A part that stands for no bytes can never occur in a word.
             let (Some(left), Some(right)) = (alphabet.decode(left), alphabet.decode(right)) else { continue };
             let merged = [left.as_slice(), &right].concat();
             let mut symbol = |bytes: Vec<u8>| intern(&mut ids, &mut extra, vocab_len, bytes);
-            let key = (symbol(left), symbol(right));
+            let key = pack(symbol(left), symbol(right));
             let merged = symbol(merged);
             merges.entry(key).or_insert((index as u32, merged));
         }
@@ -113,49 +114,50 @@ impl Bpe {
     fn merge(&self, word: &str, scratch: &mut BpeScratch, out: &mut Vec<u32>) {
         let BpeScratch { symbols, heap, .. } = scratch;
         symbols.clear();
-        heap.clear();
         let last = word.len().saturating_sub(1);
         symbols.extend(word.bytes().enumerate().map(|(i, b)| Symbol {
             id: self.byte_symbol[usize::from(b)],
             prev: if i == 0 { NONE } else { i as u32 - 1 },
             next: if i == last { NONE } else { i as u32 + 1 },
         }));
-        for at in 0..last as u32 {
-            self.propose(symbols, heap, at);
-        }
+        let mut first = std::mem::take(heap).into_vec();
+        first.clear();
+        first.extend((0..last as u32).filter_map(|at| self.candidate(symbols, at)));
+        *heap = BinaryHeap::from(first);
         while let Some(Reverse(pair)) = heap.pop() {
             self.apply(symbols, heap, &pair);
         }
         self.collect(symbols, out);
     }
 
-    /// Puts the pair that starts at symbol `at` on the heap, if it is a merge.
-    fn propose(&self, symbols: &[Symbol], heap: &mut BinaryHeap<Reverse<Pair>>, at: u32) {
-        let Some(left) = symbols.get(at as usize) else { return };
-        let Some(right) = symbols.get(left.next as usize) else { return };
-        if let Some(&(rank, merged)) = self.merges.get(&(left.id, right.id)) {
-            heap.push(Reverse(Pair { rank, at, left: left.id, right: right.id, merged }));
-        }
+    /// The pair that starts at symbol `at`, if it is a merge.
+    fn candidate(&self, symbols: &[Symbol], at: u32) -> Option<Reverse<Pair>> {
+        let left = symbols.get(at as usize)?;
+        let right = symbols.get(left.next as usize)?;
+        let pair = pack(left.id, right.id);
+        let &(rank, _) = self.merges.get(&pair)?;
+        Some(Reverse(Pair { order: pack(rank, at), symbols: pair }))
     }
 
     /// Merges the pair, unless an earlier merge took one of its halves. A symbol that was merged into its left
     /// neighbour has the id `NONE`.
     fn apply(&self, symbols: &mut [Symbol], heap: &mut BinaryHeap<Reverse<Pair>>, pair: &Pair) {
-        let at = pair.at as usize;
-        let Symbol { id, prev, next } = symbols[at];
+        let at = pair.order as u32;
+        let Symbol { id, prev, next } = symbols[at as usize];
         let Some(right) = symbols.get_mut(next as usize) else { return };
-        if id != pair.left || right.id != pair.right {
+        if pack(id, right.id) != pair.symbols {
             return;
         }
+        let Some(&(_, merged)) = self.merges.get(&pair.symbols) else { return };
         let after = right.next;
         right.id = NONE;
-        symbols[at].id = pair.merged;
-        symbols[at].next = after;
+        symbols[at as usize].id = merged;
+        symbols[at as usize].next = after;
         if let Some(after) = symbols.get_mut(after as usize) {
-            after.prev = pair.at;
+            after.prev = at;
         }
-        self.propose(symbols, heap, prev);
-        self.propose(symbols, heap, pair.at);
+        heap.extend(self.candidate(symbols, prev));
+        heap.extend(self.candidate(symbols, at));
     }
 
     fn collect(&self, symbols: &[Symbol], out: &mut Vec<u32>) {

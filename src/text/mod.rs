@@ -6,6 +6,7 @@ mod class;
 mod config;
 mod error;
 mod gguf;
+mod pair_map;
 mod pretok;
 mod sampler;
 mod special;
@@ -15,6 +16,8 @@ mod tokenizer;
 
 pub use config::{SpecialIds, TokenKind, TokenizerConfig, TokenizerModel};
 pub use error::TokenizerError;
-pub use sampler::{Choice, MAX_LAST_N, Sampler, SamplerError, SamplerParams, choose, from_key, order_key, uniform};
+pub use sampler::{
+    Choice, MAX_LAST_N, Sampler, SamplerError, SamplerParams, choose, from_key, order_key, uniform,
+};
 pub use stream::TokenStream;
 pub use tokenizer::{Segment, Tokenizer};

@@ -72,10 +72,9 @@ impl Spm {
     /// Appends the tokens of a text whose blanks are already `▁`.
     pub(crate) fn encode(&self, text: &str, out: &mut Vec<u32>) {
         let mut symbols = symbols_of(text);
-        let mut heap = BinaryHeap::new();
-        for at in 0..symbols.len() as u32 {
-            self.propose(text, &symbols, &mut heap, at);
-        }
+        let first: Vec<Pair> =
+            (0..symbols.len() as u32).filter_map(|at| self.candidate(text, &symbols, at)).collect();
+        let mut heap = BinaryHeap::from(first);
         while let Some(pair) = heap.pop() {
             self.apply(text, &mut symbols, &mut heap, &pair);
         }
@@ -90,18 +89,17 @@ impl Spm {
         }
     }
 
-    /// Puts the pair that starts at symbol `at` on the heap, if it is a token.
-    fn propose(&self, text: &str, symbols: &[Symbol], heap: &mut BinaryHeap<Pair>, at: u32) {
-        let Some(left) = symbols.get(at as usize) else { return };
-        let Some(right) = symbols.get(left.next as usize) else { return };
+    /// The pair that starts at symbol `at`, if it is a token.
+    fn candidate(&self, text: &str, symbols: &[Symbol], at: u32) -> Option<Pair> {
+        let left = symbols.get(at as usize)?;
+        let right = symbols.get(left.next as usize)?;
         let len = left.len + right.len;
         if len as usize > self.longest {
-            return;
+            return None;
         }
-        if let Some(&id) = self.ids.get(slice(text, left.start, len)) {
-            let order = self.order.get(id as usize).copied().unwrap_or(i32::MIN);
-            heap.push(Pair { order, at: std::cmp::Reverse(at), len });
-        }
+        let &id = self.ids.get(slice(text, left.start, len))?;
+        let order = self.order.get(id as usize).copied().unwrap_or(i32::MIN);
+        Some(Pair { order, at: std::cmp::Reverse(at), len })
     }
 
     /// Merges the pair, unless an earlier merge took one of its halves.
@@ -119,8 +117,8 @@ impl Spm {
         if let Some(after) = symbols.get_mut(after as usize) {
             after.prev = at;
         }
-        self.propose(text, symbols, heap, prev);
-        self.propose(text, symbols, heap, at);
+        heap.extend(self.candidate(text, symbols, prev));
+        heap.extend(self.candidate(text, symbols, at));
     }
 }
 
