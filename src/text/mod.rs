@@ -12,6 +12,7 @@ mod sampler;
 mod special;
 mod spm;
 mod stream;
+mod template;
 mod tokenizer;
 
 pub use config::{SpecialIds, TokenKind, TokenizerConfig, TokenizerModel};
@@ -20,4 +21,5 @@ pub use sampler::{
     Choice, MAX_LAST_N, Sampler, SamplerError, SamplerParams, choose, from_key, order_key, uniform,
 };
 pub use stream::TokenStream;
+pub use template::{ChatTemplate, Message, TemplateError, TemplateValue, TemplateVars, builtin_names};
 pub use tokenizer::{Segment, Tokenizer};

@@ -1,0 +1,268 @@
+//! Chat templates: from messages to the prompt a model was trained on.
+//!
+//! Model files carry a Jinja template written for Hugging Face's `apply_chat_template`. It is rendered by minijinja
+//! with what such templates use there: `trim_blocks` and `lstrip_blocks`, loop controls, Python's methods of strings
+//! and maps, `raise_exception`, `strftime_now`, `tojson` with Python's separators, `bos_token` and `eos_token`, and
+//! `tools` and `documents`, which are none unless given.
+//!
+//! A template comes from a file that nobody vouches for, so that its work is bounded.
+
+mod builtin;
+mod functions;
+mod segments;
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, Error, ErrorKind, Value, context};
+use thiserror::Error;
+
+pub use builtin::builtin_names;
+
+use super::tokenizer::{Segment, Tokenizer};
+use crate::gguf::Metadata;
+
+/// A value for a template: text, numbers, lists, maps.
+pub type TemplateValue = Value;
+/// Further variables for a template by name, such as `tools` or `enable_thinking`.
+pub type TemplateVars = BTreeMap<String, TemplateValue>;
+
+/// The most steps one rendering may take, and about 64 times as many bytes it may make.
+const FUEL: u64 = 5_000_000;
+const NAME: &str = "chat_template";
+
+/// One turn of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Message {
+    /// Who speaks: `system`, `user` or `assistant`, or what else the template knows. Part of the template's text: do
+    /// not take it from a stranger.
+    pub role: String,
+    /// What is said.
+    pub content: String,
+}
+
+impl Message {
+    /// A message.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Self { role: role.into(), content: content.into() }
+    }
+}
+
+/// Why a template could not be used.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TemplateError {
+    /// The template is not valid Jinja.
+    #[error(
+        "the chat template is not valid: line {line}: {message}; choose another with --chat-template (known: {})",
+        builtin::names_in_line()
+    )]
+    Syntax {
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// The template failed while rendering.
+    #[error(
+        "the chat template failed: line {line}: {message}; choose another with --chat-template (known: {})",
+        builtin::names_in_line()
+    )]
+    Render {
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// The template refuses these messages by `raise_exception`.
+    #[error("the chat template refuses the conversation: {message}")]
+    Refused {
+        /// In the words of the template.
+        message: String,
+    },
+    /// There is no built-in template of that name.
+    #[error("there is no chat template '{name}'; known are: {}", builtin::names_in_line())]
+    UnknownName {
+        /// The name.
+        name: String,
+    },
+}
+
+/// A chat template, compiled.
+#[derive(Clone)]
+pub struct ChatTemplate {
+    env: Environment<'static>,
+    source: String,
+    bos: String,
+    eos: String,
+    clock: Option<SystemTime>,
+}
+
+impl ChatTemplate {
+    /// Compiles a template.
+    ///
+    /// # Errors
+    /// [`TemplateError::Syntax`], with the line.
+    pub fn new(source: &str) -> Result<Self, TemplateError> {
+        let mut env = Environment::new();
+        let syntax =
+            SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(syntax_error)?;
+        env.set_syntax(syntax);
+        env.set_fuel(Some(FUEL));
+        env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        env.add_function("raise_exception", functions::raise_exception);
+        env.add_filter("tojson", functions::tojson);
+        env.add_template_owned(NAME, functions::without_generation_tags(source)).map_err(syntax_error)?;
+        Ok(Self { env, source: source.to_owned(), bos: String::new(), eos: String::new(), clock: None })
+    }
+
+    /// A built-in template: see [`builtin_names`].
+    ///
+    /// # Errors
+    /// [`TemplateError::UnknownName`].
+    pub fn builtin(name: &str) -> Result<Self, TemplateError> {
+        let source =
+            builtin::source(name).ok_or_else(|| TemplateError::UnknownName { name: name.to_owned() })?;
+        Self::new(source)
+    }
+
+    /// The template of a model file with its tokenizer's `bos_token` and `eos_token`, if the file has one.
+    ///
+    /// # Errors
+    /// [`TemplateError::Syntax`], with the line.
+    pub fn from_metadata(metadata: &Metadata, tokenizer: &Tokenizer) -> Result<Option<Self>, TemplateError> {
+        let Ok(source) = metadata.get_str("tokenizer.chat_template") else { return Ok(None) };
+        Ok(Some(Self::new(source)?.with_tokens_of(tokenizer)))
+    }
+
+    /// Sets `bos_token` and `eos_token` to the texts of the tokenizer's tokens.
+    pub fn with_tokens_of(self, tokenizer: &Tokenizer) -> Self {
+        let text = |id: Option<u32>| {
+            let bytes = id.and_then(|id| tokenizer.token_bytes(id)).unwrap_or_default();
+            String::from_utf8_lossy(bytes).into_owned()
+        };
+        let (bos, eos) = (text(tokenizer.bos()), text(tokenizer.eos()));
+        self.with_tokens(bos, eos)
+    }
+
+    /// Sets `bos_token` and `eos_token`.
+    pub fn with_tokens(mut self, bos: impl Into<String>, eos: impl Into<String>) -> Self {
+        self.bos = bos.into();
+        self.eos = eos.into();
+        self
+    }
+
+    /// Sets the time that `strftime_now` tells, instead of the system's, so that prompts are the same every day.
+    pub fn with_clock(mut self, time: SystemTime) -> Self {
+        self.clock = Some(time);
+        self
+    }
+
+    /// The template's text.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Renders the messages. `add_generation_prompt`: the beginning of the assistant's next turn follows. `extra`
+    /// variables come on top of the usual ones, and before them where names are the same.
+    ///
+    /// # Errors
+    /// [`TemplateError::Refused`] or [`TemplateError::Render`].
+    pub fn render(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        extra: &TemplateVars,
+    ) -> Result<String, TemplateError> {
+        let clock = self.clock;
+        let strftime = move |format: &str| functions::strftime(format, clock.unwrap_or_else(SystemTime::now));
+        let messages: Vec<Value> = messages
+            .iter()
+            .map(|m| context! { role => m.role.as_str(), content => m.content.as_str() })
+            .collect();
+        let mut vars: TemplateVars = TemplateVars::new();
+        let mut set = |name: &str, value: Value| vars.insert(name.to_owned(), value);
+        set("messages", Value::from(messages));
+        set("add_generation_prompt", Value::from(add_generation_prompt));
+        set("bos_token", Value::from(self.bos.as_str()));
+        set("eos_token", Value::from(self.eos.as_str()));
+        set("tools", Value::from(()));
+        set("documents", Value::from(()));
+        set("strftime_now", Value::from_function(strftime));
+        vars.extend(extra.iter().map(|(k, v)| (k.clone(), v.clone())));
+        let template = self.env.get_template(NAME).map_err(render_error)?;
+        template.render(Value::from(vars)).map_err(render_error)
+    }
+
+    /// Renders the messages, telling the template's text from the messages' contents, so that a user cannot end their
+    /// own turn by typing `<|im_end|>`. The segments put together are what [`Self::render`] gives.
+    ///
+    /// Each message's characters are followed through the template under assumed names (private-use characters).
+    /// Templates that trim contents or put them in any order are no problem. Where a template looks into the
+    /// contents (for `</think>`, say), or changes them, that would change its output; then only occurrences of the
+    /// `reserved` texts in the contents are marked, by their first character: pass the control tokens' texts
+    /// ([`Tokenizer::control_texts`]).
+    ///
+    /// # Errors
+    /// As [`Self::render`].
+    pub fn render_segments(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        extra: &TemplateVars,
+        reserved: &[&str],
+    ) -> Result<Vec<Segment>, TemplateError> {
+        let render = |messages: &[Message]| self.render(messages, add_generation_prompt, extra);
+        segments::trace(messages, reserved, render)
+    }
+
+    /// From messages to token ids: renders, and makes control tokens of the template's text alone. The model's
+    /// beginning-of-sequence token is added unless the template wrote it.
+    ///
+    /// # Errors
+    /// As [`Self::render`].
+    pub fn encode(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        extra: &TemplateVars,
+    ) -> Result<Vec<u32>, TemplateError> {
+        let reserved: Vec<&str> = tokenizer.control_texts().collect();
+        let segments = self.render_segments(messages, add_generation_prompt, extra, &reserved)?;
+        let mut ids = tokenizer.encode_segments(&segments, false);
+        if let Some(bos) = tokenizer.bos().filter(|bos| tokenizer.adds_bos() && ids.first() != Some(bos)) {
+            ids.insert(0, bos);
+        }
+        Ok(ids)
+    }
+}
+
+impl std::fmt::Debug for ChatTemplate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChatTemplate").field("bos", &self.bos).field("eos", &self.eos).finish_non_exhaustive()
+    }
+}
+
+fn syntax_error(error: Error) -> TemplateError {
+    TemplateError::Syntax { line: error.line().unwrap_or(0), message: message_of(&error) }
+}
+
+fn render_error(error: Error) -> TemplateError {
+    if let Some(message) = functions::refusal(&error) {
+        return TemplateError::Refused { message };
+    }
+    TemplateError::Render { line: error.line().unwrap_or(0), message: message_of(&error) }
+}
+
+fn message_of(error: &Error) -> String {
+    match (error.kind(), error.detail()) {
+        (ErrorKind::OutOfFuel, _) => "it takes too many steps".to_owned(),
+        (kind, Some(detail)) => format!("{kind}: {detail}"),
+        (kind, None) => kind.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
