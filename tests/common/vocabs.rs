@@ -1,4 +1,5 @@
 //! Where the tokenizer tests find their vocabularies, and llama.cpp's format of fixtures.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, reason = "each test file uses its own part")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
