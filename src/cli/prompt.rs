@@ -34,7 +34,9 @@ impl Prompter {
         let template = match template(model, args, &tokenizer)? {
             Some(template) => template,
             None => {
-                term::warn("the model has no chat template and may not be made to chat; using chatml (--chat-template)");
+                term::warn(
+                    "the model has no chat template and may not be made to chat; using chatml (--chat-template)",
+                );
                 ChatTemplate::builtin("chatml")?.with_tokens_of(&tokenizer)
             }
         };
