@@ -12,7 +12,7 @@ use crate::model::ModelError;
 use crate::plan::BudgetError;
 use crate::quantize::QuantizeError;
 use crate::session::SessionError;
-use crate::text::TokenizerError;
+use crate::text::{TemplateError, TokenizerError};
 
 /// How a command ended badly; each has its exit code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -174,7 +174,7 @@ macro_rules! says_it_all {
     };
 }
 
-says_it_all!(GgufError, QuantizeError, IoError, TokenizerError);
+says_it_all!(GgufError, QuantizeError, IoError, TokenizerError, TemplateError);
 
 impl From<ModelError> for CliError {
     fn from(error: ModelError) -> Self {

@@ -11,6 +11,7 @@ use crate::cli::term::{self, Paint};
 
 /// List known models, and which are here
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:\n  ember models\n  ember models --json")]
 pub struct ModelsArgs {
     /// As JSON
     #[arg(long)]

@@ -56,7 +56,8 @@ impl Bar {
         self.bar.set_position(done);
         if !self.terminal && self.last_line.elapsed() >= QUIET {
             self.last_line = Instant::now();
-            term::say(format!("  {done}/{} {message}", self.total.unwrap_or(done)));
+            let line = format!("  {done}/{} {message}", self.total.unwrap_or(done));
+            term::say(line.trim_end());
         }
     }
 

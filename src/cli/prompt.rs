@@ -1,23 +1,46 @@
 //! From text to prompt tokens: the chat template, or the text as it is.
 
+use std::path::Path;
+
 use crate::cli::args::PromptArgs;
-use crate::cli::chat::{Role, Talk};
-use crate::cli::error::CliResult;
+use crate::cli::chat::Talk;
+use crate::cli::error::{CliError, CliResult};
+use crate::cli::term;
 use crate::model::Model;
-use crate::text::{Segment, Tokenizer};
+use crate::text::{ChatTemplate, Message, TemplateVars, Tokenizer, builtin_names};
 
 /// Makes prompts for one model.
 pub struct Prompter {
     tokenizer: Tokenizer,
-    raw: bool,
+    template: Option<ChatTemplate>,
     system: Option<String>,
 }
 
 impl Prompter {
-    /// Reads the tokenizer and the template. `raw`: without a template.
-    pub fn new(model: &Model, args: &PromptArgs, raw: bool) -> CliResult<Self> {
-        let tokenizer = Tokenizer::from_metadata(&model.gguf().metadata)?;
-        Ok(Self { tokenizer, raw, system: args.system.clone() })
+    /// For one prompt: the template asked for, or the model's if it has one, or none; `raw` is none.
+    pub fn for_text(model: &Model, args: &PromptArgs, raw: bool) -> CliResult<Self> {
+        let tokenizer = tokenizer(model)?;
+        let template = if raw { None } else { template(model, args, &tokenizer)? };
+        if template.is_none() && args.system.is_some() {
+            let what = "a system prompt needs a chat template, and the model has none";
+            return Err(CliError::usage(what).advise(format!("--chat-template with one of: {}", names())));
+        }
+        Ok(Self { tokenizer, template, system: args.system.clone() })
+    }
+
+    /// For a conversation, which needs a template: ChatML where the model has none.
+    pub fn for_chat(model: &Model, args: &PromptArgs) -> CliResult<Self> {
+        let tokenizer = tokenizer(model)?;
+        let template = match template(model, args, &tokenizer)? {
+            Some(template) => template,
+            None => {
+                term::warn(
+                    "the model has no chat template and may not be made to chat; using chatml (--chat-template)",
+                );
+                ChatTemplate::builtin("chatml")?.with_tokens_of(&tokenizer)
+            }
+        };
+        Ok(Self { tokenizer, template: Some(template), system: args.system.clone() })
     }
 
     /// The tokenizer.
@@ -25,9 +48,9 @@ impl Prompter {
         &self.tokenizer
     }
 
-    /// A single question, or a text to be continued.
+    /// A single question, or, without a template, a text to be continued.
     pub fn single(&self, text: &str) -> CliResult<Vec<u32>> {
-        if self.raw {
+        if self.template.is_none() {
             return Ok(self.tokenizer.encode(text, true, true));
         }
         let mut talk = Talk::new(self.system.clone());
@@ -37,20 +60,36 @@ impl Prompter {
 
     /// A conversation whose next message is the model's.
     pub fn chat(&self, talk: &Talk) -> CliResult<Vec<u32>> {
-        let mut segments = Vec::new();
-        let mut put = |text: &str, message| segments.push(Segment { text: text.into(), message });
-        if let Some(system) = &talk.system {
-            put("<|im_start|>system\n", None);
-            put(system, Some(0));
-            put("<|im_end|>\n", None);
-        }
-        for (i, m) in talk.messages.iter().enumerate() {
-            put("<|im_start|>", None);
-            put(if m.role == Role::User { "user\n" } else { "assistant\n" }, None);
-            put(&m.content, Some(i + 1));
-            put("<|im_end|>\n", None);
-        }
-        put("<|im_start|>assistant\n", None);
-        Ok(self.tokenizer.encode_segments(&segments, true))
+        let Some(template) = &self.template else {
+            return Err(CliError::failed("a conversation needs a chat template"));
+        };
+        let system = talk.system.iter().map(|text| Message::new("system", text));
+        let said = talk.messages.iter().map(|m| Message::new(m.role.name(), &m.content));
+        let messages: Vec<Message> = system.chain(said).collect();
+        Ok(template.encode(&self.tokenizer, &messages, true, &TemplateVars::new())?)
     }
+}
+
+fn tokenizer(model: &Model) -> CliResult<Tokenizer> {
+    Tokenizer::from_metadata(&model.gguf().metadata).map_err(|e| CliError::from(e).at(model.path().display()))
+}
+
+/// The template that `--chat-template` names (a built-in one, or a file), else the model's own.
+fn template(model: &Model, args: &PromptArgs, tokenizer: &Tokenizer) -> CliResult<Option<ChatTemplate>> {
+    let Some(wanted) = &args.chat_template else {
+        let own = ChatTemplate::from_metadata(&model.gguf().metadata, tokenizer);
+        return own.map_err(|e| CliError::from(e).at(model.path().display()));
+    };
+    let path = Path::new(wanted);
+    let template = if builtin_names().any(|name| name == wanted) || !path.is_file() {
+        ChatTemplate::builtin(wanted)?
+    } else {
+        let source = std::fs::read_to_string(path).map_err(|e| CliError::file(path, &e))?;
+        ChatTemplate::new(&source).map_err(|e| CliError::from(e).at(path.display()))?
+    };
+    Ok(Some(template.with_tokens_of(tokenizer)))
+}
+
+fn names() -> String {
+    builtin_names().collect::<Vec<_>>().join(", ")
 }

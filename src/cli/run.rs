@@ -49,7 +49,7 @@ pub struct RunArgs {
 pub fn run(args: &RunArgs) -> CliResult {
     let text = args.input.read()?;
     let model = engine::open(&args.model)?;
-    let prompter = Prompter::new(&model, &args.prompt, args.raw)?;
+    let prompter = Prompter::for_text(&model, &args.prompt, args.raw)?;
     let tokens = prompter.single(&text)?;
     let mut session = engine::boot(&model, &session_options(&args.device, &args.context, Modes::GENERATE))?;
     if !args.quiet {

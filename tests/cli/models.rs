@@ -100,6 +100,30 @@ fn run_prints_the_answer_alone() {
 }
 
 #[test]
+fn chat_templates_can_be_chosen() {
+    let sandbox = Sandbox::new();
+    let say = |more: &[&str]| {
+        let args = [&["run", "-p", "the end", "-n", "8", "--temp", "0", "--device", "cpu"][..], more].concat();
+        run(&sandbox, &args)
+    };
+    let own = say(&[]);
+    sandbox.write("mine.jinja", b"{{ messages[0]['content'] }}");
+    let mine = say(&["--chat-template", "mine.jinja"]);
+    let raw = say(&["--raw"]);
+    assert_eq!(mine.out, raw.out, "a template that adds nothing is no template");
+    assert_ne!(own.out, raw.out);
+    // The tiny model's own template is ChatML.
+    assert_eq!(say(&["--chat-template", "chatml"]).out, own.out);
+    assert_ne!(say(&["--system", "be kind"]).out, own.out);
+    let unknown = say(&["--chat-template", "nonsense"]);
+    assert!(unknown.code == 1 && unknown.err.contains("chatml"), "{}", unknown.err);
+    sandbox.write("bad.jinja", b"{% if %}");
+    let bad = say(&["--chat-template", "bad.jinja"]);
+    assert!(bad.code == 1 && bad.err.contains("line 1") && bad.err.contains("at: bad.jinja"), "{}", bad.err);
+    assert_eq!(say(&["--raw", "--system", "x"]).code, 2);
+}
+
+#[test]
 fn what_cannot_be_run_says_why() {
     let sandbox = Sandbox::new();
     let long = run(&sandbox, &["run", "-p", &"word ".repeat(200), "-c", "32", "--device", "cpu"]);

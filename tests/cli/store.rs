@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::process::Stdio;
 use std::sync::mpsc;
 
 use crate::common::{Sandbox, catalog, file_source, payload, sha256, wheel};
@@ -221,7 +222,7 @@ fn two_pulls_at_once_give_one_good_file() {
     sandbox
         .write("catalog.toml", catalog(&bytes, Some(&sha256(&bytes)), &file_source("there.gguf")).as_bytes());
     let children: Vec<_> = (0..4)
-        .map(|_| sandbox.command(&["pull", "--force"]).stdout(std::process::Stdio::null()).spawn().unwrap())
+        .map(|_| sandbox.command(&["pull", "--force"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
         .collect();
     for mut child in children {
         assert!(child.wait().unwrap().success());

@@ -17,7 +17,7 @@ use crate::cli::{answer, engine};
 use crate::session::{Modes, Session, StopReason};
 
 use input::{Input, Line};
-pub use talk::{Role, Talk};
+pub use talk::Talk;
 
 const HELP: &str = "\
 /system TEXT   set the system prompt (nothing: remove it)
@@ -81,7 +81,7 @@ struct Chat<'a> {
 /// Runs the command.
 pub fn run(args: &ChatArgs) -> CliResult {
     let model = engine::open(&args.model)?;
-    let prompter = Prompter::new(&model, &args.prompt, false)?;
+    let prompter = Prompter::for_chat(&model, &args.prompt)?;
     let talk = match &args.load {
         Some(path) => Talk::load(path)?,
         None => Talk::new(args.prompt.system.clone()),

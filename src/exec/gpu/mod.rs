@@ -3,9 +3,10 @@
 //! `device` opens an adapter, `arena` makes every buffer of the memory map, `upload` streams the weights in, `kernels` and
 //! `launch` turn calls into pipelines and dispatches, `calls` binds them at boot, `run` is the sole place that dispatches,
 //! `ring` carries step inputs and results, `governor` sizes submissions, `probe` reads and writes tensors for the
-//! self-test.
+//! self-test, `bandwidth` measures the memory.
 
 mod arena;
+mod bandwidth;
 mod calls;
 mod device;
 mod error;

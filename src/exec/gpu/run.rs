@@ -142,4 +142,8 @@ impl Executor for GpuExecutor {
     fn op_times(&mut self) -> Result<Vec<OpTime>, ExecError> {
         Ok(self.stopwatch.as_ref().map(Stopwatch::times).unwrap_or_default())
     }
+
+    fn bandwidth(&mut self) -> Result<Option<f64>, ExecError> {
+        super::bandwidth::measure(&self.device).map(Some)
+    }
 }
