@@ -1,4 +1,4 @@
-//! Ember: a quantized decoder-only language model on the GPU a laptop already has.
+#![doc = include_str!("../README.md")]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 #[cfg(feature = "cli")]
