@@ -9,7 +9,8 @@ use naga::{AddressSpace, ScalarKind, StorageAccess, TypeInner};
 
 /// Block formats: file stems under `shaders/quant`, in the order of `quant::Format::ALL`.
 const FORMATS: [&str; 14] = [
-    "f32", "f16", "bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl",
+    "f32", "f16", "bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k",
+    "iq4_nl",
 ];
 /// Cache types: file stems under `shaders/kv`.
 const CACHES: [&str; 2] = ["f32", "f16"];
@@ -27,7 +28,9 @@ struct Source {
 pub fn generate() -> Result<(), String> {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     let root = Path::new("shaders");
-    let mut kernels = String::from("/// Every shader in every weight format and cache type.\npub static KERNELS: &[Kernel] = &[\n");
+    let mut kernels = String::from(
+        "/// Every shader in every weight format and cache type.\npub static KERNELS: &[Kernel] = &[\n",
+    );
     for path in wgsl_files(root)? {
         let source = read_source(root, &path)?;
         for weight in axis(source.weight, &FORMATS) {
@@ -72,12 +75,22 @@ fn read_source(root: &Path, path: &Path) -> Result<Source, String> {
     let stem = stem(path);
     let (op, variant) = stem.split_once('.').map_or((stem.as_str(), "base"), |(o, v)| (o, v));
     let has = |what: &str| imports(root, &text, what, &mut BTreeSet::new());
-    let requires =
-        text.lines().filter_map(|l| l.trim().strip_prefix("#require ")).map(|f| f.trim().to_owned()).collect();
+    let requires = text
+        .lines()
+        .filter_map(|l| l.trim().strip_prefix("#require "))
+        .map(|f| f.trim().to_owned())
+        .collect();
     if !root.join("params").join(format!("{op}.wgsl")).exists() {
         return Err(format!("{}: no parameters at shaders/params/{op}.wgsl", path.display()));
     }
-    Ok(Source { op: op.into(), variant: variant.into(), weight: has("weight"), kv: has("kv"), text, requires })
+    Ok(Source {
+        op: op.into(),
+        variant: variant.into(),
+        weight: has("weight"),
+        kv: has("kv"),
+        text,
+        requires,
+    })
 }
 
 /// Whether a text imports something, directly or through `shaders/lib`.
@@ -148,7 +161,8 @@ fn expand_kernel(
     write(&file, &text)?;
 
     let mut bindings = String::new();
-    let mut globals: Vec<_> = module.global_variables.iter().filter_map(|(_, g)| Some((g.binding?, g))).collect();
+    let mut globals: Vec<_> =
+        module.global_variables.iter().filter_map(|(_, g)| Some((g.binding?, g))).collect();
     globals.sort_by_key(|(b, _)| b.binding);
     for (binding, global) in globals {
         let kind = match global.space {
@@ -178,8 +192,8 @@ fn expand_kernel(
 }
 
 fn validate(name: &str, text: &str) -> Result<naga::Module, String> {
-    let module =
-        naga::front::wgsl::parse_str(text).map_err(|e| e.emit_to_string_with_path(text, &format!("{name}.wgsl")))?;
+    let module = naga::front::wgsl::parse_str(text)
+        .map_err(|e| e.emit_to_string_with_path(text, &format!("{name}.wgsl")))?;
     naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::all())
         .validate(&module)
         .map_err(|e| e.emit_to_string_with_path(text, &format!("{name}.wgsl")))?;
@@ -219,9 +233,13 @@ fn rust_struct(
     for member in members {
         let field = member.name.as_deref().unwrap_or_default();
         if member.offset != offset {
-            return Err(format!("{file}: {name}.{field} sits at {} after {offset}: order fields so that none is padded", member.offset));
+            return Err(format!(
+                "{file}: {name}.{field} sits at {} after {offset}: order fields so that none is padded",
+                member.offset
+            ));
         }
-        let (ty, bytes) = rust_type(module, member.ty).ok_or_else(|| format!("{file}: type of {name}.{field}"))?;
+        let (ty, bytes) =
+            rust_type(module, member.ty).ok_or_else(|| format!("{file}: type of {name}.{field}"))?;
         let _ = writeln!(out, "pub {field}: {ty},");
         offset += bytes;
     }
@@ -241,7 +259,9 @@ fn rust_type(module: &naga::Module, ty: naga::Handle<naga::Type>) -> Option<(Str
     };
     match module.types[ty].inner {
         TypeInner::Scalar(s) => Some((scalar(s)?.into(), 4)),
-        TypeInner::Vector { size, scalar: s } => Some((format!("[{}; {}]", scalar(s)?, size as u32), 4 * size as u32)),
+        TypeInner::Vector { size, scalar: s } => {
+            Some((format!("[{}; {}]", scalar(s)?, size as u32), 4 * size as u32))
+        }
         _ => None,
     }
 }

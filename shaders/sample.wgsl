@@ -70,14 +70,11 @@ fn argmax(lane: u32, base: u32, top: f32) -> u32 {
     }
     slots[lane] = first;
     workgroupBarrier();
-    for (var half = WIDTH / 2u; half > 0u; half /= 2u) {
-        if lane < half {
-            slots[lane] = min(slots[lane], slots[lane + half]);
-        }
-        workgroupBarrier();
+    for (var i = 0u; i < WIDTH; i++) {
+        first = min(first, slots[i]);
     }
     // Where all logits are minus infinity none reaches `top`.
-    return select(slots[0], 0u, slots[0] == NO_TOKEN);
+    return select(first, 0u, first == NO_TOKEN);
 }
 
 // Smallest key that the filters keep.

@@ -41,7 +41,9 @@ fn specs() -> Vec<PlanSpec> {
 }
 
 fn overlap(a: Placement, b: Placement) -> bool {
-    (a.segment, a.buffer) == (b.segment, b.buffer) && a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes
+    (a.segment, a.buffer) == (b.segment, b.buffer)
+        && a.offset < b.offset + b.bytes
+        && b.offset < a.offset + a.bytes
 }
 
 /// Replays every plan and checks that no write touches the bytes of a tensor that is still to be read.
@@ -57,12 +59,21 @@ fn check_lives(program: &Program, layout: &Layout) {
                         owners.push((id, place));
                     }
                 } else if matches!(program.get(id).role, Role::Activation | Role::Output) {
-                    assert!(owners.iter().any(|(o, _)| *o == id), "{}: {} was overwritten", call.label, arg.name);
+                    assert!(
+                        owners.iter().any(|(o, _)| *o == id),
+                        "{}: {} was overwritten",
+                        call.label,
+                        arg.name
+                    );
                 }
             }
         }
         if let Some(fetch) = plan.fetch {
-            assert!(owners.iter().any(|(o, _)| *o == fetch), "{}: the fetched tensor was overwritten", plan.name);
+            assert!(
+                owners.iter().any(|(o, _)| *o == fetch),
+                "{}: the fetched tensor was overwritten",
+                plan.name
+            );
         }
     }
 }
@@ -71,7 +82,9 @@ fn check_lives(program: &Program, layout: &Layout) {
 fn live_tensors_never_share_bytes() {
     for name in ["llama-untied.gguf", "qwen2.gguf", "qwen3-tied.gguf"] {
         let model = golden(name);
-        for profile in [cpu::profile::<f32>(), cpu::profile::<f64>(), device_profile(1 << 27), device_profile(20_000)] {
+        for profile in
+            [cpu::profile::<f32>(), cpu::profile::<f64>(), device_profile(1 << 27), device_profile(20_000)]
+        {
             let limit = (!profile.mapped_weights).then_some(profile.max_binding);
             let program = build(model.config(), &*model.weights(), options(limit), &specs()).unwrap();
             check_lives(&program, &Layout::new(&program, profile));
@@ -128,7 +141,14 @@ fn a_budget_too_small_is_refused_with_a_setting_that_fits() {
     let model = golden("llama-untied.gguf");
     let fitting = |ctx: usize, kv, budget| {
         let options = BuildOptions { ctx, kv, ..options(None) };
-        build_fitting(model.config(), &*model.weights(), options, &specs(), device_profile(1 << 27), Some(budget))
+        build_fitting(
+            model.config(),
+            &*model.weights(),
+            options,
+            &specs(),
+            device_profile(1 << 27),
+            Some(budget),
+        )
     };
     let full = fitting(8192, KvType::F32, u64::MAX).unwrap().1.total();
     let Err(ModelError::Budget(BudgetError::Over { needed, budget, largest, fits })) =
@@ -153,7 +173,11 @@ fn every_op_has_its_partners() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let stems: BTreeSet<String> = Op::ALL.iter().map(|op| op.def().stem.to_owned()).collect();
     for stem in &stems {
-        for file in [format!("shaders/{stem}.wgsl"), format!("shaders/params/{stem}.wgsl"), format!("src/ops/{stem}.rs")] {
+        for file in [
+            format!("shaders/{stem}.wgsl"),
+            format!("shaders/params/{stem}.wgsl"),
+            format!("src/ops/{stem}.rs"),
+        ] {
             assert!(root.join(&file).exists(), "{file} is missing");
         }
     }

@@ -1,4 +1,4 @@
-// Thresholds on logits as integers in the order of the floats, found by a 16-way search: the largest key between two
+// Thresholds on logits as integers in the order of the floats, found by a 4-way search: the largest key between two
 // bounds from which on the logits still reach a goal. Sums are made in a fixed order.
 var<workgroup> search_slots: array<vec4<f32>, WIDTH>;
 
@@ -8,23 +8,12 @@ fn order_key(v: f32) -> u32 {
     return select(bits | 0x80000000u, ~bits, (bits >> 31u) == 1u);
 }
 
-// Sum over all lanes, four values at once: each of 16 lanes adds a 16th, then all add those.
+// Sum over all lanes, four values at once.
 fn sum4(lane: u32, value: vec4<f32>) -> vec4<f32> {
     search_slots[lane] = value;
     workgroupBarrier();
     var sum = vec4<f32>(0.0);
-    if lane < 16u {
-        for (var i = 0u; i < WIDTH / 16u; i++) {
-            sum += search_slots[lane * (WIDTH / 16u) + i];
-        }
-    }
-    workgroupBarrier();
-    if lane < 16u {
-        search_slots[lane] = sum;
-    }
-    workgroupBarrier();
-    sum = vec4<f32>(0.0);
-    for (var i = 0u; i < 16u; i++) {
+    for (var i = 0u; i < WIDTH; i++) {
         sum += search_slots[i];
     }
     workgroupBarrier();
@@ -56,29 +45,20 @@ fn search(lane: u32, base: u32, vocab: u32, floor: u32, ceiling: u32, top: f32, 
     var low = floor;
     var high = ceiling;
     while low < high {
-        let step = (high - low) / 16u + 1u;
-        // Candidate c is low + c * step for c from 1 to 16; those past `high` (they may wrap around) are ignored.
+        let step = (high - low) / 4u + 1u;
+        // Candidate c is low + c * step for c from 1 to 4; those past `high` (they may wrap around) are ignored.
         let first = vec4<u32>(low) + step * vec4<u32>(1u, 2u, 3u, 4u);
-        var sums = array<vec4<f32>, 4>();
+        var sums = vec4<f32>(0.0);
         for (var i = lane; i < vocab; i += WIDTH) {
             let logit = logits[base + i];
-            let key = order_key(logit);
             let weight = vec4<f32>(search_weight(logit, top, count));
-            let reached = vec4<u32>(key);
-            let none = vec4<f32>(0.0);
-            sums[0] += select(none, weight, reached >= first);
-            sums[1] += select(none, weight, reached >= first + 4u * step);
-            sums[2] += select(none, weight, reached >= first + 8u * step);
-            sums[3] += select(none, weight, reached >= first + 12u * step);
+            sums += select(vec4<f32>(0.0), weight, vec4<u32>(order_key(logit)) >= first);
         }
+        let total = sum4(lane, sums);
         var held = 0u; // candidates that reach the goal: reach falls as the key rises
-        for (var quad = 0u; quad < 4u; quad++) {
-            let total = sum4(lane, sums[quad]);
-            for (var i = 0u; i < 4u; i++) {
-                let candidate = quad * 4u + i + 1u;
-                if held == candidate - 1u && candidate <= (high - low) / step && total[i] >= goal {
-                    held = candidate;
-                }
+        for (var i = 0u; i < 4u; i++) {
+            if held == i && i + 1u <= (high - low) / step && total[i] >= goal {
+                held = i + 1u;
             }
         }
         low += held * step;

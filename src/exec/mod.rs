@@ -155,10 +155,14 @@ pub fn check_step(program: &Program, plan: PlanId, step: &Step) -> Result<(), Ex
             ));
         }
         if row.token != TOKEN_FROM_TABLE && row.token as usize >= inputs.vocab {
-            return fail(format!("row {t}: token {} is not in the vocabulary of {}", row.token, inputs.vocab));
+            return fail(format!(
+                "row {t}: token {} is not in the vocabulary of {}",
+                row.token, inputs.vocab
+            ));
         }
     }
-    match step.outs.iter().position(|o| o.row as usize >= step.rows.len() || o.label as usize >= inputs.vocab) {
+    match step.outs.iter().position(|o| o.row as usize >= step.rows.len() || o.label as usize >= inputs.vocab)
+    {
         Some(o) => fail(format!("output row {o} names a row or a label that is not there")),
         None => Ok(()),
     }

@@ -5,7 +5,8 @@ use crate::model::forward::{Weights, emit};
 use crate::model::{ModelConfig, ModelError};
 use crate::ops::Op;
 use crate::plan::{
-    BudgetError, DType, Inputs, Layout, OpCall, PlanId, Profile, Program, Role, Rows as TensorRows, Tensor, TensorId, Words,
+    BudgetError, DType, Inputs, Layout, OpCall, PlanId, Profile, Program, Role, Rows as TensorRows, Tensor,
+    TensorId, Words,
 };
 
 /// Storage of the KV cache.
@@ -72,7 +73,8 @@ pub fn build(
     let mut program = Program::default();
     let (inputs, table) = declare_state(config, &mut program, options, specs)?;
     let plan = PlanId(0);
-    let mut builder = Builder { program, plan, config, weights, options, rows: inputs.rows, outs: inputs.outs, table };
+    let mut builder =
+        Builder { program, plan, config, weights, options, rows: inputs.rows, outs: inputs.outs, table };
     let model = Weights::declare(&mut builder)?;
     for spec in specs {
         builder.plan = builder.program.open_plan(&spec.name, spec.tokens, spec.outputs);
@@ -202,9 +204,14 @@ impl Builder<'_> {
     /// A vector among the weights, `width` elements from `first` on; any float format.
     pub fn vector(&mut self, name: &str, first: usize, width: usize) -> Result<TensorId, ModelError> {
         let fail = |why: String| ModelError::Tensor { name: name.into(), why };
-        let shape = self.weights.shape(name).ok_or_else(|| fail("is missing, or in an unsupported format".into()))?;
+        let shape =
+            self.weights.shape(name).ok_or_else(|| fail("is missing, or in an unsupported format".into()))?;
         if shape.rows * shape.cols < first + width {
-            return Err(fail(format!("has {} elements, {} are needed", shape.rows * shape.cols, first + width)));
+            return Err(fail(format!(
+                "has {} elements, {} are needed",
+                shape.rows * shape.cols,
+                first + width
+            )));
         }
         Ok(self.program.weight(name, first, 1, width, DType::F32)?)
     }

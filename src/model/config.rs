@@ -79,7 +79,11 @@ impl ModelConfig {
 
     fn check(&self, keys: &Keys<'_>) -> Result<(), ModelError> {
         let require = |ok: bool, key: &str, why: &str| if ok { Ok(()) } else { Err(keys.refuse(key, why)) };
-        require(self.heads.is_multiple_of(self.kv_heads), "attention.head_count_kv", "must divide the head count")?;
+        require(
+            self.heads.is_multiple_of(self.kv_heads),
+            "attention.head_count_kv",
+            "must divide the head count",
+        )?;
         require(
             self.head_dim <= MAX_HEAD_DIM && self.head_dim.is_multiple_of(4),
             "attention.key_length",
@@ -91,7 +95,11 @@ impl ModelConfig {
             "must be even and at most the head width",
         )?;
         require(self.vocab > 0 && self.vocab < u32::MAX as usize, "vocab_size", "the embedding has no rows")?;
-        require(self.rms_eps >= 0.0 && self.rms_eps < 1.0, "attention.layer_norm_rms_epsilon", "must lie in 0..1")?;
+        require(
+            self.rms_eps >= 0.0 && self.rms_eps < 1.0,
+            "attention.layer_norm_rms_epsilon",
+            "must lie in 0..1",
+        )?;
         require(self.rope_base > 0.0 && self.rope_base.is_finite(), "rope.freq_base", "must be positive")?;
         let value_dim = keys.count_or("attention.value_length", self.head_dim)?;
         require(value_dim == self.head_dim, "attention.value_length", "must equal the key length")
@@ -143,7 +151,10 @@ impl Keys<'_> {
         match kind {
             "none" => Ok(1.0),
             "linear" if factor > 0.0 => Ok(1.0 / factor),
-            _ => Err(self.refuse("rope.scaling.type", &format!("`{kind}` with factor {factor} is not supported"))),
+            _ => {
+                Err(self
+                    .refuse("rope.scaling.type", &format!("`{kind}` with factor {factor} is not supported")))
+            }
         }
     }
 }

@@ -206,13 +206,25 @@ fn attention(
     let v = layer.v.forward(b, x, None, Rows::Tokens, None)?;
     let p = params::kv_write::Params { width: c.kv_width() as u32, ctx: ctx as u32, ..Default::default() };
     let label = format!("{prefix}.kv_write");
-    b.call(Op::KvWrite, &label, vec![Some(b.rows), Some(k), Some(v), Some(layer.cache_k), Some(layer.cache_v)], p)?;
+    b.call(
+        Op::KvWrite,
+        &label,
+        vec![Some(b.rows), Some(k), Some(v), Some(layer.cache_k), Some(layer.cache_v)],
+        p,
+    )?;
 
     let splits = if tokens <= DECODE_ROWS { ctx.div_ceil(SPLIT.0).clamp(1, SPLIT.1) } else { 1 };
     let label = format!("{prefix}.attention");
     let part = if splits > 1 {
         let rows = c.heads * splits;
-        Some(b.own(&format!("{label}.part"), Rows::Tokens, rows, c.head_dim + 2, DType::F32, Role::Activation)?)
+        Some(b.own(
+            &format!("{label}.part"),
+            Rows::Tokens,
+            rows,
+            c.head_dim + 2,
+            DType::F32,
+            Role::Activation,
+        )?)
     } else {
         None
     };
@@ -232,7 +244,12 @@ fn attention(
     Ok(y)
 }
 
-fn feed_forward(b: &mut Builder<'_>, prefix: &str, layer: &Layer, x: TensorId) -> Result<TensorId, ModelError> {
+fn feed_forward(
+    b: &mut Builder<'_>,
+    prefix: &str,
+    layer: &Layer,
+    x: TensorId,
+) -> Result<TensorId, ModelError> {
     let gate = layer.gate.forward(b, x, None, Rows::Tokens, None)?;
     let up = layer.up.forward(b, x, None, Rows::Tokens, None)?;
     let label = format!("{prefix}.gate");

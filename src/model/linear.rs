@@ -95,11 +95,20 @@ fn too_large(name: &str) -> ModelError {
 }
 
 /// The format of a matrix of the expected shape.
-fn check_matrix(weights: &dyn WeightSource, name: &str, rows: usize, cols: usize) -> Result<Format, ModelError> {
+fn check_matrix(
+    weights: &dyn WeightSource,
+    name: &str,
+    rows: usize,
+    cols: usize,
+) -> Result<Format, ModelError> {
     let fail = |why: String| ModelError::Tensor { name: name.into(), why };
-    let shape = weights.shape(name).ok_or_else(|| fail("is missing, or in a format that is not supported".into()))?;
+    let shape =
+        weights.shape(name).ok_or_else(|| fail("is missing, or in a format that is not supported".into()))?;
     if (shape.rows, shape.cols) != (rows, cols) {
-        return Err(fail(format!("is {} x {}, the metadata asks for {rows} x {cols}", shape.rows, shape.cols)));
+        return Err(fail(format!(
+            "is {} x {}, the metadata asks for {rows} x {cols}",
+            shape.rows, shape.cols
+        )));
     }
     if !cols.is_multiple_of(8) {
         return Err(fail(format!("is {cols} wide; widths that are multiples of 8 are supported")));

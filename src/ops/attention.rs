@@ -34,9 +34,13 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     let p: Params = call.params.get();
     let (wide, kv) = ((p.heads * p.head_dim) as usize, (p.kv_heads * p.head_dim) as usize);
     let sound = p.kv_heads > 0 && p.heads.is_multiple_of(p.kv_heads) && p.head_dim as usize <= MAX_HEAD_DIM;
-    require(program, call, 1, |t| t.width == wide && sound, || {
-        format!("must be {wide} wide, heads a multiple of kv heads, head width at most {MAX_HEAD_DIM}")
-    })?;
+    require(
+        program,
+        call,
+        1,
+        |t| t.width == wide && sound,
+        || format!("must be {wide} wide, heads a multiple of kv heads, head width at most {MAX_HEAD_DIM}"),
+    )?;
     for arg in [2, 3] {
         require(program, call, arg, |t| t.width == kv, || format!("must be {kv} wide"))?;
     }
@@ -58,7 +62,15 @@ fn twin<F: Real>(c: &Context<'_, F>) {
 }
 
 /// One query head: y = softmax(scale * q k^T) v over the positions that `row` may see.
-fn attend<F: Real>(p: &Params, row: Row, q: &[F], k: &Cache<'_, F>, v: &Cache<'_, F>, kv_head: usize, y: &mut [F]) {
+fn attend<F: Real>(
+    p: &Params,
+    row: Row,
+    q: &[F],
+    k: &Cache<'_, F>,
+    v: &Cache<'_, F>,
+    kv_head: usize,
+    y: &mut [F],
+) {
     let dim = q.len();
     let stride = p.kv_heads as usize * dim;
     let base = row.slot as usize * p.ctx as usize * stride + kv_head * dim;

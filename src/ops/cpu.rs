@@ -394,8 +394,9 @@ impl<'a, F: Real> Context<'a, F> {
         match (self.take(arg), self.views[arg]) {
             (true, View::Float(raw)) if chunks * len <= raw.len => {
                 // SAFETY: in bounds; shares of parts are disjoint; `take` allows one slice per part and argument.
-                let mine =
-                    unsafe { std::slice::from_raw_parts_mut(raw.ptr.add(share.start * len), share.len() * len) };
+                let mine = unsafe {
+                    std::slice::from_raw_parts_mut(raw.ptr.add(share.start * len), share.len() * len)
+                };
                 (share.start, mine)
             }
             _ => (0, &mut []),
@@ -403,12 +404,24 @@ impl<'a, F: Real> Context<'a, F> {
     }
 
     /// Output rows of `stride` elements cut by columns `first..first + cols`.
-    pub fn write_columns(&self, arg: usize, stride: usize, first: usize, cols: usize, granule: usize) -> Columns<'a, F> {
+    pub fn write_columns(
+        &self,
+        arg: usize,
+        stride: usize,
+        first: usize,
+        cols: usize,
+        granule: usize,
+    ) -> Columns<'a, F> {
         let share = self.share(cols, granule);
         let range = first + share.start..first + share.end;
         match (self.take(arg), self.views[arg]) {
             (true, View::Float(raw)) => Columns { raw, stride, range, life: PhantomData },
-            _ => Columns { raw: Raw { ptr: std::ptr::dangling_mut(), len: 0 }, stride, range: 0..0, life: PhantomData },
+            _ => Columns {
+                raw: Raw { ptr: std::ptr::dangling_mut(), len: 0 },
+                stride,
+                range: 0..0,
+                life: PhantomData,
+            },
         }
     }
 

@@ -80,7 +80,12 @@ fn matmul_tile<F: Real>(
     }
 }
 
-fn finish_tile<F: Real>(c: &Context<'_, F>, p: &Params, tile: std::ops::Range<usize>, y: &mut Columns<'_, F>) {
+fn finish_tile<F: Real>(
+    c: &Context<'_, F>,
+    p: &Params,
+    tile: std::ops::Range<usize>,
+    y: &mut Columns<'_, F>,
+) {
     let range = y.range.clone();
     let (bias, residual) = (c.read(3), c.read(4));
     for t in tile {

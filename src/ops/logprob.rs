@@ -26,9 +26,9 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
 pub fn log_sum_exp<F: Real>(logits: &[F]) -> F {
     let max = logits.iter().fold(F::LOWEST, |m, l| if *l > m { *l } else { m });
     // Pieces are summed apart, which keeps the rounding error of a large vocabulary small.
-    let sum = logits.chunks(256).fold(F::ZERO, |s, piece| {
-        s + piece.iter().fold(F::ZERO, |s, l| s + (*l - max).exp())
-    });
+    let sum = logits
+        .chunks(256)
+        .fold(F::ZERO, |s, piece| s + piece.iter().fold(F::ZERO, |s, l| s + (*l - max).exp()));
     max + sum.ln()
 }
 

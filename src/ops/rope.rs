@@ -20,14 +20,34 @@ pub static DEF: OpDef = OpDef {
 fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     let p: Params = call.params.get();
     let wide = (p.heads * p.head_dim) as usize;
-    require(program, call, 1, |t| t.width == wide && p.rope_dim <= p.head_dim, || format!("must be {wide} wide"))?;
-    require(program, call, 2, |t| t.width * 2 == p.rope_dim as usize, || "must hold rope_dim / 2 factors".into())?;
+    require(
+        program,
+        call,
+        1,
+        |t| t.width == wide && p.rope_dim <= p.head_dim,
+        || format!("must be {wide} wide"),
+    )?;
+    require(
+        program,
+        call,
+        2,
+        |t| t.width * 2 == p.rope_dim as usize,
+        || "must hold rope_dim / 2 factors".into(),
+    )?;
     require(program, call, 3, |t| t.width == wide, || format!("must be {wide} wide"))
 }
 
 impl Params {
     /// Parameters with the fixed-point constants that the shader takes its angles from.
-    pub fn new(heads: usize, head_dim: usize, rope_dim: usize, neox: bool, base: f32, scale: f32, factors: bool) -> Self {
+    pub fn new(
+        heads: usize,
+        head_dim: usize,
+        rope_dim: usize,
+        neox: bool,
+        base: f32,
+        scale: f32,
+        factors: bool,
+    ) -> Self {
         Self {
             heads: heads as u32,
             head_dim: head_dim as u32,

@@ -127,5 +127,8 @@ impl Layout {
 
 /// `blk.3.attn_q.weight` and `kv.3.k` counted by what they are: `blk.*.attn_q.weight`, `kv.*.k`.
 fn group(name: &str) -> String {
-    name.split('.').map(|p| if p.bytes().all(|b| b.is_ascii_digit()) { "*" } else { p }).collect::<Vec<_>>().join(".")
+    name.split('.')
+        .map(|p| if p.bytes().all(|b| b.is_ascii_digit()) { "*" } else { p })
+        .collect::<Vec<_>>()
+        .join(".")
 }

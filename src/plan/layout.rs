@@ -111,10 +111,13 @@ pub struct Layout {
 impl Layout {
     /// Draws the map of a program.
     pub fn new(program: &Program, profile: Profile) -> Self {
-        let mut layout = Self { segments: Vec::new(), placements: vec![None; program.tensors.len()], mapped: 0, profile };
+        let mut layout =
+            Self { segments: Vec::new(), placements: vec![None; program.tensors.len()], mapped: 0, profile };
         for kind in SegmentKind::ALL {
             let buffers = match kind {
-                SegmentKind::Weights | SegmentKind::State | SegmentKind::Inputs => layout.place_shared(program, kind),
+                SegmentKind::Weights | SegmentKind::State | SegmentKind::Inputs => {
+                    layout.place_shared(program, kind)
+                }
                 SegmentKind::Params => nonzero(params_bytes(program, profile)),
                 SegmentKind::Arena => layout.place_plans(program),
                 SegmentKind::Upload => vec![layout.upload_slot(program); profile.ring],
@@ -168,7 +171,8 @@ impl Layout {
                 _ => buffers.push(padded),
             }
             let buffer = buffers.len() - 1;
-            self.placements[index] = Some(Placement { segment: kind, buffer, offset: buffers[buffer] - padded, bytes });
+            self.placements[index] =
+                Some(Placement { segment: kind, buffer, offset: buffers[buffer] - padded, bytes });
         }
         buffers
     }

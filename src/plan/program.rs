@@ -172,7 +172,12 @@ impl Program {
         let def = call.def();
         let fail = |why: String| PlanError::Call { call: call.label.clone(), why };
         if call.args.len() != def.args.len() {
-            return Err(fail(format!("{} takes {} arguments, {} given", def.stem, def.args.len(), call.args.len())));
+            return Err(fail(format!(
+                "{} takes {} arguments, {} given",
+                def.stem,
+                def.args.len(),
+                call.args.len()
+            )));
         }
         for (arg, id) in def.args.iter().zip(&call.args) {
             let Some(id) = id else {

@@ -1,9 +1,9 @@
 //! Booting: device, map, budget, allocation.
 
 use super::{DeviceChoice, Plans, Session, SessionError, SessionOptions, Slot};
+use crate::exec::cpu::{self, CpuExecutor};
 #[cfg(feature = "gpu")]
 use crate::exec::gpu::{Gpu, GpuOptions};
-use crate::exec::cpu::{self, CpuExecutor};
 use crate::exec::{DeviceInfo, ExecError, Executor};
 use crate::model::{BuildOptions, Head, Model, ModelError, PlanSpec, build_fitting};
 use crate::plan::{Layout, PlanId, Profile, Program, Step};
@@ -17,14 +17,18 @@ const DECODE_SIZES: [usize; 4] = [1, 2, 4, 8];
 
 /// An opened device, before anything is allocated on it.
 enum Device {
-    Cpu { threads: usize, why: String },
+    Cpu {
+        threads: usize,
+        why: String,
+    },
     #[cfg(feature = "gpu")]
     Gpu(Box<Gpu>),
 }
 
 impl Device {
     fn open(options: &SessionOptions) -> Result<Self, SessionError> {
-        let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let threads =
+            options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let cpu = |why: String| Device::Cpu { threads, why };
         if options.double || options.device == DeviceChoice::Cpu {
             return Ok(cpu("asked for".into()));
@@ -177,7 +181,9 @@ fn specs(options: &SessionOptions, chunk: usize) -> (Vec<PlanSpec>, Plans) {
     };
     if options.modes.generate {
         for size in DECODE_SIZES {
-            plans.decode.push((size, add(PlanSpec::new(&format!("decode x{size}"), size, size, Head::Sample))));
+            plans
+                .decode
+                .push((size, add(PlanSpec::new(&format!("decode x{size}"), size, size, Head::Sample))));
             if size >= options.slots {
                 break;
             }
@@ -187,7 +193,8 @@ fn specs(options: &SessionOptions, chunk: usize) -> (Vec<PlanSpec>, Plans) {
     if options.modes.logits {
         let rows = options.logit_rows.clamp(1, chunk);
         plans.logits = Some(add(PlanSpec::new("logits x1", 1, 1, Head::Logits)));
-        plans.logits_prefill = Some(add(PlanSpec::new(&format!("logits {chunk}"), chunk, rows, Head::Logits)));
+        plans.logits_prefill =
+            Some(add(PlanSpec::new(&format!("logits {chunk}"), chunk, rows, Head::Logits)));
     }
     if options.modes.score {
         plans.score = Some(add(PlanSpec::new(&format!("score {chunk}"), chunk, chunk, Head::LogProb)));

@@ -78,7 +78,8 @@ impl Session {
         for (slot, prompt) in prompts.iter().enumerate() {
             let reused = self.begin(slot, prompt)?;
             let ticket = self.prefill(plan, slot, &prompt[reused..], SamplerParams { ..sampler })?;
-            let mut sequence = Sequence { slot, pos: prompt.len(), tokens: Vec::with_capacity(limit), ended: None };
+            let mut sequence =
+                Sequence { slot, pos: prompt.len(), tokens: Vec::with_capacity(limit), ended: None };
             if limit == 0 {
                 self.executor.wait(ticket, &mut self.words)?;
                 sequence.ended = Some(StopReason::Length);
@@ -157,7 +158,12 @@ impl Session {
         for (row, index) in active.iter().enumerate() {
             let sequence = &mut sequences[*index];
             let pos = sequence.pos;
-            self.step.rows.push(Row { slot: sequence.slot as u32, pos: pos as u32, first: 0, token: TOKEN_FROM_TABLE });
+            self.step.rows.push(Row {
+                slot: sequence.slot as u32,
+                pos: pos as u32,
+                first: 0,
+                token: TOKEN_FROM_TABLE,
+            });
             self.step.outs.push(out_row(row, sequence.slot, pos, sampler));
             sequence.pos += 1;
         }
@@ -209,7 +215,8 @@ impl Session {
     ) -> Result<Generated, SessionError> {
         let start = Instant::now();
         let (prefill, decode) = (self.plans.logits_prefill, self.plans.logits);
-        let (prefill, decode) = (prefill.ok_or(SessionError::Mode("logits"))?, decode.ok_or(SessionError::Mode("logits"))?);
+        let (prefill, decode) =
+            (prefill.ok_or(SessionError::Mode("logits"))?, decode.ok_or(SessionError::Mode("logits"))?);
         let reused = self.begin(0, prompt)?;
         let ticket = self.prefill(prefill, 0, &prompt[reused..], SamplerParams::greedy())?;
         let mut logits = self.fetched_f32(ticket)?;

@@ -29,7 +29,9 @@ pub enum SessionError {
     #[error(transparent)]
     Sampler(#[from] SamplerError),
     /// More tokens than positions.
-    #[error("{tokens} tokens do not fit the context of {ctx}; shorten the text or ask for a larger context (-c)")]
+    #[error(
+        "{tokens} tokens do not fit the context of {ctx}; shorten the text or ask for a larger context (-c)"
+    )]
     ContextFull {
         /// Tokens asked for.
         tokens: usize,
@@ -43,7 +45,9 @@ pub enum SessionError {
     #[error("the session was booted without the mode `{0}`")]
     Mode(&'static str),
     /// The model made logits that are not numbers.
-    #[error("the model's logits are not numbers at position {0}: the file is damaged, or the device computes wrongly")]
+    #[error(
+        "the model's logits are not numbers at position {0}: the file is damaged, or the device computes wrongly"
+    )]
     NotANumber(usize),
     /// A slot that is not there.
     #[error("slot {slot} is not among the session's {slots}")]

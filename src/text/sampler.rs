@@ -29,7 +29,15 @@ pub const MAX_LAST_N: usize = 256;
 
 impl Default for SamplerParams {
     fn default() -> Self {
-        Self { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.05, repeat_penalty: 1.0, repeat_last_n: 64, seed: 0 }
+        Self {
+            temperature: 0.8,
+            top_k: 40,
+            top_p: 0.95,
+            min_p: 0.05,
+            repeat_penalty: 1.0,
+            repeat_last_n: 64,
+            seed: 0,
+        }
     }
 }
 
@@ -229,13 +237,22 @@ mod tests {
         let first = choose(&l, &[], &SamplerParams::greedy(), 0).unwrap().token;
         assert!((0..50).all(|pos| choose(&l, &[], &p, pos).unwrap().token == first));
         let p = SamplerParams { min_p: 0.9, top_p: 1.0, ..p };
-        assert!((0..50).all(|pos| l[choose(&l, &[], &p, pos).unwrap().token as usize] >= sorted[0] + 0.9f32.ln()));
+        assert!(
+            (0..50).all(|pos| l[choose(&l, &[], &p, pos).unwrap().token as usize] >= sorted[0] + 0.9f32.ln())
+        );
     }
 
     #[test]
     fn draws_follow_the_distribution_and_the_seed() {
         let l: Vec<f32> = [0.5f32, 0.25, 0.125, 0.125].iter().map(|p| p.ln()).collect();
-        let p = SamplerParams { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 7, ..Default::default() };
+        let p = SamplerParams {
+            temperature: 1.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            seed: 7,
+            ..Default::default()
+        };
         let mut counts = [0usize; 4];
         for pos in 0..20_000 {
             counts[choose(&l, &[], &p, pos).unwrap().token as usize] += 1;
@@ -243,7 +260,11 @@ mod tests {
         for (count, expected) in counts.iter().zip([10_000.0, 5_000.0, 2_500.0, 2_500.0]) {
             assert!((*count as f64 - expected).abs() < 5.0 * expected.sqrt(), "{counts:?}");
         }
-        let text = |seed| (0..64).map(|pos| choose(&l, &[], &SamplerParams { seed, ..p }, pos).unwrap().token).collect::<Vec<_>>();
+        let text = |seed| {
+            (0..64)
+                .map(|pos| choose(&l, &[], &SamplerParams { seed, ..p }, pos).unwrap().token)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(text(1), text(1));
         assert_ne!(text(1), text(2));
     }
@@ -258,6 +279,9 @@ mod tests {
     #[test]
     fn damaged_logits_are_refused() {
         assert_eq!(choose(&[], &[], &SamplerParams::greedy(), 0), Err(SamplerError::Empty));
-        assert_eq!(choose(&[0.0, f32::NAN], &[], &SamplerParams::greedy(), 0), Err(SamplerError::NotANumber(1)));
+        assert_eq!(
+            choose(&[0.0, f32::NAN], &[], &SamplerParams::greedy(), 0),
+            Err(SamplerError::NotANumber(1))
+        );
     }
 }

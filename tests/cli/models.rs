@@ -103,7 +103,8 @@ fn run_prints_the_answer_alone() {
 fn chat_templates_can_be_chosen() {
     let sandbox = Sandbox::new();
     let say = |more: &[&str]| {
-        let args = [&["run", "-p", "the end", "-n", "8", "--temp", "0", "--device", "cpu"][..], more].concat();
+        let args =
+            [&["run", "-p", "the end", "-n", "8", "--temp", "0", "--device", "cpu"][..], more].concat();
         run(&sandbox, &args)
     };
     let own = say(&[]);

@@ -29,13 +29,14 @@ impl<F: Real> Memory<F> {
         for segment in &layout.segments {
             let lines = segment.bytes().div_ceil(size_of::<Line>() as u64) as usize;
             let mut memory: Vec<UnsafeCell<Line>> = Vec::new();
-            memory
-                .try_reserve_exact(lines)
-                .map_err(|e| ExecError::OutOfMemory(format!("{} of {} bytes: {e}", segment.kind.name(), segment.bytes())))?;
+            memory.try_reserve_exact(lines).map_err(|e| {
+                ExecError::OutOfMemory(format!("{} of {} bytes: {e}", segment.kind.name(), segment.bytes()))
+            })?;
             memory.resize_with(lines, UnsafeCell::default);
             segments.push((segment.kind, memory));
         }
-        let memory = Self { segments, placements: layout.placements.clone(), float: std::marker::PhantomData };
+        let memory =
+            Self { segments, placements: layout.placements.clone(), float: std::marker::PhantomData };
         for (index, tensor) in program.tensors.iter().enumerate() {
             if let (Role::Weight { source, first_row }, DType::F32) = (&tensor.role, tensor.dtype) {
                 memory.load_vector(TensorId(index as u32), source, *first_row, tensor.width, weights)?;
@@ -88,7 +89,8 @@ impl<F: Real> Memory<F> {
     fn locate(&self, id: TensorId) -> Result<(*mut u8, usize), ExecError> {
         let missing = || ExecError::Internal(format!("tensor {} is not in the map", id.0));
         let place = self.placements[id.index()].ok_or_else(missing)?;
-        let (_, memory) = self.segments.iter().find(|(kind, _)| *kind == place.segment).ok_or_else(missing)?;
+        let (_, memory) =
+            self.segments.iter().find(|(kind, _)| *kind == place.segment).ok_or_else(missing)?;
         // Buffers of a segment lie behind each other; with unlimited buffer size there is one.
         let end = place.offset + place.bytes;
         if place.buffer != 0 || end > (memory.len() * size_of::<Line>()) as u64 {

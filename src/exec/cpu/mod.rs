@@ -82,13 +82,19 @@ struct Job {
 
 impl<F: CpuReal> CpuExecutor<F> {
     /// Allocates what the map says and maps the weights. `threads` counts the calling thread.
-    pub fn boot(program: Program, layout: &Layout, weights: Weights, threads: usize) -> Result<Self, ExecError> {
+    pub fn boot(
+        program: Program,
+        layout: &Layout,
+        weights: Weights,
+        threads: usize,
+    ) -> Result<Self, ExecError> {
         let threads = threads.max(1);
         let memory = Memory::allocate(&program, layout, &weights)?;
         let views = views(&program, &memory, &weights)?;
         let capacity = |f: fn(&crate::plan::Plan) -> usize| program.plans.iter().map(f).max().unwrap_or(0);
         let step = Step::with_capacity(capacity(|p| p.tokens), capacity(|p| p.outputs));
-        let fetch_words = program.plans.iter().filter_map(|p| p.fetch).map(|t| words(&program, t)).max().unwrap_or(0);
+        let fetch_words =
+            program.plans.iter().filter_map(|p| p.fetch).map(|t| words(&program, t)).max().unwrap_or(0);
         let shared = Arc::new(Shared {
             program,
             views,
@@ -102,7 +108,14 @@ impl<F: CpuReal> CpuExecutor<F> {
         let pool = Pool::start(threads, move |part, parts| worker.walk(part, parts))
             .map_err(|e| ExecError::Device(format!("cannot start {threads} threads: {e}")))?;
         let info = info(threads, String::new());
-        Ok(Self { shared, pool, layout: layout.clone(), info, next: 0, fetched: Vec::with_capacity(fetch_words) })
+        Ok(Self {
+            shared,
+            pool,
+            layout: layout.clone(),
+            info,
+            next: 0,
+            fetched: Vec::with_capacity(fetch_words),
+        })
     }
 
     /// Why this device was chosen, for people.
@@ -226,6 +239,8 @@ fn views<F: CpuReal>(
 /// The processor's name where the system tells it.
 pub fn name() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let named = info.lines().find_map(|l| l.strip_prefix("model name")?.split_once(':').map(|(_, n)| n.trim().to_owned()));
+    let named = info
+        .lines()
+        .find_map(|l| l.strip_prefix("model name")?.split_once(':').map(|(_, n)| n.trim().to_owned()));
     named.unwrap_or_else(|| format!("{} CPU", std::env::consts::ARCH))
 }

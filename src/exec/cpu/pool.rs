@@ -34,7 +34,10 @@ pub struct Pool {
 
 impl Pool {
     /// Starts the workers; `work(part, parts)` is run by all of them and the caller at each [`Pool::run`].
-    pub fn start(threads: usize, work: impl Fn(usize, usize) + Send + Sync + 'static) -> std::io::Result<Self> {
+    pub fn start(
+        threads: usize,
+        work: impl Fn(usize, usize) + Send + Sync + 'static,
+    ) -> std::io::Result<Self> {
         let gate = Arc::new(Gate {
             state: Mutex::new(State { generation: 0, running: 0, stop: false }),
             start: Condvar::new(),
@@ -137,7 +140,12 @@ pub struct Barrier {
 impl Barrier {
     /// A barrier of `parties` threads.
     pub fn new(parties: usize) -> Self {
-        Self { parties, arrived: AtomicUsize::new(0), round: AtomicUsize::new(0), broken: AtomicBool::new(false) }
+        Self {
+            parties,
+            arrived: AtomicUsize::new(0),
+            round: AtomicUsize::new(0),
+            broken: AtomicBool::new(false),
+        }
     }
 
     /// Makes a broken barrier whole again; no thread may be waiting.

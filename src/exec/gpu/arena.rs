@@ -30,7 +30,9 @@ impl Arena {
                     mapped_at_creation: segment.kind == SegmentKind::Upload,
                 };
                 let buffer = guarded(device, || device.create_buffer(&descriptor)).map_err(|e| match e {
-                    ExecError::OutOfMemory(why) => ExecError::OutOfMemory(format!("{label}, {size} bytes: {why}")),
+                    ExecError::OutOfMemory(why) => {
+                        ExecError::OutOfMemory(format!("{label}, {size} bytes: {why}"))
+                    }
                     other => other,
                 })?;
                 buffers.push(buffer);
@@ -40,7 +42,10 @@ impl Arena {
         let arena = Self { segments, layout: layout.clone() };
         let made: u64 = arena.allocated().iter().map(|(_, bytes)| bytes).sum();
         if made != layout.total() {
-            return Err(ExecError::Internal(format!("{made} bytes allocated, the map has {}", layout.total())));
+            return Err(ExecError::Internal(format!(
+                "{made} bytes allocated, the map has {}",
+                layout.total()
+            )));
         }
         Ok(arena)
     }
@@ -84,14 +89,20 @@ impl Arena {
     pub fn params(&self, offset: u64, bytes: u64) -> Result<wgpu::BindingResource<'_>, ExecError> {
         let missing = || ExecError::Internal("the map has no parameters".into());
         let buffer = self.buffers(SegmentKind::Params).first().ok_or_else(missing)?;
-        Ok(wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size: NonZeroU64::new(bytes) }))
+        Ok(wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+            buffer,
+            offset,
+            size: NonZeroU64::new(bytes),
+        }))
     }
 }
 
 fn usage(kind: SegmentKind) -> wgpu::BufferUsages {
     use wgpu::BufferUsages as U;
     match kind {
-        SegmentKind::Weights | SegmentKind::State | SegmentKind::Arena => U::STORAGE | U::COPY_DST | U::COPY_SRC,
+        SegmentKind::Weights | SegmentKind::State | SegmentKind::Arena => {
+            U::STORAGE | U::COPY_DST | U::COPY_SRC
+        }
         SegmentKind::Inputs => U::STORAGE | U::COPY_DST,
         SegmentKind::Params => U::UNIFORM | U::COPY_DST,
         SegmentKind::Upload => U::MAP_WRITE | U::COPY_SRC,

@@ -37,7 +37,9 @@ impl Call {
     /// Records the dispatches of one step; nothing for a step without active rows.
     pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, step: &Step) {
         let active = self.active(step);
-        let Some(way) = self.ways.iter().find(|w| w.when.holds(active, step)).filter(|_| active > 0) else { return };
+        let Some(way) = self.ways.iter().find(|w| w.when.holds(active, step)).filter(|_| active > 0) else {
+            return;
+        };
         pass.set_bind_group(0, &way.bind_group, &[]);
         for (pipeline, grid) in way.compiled.pipelines.iter().zip(&way.grids) {
             pass.set_pipeline(pipeline);
@@ -67,7 +69,8 @@ pub fn prepare(
     let mut plans = Vec::new();
     for (index, calls) in chosen.into_iter().enumerate() {
         let plan = PlanId(index as u32);
-        let ready = |(at, ways): (usize, Vec<Choice>)| make(device, arena, program, plan, at, ways, &compiled);
+        let ready =
+            |(at, ways): (usize, Vec<Choice>)| make(device, arena, program, plan, at, ways, &compiled);
         plans.push(calls.into_iter().enumerate().map(ready).collect::<Result<_, _>>()?);
     }
     Ok(plans)

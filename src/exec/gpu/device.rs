@@ -35,7 +35,13 @@ pub struct GpuOptions {
 
 impl Default for GpuOptions {
     fn default() -> Self {
-        Self { choice: AdapterChoice::Auto, profile: "full".into(), max_submit_ms: 30, checked: false, tuning: None }
+        Self {
+            choice: AdapterChoice::Auto,
+            profile: "full".into(),
+            max_submit_ms: 30,
+            checked: false,
+            tuning: None,
+        }
     }
 }
 
@@ -186,7 +192,11 @@ pub fn report() -> Vec<AdapterReport> {
             info: describe(&info, reason.unwrap_or_else(|| "usable".into())),
             usable,
             limits: NEEDED.iter().map(|(name, get, _)| (*name, get(&limits))).collect(),
-            features: FEATURES.iter().filter(|(_, f)| adapter.features().contains(*f)).map(|(n, _)| *n).collect(),
+            features: FEATURES
+                .iter()
+                .filter(|(_, f)| adapter.features().contains(*f))
+                .map(|(n, _)| *n)
+                .collect(),
         }
     };
     adapters.iter().map(describe).collect()
@@ -244,7 +254,8 @@ fn open(adapter: &wgpu::Adapter, grant: &Grant, choice: &AdapterChoice) -> Resul
         memory_hints: wgpu::MemoryHints::MemoryUsage,
         ..wgpu::DeviceDescriptor::default()
     };
-    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).map_err(|e| e.to_string())?;
+    let (device, queue) =
+        pollster::block_on(adapter.request_device(&descriptor)).map_err(|e| e.to_string())?;
     let faults = Faults::default();
     let on_error = faults.clone();
     device.on_uncaptured_error(Arc::new(move |e| on_error.set(Fault::Error(e))));

@@ -111,7 +111,9 @@ pub fn compile(
         let start = |part: &'_ [Recipe]| {
             let part = part.to_vec();
             scope.spawn(move || {
-                part.into_iter().map(|r| build(device, &r, checked).map(|c| (r, c))).collect::<Result<Vec<_>, _>>()
+                part.into_iter()
+                    .map(|r| build(device, &r, checked).map(|c| (r, c)))
+                    .collect::<Result<Vec<_>, _>>()
             })
         };
         let workers: Vec<_> = recipes.chunks(share).map(start).collect();

@@ -77,7 +77,12 @@ pub fn counts_outputs(call: &OpCall) -> bool {
 }
 
 /// The ways to run a call, best first; the last may always run. `capacity`: most active rows.
-pub fn choices(program: &Program, call: &OpCall, capacity: usize, tuning: Tuning) -> Result<Vec<Choice>, ExecError> {
+pub fn choices(
+    program: &Program,
+    call: &OpCall,
+    capacity: usize,
+    tuning: Tuning,
+) -> Result<Vec<Choice>, ExecError> {
     let maker = Maker { call, weight: weight_stem(program, call), kv: kv_stem(program, call) };
     let one = |x: usize| maker.plain("base", x, 1, 1);
     Ok(match call.op {

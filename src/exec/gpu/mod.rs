@@ -55,7 +55,8 @@ impl Gpu {
     /// What the executor needs of the memory map on this device.
     pub fn profile(&self) -> Profile {
         let limits = &self.device.limits;
-        let align = limits.min_storage_buffer_offset_alignment.max(limits.min_uniform_buffer_offset_alignment);
+        let align =
+            limits.min_storage_buffer_offset_alignment.max(limits.min_uniform_buffer_offset_alignment);
         let align = u64::from(align.max(64).next_power_of_two());
         Profile {
             align,

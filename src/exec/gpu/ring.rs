@@ -120,7 +120,10 @@ impl Ring {
         let at = self.slot_of(self.next);
         let slot = &mut self.slots[at];
         if slot.flight.is_some() {
-            return Err(ExecError::Step(format!("{} steps are in flight; wait for the oldest", self.slots.len())));
+            return Err(ExecError::Step(format!(
+                "{} steps are in flight; wait for the oldest",
+                self.slots.len()
+            )));
         }
         if slot.uploading.get() == PENDING {
             device.poll(slot.last.clone())?;

@@ -34,7 +34,8 @@ impl GpuExecutor {
         options: &GpuOptions,
         tuning: Tuning,
     ) -> Result<Self, ExecError> {
-        let inputs = program.inputs.ok_or_else(|| ExecError::Internal("the program has no step inputs".into()))?;
+        let inputs =
+            program.inputs.ok_or_else(|| ExecError::Internal("the program has no step inputs".into()))?;
         let arena = Arena::allocate(&device.device, layout)?;
         upload_weights(&device, &arena, &program, weights)?;
         let calls = prepare(&device, &arena, &program, tuning, options.checked)?;
@@ -48,7 +49,8 @@ impl GpuExecutor {
         let id = self.program.plans[plan.index()].fetch?;
         let tensor = self.program.get(id);
         let elements = (step.active(tensor.rows) * tensor.width) as u64;
-        let bytes = if tensor.dtype == DType::F16 { (elements * 2).next_multiple_of(4) } else { elements * 4 };
+        let bytes =
+            if tensor.dtype == DType::F16 { (elements * 2).next_multiple_of(4) } else { elements * 4 };
         Some(Fetch { id, bytes })
     }
 

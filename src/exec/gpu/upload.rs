@@ -20,7 +20,12 @@ const SAMPLE: usize = 4;
 ///
 /// # Errors
 /// [`ExecError::Weight`] if the model file lacks a tensor, [`ExecError::Device`] if a sample came back changed.
-pub fn upload_weights(device: &Device, arena: &Arena, program: &Program, weights: &Weights) -> Result<(), ExecError> {
+pub fn upload_weights(
+    device: &Device,
+    arena: &Arena,
+    program: &Program,
+    weights: &Weights,
+) -> Result<(), ExecError> {
     let mut stream = Stream { device, arena, pending: 0, samples: Vec::new(), scratch: Vec::new() };
     for (index, tensor) in program.tensors.iter().enumerate() {
         let Role::Weight { source, first_row } = &tensor.role else { continue };
@@ -51,7 +56,14 @@ struct Stream<'a> {
 }
 
 impl Stream<'_> {
-    fn matrix(&mut self, id: TensorId, format: Format, bytes: &[u8], rows: usize, cols: usize) -> Result<(), ExecError> {
+    fn matrix(
+        &mut self,
+        id: TensorId,
+        format: Format,
+        bytes: &[u8],
+        rows: usize,
+        cols: usize,
+    ) -> Result<(), ExecError> {
         let internal = |e: crate::quant::QuantError| ExecError::Internal(e.to_string());
         let planes = format.planes(rows, cols);
         let row_bytes = format.row_bytes(cols).map_err(internal)?;
@@ -124,14 +136,25 @@ impl Stream<'_> {
                 mapped_at_creation: false,
             })
         })?;
-        let mut encoder = self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut encoder =
+            self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         for (i, (id, at, _)) in self.samples.iter().enumerate() {
             let (from, place) = self.arena.locate(*id)?;
-            encoder.copy_buffer_to_buffer(from, place.offset + *at as u64 * 4, &buffer, i as u64 * stride, stride);
+            encoder.copy_buffer_to_buffer(
+                from,
+                place.offset + *at as u64 * 4,
+                &buffer,
+                i as u64 * stride,
+                stride,
+            );
         }
         self.device.queue.submit([encoder.finish()]);
         let words = self.device.read(&buffer, size)?;
-        let wrong = self.samples.iter().zip(words.chunks_exact(SAMPLE)).find(|((_, _, expected), found)| expected != found);
+        let wrong = self
+            .samples
+            .iter()
+            .zip(words.chunks_exact(SAMPLE))
+            .find(|((_, _, expected), found)| expected != found);
         match wrong {
             None => Ok(()),
             Some(((id, at, _), _)) => Err(ExecError::Device(format!(
