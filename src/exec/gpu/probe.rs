@@ -140,18 +140,33 @@ impl GpuExecutor {
         self.copy_out(buffer, place.offset, place.bytes.next_multiple_of(4))
     }
 
-    /// Fills a segment's buffers with one word.
-    pub fn fill_segment(&mut self, kind: SegmentKind, word: u32) -> Result<(), ExecError> {
-        for buffer in self.arena.buffers(kind) {
-            let words = vec![word; buffer.size() as usize / 4];
-            guarded(&self.device.device, || self.device.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&words)))?;
-        }
-        Ok(())
+    /// Fills words of a segment's buffer.
+    pub fn fill_words(
+        &mut self,
+        kind: SegmentKind,
+        buffer: usize,
+        words: std::ops::Range<usize>,
+        word: u32,
+    ) -> Result<(), ExecError> {
+        let (buffer, values) = (self.buffer(kind, buffer)?, vec![word; words.len()]);
+        guarded(&self.device.device, || {
+            self.device.queue.write_buffer(buffer, words.start as u64 * 4, bytemuck::cast_slice(&values));
+        })
     }
 
-    /// All words of a segment, buffer by buffer.
-    pub fn read_segment(&mut self, kind: SegmentKind) -> Result<Vec<Vec<u32>>, ExecError> {
-        self.arena.buffers(kind).iter().map(|buffer| self.copy_out(buffer, 0, buffer.size())).collect()
+    /// Words of a segment's buffer.
+    pub fn read_words(
+        &mut self,
+        kind: SegmentKind,
+        buffer: usize,
+        words: std::ops::Range<usize>,
+    ) -> Result<Vec<u32>, ExecError> {
+        self.copy_out(self.buffer(kind, buffer)?, words.start as u64 * 4, words.len() as u64 * 4)
+    }
+
+    fn buffer(&self, kind: SegmentKind, index: usize) -> Result<&wgpu::Buffer, ExecError> {
+        let missing = || ExecError::Internal(format!("{} has no buffer {index}", kind.name()));
+        self.arena.buffers(kind).get(index).ok_or_else(missing)
     }
 
     fn copy_out(&self, buffer: &wgpu::Buffer, offset: u64, bytes: u64) -> Result<Vec<u32>, ExecError> {
