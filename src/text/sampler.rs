@@ -154,8 +154,9 @@ impl Scan<'_> {
         self.all().filter(|l| order_key(*l) >= key).count()
     }
 
-    fn mass_from(&self, key: u32, max: f32) -> f32 {
-        self.all().filter(|l| order_key(*l) >= key).map(|l| (l - max).exp()).sum()
+    // Sums are made in f64: the device adds in another order, and should find the same sets.
+    fn mass_from(&self, key: u32, max: f32) -> f64 {
+        self.all().filter(|l| order_key(*l) >= key).map(|l| f64::from((l - max).exp())).sum()
     }
 }
 
@@ -175,20 +176,20 @@ fn draw(scan: &Scan<'_>, p: &SamplerParams, max: f32, u: f32) -> u32 {
         threshold = bisect(0, top, |key| scan.count_from(key) >= p.top_k as usize);
     }
     if p.top_p < 1.0 {
-        let wanted = p.top_p * scan.mass_from(threshold, max);
+        let wanted = f64::from(p.top_p) * scan.mass_from(threshold, max);
         threshold = bisect(threshold, top, |key| scan.mass_from(key, max) >= wanted);
     }
     if p.min_p > 0.0 {
         threshold = threshold.max(order_key(max + p.min_p.ln())).min(top);
     }
     let weight = |l: f32| if order_key(l) >= threshold { ((l - max) / p.temperature).exp() } else { 0.0 };
-    let goal = u * scan.all().map(weight).sum::<f32>();
+    let goal = f64::from(u) * scan.all().map(|l| f64::from(weight(l))).sum::<f64>();
     let mut sum = 0.0;
     let mut last = 0;
     for (i, l) in scan.all().enumerate() {
         let w = weight(l);
         if w > 0.0 {
-            sum += w;
+            sum += f64::from(w);
             last = i as u32;
             if sum > goal {
                 break;

@@ -93,7 +93,7 @@ pub fn choices(
         Op::KvWrite => vec![one(lanes(call.params.get::<params::kv_write::Params>().width))?],
         Op::Gate => vec![one(lanes(call.params.get::<params::gate::Params>().width))?],
         Op::Gather => vec![one(lanes(call.params.get::<params::gather::Params>().width))?],
-        Op::Attention => attention(&maker)?,
+        Op::Attention => attention(&maker, capacity, tuning)?,
         Op::LogProb | Op::Sample => vec![one(1)?],
     })
 }
@@ -180,7 +180,10 @@ fn linear(maker: &Maker<'_>, capacity: usize, tuning: Tuning) -> Result<Vec<Choi
     Ok(all)
 }
 
-fn attention(maker: &Maker<'_>) -> Result<Vec<Choice>, ExecError> {
+/// Rows of a tile of prefill attention, and its widest head.
+const ATTENTION_TILE: (usize, u32) = (32, 128);
+
+fn attention(maker: &Maker<'_>, capacity: usize, tuning: Tuning) -> Result<Vec<Choice>, ExecError> {
     let p: params::attention::Params = maker.call.params.get();
     let heads = p.heads as usize;
     if maker.call.args[5].is_some() {
@@ -188,5 +191,15 @@ fn attention(maker: &Maker<'_>) -> Result<Vec<Choice>, ExecError> {
         split.grids.push(Grid { x: p.heads, rows_each: 1, z: 1 });
         return Ok(vec![split]);
     }
-    Ok(vec![maker.plain("base", heads, 1, 1)?])
+    let mut all = Vec::new();
+    let (tile, widest) = ATTENTION_TILE;
+    let fits = p.head_dim.is_multiple_of(32) && p.head_dim <= widest && capacity >= tile;
+    if fits && tuning == Tuning::Hardware {
+        let mut tiled = maker.plain("tiled", heads, tile as u32, 1)?;
+        tiled.recipe.constants = vec![("CHUNKS", p.head_dim / 32)];
+        tiled.when = When::OneSlot;
+        all.push(tiled);
+    }
+    all.push(maker.plain("base", heads, 1, 1)?);
+    Ok(all)
 }

@@ -16,12 +16,14 @@ mod launch;
 mod probe;
 mod ring;
 mod run;
+mod selftest;
 mod upload;
 
 pub use device::{AdapterChoice, AdapterReport, GpuOptions, report};
 pub use kernels::{Binding, BindingKind, KERNELS, Kernel, Pass};
 pub use launch::Tuning;
 pub use run::GpuExecutor;
+pub use selftest::{CaseReport, selftest};
 
 use device::Device;
 

@@ -55,9 +55,8 @@ impl Stopwatch {
     /// Times so far, longest first.
     pub fn times(&self) -> Vec<OpTime> {
         let ops = Op::ALL.iter().zip(&self.totals).filter(|(_, (calls, _))| *calls > 0);
-        let mut list: Vec<OpTime> = ops
-            .map(|(op, (calls, seconds))| OpTime { op: op.def().stem, calls: *calls, seconds: *seconds })
-            .collect();
+        let mut list: Vec<OpTime> =
+            ops.map(|(op, (calls, seconds))| OpTime { op: op.def().stem, calls: *calls, seconds: *seconds }).collect();
         list.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
         list
     }
@@ -68,12 +67,7 @@ impl Queries {
         let bytes = CALLS as u64 * 16;
         let buffer = |usage| {
             let label = Some("op times");
-            device.device.create_buffer(&wgpu::BufferDescriptor {
-                label,
-                size: bytes,
-                usage,
-                mapped_at_creation: false,
-            })
+            device.device.create_buffer(&wgpu::BufferDescriptor { label, size: bytes, usage, mapped_at_creation: false })
         };
         let set = wgpu::QuerySetDescriptor {
             label: Some("op times"),
@@ -107,8 +101,7 @@ impl Queries {
         encoder.copy_buffer_to_buffer(&self.resolved, 0, &self.readback, 0, bytes);
         device.queue.submit([encoder.finish()]);
         let words = device.read(&self.readback, bytes)?;
-        let stamps: Vec<u64> =
-            words.chunks_exact(2).map(|w| u64::from(w[0]) | u64::from(w[1]) << 32).collect();
+        let stamps: Vec<u64> = words.chunks_exact(2).map(|w| u64::from(w[0]) | u64::from(w[1]) << 32).collect();
         Ok(stamps.chunks_exact(2).map(|s| s[1].saturating_sub(s[0]) as f64 * self.period).collect())
     }
 }
@@ -134,11 +127,7 @@ impl GpuExecutor {
     pub fn write_tensor(&mut self, id: TensorId, words: &[u32]) -> Result<(), ExecError> {
         let (buffer, place) = self.arena.locate(id)?;
         if words.len() as u64 * 4 > place.bytes.next_multiple_of(4) {
-            return Err(ExecError::Step(format!(
-                "{} words do not fit `{}`",
-                words.len(),
-                self.program.get(id).name
-            )));
+            return Err(ExecError::Step(format!("{} words do not fit `{}`", words.len(), self.program.get(id).name)));
         }
         guarded(&self.device.device, || {
             self.device.queue.write_buffer(buffer, place.offset, bytemuck::cast_slice(words));
@@ -151,20 +140,33 @@ impl GpuExecutor {
         self.copy_out(buffer, place.offset, place.bytes.next_multiple_of(4))
     }
 
-    /// Fills a segment's buffers with one word.
-    pub fn fill_segment(&mut self, kind: SegmentKind, word: u32) -> Result<(), ExecError> {
-        for buffer in self.arena.buffers(kind) {
-            let words = vec![word; buffer.size() as usize / 4];
-            guarded(&self.device.device, || {
-                self.device.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&words))
-            })?;
-        }
-        Ok(())
+    /// Fills words of a segment's buffer.
+    pub fn fill_words(
+        &mut self,
+        kind: SegmentKind,
+        buffer: usize,
+        words: std::ops::Range<usize>,
+        word: u32,
+    ) -> Result<(), ExecError> {
+        let (buffer, values) = (self.buffer(kind, buffer)?, vec![word; words.len()]);
+        guarded(&self.device.device, || {
+            self.device.queue.write_buffer(buffer, words.start as u64 * 4, bytemuck::cast_slice(&values));
+        })
     }
 
-    /// All words of a segment, buffer by buffer.
-    pub fn read_segment(&mut self, kind: SegmentKind) -> Result<Vec<Vec<u32>>, ExecError> {
-        self.arena.buffers(kind).iter().map(|buffer| self.copy_out(buffer, 0, buffer.size())).collect()
+    /// Words of a segment's buffer.
+    pub fn read_words(
+        &mut self,
+        kind: SegmentKind,
+        buffer: usize,
+        words: std::ops::Range<usize>,
+    ) -> Result<Vec<u32>, ExecError> {
+        self.copy_out(self.buffer(kind, buffer)?, words.start as u64 * 4, words.len() as u64 * 4)
+    }
+
+    fn buffer(&self, kind: SegmentKind, index: usize) -> Result<&wgpu::Buffer, ExecError> {
+        let missing = || ExecError::Internal(format!("{} has no buffer {index}", kind.name()));
+        self.arena.buffers(kind).get(index).ok_or_else(missing)
     }
 
     fn copy_out(&self, buffer: &wgpu::Buffer, offset: u64, bytes: u64) -> Result<Vec<u32>, ExecError> {
@@ -175,8 +177,7 @@ impl GpuExecutor {
             mapped_at_creation: false,
         };
         let readback = guarded(&self.device.device, || self.device.device.create_buffer(&descriptor))?;
-        let mut encoder =
-            self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut encoder = self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         encoder.copy_buffer_to_buffer(buffer, offset, &readback, 0, bytes);
         self.device.queue.submit([encoder.finish()]);
         self.device.read(&readback, bytes)

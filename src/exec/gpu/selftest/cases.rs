@@ -1,0 +1,382 @@
+//! The cases: every op, and where it matters every format, cache type and number of rows.
+
+use super::bench::{Bench, Case};
+use crate::ops::{Op, params};
+use crate::plan::{DType, PlanError, Step, TOKEN_FROM_TABLE};
+use crate::quant::Format;
+
+type Cases = Result<Vec<Case>, PlanError>;
+
+/// All cases and the program that they make up.
+pub fn all(thorough: bool) -> Result<(Bench, Vec<Case>), PlanError> {
+    let mut b = Bench::new()?;
+    let formats = if thorough { &Format::ALL[..] } else { &[Format::F16, Format::Q4_1, Format::Q4K][..] };
+    let mut cases = Vec::new();
+    for &format in formats {
+        cases.push(embed(&mut b, format)?);
+        cases.extend(linear_of(&mut b, format)?);
+    }
+    cases.extend(linear_shapes(&mut b)?);
+    cases.extend(norms(&mut b)?);
+    cases.extend(ropes(&mut b)?);
+    for half in [true, false] {
+        cases.push(kv_write(&mut b, half)?);
+        cases.extend(attentions(&mut b, half)?);
+    }
+    cases.extend(gates(&mut b)?);
+    cases.push(gather(&mut b)?);
+    cases.extend(heads(&mut b)?);
+    Ok((b, cases))
+}
+
+/// Columns that a format takes, not a multiple of 32 where it need not be.
+fn cols(format: Format) -> usize {
+    match format.block_len() {
+        1 => 72,
+        32 => 160,
+        _ => 512,
+    }
+}
+
+/// A shard of a vocabulary: tokens before and after it leave their rows alone; some tokens come from the table.
+fn embed(b: &mut Bench, format: Format) -> Result<Case, PlanError> {
+    let (width, ctx, count) = (cols(format), 40, 9);
+    let mut step = b.step(count, 5);
+    for (t, row) in step.rows.iter_mut().enumerate() {
+        row.token = if t % 3 == 0 { TOKEN_FROM_TABLE } else { 8 * t as u32 };
+    }
+    let table = (0..4 * ctx).map(|i| (i * 11 % 70) as u32).collect();
+    let tokens = b.words(DType::U32, 4, ctx, table)?;
+    let w = b.weight(Some(format), 40, width)?;
+    let x = b.output(DType::F32, count, width)?;
+    let p = params::embed::Params {
+        planes: planes(format, 40, width),
+        width: width as u32,
+        row_first: 10,
+        row_count: 40,
+        ctx: ctx as u32,
+        scale: 1.5,
+        ..Default::default()
+    };
+    let args = vec![Some(b.rows), Some(w), Some(tokens), Some(x)];
+    b.case(format!("embed {}", format.name()), Op::Embed, count, args, p, step)
+}
+
+fn planes(format: Format, rows: usize, cols: usize) -> [u32; 4] {
+    format.planes(rows, cols).to_u32().unwrap_or_default()
+}
+
+struct Product {
+    format: Format,
+    out: usize,
+    cols: usize,
+    capacity: usize,
+    count: usize,
+    /// Width of y and first column written.
+    shard: Option<(usize, usize)>,
+    extras: bool,
+    outputs: bool,
+}
+
+fn linear(b: &mut Bench, c: &Product) -> Result<Case, PlanError> {
+    let (stride, offset) = c.shard.unwrap_or((c.out, 0));
+    let x = b.floats(c.capacity, c.cols, 1.0)?;
+    let w = b.weight(Some(c.format), c.out, c.cols)?;
+    let bias = if c.extras { Some(b.weight(None, 1, c.out)?) } else { None };
+    let residual = if c.extras { Some(b.floats(c.capacity, stride, 4.0)?) } else { None };
+    let y = b.output(DType::F32, c.capacity, stride)?;
+    let p = params::linear::Params {
+        planes: planes(c.format, c.out, c.cols),
+        cols: c.cols as u32,
+        out: c.out as u32,
+        y_stride: stride as u32,
+        y_offset: offset as u32,
+        count: u32::from(c.outputs),
+        has_bias: u32::from(c.extras),
+        has_residual: u32::from(c.extras),
+        pad0: 0,
+    };
+    let name = format!(
+        "linear {} {}x{}, {} of {} rows{}",
+        c.format.name(),
+        c.out,
+        c.cols,
+        c.count,
+        c.capacity,
+        if c.extras { ", bias, residual" } else { "" }
+    );
+    let step = b.step(c.count, 0);
+    b.case(name, Op::Linear, c.capacity, vec![Some(b.rows), Some(x), Some(w), bias, residual, Some(y)], p, step)
+}
+
+/// One row, and more than a tile of rows.
+fn linear_of(b: &mut Bench, format: Format) -> Cases {
+    let base = Product {
+        format,
+        out: 70,
+        cols: cols(format),
+        capacity: 1,
+        count: 1,
+        shard: None,
+        extras: false,
+        outputs: false,
+    };
+    Ok(vec![linear(b, &base)?, linear(b, &Product { capacity: 80, count: 67, ..base })?])
+}
+
+/// Every number of rows that has a variant of its own, shards, and matrices of more than one workgroup.
+fn linear_shapes(b: &mut Bench) -> Cases {
+    let base = Product {
+        format: Format::Q8_0,
+        out: 200,
+        cols: 352,
+        capacity: 1,
+        count: 1,
+        shard: None,
+        extras: true,
+        outputs: false,
+    };
+    let rows = [(1, 1), (2, 2), (4, 3), (8, 8), (8, 5), (80, 1), (80, 7), (80, 80), (130, 129)];
+    let mut cases = Vec::new();
+    for (capacity, count) in rows {
+        cases.push(linear(b, &Product { capacity, count, outputs: count % 2 == 0, ..base })?);
+    }
+    for (capacity, count) in [(2, 2), (70, 65)] {
+        cases.push(linear(b, &Product { capacity, count, out: 64, shard: Some((300, 96)), ..base })?);
+        cases.push(linear(b, &Product { capacity, count, out: 1100, cols: 64, format: Format::F32, ..base })?);
+    }
+    Ok(cases)
+}
+
+fn norms(b: &mut Bench) -> Cases {
+    let mut cases = Vec::new();
+    for (width, groups, offset, count) in [(576, 1, 0.0, 3), (64, 9, 0.0, 2), (100, 1, 1.0, 1), (2048, 1, 0.0, 20)] {
+        let x = b.floats(20, width * groups, 3.0)?;
+        let w = b.weight(None, 1, width)?;
+        let y = b.output(DType::F32, 20, width * groups)?;
+        let p = params::rms_norm::Params {
+            width: width as u32,
+            groups: groups as u32,
+            count: (count % 2) as u32,
+            eps: 1e-5,
+            offset,
+            ..Default::default()
+        };
+        let step = b.step(count, 0);
+        let args = vec![Some(b.rows), Some(x), Some(w), Some(y)];
+        cases.push(b.case(format!("rms_norm {groups} x {width}"), Op::RmsNorm, 20, args, p, step)?);
+    }
+    Ok(cases)
+}
+
+/// Both pairings, partial rotation, frequency factors, and positions where an angle in f32 would be wrong.
+fn ropes(b: &mut Bench) -> Cases {
+    let mut cases = Vec::new();
+    for (dim, rope_dim, neox, scaled, first) in [
+        (64, 64, false, false, 0),
+        (64, 64, true, false, 131_000),
+        (128, 128, true, true, 100_000),
+        (80, 32, true, false, 3000),
+        (256, 256, false, true, 4000),
+    ] {
+        let (heads, count) = (5, 6);
+        let x = b.floats(count, heads * dim, 1.0)?;
+        let factors = if scaled { Some(factors(b, rope_dim / 2)?) } else { None };
+        let y = b.output(DType::F32, count, heads * dim)?;
+        let scale = if scaled { 0.25 } else { 1.0 };
+        let p = params::rope::Params::new(heads, dim, rope_dim, neox, 500_000.0, scale, scaled);
+        let step = b.step(count, first);
+        let args = vec![Some(b.rows), Some(x), factors, Some(y)];
+        cases.push(b.case(format!("rope {rope_dim} of {dim} at {first}"), Op::Rope, count, args, p, step)?);
+    }
+    Ok(cases)
+}
+
+/// Frequency factors between 1 and 32.
+fn factors(b: &mut Bench, count: usize) -> Result<crate::plan::TensorId, PlanError> {
+    let values: Vec<f32> = b.values(count).iter().map(|v| 1.0 + 15.5 * (v + 1.0)).collect();
+    b.vector(&values)
+}
+
+fn kv_write(b: &mut Bench, half: bool) -> Result<Case, PlanError> {
+    let (width, ctx, count) = (192, 24, 5);
+    let k = b.floats(count, width, 2.0)?;
+    let v = b.floats(count, width, 2.0)?;
+    let cache_k = b.cache(half, 3 * ctx, width)?;
+    let cache_v = b.cache(half, 3 * ctx, width)?;
+    let p = params::kv_write::Params { width: width as u32, ctx: ctx as u32, ..Default::default() };
+    let mut step = b.step(count, 7);
+    step.rows[2].slot = 2;
+    let args = vec![Some(b.rows), Some(k), Some(v), Some(cache_k), Some(cache_v)];
+    b.case(format!("kv_write {}", kv_name(half)), Op::KvWrite, count, args, p, step)
+}
+
+fn kv_name(half: bool) -> &'static str {
+    if half { "f16" } else { "f32" }
+}
+
+struct Attention {
+    heads: usize,
+    kv_heads: usize,
+    dim: usize,
+    first: usize,
+    count: usize,
+    splits: usize,
+    window: u32,
+    softcap: f32,
+    /// Rows of two slots, some of which see only part of their sequence.
+    mixed: bool,
+}
+
+fn attentions(b: &mut Bench, half: bool) -> Cases {
+    let base = Attention {
+        heads: 9,
+        kv_heads: 3,
+        dim: 64,
+        first: 0,
+        count: 1,
+        splits: 1,
+        window: 0,
+        softcap: 0.0,
+        mixed: false,
+    };
+    let list = [
+        Attention { ..base },
+        Attention { first: 180, splits: 4, ..base },
+        Attention { first: 60, count: 2, splits: 3, mixed: true, ..base },
+        Attention { first: 150, splits: 2, window: 33, softcap: 2.0, ..base },
+        Attention { count: 70, ..base },
+        Attention { first: 90, count: 67, ..base },
+        Attention { count: 40, mixed: true, ..base },
+        Attention { count: 70, window: 20, softcap: 3.0, ..base },
+        Attention { heads: 4, kv_heads: 2, dim: 128, first: 17, count: 50, ..base },
+        Attention { heads: 2, kv_heads: 1, dim: 256, first: 100, count: 35, ..base },
+        Attention { heads: 2, kv_heads: 2, dim: 80, first: 64, count: 33, ..base },
+        Attention { heads: 2, kv_heads: 1, dim: 256, first: 190, splits: 4, ..base },
+    ];
+    list.iter().map(|a| attention(b, half, a)).collect()
+}
+
+fn attention(b: &mut Bench, half: bool, a: &Attention) -> Result<Case, PlanError> {
+    let (ctx, capacity) = (200, a.count.next_multiple_of(8));
+    let q = b.floats(capacity, a.heads * a.dim, 4.0)?;
+    let k = b.cache(half, 4 * ctx, a.kv_heads * a.dim)?;
+    let v = b.cache(half, 4 * ctx, a.kv_heads * a.dim)?;
+    let y = b.output(DType::F32, capacity, a.heads * a.dim)?;
+    let rows = capacity * a.heads * a.splits;
+    let part = if a.splits > 1 { Some(b.output(DType::F32, rows, a.dim + 2)?) } else { None };
+    let p = params::attention::Params {
+        heads: a.heads as u32,
+        kv_heads: a.kv_heads as u32,
+        head_dim: a.dim as u32,
+        ctx: ctx as u32,
+        scale: 1.0 / (a.dim as f32).sqrt(),
+        softcap: a.softcap,
+        window: a.window,
+        splits: a.splits as u32,
+    };
+    let mut step = b.step(a.count, a.first);
+    if a.mixed {
+        for (t, row) in step.rows.iter_mut().enumerate().filter(|(t, _)| t % 2 == 1) {
+            row.slot = 3;
+            row.first = row.pos.min(t as u32 / 3);
+        }
+    }
+    let name = format!(
+        "attention {}, {}/{} heads of {}, {} rows at {}, {} splits{}",
+        kv_name(half),
+        a.heads,
+        a.kv_heads,
+        a.dim,
+        a.count,
+        a.first,
+        a.splits,
+        if a.mixed { ", two slots" } else { "" }
+    );
+    let args = vec![Some(b.rows), Some(q), Some(k), Some(v), Some(y), part];
+    b.case(name, Op::Attention, capacity, args, p, step)
+}
+
+fn gates(b: &mut Bench) -> Cases {
+    let mut cases = Vec::new();
+    for (kind, name, scale) in [(0, "silu", 20.0), (1, "gelu", 20.0)] {
+        let gate = b.floats(5, 360, scale)?;
+        let up = b.floats(5, 360, 1.0)?;
+        let y = b.output(DType::F32, 5, 360)?;
+        let p = params::gate::Params { width: 360, kind, count: 0, pad0: 0 };
+        let step = b.step(3, 0);
+        let args = vec![Some(b.rows), Some(gate), Some(up), Some(y)];
+        cases.push(b.case(format!("gate {name}"), Op::Gate, 5, args, p, step)?);
+    }
+    Ok(cases)
+}
+
+fn gather(b: &mut Bench) -> Result<Case, PlanError> {
+    let x = b.floats(7, 264, 1.0)?;
+    let y = b.output(DType::F32, 7, 264)?;
+    let p = params::gather::Params { width: 264, ..Default::default() };
+    let step = b.step(6, 0);
+    b.case("gather".into(), Op::Gather, 7, vec![Some(b.rows), Some(b.outs), Some(x), Some(y)], p, step)
+}
+
+/// How the sampler is asked: temperature, top k, top p, min p, penalty.
+const SAMPLERS: [(f32, u32, f32, f32, f32); 8] = [
+    (0.0, 0, 1.0, 0.0, 1.0),
+    (0.0, 40, 0.9, 0.1, 1.8),
+    (1.0, 0, 1.0, 0.0, 1.0),
+    (0.8, 40, 0.95, 0.05, 1.1),
+    (0.7, 1, 1.0, 0.0, 1.0),
+    (1.5, 0, 0.5, 0.0, 1.3),
+    (2.0, 0, 1.0, 0.3, 1.0),
+    (1.0, 300, 0.99, 0.001, 1.0),
+];
+
+/// Log-probabilities and samples of small and large vocabularies; one row of logits is damaged.
+fn heads(b: &mut Bench) -> Cases {
+    let mut cases = Vec::new();
+    for vocab in [60, 1000, 40_000] {
+        let count = SAMPLERS.len();
+        let logits = b.floats(count, vocab, 12.0)?;
+        let y = b.output(DType::F32, count, 1)?;
+        let p = params::logprob::Params { vocab: vocab as u32, ..Default::default() };
+        let step = b.step(count, 0);
+        let args = vec![Some(b.rows), Some(b.outs), Some(logits), Some(y)];
+        cases.push(b.case(format!("logprob of {vocab}"), Op::LogProb, count, args, p, step)?);
+        cases.push(sample(b, vocab, false)?);
+    }
+    cases.push(sample(b, 500, true)?);
+    Ok(cases)
+}
+
+fn sample(b: &mut Bench, vocab: usize, damaged: bool) -> Result<Case, PlanError> {
+    let (ctx, count) = (300, SAMPLERS.len());
+    let mut values: Vec<f32> = b.values(count * vocab).iter().map(|v| v * 8.0).collect();
+    // Ties for the largest: the first wins.
+    values[3] = 9.0;
+    values[7] = 9.0;
+    if damaged {
+        values[vocab + 11] = f32::NAN;
+    }
+    let logits = b.words(DType::F32, count, vocab, values.iter().map(|v| v.to_bits()).collect())?;
+    let table = (0..4 * ctx).map(|i| (i * 13 % vocab) as u32).collect();
+    let tokens = b.words(DType::U32, 4, ctx, table)?;
+    let sampled = b.output(DType::U32, count, 4)?;
+    let p = params::sample::Params { vocab: vocab as u32, ctx: ctx as u32, ..Default::default() };
+    let step = sampler_step(b, count);
+    let args = vec![Some(b.rows), Some(b.outs), Some(logits), Some(tokens), Some(sampled)];
+    let name = format!("sample of {vocab}{}", if damaged { ", damaged" } else { "" });
+    b.case(name, Op::Sample, count, args, p, step)
+}
+
+/// A row per sampler; the last is at the end of its slot, where there is no next position.
+fn sampler_step(b: &mut Bench, count: usize) -> Step {
+    let mut step = b.step(count, 292);
+    for (o, (out, s)) in step.outs.iter_mut().zip(SAMPLERS).enumerate() {
+        (out.temperature, out.top_k, out.top_p, out.min_p, out.repeat_penalty) = s;
+        out.seed = 77 + o as u32;
+        out.repeat_last_n = [64, 256, 5, 1000][o % 4];
+        out.slot = (o % 4) as u32;
+    }
+    step.outs[0].pos = 2;
+    step
+}

@@ -1,0 +1,235 @@
+//! Each op against its CPU twin, on this device, with random data.
+//!
+//! Inputs and outputs lie side by side in the state segment, which is filled with a pattern first: whatever a kernel writes
+//! beside its output shows. Used by the tests and by `ember doctor`.
+
+mod bench;
+mod cases;
+mod twin;
+
+use bench::{Bench, Case};
+
+use super::Gpu;
+use crate::exec::{ExecError, Executor};
+use crate::ops::Accepts;
+use crate::plan::{DType, Layout, SegmentKind, TensorId};
+
+/// What memory holds that nothing has written.
+const PATTERN: u32 = 0xdead_beef;
+
+/// How one case went.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CaseReport {
+    /// `linear q4_1, 3 rows`.
+    pub name: String,
+    /// Largest error in units of the op's tolerance (exact ops: 0, or infinite).
+    pub error: f64,
+    /// What was wrong, if anything.
+    pub failure: Option<String>,
+}
+
+/// Runs all cases; `thorough` covers every format, cache type and variant.
+///
+/// # Errors
+/// Only what keeps the cases from running at all; a case that fails is in its report.
+pub fn selftest(gpu: &Gpu, thorough: bool) -> Result<Vec<CaseReport>, ExecError> {
+    let (bench, cases) = cases::all(thorough).map_err(|e| ExecError::Internal(e.to_string()))?;
+    let layout = Layout::new(&bench.program, gpu.profile());
+    let mut executor = gpu.clone().boot(bench.program.clone(), &layout, bench.weights())?;
+    cases.iter().map(|case| run(&bench, &layout, &mut executor, case)).collect()
+}
+
+/// A piece of the state segment.
+#[derive(Clone, PartialEq)]
+struct Window {
+    buffer: usize,
+    first: usize,
+    words: Vec<u32>,
+}
+
+/// The pieces that hold a case's tensors, with some of what lies around them.
+#[derive(Clone, PartialEq)]
+struct State(Vec<Window>);
+
+/// Words around a case's tensors that are watched too.
+const MARGIN: usize = 1024;
+
+impl State {
+    fn of(layout: &Layout, ids: impl Iterator<Item = TensorId>) -> Self {
+        let sizes = &layout.segment(SegmentKind::State).buffers;
+        let mut windows: Vec<Window> = Vec::new();
+        for (buffer, range) in ids.filter_map(|id| words(layout, id)) {
+            let end = (range.end + MARGIN).min(sizes[buffer] as usize / 4);
+            let first = range.start.saturating_sub(MARGIN);
+            match windows.iter_mut().find(|w| w.buffer == buffer) {
+                Some(w) => {
+                    let end = end.max(w.first + w.words.len());
+                    w.first = w.first.min(first);
+                    w.words.resize(end - w.first, PATTERN);
+                }
+                None => windows.push(Window { buffer, first, words: vec![PATTERN; end - first] }),
+            }
+        }
+        Self(windows)
+    }
+
+    fn fill(&self, executor: &mut super::GpuExecutor) -> Result<(), ExecError> {
+        let mut all = self.0.iter();
+        all.try_for_each(|w| {
+            executor.fill_words(SegmentKind::State, w.buffer, w.first..w.first + w.words.len(), PATTERN)
+        })
+    }
+
+    fn read(&self, executor: &mut super::GpuExecutor) -> Result<Self, ExecError> {
+        let read = |w: &Window| {
+            let range = w.first..w.first + w.words.len();
+            let words = executor.read_words(SegmentKind::State, w.buffer, range)?;
+            Ok(Window { words, ..*w })
+        };
+        self.0.iter().map(read).collect::<Result<_, ExecError>>().map(Self)
+    }
+
+    /// The words of a tensor.
+    fn tensor(&mut self, layout: &Layout, id: TensorId) -> &mut [u32] {
+        let Some((buffer, range)) = words(layout, id) else { return &mut [] };
+        match self.0.iter_mut().find(|w| w.buffer == buffer) {
+            Some(w) => &mut w.words[range.start - w.first..range.end - w.first],
+            None => &mut [],
+        }
+    }
+}
+
+fn run(
+    bench: &Bench,
+    layout: &Layout,
+    executor: &mut super::GpuExecutor,
+    case: &Case,
+) -> Result<CaseReport, ExecError> {
+    let call = &bench.program.plans[case.plan.index()].calls[0];
+    let state = State::of(layout, call.args.iter().flatten().copied());
+    state.fill(executor)?;
+    write_inputs(executor, case)?;
+    let before = state.read(executor)?;
+    let mut expected = before.clone();
+    twin::run(bench, layout, case, &mut expected)?;
+    let found = step(executor, case, &state)?;
+    write_inputs(executor, case)?;
+    let again = step(executor, case, &state)?;
+    let same = found == again;
+    let mut report = compare(bench, layout, case, before, expected, found);
+    if !same && report.failure.is_none() {
+        report.failure = Some("two runs differ".into());
+    }
+    Ok(report)
+}
+
+fn write_inputs(executor: &mut super::GpuExecutor, case: &Case) -> Result<(), ExecError> {
+    case.inputs.iter().try_for_each(|(id, words)| executor.write_tensor(*id, words))
+}
+
+fn step(executor: &mut super::GpuExecutor, case: &Case, state: &State) -> Result<State, ExecError> {
+    let ticket = executor.submit(case.plan, &case.step)?;
+    executor.wait(ticket, &mut Vec::new())?;
+    state.read(executor)
+}
+
+/// Compares the state with what the twin left.
+fn compare(
+    bench: &Bench,
+    layout: &Layout,
+    case: &Case,
+    mut before: State,
+    mut expected: State,
+    mut found: State,
+) -> CaseReport {
+    let call = &bench.program.plans[case.plan.index()].calls[0];
+    let mut report = CaseReport { name: case.name.clone(), error: 0.0, failure: None };
+    for (arg, id) in call.def().args.iter().zip(&call.args) {
+        let Some(id) = id.filter(|_| arg.written()) else { continue };
+        let tolerance = (call.def().tolerance)(&bench.program, call) * f64::from(f32::EPSILON);
+        let was = before.tensor(layout, id);
+        let (expected, got) = (expected.tensor(layout, id), found.tensor(layout, id));
+        let verdict = match (bench.program.get(id).dtype, arg.name, arg.accepts) {
+            // Scratch holds what the kernel likes.
+            (_, "part", _) => Ok(0.0),
+            (_, "sampled", _) => sampled(expected, got),
+            (DType::F32, _, Accepts::F32) => floats(was, expected, got, tolerance),
+            (DType::F16, ..) => halves(expected, got),
+            _ => exact(expected, got),
+        };
+        match verdict {
+            Ok(error) => report.error = report.error.max(error),
+            Err(why) => report.failure = Some(format!("{}: {why}", arg.name)),
+        }
+        // Judged: what is left must be as it was.
+        was.copy_from_slice(got);
+    }
+    for (before, found) in before.0.iter().zip(&found.0) {
+        if let Some(at) = (0..before.words.len()).find(|i| before.words[*i] != found.words[*i]) {
+            report.failure = Some(format!("word {} of the state, beside the outputs, was written", before.first + at));
+        }
+    }
+    if report.failure.is_some() {
+        report.error = f64::INFINITY;
+    }
+    report
+}
+
+/// Buffer and words of a tensor of the state segment.
+fn words(layout: &Layout, id: TensorId) -> Option<(usize, std::ops::Range<usize>)> {
+    let place = layout.placement(id).filter(|p| p.segment == SegmentKind::State)?;
+    let first = place.offset as usize / 4;
+    Some((place.buffer, first..first + place.bytes.div_ceil(4) as usize))
+}
+
+/// Relative error of the written floats in units of the tolerance; the rest must be untouched.
+fn floats(before: &[u32], expected: &[u32], found: &[u32], tolerance: f64) -> Result<f64, String> {
+    let (mut error, mut norm) = (0.0, 0.0);
+    for (i, ((b, e), f)) in before.iter().zip(expected).zip(found).enumerate() {
+        if b == e {
+            if f != b {
+                return Err(format!("element {i} was written and should not have been"));
+            }
+            continue;
+        }
+        let (e, f) = (f64::from(f32::from_bits(*e)), f64::from(f32::from_bits(*f)));
+        if !f.is_finite() {
+            return Err(format!("element {i} is {f}, the twin has {e}"));
+        }
+        error += (e - f).powi(2);
+        norm += e.powi(2);
+    }
+    let relative = (error / norm.max(f64::MIN_POSITIVE)).sqrt();
+    if relative <= tolerance {
+        return Ok(if tolerance > 0.0 { relative / tolerance } else { 0.0 });
+    }
+    Err(format!("relative error {relative:.1e}, tolerance {tolerance:.1e}"))
+}
+
+/// Half floats may round either way.
+fn halves(expected: &[u32], found: &[u32]) -> Result<f64, String> {
+    let pairs = expected.iter().zip(found).flat_map(|(e, f)| [(e & 0xffff, f & 0xffff), (e >> 16, f >> 16)]);
+    match pairs.into_iter().enumerate().find(|(_, (e, f))| e.abs_diff(*f) > 1) {
+        None => Ok(0.0),
+        Some((i, (e, f))) => Err(format!("element {i} is {f:#06x}, the twin has {e:#06x}")),
+    }
+}
+
+fn exact(expected: &[u32], found: &[u32]) -> Result<f64, String> {
+    match expected.iter().zip(found).position(|(e, f)| e != f) {
+        None => Ok(0.0),
+        Some(i) => Err(format!("word {i} is {:#x}, the twin has {:#x}", found[i], expected[i])),
+    }
+}
+
+/// (token, log-probability, status, 0) per output row.
+fn sampled(expected: &[u32], found: &[u32]) -> Result<f64, String> {
+    for (o, (e, f)) in expected.chunks_exact(4).zip(found.chunks_exact(4)).enumerate() {
+        let apart = f32::from_bits(e[1]) - f32::from_bits(f[1]);
+        let close = apart.abs() < 1e-4 || e[1] == f[1] || (f32::from_bits(e[1]).is_nan() && f32::from_bits(f[1]).is_nan());
+        if e[0] != f[0] || e[2..] != f[2..] || !close {
+            return Err(format!("row {o} is {f:x?}, the twin has {e:x?}"));
+        }
+    }
+    Ok(0.0)
+}
