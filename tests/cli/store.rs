@@ -222,7 +222,9 @@ fn two_pulls_at_once_give_one_good_file() {
     sandbox
         .write("catalog.toml", catalog(&bytes, Some(&sha256(&bytes)), &file_source("there.gguf")).as_bytes());
     let children: Vec<_> = (0..4)
-        .map(|_| sandbox.command(&["pull", "--force"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+        .map(|_| {
+            sandbox.command(&["pull", "--force"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        })
         .collect();
     for mut child in children {
         assert!(child.wait().unwrap().success());
