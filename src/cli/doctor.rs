@@ -6,6 +6,8 @@ use clap::Args;
 
 use crate::cli::args::DeviceArgs;
 use crate::cli::engine;
+#[cfg(feature = "gpu")]
+use crate::cli::error::CliError;
 use crate::cli::error::CliResult;
 use crate::cli::store::{Catalog, Home};
 use crate::cli::term::{self, Paint};
@@ -29,9 +31,9 @@ pub fn run(args: &DoctorArgs) -> CliResult {
     writeln!(out, "{} {} on {os} {arch}", paint.bold("ember"), env!("CARGO_PKG_VERSION"))?;
     cpu(&mut out)?;
     adapters(&mut out)?;
-    chosen(&mut out, args)?;
     models(&mut out)?;
-    Ok(())
+    chosen(&mut out, args)?;
+    selftest(&mut out, args)
 }
 
 fn cpu(out: &mut dyn Write) -> std::io::Result<()> {
@@ -112,6 +114,70 @@ fn adapters(out: &mut dyn Write) -> std::io::Result<()> {
 #[cfg(not(feature = "gpu"))]
 fn adapters(out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "\n{}\n  this build has no GPU support", Paint::stdout().bold("GPU adapters"))
+}
+
+/// Every op against its CPU twin, on the GPU that the arguments choose.
+#[cfg(feature = "gpu")]
+fn selftest(out: &mut dyn Write, args: &DoctorArgs) -> CliResult {
+    use crate::exec::gpu::{Gpu, GpuOptions};
+    let choice = crate::session::DeviceChoice::parse(&args.device.device);
+    if choice == crate::session::DeviceChoice::Cpu {
+        return Ok(());
+    }
+    let options = GpuOptions {
+        choice: choice.into(),
+        profile: args.device.profile.name().into(),
+        max_submit_ms: args.device.max_submit_ms,
+        ..GpuOptions::default()
+    };
+    // Without such a GPU there is nothing to test, as was said above.
+    let Ok(gpu) = Gpu::open(&options) else { return Ok(()) };
+    let paint = Paint::stdout();
+    writeln!(out, "\n{}", paint.bold("self-test: every op against the CPU"))?;
+    let cases = crate::exec::gpu::selftest(&gpu, false)?;
+    for (op, cases) in by_op(&cases) {
+        let failed = cases.iter().filter(|case| case.failure.is_some()).count();
+        let worst = cases.iter().map(|case| case.error).fold(0.0, f64::max);
+        let verdict = if failed == 0 { paint.green("ok") } else { paint.red(format!("{failed} FAILED")) };
+        writeln!(
+            out,
+            "  {op:10} {:>3} cases, worst error {worst:.2} of what rounding explains: {verdict}",
+            cases.len()
+        )?;
+    }
+    let failures: Vec<_> =
+        cases.iter().filter_map(|case| Some((&case.name, case.failure.as_ref()?))).collect();
+    for (name, failure) in &failures {
+        writeln!(out, "    {name}: {failure}")?;
+    }
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let what = format!(
+        "{} of {} self-tests failed: this GPU or its driver computes wrongly",
+        failures.len(),
+        cases.len()
+    );
+    Err(CliError::failed(what).at(&gpu.info().name).advise("a newer driver, or `--device cpu`"))
+}
+
+#[cfg(not(feature = "gpu"))]
+fn selftest(_: &mut dyn Write, _: &DoctorArgs) -> CliResult {
+    Ok(())
+}
+
+/// Cases by op, in the order of their first case. A case's name begins with its op.
+#[cfg(feature = "gpu")]
+fn by_op(cases: &[crate::exec::gpu::CaseReport]) -> Vec<(&str, Vec<&crate::exec::gpu::CaseReport>)> {
+    let mut ops: Vec<(&str, Vec<_>)> = Vec::new();
+    for case in cases {
+        let op = case.name.split([' ', ',']).next().unwrap_or_default();
+        match ops.iter_mut().find(|(name, _)| *name == op) {
+            Some((_, list)) => list.push(case),
+            None => ops.push((op, vec![case])),
+        }
+    }
+    ops
 }
 
 fn chosen(out: &mut dyn Write, args: &DoctorArgs) -> CliResult {

@@ -33,6 +33,20 @@ pub fn find(args: &ModelArgs) -> CliResult<PathBuf> {
     Ok(store::get(&catalog, &home, &model, false, &mut Bar::new())?.path)
 }
 
+/// The file that a name or path stands for; nothing is fetched.
+pub fn here(wanted: &str) -> CliResult<PathBuf> {
+    match store::choose(&Catalog::load()?, Some(wanted))? {
+        Choice::Path(path) => Ok(path),
+        Choice::Known(model) => {
+            let home = Home::find()?;
+            home.present(&model).ok_or_else(|| {
+                let missing = CliError::failed(format!("`{}` is not here", model.name));
+                missing.at(home.path_of(&model).display()).advise(format!("`ember pull {}`", model.name))
+            })
+        }
+    }
+}
+
 /// Opens the model that `-m` stands for.
 pub fn open(args: &ModelArgs) -> CliResult<Model> {
     let path = find(args)?;

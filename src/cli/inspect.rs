@@ -6,8 +6,8 @@ use std::io::Write;
 use clap::Args;
 use serde_json::{Value as Json, json};
 
+use crate::cli::engine;
 use crate::cli::error::CliResult;
-use crate::cli::store::{self, Catalog, Choice, Home};
 use crate::cli::term::{self, Paint};
 use crate::gguf::{Array, Gguf, GgufFile, TensorInfo, Value};
 
@@ -31,10 +31,7 @@ pub struct InspectArgs {
 
 /// Runs the command.
 pub fn run(args: &InspectArgs) -> CliResult {
-    let path = match store::choose(&Catalog::load()?, Some(&args.file))? {
-        Choice::Path(path) => path,
-        Choice::Known(model) => Home::find()?.path_of(&model),
-    };
+    let path = engine::here(&args.file)?;
     let file = GgufFile::open(&path)?;
     let gguf = file.header();
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());

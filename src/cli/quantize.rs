@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::interrupt::Listen;
 use crate::cli::progress::Bar;
@@ -22,9 +23,9 @@ use crate::quantize::{self as work, Decision, QuantizeError, QuantizeOptions};
 #[command(after_help = "Examples:\n  ember quantize model-f16.gguf model-q4_k.gguf Q4_K\n  \
     ember quantize in.gguf out.gguf q4_0 --output-type q8_0")]
 pub struct QuantizeArgs {
-    /// Model to read
+    /// Model to read: a file, or the name of a model that is here
     #[arg(value_name = "IN")]
-    pub input: PathBuf,
+    pub input: String,
     /// File to write
     #[arg(value_name = "OUT")]
     pub output: PathBuf,
@@ -68,7 +69,7 @@ fn format(text: &str) -> Result<Format, String> {
 
 /// Runs the command.
 pub fn run(args: &QuantizeArgs) -> CliResult {
-    let input = GgufFile::open(&args.input)?;
+    let input = GgufFile::open(engine::here(&args.input)?)?;
     let mut options = QuantizeOptions::new(args.format);
     options.output = args.output_type;
     options.embedding = args.embedding_type;

@@ -14,8 +14,11 @@ use crate::text::Tokenizer;
 
 /// Show the tokens of a text
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Examples:\n  ember tokenize -p \"Hello world\"\n  ember tokenize --ids -f book.txt")]
+#[command(after_help = "Examples:\n  ember tokenize \"Hello world\"\n  ember tokenize --ids -f book.txt")]
 pub struct TokenizeArgs {
+    /// The text; without it, -p, -f, or what is piped in
+    #[arg(value_name = "TEXT", conflicts_with_all = ["prompt", "file"])]
+    text: Option<String>,
     #[command(flatten)]
     input: InputArgs,
     #[command(flatten)]
@@ -36,7 +39,7 @@ pub struct TokenizeArgs {
 
 /// Runs the command.
 pub fn run(args: &TokenizeArgs) -> CliResult {
-    let text = args.input.read()?;
+    let text = args.text.clone().map_or_else(|| args.input.read(), Ok)?;
     let file = GgufFile::open(engine::find(&args.model)?)?;
     let tokenizer = Tokenizer::from_metadata(&file.header().metadata)?;
     let ids = tokenizer.encode(&text, args.special, !args.no_bos);

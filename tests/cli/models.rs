@@ -59,6 +59,8 @@ fn quantize_writes_a_model_that_runs() {
     assert!(ran.code == 1 && ran.err.contains("out.gguf"), "{}", ran.err);
     assert_eq!(sandbox.run(&["quantize", &model(), "no/such/folder.gguf", "Q8_0"]).code, 1);
     assert_eq!(sandbox.run(&["quantize", &model(), "out.gguf", "Q9_9"]).code, 2);
+    let absent = sandbox.run(&["quantize", "smollm2", "out.gguf", "Q8_0"]);
+    assert!(absent.code == 1 && absent.err.contains("ember pull"), "{}", absent.err);
     assert_eq!(std::fs::read(sandbox.path("out.gguf")).unwrap(), before);
 }
 
@@ -69,6 +71,7 @@ fn tokenize_shows_ids_and_pieces() {
     let ids: Vec<u32> = serde_json::from_str(&ids.out).unwrap();
     assert_eq!(run(&sandbox, &["tokenize", "-p", "the and"]).out.lines().count(), ids.len());
     assert_eq!(run(&sandbox, &["tokenize", "--count", "-p", "the and"]).out.trim(), ids.len().to_string());
+    assert_eq!(run(&sandbox, &["tokenize", "the and"]).out.lines().count(), ids.len());
     let piped = sandbox.run_with_input(&with_model(&model(), &["tokenize", "--ids"]), "the and");
     assert_eq!(serde_json::from_str::<Vec<u32>>(&piped.out).unwrap(), ids);
     let text = run(&sandbox, &["tokenize", "--ids", "-p", "<|im_end|>"]);

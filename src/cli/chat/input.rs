@@ -26,23 +26,24 @@ pub enum Input {
     Editor {
         /// The editor.
         editor: Box<DefaultEditor>,
-        /// Where its history is kept.
-        history: PathBuf,
+        /// Where its history is kept, if anywhere.
+        history: Option<PathBuf>,
     },
     /// A pipe or file.
     Lines,
 }
 
 impl Input {
-    /// A line editor with its history in `data`, if stdin and stdout are a terminal.
-    pub fn new(data: &Path) -> Self {
+    /// A line editor with this history file, if stdin and stdout are a terminal.
+    pub fn new(history: Option<PathBuf>) -> Self {
         let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
         let config = Config::builder().auto_add_history(false).bracketed_paste(true).build();
         match DefaultEditor::with_config(config) {
             Ok(mut editor) if terminal => {
-                let history = data.join("history.txt");
-                // No history yet, or one that cannot be read: the chat works without.
-                let _ = editor.load_history(&history);
+                if let Some(path) = &history {
+                    // No history yet, or one that cannot be read: the chat works without.
+                    let _ = editor.load_history(path);
+                }
                 Self::Editor { editor: Box::new(editor), history }
             }
             _ => Self::Lines,
@@ -58,12 +59,12 @@ impl Input {
     pub fn read(&mut self) -> CliResult<Line> {
         match self {
             Self::Lines => read_lines(&mut std::io::stdin().lock()),
-            Self::Editor { editor, history } => read_edited(editor, history),
+            Self::Editor { editor, history } => read_edited(editor, history.as_deref()),
         }
     }
 }
 
-fn read_edited(editor: &mut DefaultEditor, history: &Path) -> CliResult<Line> {
+fn read_edited(editor: &mut DefaultEditor, history: Option<&Path>) -> CliResult<Line> {
     let mut text = String::new();
     let mut warned = false;
     loop {
@@ -92,12 +93,12 @@ fn read_edited(editor: &mut DefaultEditor, history: &Path) -> CliResult<Line> {
 }
 
 /// Adds a message to the history; one that cannot be written is not worth a complaint.
-fn remember(editor: &mut DefaultEditor, history: &Path, text: &str) {
+fn remember(editor: &mut DefaultEditor, history: Option<&Path>, text: &str) {
     let _ = editor.add_history_entry(text);
-    if let Some(folder) = history.parent() {
-        let _ = std::fs::create_dir_all(folder);
+    if let Some(path) = history {
+        let _ = path.parent().map(std::fs::create_dir_all);
+        let _ = editor.save_history(path);
     }
-    let _ = editor.save_history(history);
 }
 
 fn read_lines(source: &mut dyn BufRead) -> CliResult<Line> {

@@ -88,7 +88,7 @@ pub fn run(args: &ChatArgs) -> CliResult {
     };
     let session = engine::boot(&model, &session_options(&args.device, &args.context, Modes::GENERATE))?;
     engine::announce(&session);
-    let mut input = Input::new(&Home::find()?.data);
+    let mut input = Input::new(Home::find().ok().map(|home| home.data.join("history.txt")));
     if input.interactive() {
         term::say(Paint::stderr().dim("/help for help, Ctrl-C stops an answer, Ctrl-D leaves"));
     }
