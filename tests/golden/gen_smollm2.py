@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 STRIDE = 61  # a prime, so that the sample is spread over the vocabulary; 806 of 49152 logits
@@ -23,7 +24,10 @@ def load(path):
     """The model with its weights dequantized to float32."""
     where, name = path.parent, path.name
     model = AutoModelForCausalLM.from_pretrained(where, gguf_file=name, dtype=torch.float32, attn_implementation="eager")
-    return model.eval(), AutoTokenizer.from_pretrained(where, gguf_file=name)
+    tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=name)
+    # transformers does not read the GGUF's pre-tokenizer. This is what `smollm` stands for: digits one by one.
+    tokenizer.backend_tokenizer.pre_tokenizer = Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False)])
+    return model.eval(), tokenizer
 
 
 def greedy(model, out):
