@@ -18,8 +18,19 @@ fn check(profile: &str, tuning: Tuning, checked: bool) {
     let failed: Vec<String> =
         reports.iter().filter_map(|r| Some(format!("{}: {}", r.name, r.failure.as_ref()?))).collect();
     let worst = reports.iter().max_by(|a, b| a.error.total_cmp(&b.error)).unwrap();
-    println!("{profile}, {tuning:?}: {} cases, worst {:.2} of its tolerance: {}", reports.len(), worst.error, worst.name);
-    assert!(failed.is_empty(), "{profile}, {tuning:?}: {} of {} failed\n{}", failed.len(), reports.len(), failed.join("\n"));
+    println!(
+        "{profile}, {tuning:?}: {} cases, worst {:.2} of its tolerance: {}",
+        reports.len(),
+        worst.error,
+        worst.name
+    );
+    assert!(
+        failed.is_empty(),
+        "{profile}, {tuning:?}: {} of {} failed\n{}",
+        failed.len(),
+        reports.len(),
+        failed.join("\n")
+    );
 }
 
 #[test]
@@ -46,7 +57,10 @@ fn v3d_limits() {
 #[test]
 fn an_unknown_profile_and_an_unknown_adapter_are_refused() {
     let open = |choice, profile: &str| {
-        Gpu::open(&GpuOptions { choice, profile: profile.into(), ..GpuOptions::default() }).err().unwrap().to_string()
+        Gpu::open(&GpuOptions { choice, profile: profile.into(), ..GpuOptions::default() })
+            .err()
+            .unwrap()
+            .to_string()
     };
     assert!(open(AdapterChoice::Any, "huge").contains("webgpu-default"));
     let refused = open(AdapterChoice::Named("no such adapter".into()), "full");

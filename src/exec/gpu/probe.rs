@@ -55,8 +55,9 @@ impl Stopwatch {
     /// Times so far, longest first.
     pub fn times(&self) -> Vec<OpTime> {
         let ops = Op::ALL.iter().zip(&self.totals).filter(|(_, (calls, _))| *calls > 0);
-        let mut list: Vec<OpTime> =
-            ops.map(|(op, (calls, seconds))| OpTime { op: op.def().stem, calls: *calls, seconds: *seconds }).collect();
+        let mut list: Vec<OpTime> = ops
+            .map(|(op, (calls, seconds))| OpTime { op: op.def().stem, calls: *calls, seconds: *seconds })
+            .collect();
         list.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
         list
     }
@@ -67,7 +68,12 @@ impl Queries {
         let bytes = CALLS as u64 * 16;
         let buffer = |usage| {
             let label = Some("op times");
-            device.device.create_buffer(&wgpu::BufferDescriptor { label, size: bytes, usage, mapped_at_creation: false })
+            device.device.create_buffer(&wgpu::BufferDescriptor {
+                label,
+                size: bytes,
+                usage,
+                mapped_at_creation: false,
+            })
         };
         let set = wgpu::QuerySetDescriptor {
             label: Some("op times"),
@@ -101,7 +107,8 @@ impl Queries {
         encoder.copy_buffer_to_buffer(&self.resolved, 0, &self.readback, 0, bytes);
         device.queue.submit([encoder.finish()]);
         let words = device.read(&self.readback, bytes)?;
-        let stamps: Vec<u64> = words.chunks_exact(2).map(|w| u64::from(w[0]) | u64::from(w[1]) << 32).collect();
+        let stamps: Vec<u64> =
+            words.chunks_exact(2).map(|w| u64::from(w[0]) | u64::from(w[1]) << 32).collect();
         Ok(stamps.chunks_exact(2).map(|s| s[1].saturating_sub(s[0]) as f64 * self.period).collect())
     }
 }
@@ -127,7 +134,11 @@ impl GpuExecutor {
     pub fn write_tensor(&mut self, id: TensorId, words: &[u32]) -> Result<(), ExecError> {
         let (buffer, place) = self.arena.locate(id)?;
         if words.len() as u64 * 4 > place.bytes.next_multiple_of(4) {
-            return Err(ExecError::Step(format!("{} words do not fit `{}`", words.len(), self.program.get(id).name)));
+            return Err(ExecError::Step(format!(
+                "{} words do not fit `{}`",
+                words.len(),
+                self.program.get(id).name
+            )));
         }
         guarded(&self.device.device, || {
             self.device.queue.write_buffer(buffer, place.offset, bytemuck::cast_slice(words));
@@ -177,7 +188,8 @@ impl GpuExecutor {
             mapped_at_creation: false,
         };
         let readback = guarded(&self.device.device, || self.device.device.create_buffer(&descriptor))?;
-        let mut encoder = self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut encoder =
+            self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         encoder.copy_buffer_to_buffer(buffer, offset, &readback, 0, bytes);
         self.device.queue.submit([encoder.finish()]);
         self.device.read(&readback, bytes)

@@ -75,7 +75,15 @@ impl Bench {
         let rows = program.tensor(input("rows", 1 + MOST_ROWS, 4))?;
         let outs = program.tensor(input("outs", MOST_ROWS, 12))?;
         program.inputs = Some(Inputs { rows, outs, slots: SLOTS, ctx: CTX, vocab: VOCAB });
-        Ok(Self { program, rows, outs, weights: Memory::default(), random: 0x1234_5678_9abc_def1, inputs: vec![], count: 0 })
+        Ok(Self {
+            program,
+            rows,
+            outs,
+            weights: Memory::default(),
+            random: 0x1234_5678_9abc_def1,
+            inputs: vec![],
+            count: 0,
+        })
     }
 
     /// The weights, for an executor.
@@ -104,11 +112,24 @@ impl Bench {
     /// A tensor of the state, not written before the call.
     pub fn output(&mut self, dtype: DType, rows: usize, width: usize) -> Result<TensorId, PlanError> {
         let name = self.fresh("state");
-        self.program.tensor(Tensor { name, dtype, rows: Rows::Fixed(rows), width, role: Role::State, plan: None })
+        self.program.tensor(Tensor {
+            name,
+            dtype,
+            rows: Rows::Fixed(rows),
+            width,
+            role: Role::State,
+            plan: None,
+        })
     }
 
     /// A tensor of the state that holds these words.
-    pub fn words(&mut self, dtype: DType, rows: usize, width: usize, words: Vec<u32>) -> Result<TensorId, PlanError> {
+    pub fn words(
+        &mut self,
+        dtype: DType,
+        rows: usize,
+        width: usize,
+        words: Vec<u32>,
+    ) -> Result<TensorId, PlanError> {
         let id = self.output(dtype, rows, width)?;
         self.inputs.push((id, words));
         Ok(id)
@@ -132,7 +153,12 @@ impl Bench {
     }
 
     /// A random weight matrix, or a vector (format F32, one row).
-    pub fn weight(&mut self, format: Option<Format>, rows: usize, cols: usize) -> Result<TensorId, PlanError> {
+    pub fn weight(
+        &mut self,
+        format: Option<Format>,
+        rows: usize,
+        cols: usize,
+    ) -> Result<TensorId, PlanError> {
         let name = self.fresh("weight");
         let values = self.values(rows * cols);
         let stored = format.unwrap_or(Format::F32);
@@ -169,7 +195,8 @@ impl Bench {
 
     /// A step of `count` rows of one slot from position `first` on, each an output row too.
     pub fn step(&mut self, count: usize, first: usize) -> Step {
-        let rows = (0..count).map(|t| Row { slot: 1, pos: (first + t) as u32, first: 0, token: t as u32 }).collect();
+        let rows =
+            (0..count).map(|t| Row { slot: 1, pos: (first + t) as u32, first: 0, token: t as u32 }).collect();
         let out = |t: usize| Out {
             row: (count - 1 - t) as u32,
             label: (t * 7 % 50) as u32,

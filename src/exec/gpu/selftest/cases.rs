@@ -106,7 +106,14 @@ fn linear(b: &mut Bench, c: &Product) -> Result<Case, PlanError> {
         if c.extras { ", bias, residual" } else { "" }
     );
     let step = b.step(c.count, 0);
-    b.case(name, Op::Linear, c.capacity, vec![Some(b.rows), Some(x), Some(w), bias, residual, Some(y)], p, step)
+    b.case(
+        name,
+        Op::Linear,
+        c.capacity,
+        vec![Some(b.rows), Some(x), Some(w), bias, residual, Some(y)],
+        p,
+        step,
+    )
 }
 
 /// One row, and more than a tile of rows.
@@ -143,14 +150,17 @@ fn linear_shapes(b: &mut Bench) -> Cases {
     }
     for (capacity, count) in [(2, 2), (70, 65)] {
         cases.push(linear(b, &Product { capacity, count, out: 64, shard: Some((300, 96)), ..base })?);
-        cases.push(linear(b, &Product { capacity, count, out: 1100, cols: 64, format: Format::F32, ..base })?);
+        cases
+            .push(linear(b, &Product { capacity, count, out: 1100, cols: 64, format: Format::F32, ..base })?);
     }
     Ok(cases)
 }
 
 fn norms(b: &mut Bench) -> Cases {
     let mut cases = Vec::new();
-    for (width, groups, offset, count) in [(576, 1, 0.0, 3), (64, 9, 0.0, 2), (100, 1, 1.0, 1), (2048, 1, 0.0, 20)] {
+    for (width, groups, offset, count) in
+        [(576, 1, 0.0, 3), (64, 9, 0.0, 2), (100, 1, 1.0, 1), (2048, 1, 0.0, 20)]
+    {
         let x = b.floats(20, width * groups, 3.0)?;
         let w = b.weight(None, 1, width)?;
         let y = b.output(DType::F32, 20, width * groups)?;

@@ -166,7 +166,8 @@ fn compare(
     }
     for (before, found) in before.0.iter().zip(&found.0) {
         if let Some(at) = (0..before.words.len()).find(|i| before.words[*i] != found.words[*i]) {
-            report.failure = Some(format!("word {} of the state, beside the outputs, was written", before.first + at));
+            report.failure =
+                Some(format!("word {} of the state, beside the outputs, was written", before.first + at));
         }
     }
     if report.failure.is_some() {
@@ -226,7 +227,9 @@ fn exact(expected: &[u32], found: &[u32]) -> Result<f64, String> {
 fn sampled(expected: &[u32], found: &[u32]) -> Result<f64, String> {
     for (o, (e, f)) in expected.chunks_exact(4).zip(found.chunks_exact(4)).enumerate() {
         let apart = f32::from_bits(e[1]) - f32::from_bits(f[1]);
-        let close = apart.abs() < 1e-4 || e[1] == f[1] || (f32::from_bits(e[1]).is_nan() && f32::from_bits(f[1]).is_nan());
+        let close = apart.abs() < 1e-4
+            || e[1] == f[1]
+            || (f32::from_bits(e[1]).is_nan() && f32::from_bits(f[1]).is_nan());
         if e[0] != f[0] || e[2..] != f[2..] || !close {
             return Err(format!("row {o} is {f:x?}, the twin has {e:x?}"));
         }

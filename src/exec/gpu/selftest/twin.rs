@@ -1,7 +1,7 @@
 //! Runs a case's CPU twin on a copy of the state segment.
 
-use super::bench::{Bench, Case};
 use super::State;
+use super::bench::{Bench, Case};
 use crate::exec::cpu::{matrix_rows, vector};
 use crate::exec::{ExecError, Weights};
 use crate::ops::cpu::{Context, Raw, View};
@@ -79,7 +79,9 @@ fn load(
             let held = &*state.tensor(layout, id);
             Ok(match dtype {
                 DType::U32 => Storage::Word(held.to_vec()),
-                DType::F16 => Storage::Half(held.iter().flat_map(|w| [*w as u16, (*w >> 16) as u16]).collect()),
+                DType::F16 => {
+                    Storage::Half(held.iter().flat_map(|w| [*w as u16, (*w >> 16) as u16]).collect())
+                }
                 _ => Storage::Float(held.iter().map(|w| f32::from_bits(*w)).collect()),
             })
         }
