@@ -1,4 +1,5 @@
 //! Tiny random models of every architecture against transformers, on each executor and device profile.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 

@@ -1,6 +1,7 @@
 //! Models re-encoded in every block format, on both executors: the default model for how much each format loses, a
 //! tiny one whose rows every format divides for whether the executors agree.
 #![cfg(all(feature = "cli", feature = "gpu"))]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 

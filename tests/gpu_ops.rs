@@ -1,6 +1,7 @@
 //! Every op's kernels against the op's CPU twin: every format, cache type and variant, under every device profile.
 //! Fails where there is no adapter at all: install Mesa's software renderer (scripts/setup).
 #![cfg(feature = "gpu")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use emberlm::exec::gpu::{AdapterChoice, Gpu, GpuOptions, Tuning, selftest};
 

@@ -1,5 +1,6 @@
 //! The memory map: nothing alive overlaps, what is printed is what is allocated, what does not fit is refused.
 #![allow(missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 

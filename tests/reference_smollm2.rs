@@ -1,5 +1,6 @@
 //! The default model against transformers in float32: token ids, last logits, likelihood of texts, greedy tokens.
 #![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 

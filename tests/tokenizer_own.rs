@@ -1,4 +1,5 @@
 //! Tokenizers on small vocabularies made here, sound and hostile ones: no files needed.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use emberlm::text::{
     ChatTemplate, Message, Segment, SpecialIds, TemplateVars, TokenKind, Tokenizer, TokenizerConfig,

@@ -1,5 +1,6 @@
 //! The default model's tokenizer and chat template: llama.cpp's token ids for fixtures and prompts.
 #![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 #[path = "common/vocabs.rs"]

@@ -1,4 +1,5 @@
 //! Tokenizers against llama.cpp's own fixtures. `scripts/fetch-vocabs` gets them; without them these tests fail.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "common/vocabs.rs"]
 mod vocabs;

@@ -1,4 +1,4 @@
-//! Token embedding: x[t] = scale * w[token of row t]; also keeps the token table.
+//! Token embedding: `x[t] = scale * w[token of row t]`; also keeps the token table.
 
 use std::sync::atomic::Ordering;
 

@@ -1,4 +1,4 @@
-//! Picks the token rows whose logits are wanted: y[o] = x[outs[o].row].
+//! Picks the token rows whose logits are wanted: `y[o] = x[outs[o].row]`.
 
 use super::cpu::{Context, Real};
 use super::params::gather::Params;

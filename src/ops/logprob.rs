@@ -1,4 +1,4 @@
-//! Log-probability of a given token: y[o] = logits[o][label] - log sum exp logits[o].
+//! Log-probability of a given token: `y[o] = logits[o][label] - log sum exp logits[o]`.
 
 use super::cpu::{Context, Real};
 use super::params::logprob::Params;

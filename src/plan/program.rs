@@ -52,7 +52,7 @@ pub struct Words {
 impl Words {
     /// Packs a parameter struct of at most 64 bytes.
     pub fn new<P: bytemuck::Pod>(params: P) -> Self {
-        const { assert!(size_of::<P>() <= 64 && size_of::<P>() % 4 == 0) };
+        const { assert!(size_of::<P>() <= 64 && size_of::<P>().is_multiple_of(4)) };
         let mut words = [0u32; 16];
         let bytes = bytemuck::bytes_of(&params);
         bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);

@@ -169,6 +169,7 @@ fn push_text<'t>(out: &mut Vec<Fragment<'t>>, text: &'t str, mut range: Range<us
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "contents are lists of ranges")]
 mod tests {
     use super::*;
 

@@ -209,11 +209,11 @@ impl<F: CpuReal> Shared<F> {
             if !self.barrier.wait() {
                 break;
             }
-            if let (Some(start), Ok(mut times)) = (start, self.times.write()) {
-                if let Some(entry) = times.as_mut().map(|t| &mut t[call.op as usize]) {
-                    entry.0 += 1;
-                    entry.1 += start.elapsed().as_secs_f64();
-                }
+            if let (Some(start), Ok(mut times)) = (start, self.times.write())
+                && let Some(entry) = times.as_mut().map(|t| &mut t[call.op as usize])
+            {
+                entry.0 += 1;
+                entry.1 += start.elapsed().as_secs_f64();
             }
         }
         guard.done();

@@ -73,8 +73,11 @@ fn v3d() -> wgpu::Limits {
     }
 }
 
+/// A limit's name, where it is found, and the least that the kernels need.
+type Need = (&'static str, fn(&wgpu::Limits) -> u64, u64);
+
 /// What the baseline kernels need of a device.
-const NEEDED: [(&str, fn(&wgpu::Limits) -> u64, u64); 5] = [
+const NEEDED: [Need; 5] = [
     ("invocations in a workgroup", |l| l.max_compute_invocations_per_workgroup as u64, 256),
     ("bytes of workgroup memory", |l| l.max_compute_workgroup_storage_size as u64, 16 << 10),
     ("storage buffers", |l| l.max_storage_buffers_per_shader_stage as u64, 8),
