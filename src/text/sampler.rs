@@ -234,7 +234,7 @@ mod tests {
             (0..400).map(|pos| choose(&l, &[], &p, pos).unwrap().token).collect();
         assert_eq!(seen.len(), 5);
         assert!(seen.iter().all(|t| l[*t as usize] >= sorted[4]));
-        let p = SamplerParams { top_p: 0.01, top_k: 0, ..p };
+        let p = SamplerParams { top_p: 0.005, top_k: 0, ..p };
         let first = choose(&l, &[], &SamplerParams::greedy(), 0).unwrap().token;
         assert!((0..50).all(|pos| choose(&l, &[], &p, pos).unwrap().token == first));
         let p = SamplerParams { min_p: 0.9, top_p: 1.0, ..p };
