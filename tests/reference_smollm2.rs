@@ -17,6 +17,9 @@ use emberlm::text::{SamplerParams, Tokenizer};
 /// Relative L2 distance of the last logits.
 const F32_KV: f64 = 3e-4;
 const F16_KV: f64 = 2e-3;
+/// A text that amplifies rounding: transformers in float32 with nothing but keys and values rounded to half precision is
+/// itself 2.05e-3 from the reference here, and 2.8e-3 with the keys alone.
+const AMPLIFIES: (&str, f64) = ("p03_chat_multi", 2.0);
 /// Distance in mean negative log-likelihood. A token's own error is larger, so that short texts get more room.
 const NLL: f64 = 1e-4;
 const LONG: usize = 1000;
@@ -57,6 +60,11 @@ fn last_logits(session: &mut Session, tolerance: f64) {
         let logits = session.logits(&reference.tokens).unwrap_or_else(|e| panic!("{}: {e}", reference.name));
         let apart = reference.distance(&logits);
         println!("{}: {apart:.2e}", reference.name);
+        let tolerance = if tolerance == F16_KV && reference.name == AMPLIFIES.0 {
+            tolerance * AMPLIFIES.1
+        } else {
+            tolerance
+        };
         if apart > tolerance {
             failures.push(format!(
                 "{}: last logits {apart:.2e} from the reference, tolerance {tolerance:.0e}",
