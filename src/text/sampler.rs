@@ -46,6 +46,27 @@ impl SamplerParams {
     pub fn greedy() -> Self {
         Self { temperature: 0.0, ..Self::default() }
     }
+
+    /// Whether the parameters make sense.
+    ///
+    /// # Errors
+    /// [`SamplerError::BadParameter`] for the first that does not.
+    pub fn check(&self) -> Result<(), SamplerError> {
+        let checks = [
+            ("temperature", "a finite number", self.temperature.is_finite()),
+            ("top_p", "a number, usually between 0 and 1", !self.top_p.is_nan()),
+            ("min_p", "a number, usually between 0 and 1", !self.min_p.is_nan()),
+            (
+                "repeat_penalty",
+                "a number above 0, usually 1 to 1.3",
+                self.repeat_penalty > 0.0 && self.repeat_penalty.is_finite(),
+            ),
+        ];
+        match checks.into_iter().find(|(_, _, sound)| !sound) {
+            Some((name, allowed, _)) => Err(SamplerError::BadParameter { name, allowed }),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Why no token could be chosen.
@@ -54,9 +75,17 @@ pub enum SamplerError {
     /// There are no logits.
     #[error("there are no logits to sample from")]
     Empty,
-    /// A logit is not a number.
+    /// A logit is not a number, or plus infinity. (Minus infinity is a token that is never drawn.)
     #[error("logit {0} is not a number: the model file is damaged, or the device computes wrongly")]
     NotANumber(usize),
+    /// A parameter makes no sense.
+    #[error("{name} must be {allowed}")]
+    BadParameter {
+        /// The parameter.
+        name: &'static str,
+        /// What it may be.
+        allowed: &'static str,
+    },
 }
 
 /// A token and its log-probability under the unfiltered softmax at temperature 1.
@@ -108,55 +137,146 @@ pub fn from_key(key: u32) -> f32 {
 }
 
 /// Chooses the token at `pos + 1`; `history` are the tokens up to `pos`. Allocates nothing.
+///
+/// # Errors
+/// [`SamplerError`] if there are no logits, one is not a number, or a parameter makes no sense.
 pub fn choose(logits: &[f32], history: &[u32], p: &SamplerParams, pos: u32) -> Result<Choice, SamplerError> {
+    p.check()?;
     if logits.is_empty() {
         return Err(SamplerError::Empty);
     }
-    if let Some(at) = logits.iter().position(|l| l.is_nan()) {
+    if let Some(at) = logits.iter().position(|l| l.is_nan() || *l == f32::INFINITY) {
         return Err(SamplerError::NotANumber(at));
     }
-    let recent = &history[history.len().saturating_sub((p.repeat_last_n as usize).min(MAX_LAST_N))..];
-    let recent = if p.repeat_penalty == 1.0 { &[] } else { recent };
-    let logit = |i: usize| penalised(logits[i], recent.contains(&(i as u32)), p.repeat_penalty);
-    let scan = Scan { logit: &logit, len: logits.len() };
-    let (best, max) = scan.max();
-    let token = if p.temperature <= 0.0 { best } else { draw(&scan, p, max, uniform(p.seed, pos)) };
+    let mut room = [(0, 0.0); MAX_LAST_N];
+    let all = Candidates { logits, replaced: penalised(logits, history, p, &mut room) };
+    let (best, max) = all.max();
+    let token = if p.temperature <= 0.0 { best } else { draw(&all, p, max, uniform(p.seed, pos)) };
     let top = logits.iter().fold(f32::NEG_INFINITY, |m, l| m.max(*l));
-    let sum: f64 = logits.iter().map(|l| f64::from(l - top).exp()).sum();
+    let sum: f64 = logits.iter().map(|l| f64::from((l - top).exp())).sum();
     Ok(Choice { token, logprob: (f64::from(logits[token as usize] - top) - sum.ln()) as f32 })
 }
 
-fn penalised(logit: f32, recent: bool, penalty: f32) -> f32 {
-    match (recent, logit > 0.0) {
-        (false, _) => logit,
-        (true, true) => logit / penalty,
-        (true, false) => logit * penalty,
+/// The recent tokens with their new logits, sorted, each once.
+fn penalised<'r>(
+    logits: &[f32],
+    history: &[u32],
+    p: &SamplerParams,
+    room: &'r mut [(u32, f32); MAX_LAST_N],
+) -> &'r [(u32, f32)] {
+    if p.repeat_penalty == 1.0 {
+        return &[];
     }
+    let recent = history.iter().rev().take((p.repeat_last_n as usize).min(MAX_LAST_N));
+    let mut held = 0;
+    for &token in recent {
+        let Some(&logit) = logits.get(token as usize) else { continue };
+        let place = room[..held].partition_point(|(t, _)| *t < token);
+        if room[..held].get(place).is_some_and(|(t, _)| *t == token) {
+            continue;
+        }
+        room.copy_within(place..held, place + 1);
+        let logit = if logit > 0.0 { logit / p.repeat_penalty } else { logit * p.repeat_penalty };
+        room[place] = (token, logit);
+        held += 1;
+    }
+    &room[..held]
 }
 
-struct Scan<'a> {
-    logit: &'a dyn Fn(usize) -> f32,
-    len: usize,
-}
-
-impl Scan<'_> {
-    fn all(&self) -> impl Iterator<Item = f32> + '_ {
-        (0..self.len).map(|i| (self.logit)(i))
-    }
+/// Tokens with their logits, in order of their ids.
+trait Scan {
+    /// Calls `f` with every token.
+    fn each(&self, f: impl FnMut(u32, f32));
 
     /// The first of the largest logits.
     fn max(&self) -> (u32, f32) {
-        let pick = |best: (u32, f32), (i, l): (usize, f32)| if l > best.1 { (i as u32, l) } else { best };
-        self.all().enumerate().fold((0, f32::NEG_INFINITY), pick)
+        let mut best = (0, f32::NEG_INFINITY);
+        self.each(|token, logit| {
+            if logit > best.1 {
+                best = (token, logit);
+            }
+        });
+        best
     }
 
     fn count_from(&self, key: u32) -> usize {
-        self.all().filter(|l| order_key(*l) >= key).count()
+        let mut count = 0;
+        self.each(|_, logit| count += usize::from(order_key(logit) >= key));
+        count
     }
 
     // Sums are made in f64: the device adds in another order, and should find the same sets.
     fn mass_from(&self, key: u32, max: f32) -> f64 {
-        self.all().filter(|l| order_key(*l) >= key).map(|l| f64::from((l - max).exp())).sum()
+        let mut mass = 0.0;
+        self.each(|_, logit| {
+            if order_key(logit) >= key {
+                mass += f64::from((logit - max).exp());
+            }
+        });
+        mass
+    }
+}
+
+/// The whole vocabulary, some logits replaced.
+struct Candidates<'a> {
+    logits: &'a [f32],
+    replaced: &'a [(u32, f32)],
+}
+
+impl Scan for Candidates<'_> {
+    fn each(&self, mut f: impl FnMut(u32, f32)) {
+        let mut start = 0;
+        let ends = self.replaced.iter().map(|&(token, logit)| (token as usize, Some(logit)));
+        for (end, replacement) in ends.chain([(self.logits.len(), None)]) {
+            for (i, &logit) in self.logits[start..end].iter().enumerate() {
+                f((start + i) as u32, logit);
+            }
+            if let Some(logit) = replacement {
+                f(end as u32, logit);
+            }
+            start = end + 1;
+        }
+    }
+}
+
+/// Tokens that passed a filter.
+struct Few<'a>(&'a [(u32, f32)]);
+
+impl Scan for Few<'_> {
+    fn each(&self, mut f: impl FnMut(u32, f32)) {
+        self.0.iter().for_each(|&(token, logit)| f(token, logit));
+    }
+}
+
+/// Up to this many tokens are set aside, so that further filters need not look at the whole vocabulary again.
+const FEW: usize = 256;
+
+/// The key of the k-th largest logit, `k` being at most [`FEW`]: the smallest in a heap of the k largest.
+fn kth_key(all: &Candidates<'_>, k: usize) -> u32 {
+    let mut heap = [0u32; FEW];
+    let heap = &mut heap[..k];
+    all.each(|_, logit| {
+        let key = order_key(logit);
+        if key > heap[0] {
+            heap[0] = key;
+            sift_down(heap);
+        }
+    });
+    heap[0]
+}
+
+/// Restores a binary heap, smallest first, whose first element has grown.
+fn sift_down(heap: &mut [u32]) {
+    let mut at = 0;
+    loop {
+        let left = 2 * at + 1;
+        let Some(&smaller) = heap.get(left) else { return };
+        let child = if heap.get(left + 1).is_some_and(|right| *right < smaller) { left + 1 } else { left };
+        if heap[at] <= heap[child] {
+            return;
+        }
+        heap.swap(at, child);
+        at = child;
     }
 }
 
@@ -169,12 +289,38 @@ fn bisect(mut low: u32, mut high: u32, holds: impl Fn(u32) -> bool) -> u32 {
     low
 }
 
-fn draw(scan: &Scan<'_>, p: &SamplerParams, max: f32, u: f32) -> u32 {
-    let top = order_key(max);
-    let mut threshold = 0;
-    if p.top_k > 0 && (p.top_k as usize) < scan.len {
-        threshold = bisect(0, top, |key| scan.count_from(key) >= p.top_k as usize);
+/// Applies top-k; what it keeps is set aside where it is little.
+fn draw(all: &Candidates<'_>, p: &SamplerParams, max: f32, u: f32) -> u32 {
+    let k = p.top_k as usize;
+    if k == 0 || k >= all.logits.len() {
+        return draw_from(all, 0, p, max, u);
     }
+    if k > FEW {
+        let key = bisect(0, order_key(max), |key| all.count_from(key) >= k);
+        return draw_from(all, key, p, max, u);
+    }
+    let key = kth_key(all, k);
+    let mut kept = [(0, 0.0); FEW];
+    let mut count = 0;
+    all.each(|token, logit| {
+        if order_key(logit) >= key {
+            if let Some(place) = kept.get_mut(count) {
+                *place = (token, logit);
+            }
+            count += 1;
+        }
+    });
+    match kept.get(..count) {
+        Some(kept) => draw_from(&Few(kept), key, p, max, u),
+        // More ties with the last one kept than there is room for.
+        None => draw_from(all, key, p, max, u),
+    }
+}
+
+/// Applies top-p and min-p to the tokens of at least `key`, and draws.
+fn draw_from(scan: &impl Scan, key: u32, p: &SamplerParams, max: f32, u: f32) -> u32 {
+    let top = order_key(max);
+    let mut threshold = key;
     if p.top_p < 1.0 {
         let wanted = f64::from(p.top_p) * scan.mass_from(threshold, max);
         threshold = bisect(threshold, top, |key| scan.mass_from(key, max) >= wanted);
@@ -183,106 +329,21 @@ fn draw(scan: &Scan<'_>, p: &SamplerParams, max: f32, u: f32) -> u32 {
         threshold = threshold.max(order_key(max + p.min_p.ln())).min(top);
     }
     let weight = |l: f32| if order_key(l) >= threshold { ((l - max) / p.temperature).exp() } else { 0.0 };
-    let goal = f64::from(u) * scan.all().map(|l| f64::from(weight(l))).sum::<f64>();
+    let mut total = 0.0;
+    scan.each(|_, logit| total += f64::from(weight(logit)));
+    let goal = f64::from(u) * total;
     let mut sum = 0.0;
+    // The first whose weight passes the goal; if rounding lets none pass, the last that weighs anything.
     let mut last = 0;
-    for (i, l) in scan.all().enumerate() {
-        let w = weight(l);
-        if w > 0.0 {
+    scan.each(|token, logit| {
+        let w = weight(logit);
+        if w > 0.0 && sum <= goal {
             sum += f64::from(w);
-            last = i as u32;
-            if sum > goal {
-                break;
-            }
+            last = token;
         }
-    }
+    });
     last
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn logits() -> Vec<f32> {
-        (0..1000).map(|i| ((i * 7919) % 1000) as f32 / 100.0).collect()
-    }
-
-    #[test]
-    fn keys_keep_the_order() {
-        let values = [f32::NEG_INFINITY, -3.5, -0.0, 0.0, 1e-20, 2.0, f32::INFINITY];
-        for pair in values.windows(2) {
-            assert!(order_key(pair[0]) <= order_key(pair[1]), "{pair:?}");
-            assert_eq!(from_key(order_key(pair[1])), pair[1]);
-        }
-    }
-
-    #[test]
-    fn greedy_takes_the_first_of_equals() {
-        let choice = choose(&[1.0, 5.0, 5.0, 2.0], &[], &SamplerParams::greedy(), 0).unwrap();
-        assert_eq!(choice.token, 1);
-        let expected = -(2.0 + (-4f64).exp() + (-3f64).exp()).ln();
-        assert!((f64::from(choice.logprob) - expected).abs() < 1e-6);
-    }
-
-    #[test]
-    fn filters_keep_what_they_say() {
-        let l = logits();
-        let p = SamplerParams { top_k: 5, top_p: 1.0, min_p: 0.0, temperature: 10.0, ..Default::default() };
-        let mut sorted = l.clone();
-        sorted.sort_by(|a, b| b.total_cmp(a));
-        let seen: std::collections::BTreeSet<u32> =
-            (0..400).map(|pos| choose(&l, &[], &p, pos).unwrap().token).collect();
-        assert_eq!(seen.len(), 5);
-        assert!(seen.iter().all(|t| l[*t as usize] >= sorted[4]));
-        let p = SamplerParams { top_p: 0.005, top_k: 0, ..p };
-        let first = choose(&l, &[], &SamplerParams::greedy(), 0).unwrap().token;
-        assert!((0..50).all(|pos| choose(&l, &[], &p, pos).unwrap().token == first));
-        let p = SamplerParams { min_p: 0.9, top_p: 1.0, ..p };
-        assert!(
-            (0..50).all(|pos| l[choose(&l, &[], &p, pos).unwrap().token as usize] >= sorted[0] + 0.9f32.ln())
-        );
-    }
-
-    #[test]
-    fn draws_follow_the_distribution_and_the_seed() {
-        let l: Vec<f32> = [0.5f32, 0.25, 0.125, 0.125].iter().map(|p| p.ln()).collect();
-        let p = SamplerParams {
-            temperature: 1.0,
-            top_k: 0,
-            top_p: 1.0,
-            min_p: 0.0,
-            seed: 7,
-            ..Default::default()
-        };
-        let mut counts = [0usize; 4];
-        for pos in 0..20_000 {
-            counts[choose(&l, &[], &p, pos).unwrap().token as usize] += 1;
-        }
-        for (count, expected) in counts.iter().zip([10_000.0, 5_000.0, 2_500.0, 2_500.0]) {
-            assert!((*count as f64 - expected).abs() < 5.0 * expected.sqrt(), "{counts:?}");
-        }
-        let text = |seed| {
-            (0..64)
-                .map(|pos| choose(&l, &[], &SamplerParams { seed, ..p }, pos).unwrap().token)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(text(1), text(1));
-        assert_ne!(text(1), text(2));
-    }
-
-    #[test]
-    fn the_penalty_lowers_recent_tokens() {
-        let p = SamplerParams { repeat_penalty: 3.0, repeat_last_n: 2, ..SamplerParams::greedy() };
-        assert_eq!(choose(&[2.0, 1.0, -1.0], &[0, 2], &p, 0).unwrap().token, 1);
-        assert_eq!(choose(&[2.0, 1.0, -1.0], &[0, 1, 2], &p, 0).unwrap().token, 0);
-    }
-
-    #[test]
-    fn damaged_logits_are_refused() {
-        assert_eq!(choose(&[], &[], &SamplerParams::greedy(), 0), Err(SamplerError::Empty));
-        assert_eq!(
-            choose(&[0.0, f32::NAN], &[], &SamplerParams::greedy(), 0),
-            Err(SamplerError::NotANumber(1))
-        );
-    }
-}
+mod tests;

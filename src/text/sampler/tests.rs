@@ -1,0 +1,142 @@
+use super::*;
+
+fn logits() -> Vec<f32> {
+    (0..1000).map(|i| ((i * 7919) % 1000) as f32 / 100.0).collect()
+}
+
+#[test]
+fn keys_keep_the_order() {
+    let values = [f32::NEG_INFINITY, -3.5, -0.0, 0.0, 1e-20, 2.0, f32::INFINITY];
+    for pair in values.windows(2) {
+        assert!(order_key(pair[0]) <= order_key(pair[1]), "{pair:?}");
+        assert_eq!(from_key(order_key(pair[1])), pair[1]);
+    }
+}
+
+#[test]
+fn greedy_takes_the_first_of_equals() {
+    let choice = choose(&[1.0, 5.0, 5.0, 2.0], &[], &SamplerParams::greedy(), 0).unwrap();
+    assert_eq!(choice.token, 1);
+    let expected = -(2.0 + (-4f64).exp() + (-3f64).exp()).ln();
+    assert!((f64::from(choice.logprob) - expected).abs() < 1e-6);
+}
+
+#[test]
+fn filters_keep_what_they_say() {
+    let l = logits();
+    let p = SamplerParams { top_k: 5, top_p: 1.0, min_p: 0.0, temperature: 10.0, ..Default::default() };
+    let mut sorted = l.clone();
+    sorted.sort_by(|a, b| b.total_cmp(a));
+    let seen: std::collections::BTreeSet<u32> =
+        (0..400).map(|pos| choose(&l, &[], &p, pos).unwrap().token).collect();
+    assert_eq!(seen.len(), 5);
+    assert!(seen.iter().all(|t| l[*t as usize] >= sorted[4]));
+    let p = SamplerParams { top_p: 0.009, top_k: 0, ..p };
+    let first = choose(&l, &[], &SamplerParams::greedy(), 0).unwrap().token;
+    assert!((0..50).all(|pos| choose(&l, &[], &p, pos).unwrap().token == first));
+    let p = SamplerParams { min_p: 0.9, top_p: 1.0, ..p };
+    assert!(
+        (0..50).all(|pos| l[choose(&l, &[], &p, pos).unwrap().token as usize] >= sorted[0] + 0.9f32.ln())
+    );
+}
+
+#[test]
+fn draws_follow_the_distribution_and_the_seed() {
+    let l: Vec<f32> = [0.5f32, 0.25, 0.125, 0.125].iter().map(|p| p.ln()).collect();
+    let p =
+        SamplerParams { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 7, ..Default::default() };
+    let mut counts = [0usize; 4];
+    for pos in 0..20_000 {
+        counts[choose(&l, &[], &p, pos).unwrap().token as usize] += 1;
+    }
+    for (count, expected) in counts.iter().zip([10_000.0, 5_000.0, 2_500.0, 2_500.0]) {
+        assert!((*count as f64 - expected).abs() < 5.0 * expected.sqrt(), "{counts:?}");
+    }
+    let text = |seed| {
+        (0..64)
+            .map(|pos| choose(&l, &[], &SamplerParams { seed, ..p }, pos).unwrap().token)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(text(1), text(1));
+    assert_ne!(text(1), text(2));
+}
+
+#[test]
+fn the_penalty_lowers_recent_tokens() {
+    let p = SamplerParams { repeat_penalty: 3.0, repeat_last_n: 2, ..SamplerParams::greedy() };
+    assert_eq!(choose(&[2.0, 1.0, -1.0], &[0, 2], &p, 0).unwrap().token, 1);
+    assert_eq!(choose(&[2.0, 1.0, -1.0], &[0, 1, 2], &p, 0).unwrap().token, 0);
+}
+
+/// The definition, by sorting.
+fn kept_by_definition(logits: &[f32], p: &SamplerParams) -> Vec<u32> {
+    let mut sorted: Vec<f32> = logits.to_vec();
+    sorted.sort_by(|a, b| b.total_cmp(a));
+    let k = if p.top_k == 0 { sorted.len() } else { (p.top_k as usize).min(sorted.len()) };
+    let kth = sorted[k - 1];
+    sorted.retain(|l| *l >= kth);
+    let weight = |l: f32| f64::from(l - sorted[0]).exp();
+    let all: f64 = sorted.iter().map(|l| weight(*l)).sum();
+    let mut mass = 0.0;
+    let last = sorted.iter().find(|l| {
+        mass += weight(**l);
+        mass >= f64::from(p.top_p) * all
+    });
+    let least = last.copied().unwrap_or(kth).max(sorted[0] + p.min_p.ln());
+    (0..logits.len() as u32).filter(|i| logits[*i as usize] >= least).collect()
+}
+
+#[test]
+fn filters_keep_what_sorting_would_keep() {
+    let mut seed = 0;
+    for round in 0..60u32 {
+        // Few distinct values, so that there are ties.
+        let grain = if round % 3 == 0 { 4.0 } else { 64.0 };
+        let logits: Vec<f32> = (0..200)
+            .map(|_| {
+                seed += 1;
+                (uniform(1, seed) * 8.0 * grain).round() / grain
+            })
+            .collect();
+        let p = SamplerParams {
+            top_k: [0, 1, 5, 40, 100, 300, 5000][round as usize % 7],
+            top_p: [1.0, 0.5, 0.93, 0.1][round as usize % 4],
+            min_p: [0.0, 0.07, 0.5][round as usize % 3],
+            temperature: 30.0,
+            seed: round,
+            ..Default::default()
+        };
+        let kept = kept_by_definition(&logits, &p);
+        let seen: std::collections::BTreeSet<u32> =
+            (0..2000).map(|pos| choose(&logits, &[], &p, pos).unwrap().token).collect();
+        assert!(seen.iter().all(|t| kept.contains(t)), "{p:?}");
+        let nearly = kept.len() - kept.len() / 20;
+        assert!(seen.len() >= nearly, "{p:?}: {} of {}", seen.len(), kept.len());
+    }
+}
+
+#[test]
+fn repeated_recent_tokens_are_penalised_once() {
+    let p = SamplerParams { repeat_penalty: 2.0, ..SamplerParams::greedy() };
+    assert_eq!(choose(&[4.0, 1.5, 1.0], &[0, 0, 0, 9999], &p, 3).unwrap().token, 0);
+    assert_eq!(choose(&[4.0, 2.5, 1.0], &[2, 0, 2, 0], &p, 3).unwrap().token, 1);
+}
+
+#[test]
+fn damaged_logits_are_refused() {
+    assert_eq!(choose(&[], &[], &SamplerParams::greedy(), 0), Err(SamplerError::Empty));
+    assert_eq!(choose(&[0.0, f32::NAN], &[], &SamplerParams::greedy(), 0), Err(SamplerError::NotANumber(1)));
+    assert_eq!(
+        choose(&[0.0, 0.0, f32::INFINITY], &[], &SamplerParams::default(), 0),
+        Err(SamplerError::NotANumber(2))
+    );
+    let masked = [f32::NEG_INFINITY, 1.0, f32::NEG_INFINITY];
+    assert_eq!(choose(&masked, &[], &SamplerParams::default(), 0).unwrap().token, 1);
+    for p in [
+        SamplerParams { temperature: f32::NAN, ..Default::default() },
+        SamplerParams { top_p: f32::NAN, ..Default::default() },
+        SamplerParams { repeat_penalty: 0.0, ..Default::default() },
+    ] {
+        assert!(matches!(choose(&[0.0], &[], &p, 0), Err(SamplerError::BadParameter { .. })), "{p:?}");
+    }
+}
