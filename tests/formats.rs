@@ -8,10 +8,8 @@ mod common;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use common::default_model::default_model;
 use common::npy::read_tokens;
-use common::reference::{Reference, references};
-use common::{boot, golden, mean_nll, none_failed, open, options, relative_l2};
+use common::{boot, golden, none_failed, open, options, relative_l2};
 use emberlm::gguf::GgufFile;
 use emberlm::model::{KvType, Model};
 use emberlm::quant::Format;
@@ -20,14 +18,6 @@ use emberlm::session::{DeviceChoice, Modes, SessionOptions};
 
 /// Rounding between executors that sum in different orders.
 const EXECUTORS: f64 = 1e-5;
-/// From least to most lost, in root mean square over a text's log-probabilities. The default model's rows are not
-/// multiples of 256, so that the K formats stand for those that `quantize` takes instead.
-const ORDER: [Format; 7] =
-    [Format::F16, Format::BF16, Format::Q8_0, Format::Q6K, Format::Q5_0, Format::Q4_0, Format::Q2K];
-/// Half precision loses next to nothing, eight bits hardly more.
-const F16_RMS: f64 = 0.005;
-const Q8_RMS: f64 = 0.05;
-
 fn encode(input: &Path, format: Format, dir: &Path) -> Model {
     let path = dir.join(format!("{}.gguf", format.name()));
     let input = GgufFile::open(input).unwrap();
@@ -36,17 +26,6 @@ fn encode(input: &Path, format: Format, dir: &Path) -> Model {
     quantize(&input, &path, &options, &mut |_, _| ControlFlow::Continue(()))
         .unwrap_or_else(|e| panic!("{}: {e}", format.name()));
     open(&path)
-}
-
-fn scores(model: &Model, device: DeviceChoice, tokens: &[u32]) -> Vec<f32> {
-    let options = options(device, KvType::F32, Modes::SCORE);
-    boot(model, &SessionOptions { ctx: Some(512), ..options }).score(tokens).unwrap()
-}
-
-/// Root mean square of the differences.
-fn rms(a: &[f32], b: &[f32]) -> f64 {
-    let squares: f64 = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum();
-    (squares / a.len() as f64).sqrt()
 }
 
 #[test]
@@ -74,32 +53,63 @@ fn executors_agree_on_every_format() {
     none_failed(&failures);
 }
 
-#[test]
-fn the_default_model_loses_what_its_format_says() {
-    let dir = tempfile::tempdir().unwrap();
-    let all = references();
-    let find = |name: &str| -> &Reference { all.iter().find(|r| r.name == name).unwrap() };
-    let (long, short) = (find("prose"), find("turns"));
-    println!("format    mean NLL  rms of log-probabilities  bytes");
-    println!("(exact)   {:.5}", mean_nll(&long.log_probs));
-    let mut lost = Vec::new();
-    let mut failures = Vec::new();
-    for format in Format::ALL {
-        let model = encode(default_model().path(), format, dir.path());
-        let got = scores(&model, DeviceChoice::Cpu, &long.tokens);
-        let rms_lost = rms(&got, &long.log_probs);
-        println!("{:8}  {:.5}   {rms_lost:.4}  {}", format.name(), mean_nll(&got), model.tensor_bytes());
-        lost.push((format, rms_lost));
-        let [gpu, cpu] = [DeviceChoice::Gpu, DeviceChoice::Cpu].map(|d| scores(&model, d, &short.tokens));
-        let apart = relative_l2(&gpu, &cpu);
-        if apart > 10.0 * EXECUTORS {
-            failures.push(format!("{}: executors {apart:.1e} apart", format.name()));
-        }
-        std::fs::remove_file(model.path()).unwrap();
+/// Part of `scripts/test long`: fourteen encodings of the whole default model.
+#[cfg(feature = "long-tests")]
+mod default_model_sweep {
+    use super::common::default_model::default_model;
+    use super::common::mean_nll;
+    use super::common::reference::{Reference, references};
+    use super::*;
+
+    /// From least to most lost, in root mean square over a text's log-probabilities. The default model's rows are not
+    /// multiples of 256, so that the K formats stand for those that `quantize` takes instead.
+    const ORDER: [Format; 7] =
+        [Format::F16, Format::BF16, Format::Q8_0, Format::Q6K, Format::Q5_0, Format::Q4_0, Format::Q2K];
+    /// Half precision loses next to nothing, eight bits hardly more.
+    const F16_RMS: f64 = 0.005;
+    const Q8_RMS: f64 = 0.05;
+
+    fn scores(model: &Model, device: DeviceChoice, tokens: &[u32]) -> Vec<f32> {
+        let options = options(device, KvType::F32, Modes::SCORE);
+        boot(model, &SessionOptions { ctx: Some(512), ..options }).score(tokens).unwrap()
     }
-    none_failed(&failures);
-    let of = |format: Format| lost.iter().find(|(f, _)| *f == format).unwrap().1;
-    assert!(of(Format::F32) < F16_RMS && of(Format::F16) < F16_RMS && of(Format::Q8_0) < Q8_RMS, "{lost:?}");
-    let ordered: Vec<f64> = ORDER.iter().map(|f| of(*f)).collect();
-    assert!(ordered.is_sorted(), "{ORDER:?} lose {ordered:?}");
+
+    /// Root mean square of the differences.
+    fn rms(a: &[f32], b: &[f32]) -> f64 {
+        let squares: f64 = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+        (squares / a.len() as f64).sqrt()
+    }
+
+    #[test]
+    fn the_default_model_loses_what_its_format_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = references();
+        let find = |name: &str| -> &Reference { all.iter().find(|r| r.name == name).unwrap() };
+        let (long, short) = (find("prose"), find("turns"));
+        println!("format    mean NLL  rms of log-probabilities  bytes");
+        println!("(exact)   {:.5}", mean_nll(&long.log_probs));
+        let mut lost = Vec::new();
+        let mut failures = Vec::new();
+        for format in Format::ALL {
+            let model = encode(default_model().path(), format, dir.path());
+            let got = scores(&model, DeviceChoice::Cpu, &long.tokens);
+            let rms_lost = rms(&got, &long.log_probs);
+            println!("{:8}  {:.5}   {rms_lost:.4}  {}", format.name(), mean_nll(&got), model.tensor_bytes());
+            lost.push((format, rms_lost));
+            let [gpu, cpu] = [DeviceChoice::Gpu, DeviceChoice::Cpu].map(|d| scores(&model, d, &short.tokens));
+            let apart = relative_l2(&gpu, &cpu);
+            if apart > 10.0 * EXECUTORS {
+                failures.push(format!("{}: executors {apart:.1e} apart", format.name()));
+            }
+            std::fs::remove_file(model.path()).unwrap();
+        }
+        none_failed(&failures);
+        let of = |format: Format| lost.iter().find(|(f, _)| *f == format).unwrap().1;
+        assert!(
+            of(Format::F32) < F16_RMS && of(Format::F16) < F16_RMS && of(Format::Q8_0) < Q8_RMS,
+            "{lost:?}"
+        );
+        let ordered: Vec<f64> = ORDER.iter().map(|f| of(*f)).collect();
+        assert!(ordered.is_sorted(), "{ORDER:?} lose {ordered:?}");
+    }
 }

@@ -24,6 +24,10 @@ const AMPLIFIES: (&str, f64) = ("p03_chat_multi", 2.0);
 const NLL: f64 = 1e-4;
 const LONG: usize = 1000;
 const NLL_SHORT: f64 = 1e-3;
+/// Longest text on the CPU and on the GPU. A software GPU reads some twenty tokens a second, so the long texts are for
+/// `scripts/test long`.
+const LONGEST: (usize, usize) =
+    if cfg!(feature = "long-tests") { (usize::MAX, usize::MAX) } else { (1000, 400) };
 /// Sequences decoded together.
 const SLOTS: usize = 5;
 /// Room for the longest text.
@@ -53,9 +57,9 @@ fn exact(device: DeviceChoice) -> Session {
     boot(default_model(), &SessionOptions { ctx: Some(CTX), ..options })
 }
 
-fn last_logits(session: &mut Session, tolerance: f64) {
+fn last_logits(session: &mut Session, tolerance: f64, longest: usize) {
     let mut failures = Vec::new();
-    for reference in references() {
+    for reference in references().into_iter().filter(|r| r.tokens.len() <= longest) {
         session.reset();
         let logits = session.logits(&reference.tokens).unwrap_or_else(|e| panic!("{}: {e}", reference.name));
         let apart = reference.distance(&logits);
@@ -75,9 +79,9 @@ fn last_logits(session: &mut Session, tolerance: f64) {
     none_failed(&failures);
 }
 
-fn likelihood(session: &mut Session) {
+fn likelihood(session: &mut Session, longest: usize) {
     let mut failures = Vec::new();
-    for reference in references().iter().filter(|r| r.tokens.len() > 200) {
+    for reference in references().iter().filter(|r| (200..=longest).contains(&r.tokens.len())) {
         let scores = session.score(&reference.tokens).unwrap_or_else(|e| panic!("{}: {e}", reference.name));
         assert_eq!(scores.len(), reference.log_probs.len(), "{}", reference.name);
         let (got, want) = (mean_nll(&scores), mean_nll(&reference.log_probs));
@@ -164,24 +168,24 @@ fn token_ids() {
 }
 
 macro_rules! on {
-    ($device:expr, chunks: $($sizes:expr => $of:expr),+) => {
+    ($device:expr, $longest:expr, chunks: $($sizes:expr => $of:expr),+) => {
         use super::*;
 
         static SHARED: Shared = Shared::new($device);
 
         #[test]
         fn last_logits_with_f16_kv() {
-            last_logits(&mut SHARED.session(), F16_KV);
+            last_logits(&mut SHARED.session(), F16_KV, $longest);
         }
 
         #[test]
         fn last_logits_with_f32_kv() {
-            last_logits(&mut exact($device), F32_KV);
+            last_logits(&mut exact($device), F32_KV, $longest);
         }
 
         #[test]
         fn likelihood_of_texts() {
-            likelihood(&mut SHARED.session());
+            likelihood(&mut SHARED.session(), $longest);
         }
 
         #[test]
@@ -202,10 +206,10 @@ macro_rules! on {
 }
 
 mod cpu {
-    on!(DeviceChoice::Cpu, chunks: [1, 7] => 100, [64, 512] => 800);
+    on!(DeviceChoice::Cpu, LONGEST.0, chunks: [1, 7] => 100, [64, 512] => 800);
 }
 
 #[cfg(feature = "gpu")]
 mod gpu {
-    on!(DeviceChoice::Gpu, chunks: [1, 7] => 40, [64, 512] => 400);
+    on!(DeviceChoice::Gpu, LONGEST.1, chunks: [1, 7] => 40, [64, 512] => 400);
 }
