@@ -53,28 +53,29 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         source[t] = min(token + t, count - 1u) * words;
     }
     var acc: array<f32, 64>;
-    let blocks = p.cols / 32u;
+    // One row a lane: whole blocks of 32 columns, whose scales are unpacked once. Several: eight columns at a time, for
+    // which there are registers.
+    let blocks = select(0u, p.cols / 32u, ROWS == 1u);
     for (var block = slice; block < blocks; block += SLICES) {
-        var weights: array<array<vec4<f32>, 8>, 8>;
-        for (var r = 0u; r < ROWS; r++) {
-            weights[r] = w_block32(p.planes, p.cols, row[r], block);
-        }
+        var weights = w_block32(p.planes, p.cols, row[0], block);
         for (var t = 0u; t < TOKENS; t++) {
+            var sum = vec4<f32>(0.0);
             for (var i = 0u; i < 8u; i++) {
-                let value = x[source[t] + block * 8u + i];
-                for (var r = 0u; r < ROWS; r++) {
-                    acc[t * 8u + r] += dot(weights[r][i], value);
-                }
+                sum += weights[i] * x[source[t] + block * 8u + i];
             }
+            acc[t * 8u] += (sum.x + sum.y) + (sum.z + sum.w);
         }
     }
-    // Columns after the last whole block (unquantized formats only).
     for (var oct = blocks * 4u + slice; oct < p.cols / 8u; oct += SLICES) {
+        var weights: array<Oct, 8>;
         for (var r = 0u; r < ROWS; r++) {
-            let eight = w_oct(p.planes, p.cols, row[r], oct);
-            for (var t = 0u; t < TOKENS; t++) {
-                let at = source[t] + oct * 2u;
-                acc[t * 8u + r] += dot(eight.lo, x[at]) + dot(eight.hi, x[at + 1u]);
+            weights[r] = w_oct(p.planes, p.cols, row[r], oct);
+        }
+        for (var t = 0u; t < TOKENS; t++) {
+            let lo = x[source[t] + oct * 2u];
+            let hi = x[source[t] + oct * 2u + 1u];
+            for (var r = 0u; r < ROWS; r++) {
+                acc[t * 8u + r] += dot(weights[r].lo, lo) + dot(weights[r].hi, hi);
             }
         }
     }
