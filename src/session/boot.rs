@@ -74,14 +74,6 @@ impl Device {
         }
     }
 
-    fn chunk(&self) -> usize {
-        match self {
-            Device::Cpu { .. } => CHUNK.0,
-            #[cfg(feature = "gpu")]
-            Device::Gpu(_) => CHUNK.1,
-        }
-    }
-
     fn boot(
         self,
         program: Program,
@@ -122,7 +114,7 @@ pub fn plan_memory(
     options: &SessionOptions,
     profile: Profile,
 ) -> Result<(Program, Layout), SessionError> {
-    let chunk = options.chunk.unwrap_or(if profile.mapped_weights { CHUNK.0 } else { CHUNK.1 });
+    let chunk = chunk(options, profile);
     let (specs, _) = specs(options, chunk);
     Ok(draw(model, options, &specs, profile)?)
 }
@@ -131,7 +123,7 @@ pub fn plan_memory(
 pub fn boot(model: &Model, options: &SessionOptions) -> Result<Session, SessionError> {
     let device = Device::open(options)?;
     let profile = device.profile(options.double);
-    let chunk = options.chunk.unwrap_or_else(|| device.chunk()).max(1);
+    let chunk = chunk(options, profile);
     let (specs, plans) = specs(options, chunk);
     let (program, layout) = draw(model, options, &specs, profile)?;
     let executor = device.boot(program, &layout, model, options.double)?;
@@ -150,6 +142,11 @@ pub fn boot(model: &Model, options: &SessionOptions) -> Result<Session, SessionE
         step: Step::with_capacity(tokens, outputs),
         words: Vec::new(),
     })
+}
+
+/// Token rows of a prefill step: the same for the map that is printed and the one that is booted.
+fn chunk(options: &SessionOptions, profile: Profile) -> usize {
+    options.chunk.unwrap_or(if profile.mapped_weights { CHUNK.0 } else { CHUNK.1 }).max(1)
 }
 
 fn context(model: &Model, options: &SessionOptions) -> usize {

@@ -20,9 +20,6 @@ pub enum StopReason {
     ContextFull,
 }
 
-/// When a generation ends.
-pub type Stop = StopReason;
-
 /// What a generation did.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Generated {
@@ -77,7 +74,7 @@ impl Session {
         let mut done = Vec::with_capacity(prompts.len());
         for (slot, prompt) in prompts.iter().enumerate() {
             let reused = self.begin(slot, prompt)?;
-            let ticket = self.prefill(plan, slot, &prompt[reused..], SamplerParams { ..sampler })?;
+            let ticket = self.prefill(plan, slot, &prompt[reused..], sampler)?;
             let mut sequence =
                 Sequence { slot, pos: prompt.len(), tokens: Vec::with_capacity(limit), ended: None };
             if limit == 0 {

@@ -8,7 +8,7 @@ mod generate;
 mod options;
 
 pub use boot::{boot, device_info, device_profile, plan_memory};
-pub use generate::{Generated, Stop, StopReason};
+pub use generate::{Generated, StopReason};
 pub use options::{DeviceChoice, Modes, SessionOptions};
 
 use crate::exec::{ExecError, Executor, Ticket};
