@@ -228,7 +228,14 @@ pub struct Columns<'a, T> {
     life: PhantomData<&'a mut T>,
 }
 
-impl<T> Columns<'_, T> {
+impl<'a, T> Columns<'a, T> {
+    /// The columns `range` of a matrix with rows of `stride` elements.
+    pub fn new(values: &'a mut [T], stride: usize, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= stride, "columns {range:?} of {stride}");
+        let raw = Raw { ptr: values.as_mut_ptr(), len: values.len() };
+        Self { raw, stride, range, life: PhantomData }
+    }
+
     /// This part's columns of row `r`.
     pub fn row_mut(&mut self, r: usize) -> &mut [T] {
         let start = r * self.stride + self.range.start;

@@ -9,6 +9,7 @@ pub mod gather;
 pub mod kv_write;
 pub mod linear;
 pub mod logprob;
+pub mod matmul;
 pub mod rms_norm;
 pub mod rope;
 pub mod sample;
