@@ -1,5 +1,5 @@
 // What changes from step to step. One Row per token row of the plan, one Out per output row.
-// rows[0] is the header: slot = number of token rows, pos = number of output rows of this step.
+// rows[0] is the header: slot = number of token rows, pos = number of output rows, first = seed of this step's dropout.
 
 struct Row {
     slot: u32,   // slot of the KV cache
@@ -20,5 +20,17 @@ struct Out {
     repeat_last_n: u32,
     slot: u32,           // of the row, so that the sampler needs no second look-up
     pos: u32,            // of the row; the sampled token goes to pos + 1
-    pad: u32,
+    coef: f32,           // derivative of the objective with respect to the label's log-probability
+}
+
+// Numbers of one optimizer step.
+struct Scalars {
+    rate: f32,     // learning rate
+    beta1: f32,
+    beta2: f32,
+    eps: f32,
+    decay: f32,    // decoupled weight decay
+    scale: f32,    // of the gradient: the clipping factor
+    correct1: f32, // 1 - beta1^step
+    correct2: f32, // 1 - beta2^step
 }

@@ -6,7 +6,7 @@ struct Params {
     base: f32,
     scale: f32,     // position multiplier (1 / linear scaling factor)
     has_factors: u32, // divide frequency i by factors[i] (Llama 3 scaling)
-    pad0: u32,
+    inverse: u32,     // 1: rotate back, which is the gradient
     // Fixed-point fractions of 64 bits, low word first: scale / 2 pi, and base^(-2 / rope_dim).
     turn: vec2<u32>,
     step: vec2<u32>,

@@ -7,7 +7,7 @@ pub mod gpu;
 
 use std::sync::Arc;
 
-use crate::plan::{PlanId, Program, SegmentKind, Step, TOKEN_FROM_TABLE};
+use crate::plan::{DType, PlanId, Program, Role, SegmentKind, Step, TOKEN_FROM_TABLE, TensorId};
 use crate::quant::Format;
 
 /// Why a step could not run.
@@ -122,6 +122,16 @@ pub trait Executor: Send {
     fn submit(&mut self, plan: PlanId, step: &Step) -> Result<Ticket, ExecError>;
     /// Waits for a step and puts the active words of its fetched tensor into `out` (floats as bits).
     fn wait(&mut self, ticket: Ticket, out: &mut Vec<u32>) -> Result<(), ExecError>;
+    /// Puts values into a shared f32 tensor, from its first element on, between steps.
+    ///
+    /// # Errors
+    /// [`ExecError::Step`] if the tensor is not one that the host may set, or too small.
+    fn write(&mut self, id: TensorId, values: &[f32]) -> Result<(), ExecError>;
+    /// All values of a shared f32 tensor, after the steps submitted so far.
+    ///
+    /// # Errors
+    /// [`ExecError::Step`] if the tensor is not one that the host may read.
+    fn read(&mut self, id: TensorId, out: &mut Vec<f32>) -> Result<(), ExecError>;
     /// Switches per-op timing on or off (off at boot).
     fn profile(&mut self, on: bool);
     /// Times since profiling was switched on, longest first.
@@ -130,6 +140,26 @@ pub trait Executor: Send {
     fn bandwidth(&mut self) -> Result<Option<f64>, ExecError> {
         Ok(None)
     }
+}
+
+/// Checks that the host may set or read a tensor: what is trained, its gradients, and the optimizer's moments.
+pub fn check_access(program: &Program, id: TensorId, values: usize) -> Result<(), ExecError> {
+    let Some(tensor) = program.tensors.get(id.index()) else {
+        return Err(ExecError::Step(format!("the program has no tensor {}", id.0)));
+    };
+    let role = match tensor.role {
+        Role::View { of, .. } => &program.get(of).role,
+        ref role => role,
+    };
+    let open = matches!(role, Role::Trained | Role::Gradient | Role::Moment | Role::Tape);
+    if !open || tensor.dtype != DType::F32 {
+        return Err(ExecError::Step(format!("`{}` is not the host's to set or read", tensor.name)));
+    }
+    let held = program.capacity_rows(id) * tensor.width;
+    if values > held {
+        return Err(ExecError::Step(format!("{values} values do not fit the {held} of `{}`", tensor.name)));
+    }
+    Ok(())
 }
 
 /// Checks a step against the program's capacities, so that no executor reads or writes out of bounds.

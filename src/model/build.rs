@@ -132,7 +132,8 @@ fn declare_state(
     let outs = program.tensor(input("step.outs", max(|s| s.outputs), 12))?;
     let table = Tensor { role: Role::State, ..input("tokens", options.slots, options.ctx) };
     let table = program.tensor(table)?;
-    let inputs = Inputs { rows, outs, slots: options.slots, ctx: options.ctx, vocab: config.vocab };
+    let inputs =
+        Inputs { rows, outs, scalars: None, slots: options.slots, ctx: options.ctx, vocab: config.vocab };
     program.inputs = Some(inputs);
     Ok((inputs, table))
 }

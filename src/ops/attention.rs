@@ -2,9 +2,9 @@
 //! (Milakov & Gimelshein 2018): no score matrix is kept.
 
 use super::cpu::{Cache, Context, Real};
-use super::params::attention::Params;
-use super::{Accepts, Access, Arg, OpDef, require};
-use crate::plan::{OpCall, PlanError, Program, Row};
+use super::params::{self, attention::Params};
+use super::{Accepts, Access, Arg, Op, OpDef, require};
+use crate::plan::{OpCall, PlanError, Program, Reverse, Row, Rows};
 
 /// Positions scored together.
 const BLOCK: usize = 32;
@@ -27,7 +27,7 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, call| 64.0 + 4.0 * f64::from(call.params.get::<Params>().head_dim).sqrt(),
-    grad: None,
+    grad: Some(grad),
 };
 
 fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
@@ -111,4 +111,46 @@ fn cap<F: Real>(p: &Params, score: F) -> F {
     }
     let cap = F::from_f32(p.softcap);
     cap * (score / cap).tanh()
+}
+
+/// For training steps, in which k and v are the step's own rows rather than a cache.
+fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
+    let p: Params = call.params.get();
+    let [rows, q, k, v, y, _] = call.args[..] else { return Ok(()) };
+    let Some(dy) = r.gradient(y) else { return Ok(()) };
+    let shape = params::attention_stats::Params {
+        heads: p.heads,
+        kv_heads: p.kv_heads,
+        head_dim: p.head_dim,
+        window: p.window,
+        scale: p.scale,
+        softcap: p.softcap,
+        ..Default::default()
+    };
+    let stats = r.scratch(call, "stats", Rows::Tokens(1), 2 * p.heads as usize)?;
+    r.call(Op::AttentionStats, call, vec![rows, q, k, y, Some(dy), Some(stats)], shape)?;
+    let parts = (r.flow(q)?, r.flow(k)?, r.flow(v)?);
+    let fresh = |part: Option<(crate::plan::TensorId, bool)>| part.is_none_or(|(_, accumulate)| !accumulate);
+    if !(fresh(parts.0) && fresh(parts.1) && fresh(parts.2)) {
+        return Err(PlanError::Call {
+            call: call.label.clone(),
+            why: "its inputs must not be used elsewhere".into(),
+        });
+    }
+    if let Some((dq, _)) = parts.0 {
+        r.call(Op::AttentionDq, call, vec![rows, q, k, v, Some(dy), Some(stats), Some(dq)], shape)?;
+    }
+    let (dk, dv) = match (parts.1, parts.2) {
+        (None, None) => return Ok(()),
+        // The two are made together: the one that nobody wants goes to scratch.
+        (dk, dv) => {
+            let width = (p.kv_heads * p.head_dim) as usize;
+            let mut or_scratch = |part: Option<(crate::plan::TensorId, bool)>, what| match part {
+                Some((id, _)) => Ok(id),
+                None => r.scratch(call, what, Rows::Tokens(1), width),
+            };
+            (or_scratch(dk, "dk")?, or_scratch(dv, "dv")?)
+        }
+    };
+    r.call(Op::AttentionDkv, call, vec![rows, q, k, v, Some(dy), Some(stats), Some(dk), Some(dv)], shape)
 }

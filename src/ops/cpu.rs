@@ -12,7 +12,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use crate::ops::Access;
-use crate::plan::{OpCall, Out, Row, Step};
+use crate::plan::{OpCall, Out, Row, Scalars, Step};
 use crate::quant::Format;
 use crate::text::{Choice, SamplerError, SamplerParams, choose};
 
@@ -245,6 +245,25 @@ impl<'a, T> Columns<'a, T> {
     }
 }
 
+/// Pieces of an output, dealt out to the parts in turn.
+pub struct Pieces<'a, T> {
+    raw: Raw<T>,
+    len: usize,
+    part: usize,
+    parts: usize,
+    life: PhantomData<&'a mut T>,
+}
+
+impl<T> Pieces<'_, T> {
+    /// Piece `item`, one of those that [`Context::deal`] gave this part.
+    pub fn piece(&mut self, item: usize) -> &mut [T] {
+        assert!(item % self.parts == self.part, "piece {item} is another part's");
+        assert!((item + 1) * self.len <= self.raw.len, "piece {item} lies outside the tensor");
+        // SAFETY: in bounds and this part's (checked above); `&mut self` forbids a second slice.
+        unsafe { std::slice::from_raw_parts_mut(self.raw.ptr.add(item * self.len), self.len) }
+    }
+}
+
 /// Rows of the KV storage, readable as floats.
 #[derive(Clone, Copy)]
 pub enum Cache<'a, F> {
@@ -327,9 +346,23 @@ impl<'a, F: Real> Context<'a, F> {
         self.call.params.get()
     }
 
-    /// Active token rows (`count` 0) or output rows (1).
+    /// Active token rows (`count` 0) or output rows (1), or the one row of a fixed tensor (2).
     pub fn rows(&self, count: u32) -> usize {
-        if count == 1 { self.step.outs.len() } else { self.step.rows.len() }
+        match count {
+            1 => self.step.outs.len(),
+            2 => 1,
+            _ => self.step.rows.len(),
+        }
+    }
+
+    /// The numbers of an optimizer step.
+    pub fn scalars(&self) -> Scalars {
+        self.step.scalars
+    }
+
+    /// The seed of this step's dropout.
+    pub fn seed(&self) -> u32 {
+        self.step.seed
     }
 
     /// Token row `t`.
@@ -393,6 +426,20 @@ impl<'a, F: Real> Context<'a, F> {
         let units = total.div_ceil(granule);
         let cut = |part: usize| (units * part / self.parts * granule).min(total);
         cut(self.part)..cut(self.part + 1)
+    }
+
+    /// This part's share of `total` work items, dealt out one by one, for items of uneven cost.
+    pub fn deal(&self, total: usize) -> impl Iterator<Item = usize> + use<F> {
+        (self.part..total).step_by(self.parts)
+    }
+
+    /// Output in pieces of `len` elements, for the items of [`Context::deal`].
+    pub fn write_pieces(&self, arg: usize, len: usize) -> Pieces<'a, F> {
+        let raw = match (self.take(arg), self.views[arg]) {
+            (true, View::Float(raw)) => raw,
+            _ => Raw { ptr: std::ptr::dangling_mut(), len: 0 },
+        };
+        Pieces { raw, len, part: self.part, parts: self.parts, life: PhantomData }
     }
 
     /// Output cut into `chunks` pieces of `len` elements: the index of this part's first piece, and its pieces.

@@ -1,9 +1,9 @@
 //! Gated activation (Shazeer 2020): y = act(gate) * up, with silu or the tanh form of gelu.
 
 use super::cpu::{Context, Real};
-use super::params::gate::Params;
-use super::{Arg, OpDef, require};
-use crate::plan::{OpCall, PlanError, Program};
+use super::params::{self, gate::Params};
+use super::{Arg, Op, OpDef, require};
+use crate::plan::{OpCall, PlanError, Program, Reverse};
 
 /// Arguments: rows, gate (T, width), up (T, width), y (T, width).
 pub static DEF: OpDef = OpDef {
@@ -13,7 +13,7 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, _| 16.0,
-    grad: None,
+    grad: Some(grad),
 };
 
 fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
@@ -24,14 +24,23 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn silu<F: Real>(x: F) -> F {
-    x / (F::ONE + (-x).exp())
+/// The activation of kind 0 (silu) or 1 (gelu, tanh form), and its slope.
+pub(super) fn activation<F: Real>(kind: u32, x: F) -> (F, F) {
+    if kind == 1 { gelu_tanh(x) } else { silu(x) }
 }
 
-fn gelu_tanh<F: Real>(x: F) -> F {
-    let half = F::from_f64(0.5);
+fn silu<F: Real>(x: F) -> (F, F) {
+    let gate = F::ONE / (F::ONE + (-x).exp());
+    (x * gate, gate * (F::ONE + x * (F::ONE - gate)))
+}
+
+fn gelu_tanh<F: Real>(x: F) -> (F, F) {
+    let (half, three) = (F::from_f64(0.5), F::from_f64(3.0));
     let root = F::from_f64((2.0 / std::f64::consts::PI).sqrt());
-    half * x * (F::ONE + (root * (x + F::from_f64(0.044715) * x * x * x)).tanh())
+    let cubic = F::from_f64(0.044715);
+    let bent = (root * (x + cubic * x * x * x)).tanh();
+    let inner = root * (F::ONE + three * cubic * x * x);
+    (half * x * (F::ONE + bent), half * (F::ONE + bent) + half * x * (F::ONE - bent * bent) * inner)
 }
 
 fn twin<F: Real>(c: &Context<'_, F>) {
@@ -46,8 +55,21 @@ fn twin<F: Real>(c: &Context<'_, F>) {
     } else {
         c.write_chunks(3, total, 1)
     };
-    let act = if p.kind == 1 { gelu_tanh::<F> } else { silu::<F> };
     for ((y, g), u) in y.iter_mut().zip(&gate[first..]).zip(&up[first..]) {
-        *y = act(*g) * *u;
+        *y = activation(p.kind, *g).0 * *u;
     }
+}
+
+fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
+    let p: Params = call.params.get();
+    let [rows, gate, up, y] = call.args[..] else { return Ok(()) };
+    let Some(dy) = r.gradient(y) else { return Ok(()) };
+    let (Some((dgate, false)), Some((dup, false))) = (r.flow(gate)?, r.flow(up)?) else {
+        return Err(PlanError::Call {
+            call: call.label.clone(),
+            why: "both factors need gradients of their own".into(),
+        });
+    };
+    let q = params::gate_back::Params { width: p.width, kind: p.kind, count: p.count, pad0: 0 };
+    r.call(Op::GateBack, call, vec![rows, gate, up, Some(dy), Some(dgate), Some(dup)], q)
 }

@@ -1,9 +1,9 @@
 //! Picks the token rows whose logits are wanted: `y[o] = x[outs[o].row]`.
 
 use super::cpu::{Context, Real};
-use super::params::gather::Params;
-use super::{Arg, OpDef, require};
-use crate::plan::{OpCall, PlanError, Program};
+use super::params::{self, gather::Params};
+use super::{Arg, Op, OpDef, require};
+use crate::plan::{OpCall, PlanError, Program, Reverse};
 
 /// Arguments: rows, outs, x (T, width), y (O, width).
 pub static DEF: OpDef = OpDef {
@@ -13,7 +13,7 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, _| 0.0,
-    grad: None,
+    grad: Some(grad),
 };
 
 fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
@@ -31,4 +31,19 @@ fn twin<F: Real>(c: &Context<'_, F>) {
     for (o, y) in y.chunks_mut(width).enumerate() {
         y.copy_from_slice(&x[c.out(first + o).row as usize * width..][..width]);
     }
+}
+
+/// Adds to the rows that were picked; the others' gradients must be there already.
+fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
+    let p: Params = call.params.get();
+    let [rows, outs, x, y] = call.args[..] else { return Ok(()) };
+    let Some(dy) = r.gradient(y) else { return Ok(()) };
+    let Some((dx, true)) = r.flow(x)? else {
+        return Err(PlanError::Call {
+            call: call.label.clone(),
+            why: "its input's gradient must begin at zero".into(),
+        });
+    };
+    let q = params::gather_back::Params { width: p.width, ..Default::default() };
+    r.call(Op::GatherBack, call, vec![rows, outs, Some(dy), Some(dx)], q)
 }

@@ -1,9 +1,9 @@
 //! Linear layer over an encoded matrix: y = x w^T (+ bias) (+ residual). The sole matmul of the forward.
 
 use super::cpu::{Columns, Context, Matrix, Real};
-use super::params::linear::Params;
-use super::{Accepts, Access, Arg, OpDef, require};
-use crate::plan::{OpCall, PlanError, Program};
+use super::params::{self, linear::Params};
+use super::{Accepts, Access, Arg, Op, OpDef, require};
+use crate::plan::{OpCall, PlanError, Program, Reverse};
 
 /// Token rows handled together, so that their activations stay in the first-level cache.
 const TILE: usize = 16;
@@ -23,7 +23,7 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, call| 4.0 + 2.0 * f64::from(call.params.get::<Params>().cols).sqrt(),
-    grad: None,
+    grad: Some(grad),
 };
 
 fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
@@ -46,10 +46,12 @@ fn twin<F: Real>(c: &Context<'_, F>) {
     let w = c.matrix(2, cols);
     let x = c.read(1);
     let mut y = c.write_columns(5, p.y_stride as usize, offset, p.out as usize, 16);
+    let bias = (p.has_bias != 0).then(|| c.read(3));
+    let residual = (p.has_residual != 0).then(|| c.read(4));
     for start in (0..rows).step_by(TILE) {
         let tile = start..rows.min(start + TILE);
         matmul_tile(&w, x, cols, offset, tile.clone(), &mut y);
-        finish_tile(c, &p, tile, &mut y);
+        finish_rows(bias, residual, offset, p.y_stride as usize, tile, &mut y);
     }
 }
 
@@ -80,23 +82,44 @@ fn matmul_tile<F: Real>(
     }
 }
 
-fn finish_tile<F: Real>(
-    c: &Context<'_, F>,
-    p: &Params,
-    tile: std::ops::Range<usize>,
+/// Adds the bias, whose first element is column `offset` of y, and the residual, to rows of a product.
+pub(super) fn finish_rows<F: Real>(
+    bias: Option<&[F]>,
+    residual: Option<&[F]>,
+    offset: usize,
+    stride: usize,
+    rows: std::ops::Range<usize>,
     y: &mut Columns<'_, F>,
 ) {
     let range = y.range.clone();
-    let (bias, residual) = (c.read(3), c.read(4));
-    for t in tile {
+    for t in rows {
         let y = y.row_mut(t);
-        if p.has_bias != 0 {
-            let first = range.start - p.y_offset as usize;
-            F::axpy(F::ONE, &bias[first..first + y.len()], y);
+        if let Some(bias) = bias {
+            F::axpy(F::ONE, &bias[range.start - offset..][..y.len()], y);
         }
-        if p.has_residual != 0 {
-            let first = t * p.y_stride as usize + range.start;
-            F::axpy(F::ONE, &residual[first..first + y.len()], y);
+        if let Some(residual) = residual {
+            F::axpy(F::ONE, &residual[t * stride + range.start..][..y.len()], y);
         }
     }
+}
+
+/// dx (+)= dy w through the frozen matrix; the residual's gradient is dy itself.
+fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
+    let p: Params = call.params.get();
+    let [rows, x, w, _, residual, y] = call.args[..] else { return Ok(()) };
+    let Some(dy) = r.gradient(y) else { return Ok(()) };
+    if let Some((dx, accumulate)) = r.flow(x)? {
+        let q = params::linear_back::Params {
+            planes: p.planes,
+            cols: p.cols,
+            out: p.out,
+            dy_stride: p.y_stride,
+            dy_offset: p.y_offset,
+            count: p.count,
+            accumulate: u32::from(accumulate),
+            ..Default::default()
+        };
+        r.call(Op::LinearBack, call, vec![rows, Some(dy), w, Some(dx)], q)?;
+    }
+    r.pass(call, residual, dy)
 }

@@ -1,20 +1,39 @@
 //! The op table. An op is one stem: `shaders/<stem>.wgsl`, `shaders/params/<stem>.wgsl` and `src/ops/<stem>.rs`
 //! (arguments, shape rule, CPU twin, tolerance, gradient rule).
 
+pub mod adamw;
 pub mod attention;
+pub mod attention_dkv;
+pub mod attention_dq;
+pub mod attention_stats;
+pub mod bias_back;
 pub mod cpu;
+pub mod dropout;
 pub mod embed;
+pub mod fill;
 pub mod gate;
+pub mod gate_back;
 pub mod gather;
+pub mod gather_back;
 pub mod kv_write;
 pub mod linear;
+pub mod linear_back;
 pub mod logprob;
+pub mod logprob_back;
+pub mod lookup;
+pub mod lookup_back;
 pub mod matmul;
+pub mod outer;
+pub mod project;
+pub mod project_back;
 pub mod rms_norm;
+pub mod rms_norm_back;
+pub mod rms_norm_dw;
 pub mod rope;
 pub mod sample;
+pub mod sumsq;
 
-use crate::plan::{DType, OpCall, PlanError, Program, Tensor};
+use crate::plan::{DType, OpCall, PlanError, Program, Reverse, Tensor};
 
 /// Parameter structs, generated from `shaders/params/*.wgsl` and `shaders/lib/step_types.wgsl`.
 pub mod params {
@@ -71,6 +90,10 @@ impl Arg {
         Self::new(name, Access::Write, Accepts::F32)
     }
 
+    const fn update(name: &'static str) -> Self {
+        Self::new(name, Access::Update, Accepts::F32)
+    }
+
     const fn input(name: &'static str) -> Self {
         Self::new(name, Access::Read, Accepts::U32)
     }
@@ -98,7 +121,7 @@ impl Arg {
 }
 
 /// Gradient rule: appends the calls that turn the output's gradient into the inputs' gradients.
-pub type GradRule = fn(&mut Program, &OpCall) -> Result<(), PlanError>;
+pub type GradRule = fn(&mut Reverse<'_>, &OpCall) -> Result<(), PlanError>;
 
 /// One op: everything that an executor or the reverse walk needs to know of it.
 pub struct OpDef {
@@ -115,7 +138,7 @@ pub struct OpDef {
     /// Error bound of a device result against the twin, for outputs of the given reduction length: relative to
     /// the norm of the output, in units of f32 epsilon.
     pub tolerance: fn(&Program, &OpCall) -> f64,
-    /// Slot of the reverse walk; `None` where no gradient flows (sampling, cache writes).
+    /// Rule of the reverse walk; `None` where no gradient flows (sampling, cache writes, gradients themselves).
     pub grad: Option<GradRule>,
 }
 
@@ -149,6 +172,25 @@ op_table! {
     Gather => gather,
     LogProb => logprob,
     Sample => sample,
+    LinearBack => linear_back,
+    Project => project,
+    ProjectBack => project_back,
+    Outer => outer,
+    BiasBack => bias_back,
+    RmsNormBack => rms_norm_back,
+    RmsNormDw => rms_norm_dw,
+    AttentionStats => attention_stats,
+    AttentionDq => attention_dq,
+    AttentionDkv => attention_dkv,
+    GateBack => gate_back,
+    GatherBack => gather_back,
+    LogProbBack => logprob_back,
+    Lookup => lookup,
+    LookupBack => lookup_back,
+    Dropout => dropout,
+    Fill => fill,
+    SumSq => sumsq,
+    AdamW => adamw,
 }
 
 /// Shape rule helper: names the call and the argument in the error.

@@ -1,9 +1,9 @@
 //! RMS norm (Zhang & Sennrich 2019): y = x / sqrt(mean(x^2) + eps) * (w + offset), per row and group.
 
 use super::cpu::{Context, Real};
-use super::params::rms_norm::Params;
-use super::{Arg, OpDef, require};
-use crate::plan::{OpCall, PlanError, Program};
+use super::params::{self, rms_norm::Params};
+use super::{Arg, Op, OpDef, require};
+use crate::plan::{OpCall, PlanError, Program, Reverse};
 
 /// Arguments: rows, x (T, groups * width), w (1, width), y like x.
 pub static DEF: OpDef = OpDef {
@@ -13,7 +13,7 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, call| 4.0 + f64::from(call.params.get::<Params>().width).sqrt(),
-    grad: None,
+    grad: Some(grad),
 };
 
 fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
@@ -37,4 +37,25 @@ fn twin<F: Real>(c: &Context<'_, F>) {
             *y = *x * scale * (*w + F::from_f32(p.offset));
         }
     }
+}
+
+fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
+    let p: Params = call.params.get();
+    let [rows, x, w, y] = call.args[..] else { return Ok(()) };
+    let Some(dy) = r.gradient(y) else { return Ok(()) };
+    if let Some(dw) = r.sum(w) {
+        let q = params::rms_norm_dw::Params { width: p.width, groups: p.groups, count: p.count, eps: p.eps };
+        r.call(Op::RmsNormDw, call, vec![rows, x, Some(dy), Some(dw)], q)?;
+    }
+    let Some((dx, accumulate)) = r.flow(x)? else { return Ok(()) };
+    let q = params::rms_norm_back::Params {
+        width: p.width,
+        groups: p.groups,
+        count: p.count,
+        eps: p.eps,
+        offset: p.offset,
+        accumulate: u32::from(accumulate),
+        ..Default::default()
+    };
+    r.call(Op::RmsNormBack, call, vec![rows, x, w, Some(dy), Some(dx)], q)
 }

@@ -2,8 +2,8 @@
 
 use super::cpu::{Context, Real};
 use super::params::rope::Params;
-use super::{Arg, OpDef, require};
-use crate::plan::{OpCall, PlanError, Program};
+use super::{Arg, Op, OpDef, require};
+use crate::plan::{OpCall, PlanError, Program, Reverse};
 
 /// Arguments: rows, x (T, heads * head_dim), factors (1, rope_dim / 2), y like x.
 pub static DEF: OpDef = OpDef {
@@ -14,7 +14,7 @@ pub static DEF: OpDef = OpDef {
     cpu_f64: twin::<f64>,
     // A device takes angles from fixed point, exact modulo a turn; sine and cosine are good to an epsilon or two.
     tolerance: |_, _| 8.0,
-    grad: None,
+    grad: Some(grad),
 };
 
 fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
@@ -56,7 +56,7 @@ impl Params {
             base,
             scale,
             has_factors: u32::from(factors),
-            pad0: 0,
+            inverse: 0,
             turn: fraction(f64::from(scale) / std::f64::consts::TAU),
             step: fraction(f64::from(base).powf(-2.0 / rope_dim as f64)),
         }
@@ -89,6 +89,7 @@ fn twin<F: Real>(c: &Context<'_, F>) {
         for pair in 0..half {
             let factor = factors.get(pair).map_or(1.0, |f| f.to_f64());
             let (sin, cos) = angle(&p, c.row(t).pos, pair, factor).sin_cos();
+            let sin = if p.inverse == 1 { -sin } else { sin };
             let (sin, cos) = (F::from_f64(sin), F::from_f64(cos));
             let (a, b) = if p.neox == 1 { (pair, pair + half) } else { (2 * pair, 2 * pair + 1) };
             for head in 0..heads {
@@ -97,5 +98,25 @@ fn twin<F: Real>(c: &Context<'_, F>) {
                 y[b] = x[a] * sin + x[b] * cos;
             }
         }
+    }
+}
+
+/// A rotation's gradient is rotated back.
+fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
+    let p: Params = call.params.get();
+    let [rows, x, factors, y] = call.args[..] else { return Ok(()) };
+    let Some(dy) = r.gradient(y) else { return Ok(()) };
+    match r.flow(x)? {
+        None => Ok(()),
+        Some((dx, false)) => r.call(
+            Op::Rope,
+            call,
+            vec![rows, Some(dy), factors, Some(dx)],
+            Params { inverse: 1 - p.inverse, ..p },
+        ),
+        Some(_) => Err(PlanError::Call {
+            call: call.label.clone(),
+            why: "its input must not be used elsewhere".into(),
+        }),
     }
 }

@@ -28,6 +28,14 @@ pub enum SegmentKind {
     Weights,
     /// KV cache, token table.
     State,
+    /// What is trained: adapters, or a model's own weights.
+    Trained,
+    /// Their gradients.
+    Gradients,
+    /// The optimizer's moments.
+    Moments,
+    /// Activations that the forward keeps for the gradient.
+    Tape,
     /// Step inputs.
     Inputs,
     /// Op parameters.
@@ -42,9 +50,13 @@ pub enum SegmentKind {
 
 impl SegmentKind {
     /// All kinds in map order.
-    pub const ALL: [SegmentKind; 7] = [
+    pub const ALL: [SegmentKind; 11] = [
         SegmentKind::Weights,
         SegmentKind::State,
+        SegmentKind::Trained,
+        SegmentKind::Gradients,
+        SegmentKind::Moments,
+        SegmentKind::Tape,
         SegmentKind::Inputs,
         SegmentKind::Params,
         SegmentKind::Arena,
@@ -57,6 +69,10 @@ impl SegmentKind {
         match self {
             SegmentKind::Weights => "weights",
             SegmentKind::State => "state",
+            SegmentKind::Trained => "trained",
+            SegmentKind::Gradients => "gradients",
+            SegmentKind::Moments => "moments",
+            SegmentKind::Tape => "tape",
             SegmentKind::Inputs => "inputs",
             SegmentKind::Params => "params",
             SegmentKind::Arena => "arena",
@@ -115,9 +131,13 @@ impl Layout {
             Self { segments: Vec::new(), placements: vec![None; program.tensors.len()], mapped: 0, profile };
         for kind in SegmentKind::ALL {
             let buffers = match kind {
-                SegmentKind::Weights | SegmentKind::State | SegmentKind::Inputs => {
-                    layout.place_shared(program, kind)
-                }
+                SegmentKind::Weights
+                | SegmentKind::State
+                | SegmentKind::Trained
+                | SegmentKind::Gradients
+                | SegmentKind::Moments
+                | SegmentKind::Tape
+                | SegmentKind::Inputs => layout.place_shared(program, kind),
                 SegmentKind::Params => nonzero(params_bytes(program, profile)),
                 SegmentKind::Arena => layout.place_plans(program),
                 SegmentKind::Upload => vec![layout.upload_slot(program); profile.ring],
@@ -125,6 +145,7 @@ impl Layout {
             };
             layout.segments.push(Segment { kind, buffers });
         }
+        layout.place_views(program);
         layout
     }
 
@@ -177,6 +198,16 @@ impl Layout {
         buffers
     }
 
+    fn place_views(&mut self, program: &Program) {
+        for (index, tensor) in program.tensors.iter().enumerate() {
+            let Role::View { of, first } = tensor.role else { continue };
+            let bytes = tensor_bytes(program, TensorId(index as u32), self.profile);
+            let skip = first as u64 * 4 * self.profile.element_scale;
+            self.placements[index] =
+                self.placement(of).map(|p| Placement { offset: p.offset + skip, bytes, ..p });
+        }
+    }
+
     /// Overlays all plans in one arena; within a plan, tensors whose lives overlap do not share bytes.
     fn place_plans(&mut self, program: &Program) -> Vec<u64> {
         let mut top = 0;
@@ -217,8 +248,8 @@ impl Layout {
     }
 
     fn upload_slot(&self, program: &Program) -> u64 {
-        let inputs = program.inputs.map_or(vec![], |i| vec![i.rows, i.outs]);
-        inputs.iter().filter_map(|i| self.placement(*i)).map(|p| self.align(p.bytes)).sum()
+        let inputs = program.inputs.into_iter().flat_map(|i| [Some(i.rows), Some(i.outs), i.scalars]);
+        inputs.flatten().filter_map(|i| self.placement(i)).map(|p| self.align(p.bytes)).sum()
     }
 
     fn readback_slot(&self, program: &Program) -> u64 {
@@ -243,8 +274,12 @@ fn shared_segment(role: &Role) -> Option<SegmentKind> {
     match role {
         Role::Weight { .. } => Some(SegmentKind::Weights),
         Role::State => Some(SegmentKind::State),
+        Role::Trained => Some(SegmentKind::Trained),
+        Role::Gradient => Some(SegmentKind::Gradients),
+        Role::Moment => Some(SegmentKind::Moments),
+        Role::Tape => Some(SegmentKind::Tape),
         Role::Input => Some(SegmentKind::Inputs),
-        Role::Activation | Role::Output => None,
+        Role::View { .. } | Role::Activation | Role::Output => None,
     }
 }
 

@@ -5,15 +5,17 @@
 mod budget;
 mod layout;
 mod program;
+mod reverse;
 mod tensor;
 
 pub use budget::{BudgetError, Demand};
 pub use layout::{Layout, Placement, Profile, Segment, SegmentKind};
 pub use program::{Inputs, OpCall, Plan, PlanError, PlanId, Program, Words};
-pub use tensor::{DType, Role, Rows, Tensor, TensorId};
+pub use reverse::Reverse;
+pub use tensor::{DType, Role, Rows, Tensor, TensorId, VIEW_ALIGN};
 
 /// Rust mirrors of the structs in `shaders/lib/step_types.wgsl`: what changes from step to step.
-pub use crate::ops::params::step::{Out, Row};
+pub use crate::ops::params::step::{Out, Row, Scalars};
 
 /// `Row::token` of a row whose token is read from the token table on the device.
 pub const TOKEN_FROM_TABLE: u32 = u32::MAX;
@@ -25,12 +27,16 @@ pub struct Step {
     pub rows: Vec<Row>,
     /// Output rows, at most the plan's `outputs`; `Out::row` indexes `rows`.
     pub outs: Vec<Out>,
+    /// Numbers of an optimizer step.
+    pub scalars: Scalars,
+    /// Seed of dropout.
+    pub seed: u32,
 }
 
 impl Step {
     /// An empty step that holds `tokens` and `outputs` rows without allocating again.
     pub fn with_capacity(tokens: usize, outputs: usize) -> Self {
-        Self { rows: Vec::with_capacity(tokens), outs: Vec::with_capacity(outputs) }
+        Self { rows: Vec::with_capacity(tokens), outs: Vec::with_capacity(outputs), ..Self::default() }
     }
 
     /// Forgets all rows, keeping the capacity.

@@ -1,7 +1,7 @@
 //! The program: the tensor table and the plans over it.
 
 use crate::ops::{Op, OpDef};
-use crate::plan::{DType, Role, Rows, Tensor, TensorId};
+use crate::plan::{DType, Role, Rows, Tensor, TensorId, VIEW_ALIGN};
 
 /// Why a program could not be built: a bug in a model description or a shape that does not fit.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -117,13 +117,15 @@ pub struct Program {
     names: std::collections::HashSet<String>,
 }
 
-/// The two step inputs.
+/// The step inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inputs {
     /// Header and token rows, (1 + tokens, 4) words.
     pub rows: TensorId,
     /// Output rows, (outputs, 12) words.
     pub outs: TensorId,
+    /// Numbers of an optimizer step, (1, 8) words; only where something is trained.
+    pub scalars: Option<TensorId>,
     /// Slots of the KV cache.
     pub slots: usize,
     /// Positions per slot.
@@ -165,6 +167,34 @@ impl Program {
     pub fn open_plan(&mut self, name: &str, tokens: usize, outputs: usize) -> PlanId {
         self.plans.push(Plan { name: name.into(), tokens, outputs, calls: Vec::new(), fetch: None });
         PlanId(self.plans.len() as u32 - 1)
+    }
+
+    /// Makes an activation of another plan outlive that plan's steps, because `plan` needs it.
+    pub fn keep(&mut self, id: TensorId, plan: PlanId) {
+        let rows = self.capacity_rows(id);
+        let tensor = &mut self.tensors[id.index()];
+        if tensor.plan.is_some_and(|p| p != plan) {
+            (tensor.plan, tensor.role, tensor.rows) = (None, Role::Tape, Rows::Fixed(rows));
+        }
+    }
+
+    /// A part of a shared tensor, from element `first` on.
+    pub fn view(
+        &mut self,
+        name: &str,
+        of: TensorId,
+        first: usize,
+        rows: usize,
+        width: usize,
+    ) -> Result<TensorId, PlanError> {
+        let whole = self.get(of);
+        let (dtype, held) = (whole.dtype, self.capacity_rows(of) * whole.width);
+        if first + rows * width > held || !first.is_multiple_of(VIEW_ALIGN) {
+            let why = format!("elements {first}.. of {held} cannot be a part of {rows} x {width}");
+            return Err(PlanError::Call { call: name.into(), why });
+        }
+        let role = Role::View { of, first };
+        self.tensor(Tensor { name: name.into(), dtype, rows: Rows::Fixed(rows), width, role, plan: None })
     }
 
     /// Checks a call against its op and appends it.

@@ -38,6 +38,9 @@ pub enum Rows {
     Outputs(usize),
 }
 
+/// Views begin at multiples of so many elements, the largest offset alignment that a device may ask for.
+pub const VIEW_ALIGN: usize = 64;
+
 /// What a tensor is for; decides where it lives and how long.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Role {
@@ -54,6 +57,21 @@ pub enum Role {
     Input,
     /// Lives from its first write to its last read within one plan.
     Activation,
+    /// Trained: set by the host, changed by the optimizer.
+    Trained,
+    /// Sum of the gradients of something trained.
+    Gradient,
+    /// A moment of the optimizer.
+    Moment,
+    /// An activation that one plan makes and another one needs: the forward's, for the gradient.
+    Tape,
+    /// Elements of another shared tensor, from `first` on (a multiple of [`VIEW_ALIGN`]).
+    View {
+        /// The tensor it is a part of.
+        of: TensorId,
+        /// First element.
+        first: usize,
+    },
     /// Like an activation, but alive until the plan's end, so that the host can fetch it.
     Output,
 }

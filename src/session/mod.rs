@@ -271,6 +271,6 @@ fn out_row(row: usize, slot: usize, pos: usize, sampler: &SamplerParams) -> Out 
         repeat_last_n: sampler.repeat_last_n,
         slot: slot as u32,
         pos: pos as u32,
-        pad: 0,
+        coef: 0.0,
     }
 }

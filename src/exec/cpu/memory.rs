@@ -86,6 +86,31 @@ impl<F: Real> Memory<F> {
         }
     }
 
+    /// Sets the first elements of a float tensor. No step may be running.
+    pub fn write_floats(&self, id: TensorId, values: &[f32]) -> Result<(), ExecError> {
+        let (start, bytes) = self.locate(id)?;
+        if values.len() * size_of::<F>() > bytes {
+            return Err(ExecError::Internal(format!("tensor {} is too small in the map", id.0)));
+        }
+        for (i, v) in values.iter().enumerate() {
+            // SAFETY: in bounds (checked above); the caller sees to it that nothing else runs.
+            unsafe { start.cast::<F>().add(i).write(F::from_f32(*v)) };
+        }
+        Ok(())
+    }
+
+    /// Appends the first `len` elements of a float tensor. No step may be running.
+    pub fn read_floats(&self, id: TensorId, len: usize, out: &mut Vec<f32>) -> Result<(), ExecError> {
+        let (start, bytes) = self.locate(id)?;
+        if len * size_of::<F>() > bytes {
+            return Err(ExecError::Internal(format!("tensor {} is too small in the map", id.0)));
+        }
+        // SAFETY: in bounds (checked above); the caller sees to it that nothing else runs.
+        let values = unsafe { std::slice::from_raw_parts(start.cast::<F>(), len) };
+        out.extend(values.iter().map(|v| v.to_f32()));
+        Ok(())
+    }
+
     fn locate(&self, id: TensorId) -> Result<(*mut u8, usize), ExecError> {
         let missing = || ExecError::Internal(format!("tensor {} is not in the map", id.0));
         let place = self.placements[id.index()].ok_or_else(missing)?;

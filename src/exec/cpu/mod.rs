@@ -13,7 +13,9 @@ use std::time::Instant;
 use memory::Memory;
 use pool::{Barrier, Pool};
 
-use crate::exec::{DeviceInfo, DeviceKind, ExecError, Executor, OpTime, Ticket, Weights, check_step};
+use crate::exec::{
+    DeviceInfo, DeviceKind, ExecError, Executor, OpTime, Ticket, Weights, check_access, check_step,
+};
 use crate::ops::cpu::{Context, Real, View};
 use crate::ops::{Op, OpDef};
 use crate::plan::{Layout, PlanId, Profile, Program, SegmentKind, Step, TensorId};
@@ -156,6 +158,7 @@ impl<F: CpuReal> Executor for CpuExecutor<F> {
             job.plan = plan;
             job.step.rows.clone_from(&step.rows);
             job.step.outs.clone_from(&step.outs);
+            (job.step.scalars, job.step.seed) = (step.scalars, step.seed);
         }
         self.shared.barrier.reset();
         if !self.pool.run() || self.shared.barrier.is_broken() {
@@ -173,6 +176,18 @@ impl<F: CpuReal> Executor for CpuExecutor<F> {
         out.clear();
         out.extend_from_slice(&self.fetched);
         Ok(())
+    }
+
+    fn write(&mut self, id: TensorId, values: &[f32]) -> Result<(), ExecError> {
+        check_access(&self.shared.program, id, values.len())?;
+        // `&mut self`: no step runs, so that nothing else reaches the memory.
+        self.shared.memory.write_floats(id, values)
+    }
+
+    fn read(&mut self, id: TensorId, out: &mut Vec<f32>) -> Result<(), ExecError> {
+        check_access(&self.shared.program, id, 0)?;
+        out.clear();
+        self.shared.memory.read_floats(id, words(&self.shared.program, id), out)
     }
 
     fn profile(&mut self, on: bool) {

@@ -100,9 +100,13 @@ impl Arena {
 fn usage(kind: SegmentKind) -> wgpu::BufferUsages {
     use wgpu::BufferUsages as U;
     match kind {
-        SegmentKind::Weights | SegmentKind::State | SegmentKind::Arena => {
-            U::STORAGE | U::COPY_DST | U::COPY_SRC
-        }
+        SegmentKind::Weights
+        | SegmentKind::State
+        | SegmentKind::Trained
+        | SegmentKind::Gradients
+        | SegmentKind::Moments
+        | SegmentKind::Tape
+        | SegmentKind::Arena => U::STORAGE | U::COPY_DST | U::COPY_SRC,
         SegmentKind::Inputs => U::STORAGE | U::COPY_DST,
         SegmentKind::Params => U::UNIFORM | U::COPY_DST,
         SegmentKind::Upload => U::MAP_WRITE | U::COPY_SRC,

@@ -6,7 +6,7 @@ use super::arena::Arena;
 use super::device::Device;
 use super::error::guarded;
 use super::kernels::{BindingKind, Compiled, KERNELS, Recipe, compile};
-use super::launch::{Choice, Grid, Tuning, When, choices, counts_outputs, work};
+use super::launch::{self, Active, Choice, Grid, Tuning, When, choices, work};
 use crate::exec::ExecError;
 use crate::ops::Op;
 use crate::plan::{OpCall, PlanId, Program, SegmentKind, Step};
@@ -17,7 +17,7 @@ pub struct Call {
     pub op: Op,
     /// Multiply-adds per active row.
     pub work: u64,
-    outputs: bool,
+    active: Active,
     ways: Vec<Way>,
 }
 
@@ -31,7 +31,7 @@ struct Way {
 impl Call {
     /// Active rows of a step.
     pub fn active(&self, step: &Step) -> usize {
-        if self.outputs { step.outs.len() } else { step.rows.len() }
+        self.active.rows(step)
     }
 
     /// Records the dispatches of one step; nothing for a step without active rows.
@@ -59,7 +59,11 @@ pub fn prepare(
     let mut chosen: Vec<Vec<Vec<Choice>>> = Vec::new();
     for plan in &program.plans {
         let ways = |call: &OpCall| {
-            let capacity = if counts_outputs(call) { plan.outputs } else { plan.tokens };
+            let capacity = match launch::active(call) {
+                Active::Tokens => plan.tokens,
+                Active::Outputs => plan.outputs,
+                Active::One => 1,
+            };
             choices(program, call, capacity, tuning)
         };
         chosen.push(plan.calls.iter().map(ways).collect::<Result<_, _>>()?);
@@ -114,7 +118,7 @@ fn make(
         let bind_group = bind_group(device, arena, program, call, offset, &choice.recipe, &compiled)?;
         ready.push(Way { when: choice.when, grids: choice.grids, compiled, bind_group });
     }
-    Ok(Call { op: call.op, work: work(call), outputs: counts_outputs(call), ways: ready })
+    Ok(Call { op: call.op, work: work(call), active: launch::active(call), ways: ready })
 }
 
 /// Binds a call's arguments by name. An absent optional argument is bound to something of the same use, never read.

@@ -65,14 +65,66 @@ pub struct Choice {
     pub when: When,
 }
 
-/// Which rows a call works on: 0 token rows, 1 output rows.
-pub fn counts_outputs(call: &OpCall) -> bool {
+/// Which rows a call works on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Active {
+    /// The step's token rows.
+    Tokens,
+    /// The step's output rows.
+    Outputs,
+    /// The one row of a fixed tensor.
+    One,
+}
+
+impl Active {
+    /// As the `count` parameter of ops says.
+    fn of(count: u32) -> Self {
+        match count {
+            1 => Active::Outputs,
+            2 => Active::One,
+            _ => Active::Tokens,
+        }
+    }
+
+    /// Active rows of a step.
+    pub fn rows(self, step: &Step) -> usize {
+        match self {
+            Active::Tokens => step.rows.len(),
+            Active::Outputs => step.outs.len(),
+            Active::One => 1,
+        }
+    }
+}
+
+/// Which rows a call works on.
+pub fn active(call: &OpCall) -> Active {
+    macro_rules! count {
+        ($module:ident) => {
+            Active::of(call.params.get::<params::$module::Params>().count)
+        };
+    }
     match call.op {
-        Op::RmsNorm => call.params.get::<params::rms_norm::Params>().count == 1,
-        Op::Linear => call.params.get::<params::linear::Params>().count == 1,
-        Op::Gate => call.params.get::<params::gate::Params>().count == 1,
-        Op::Gather | Op::LogProb | Op::Sample => true,
-        Op::Embed | Op::Rope | Op::KvWrite | Op::Attention => false,
+        Op::RmsNorm => count!(rms_norm),
+        Op::Linear => count!(linear),
+        Op::Gate => count!(gate),
+        Op::LinearBack => count!(linear_back),
+        Op::Project => count!(project),
+        Op::ProjectBack => count!(project_back),
+        Op::RmsNormBack => count!(rms_norm_back),
+        Op::GateBack => count!(gate_back),
+        Op::Fill => count!(fill),
+        Op::Gather | Op::LogProb | Op::Sample | Op::GatherBack | Op::LogProbBack => Active::Outputs,
+        Op::Embed
+        | Op::Rope
+        | Op::KvWrite
+        | Op::Attention
+        | Op::AttentionStats
+        | Op::AttentionDq
+        | Op::AttentionDkv
+        | Op::Lookup
+        | Op::Dropout => Active::Tokens,
+        // Reductions over the rows: their own loop counts them.
+        Op::Outer | Op::BiasBack | Op::RmsNormDw | Op::LookupBack | Op::SumSq | Op::AdamW => Active::One,
     }
 }
 
@@ -94,7 +146,8 @@ pub fn choices(
         Op::Gate => vec![one(lanes(call.params.get::<params::gate::Params>().width))?],
         Op::Gather => vec![one(lanes(call.params.get::<params::gather::Params>().width))?],
         Op::Attention => attention(&maker, capacity, tuning)?,
-        Op::LogProb | Op::Sample => vec![one(1)?],
+        Op::LogProb | Op::Sample | Op::LogProbBack => vec![one(1)?],
+        _ => training(&maker, capacity, tuning)?,
     })
 }
 
@@ -202,4 +255,13 @@ fn attention(maker: &Maker<'_>, capacity: usize, tuning: Tuning) -> Result<Vec<C
     }
     all.push(maker.plain("base", heads, 1, 1)?);
     Ok(all)
+}
+
+/// Output elements of one workgroup of a product with a trained matrix: rows, columns.
+const PRODUCT_TILE: (usize, u32) = (32, 32);
+
+/// The ops of training.
+fn training(maker: &Maker<'_>, capacity: usize, tuning: Tuning) -> Result<Vec<Choice>, ExecError> {
+    let _ = (capacity, tuning);
+    maker.plain("base", 1, PRODUCT_TILE.1, 1).map(|c| vec![c])
 }

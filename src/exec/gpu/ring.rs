@@ -71,6 +71,8 @@ pub struct Ring {
     rows: Placement,
     outs: Placement,
     outs_at: u64,
+    /// Where the optimizer's numbers go, and where they lie in the upload buffer.
+    scalars: Option<(TensorId, Placement, u64)>,
     idle_since: Instant,
 }
 
@@ -96,8 +98,14 @@ impl Ring {
         if slots.is_empty() {
             return Err(ExecError::Internal("the map has no upload ring".into()));
         }
-        let outs_at = rows.bytes.next_multiple_of(arena.layout().profile.align);
-        Ok(Self { slots, next: 0, inputs, rows, outs, outs_at, idle_since: Instant::now() })
+        let align = arena.layout().profile.align;
+        let outs_at = rows.bytes.next_multiple_of(align);
+        let scalars_at = outs_at + outs.bytes.next_multiple_of(align);
+        let scalars = match inputs.scalars {
+            Some(id) => Some((id, arena.locate(id)?.1, scalars_at)),
+            None => None,
+        };
+        Ok(Self { slots, next: 0, inputs, rows, outs, outs_at, scalars, idle_since: Instant::now() })
     }
 
     /// Steps that may be in flight.
@@ -131,12 +139,16 @@ impl Ring {
         if slot.uploading.get() != MAPPED {
             return Err(ExecError::Device("the driver did not give an upload buffer back".into()));
         }
-        let header = Row { slot: step.rows.len() as u32, pos: step.outs.len() as u32, first: 0, token: 0 };
+        let header =
+            Row { slot: step.rows.len() as u32, pos: step.outs.len() as u32, first: step.seed, token: 0 };
         let rows_bytes = (1 + step.rows.len() as u64) * size_of::<Row>() as u64;
         let outs_bytes = size_of_val(step.outs.as_slice()) as u64;
         write(&slot.upload, 0, bytemuck::bytes_of(&header))?;
         write(&slot.upload, size_of::<Row>() as u64, bytemuck::cast_slice(&step.rows))?;
         write(&slot.upload, self.outs_at, bytemuck::cast_slice(&step.outs))?;
+        if let Some((_, _, at)) = self.scalars {
+            write(&slot.upload, at, bytemuck::bytes_of(&step.scalars))?;
+        }
         slot.upload.unmap();
         slot.uploading.set(UNMAPPED);
         let (rows, _) = arena.locate(self.inputs.rows)?;
@@ -144,6 +156,11 @@ impl Ring {
         encoder.copy_buffer_to_buffer(&slot.upload, 0, rows, self.rows.offset, rows_bytes);
         if outs_bytes > 0 {
             encoder.copy_buffer_to_buffer(&slot.upload, self.outs_at, outs, self.outs.offset, outs_bytes);
+        }
+        if let Some((id, place, at)) = self.scalars {
+            let (to, _) = arena.locate(id)?;
+            let bytes = size_of_val(&step.scalars) as u64;
+            encoder.copy_buffer_to_buffer(&slot.upload, at, to, place.offset, bytes);
         }
         Ok(())
     }

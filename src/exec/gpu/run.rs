@@ -10,8 +10,8 @@ use super::launch::Tuning;
 use super::probe::Stopwatch;
 use super::ring::{Fetch, Ring};
 use super::upload::upload_weights;
-use crate::exec::{DeviceInfo, ExecError, Executor, OpTime, Ticket, Weights, check_step};
-use crate::plan::{DType, Layout, PlanId, Program, SegmentKind, Step};
+use crate::exec::{DeviceInfo, ExecError, Executor, OpTime, Ticket, Weights, check_access, check_step};
+use crate::plan::{DType, Layout, PlanId, Program, SegmentKind, Step, TensorId};
 
 /// Runs plans on a GPU.
 pub struct GpuExecutor {
@@ -134,6 +134,18 @@ impl Executor for GpuExecutor {
     fn wait(&mut self, ticket: Ticket, out: &mut Vec<u32>) -> Result<(), ExecError> {
         let (work, took) = self.ring.wait(&self.device, ticket, out)?;
         self.governor.observe(work, took);
+        Ok(())
+    }
+
+    fn write(&mut self, id: TensorId, values: &[f32]) -> Result<(), ExecError> {
+        check_access(&self.program, id, values.len())?;
+        self.write_tensor(id, bytemuck::cast_slice(values))
+    }
+
+    fn read(&mut self, id: TensorId, out: &mut Vec<f32>) -> Result<(), ExecError> {
+        check_access(&self.program, id, 0)?;
+        out.clear();
+        out.extend(self.read_tensor(id)?.into_iter().map(f32::from_bits));
         Ok(())
     }
 

@@ -54,6 +54,8 @@ pub struct Bench {
     pub rows: TensorId,
     /// Step outputs.
     pub outs: TensorId,
+    /// Numbers of an optimizer step.
+    pub scalars: TensorId,
     weights: Memory,
     random: u64,
     inputs: Vec<(TensorId, Vec<u32>)>,
@@ -74,11 +76,14 @@ impl Bench {
         };
         let rows = program.tensor(input("rows", 1 + MOST_ROWS, 4))?;
         let outs = program.tensor(input("outs", MOST_ROWS, 12))?;
-        program.inputs = Some(Inputs { rows, outs, slots: SLOTS, ctx: CTX, vocab: VOCAB });
+        let scalars = program.tensor(input("scalars", 1, 8))?;
+        program.inputs =
+            Some(Inputs { rows, outs, scalars: Some(scalars), slots: SLOTS, ctx: CTX, vocab: VOCAB });
         Ok(Self {
             program,
             rows,
             outs,
+            scalars,
             weights: Memory::default(),
             random: 0x1234_5678_9abc_def1,
             inputs: vec![],
@@ -206,6 +211,6 @@ impl Bench {
             top_p: 1.0,
             ..Out::default()
         };
-        Step { rows, outs: (0..count).map(out).collect() }
+        Step { rows, outs: (0..count).map(out).collect(), ..Step::default() }
     }
 }

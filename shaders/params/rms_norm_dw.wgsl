@@ -1,0 +1,6 @@
+struct Params {
+    width: u32,  // elements normalised together
+    groups: u32, // groups per row
+    count: u32,  // which rows: 0 tokens, 1 outputs
+    eps: f32,
+}

@@ -1,0 +1,43 @@
+//! One step of AdamW (Loshchilov & Hutter 2019): Adam on the scaled gradient, decay apart from it.
+
+use super::cpu::{Context, Real};
+use super::params::adamw::Params;
+use super::{Arg, OpDef, require};
+use crate::plan::{OpCall, PlanError, Program};
+
+/// Arguments: scalars, grad, w, m, v, all but the first (1, width).
+pub static DEF: OpDef = OpDef {
+    stem: "adamw",
+    args: &[Arg::input("scalars"), Arg::read("grad"), Arg::update("w"), Arg::update("m"), Arg::update("v")],
+    check,
+    cpu_f32: twin::<f32>,
+    cpu_f64: twin::<f64>,
+    tolerance: |_, _| 16.0,
+    grad: None,
+};
+
+fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
+    let p: Params = call.params.get();
+    for arg in 1..5 {
+        require(program, call, arg, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))?;
+    }
+    Ok(())
+}
+
+fn twin<F: Real>(c: &Context<'_, F>) {
+    let p: Params = c.params();
+    let s = c.scalars();
+    let f = F::from_f32;
+    let width = p.width as usize;
+    let grad = c.read(1);
+    let (first, w) = c.write_chunks(2, width, 1);
+    let (_, m) = c.write_chunks(3, width, 1);
+    let (_, v) = c.write_chunks(4, width, 1);
+    for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(&grad[first..]) {
+        let g = *g * f(s.scale);
+        *m = f(s.beta1) * *m + (F::ONE - f(s.beta1)) * g;
+        *v = f(s.beta2) * *v + (F::ONE - f(s.beta2)) * g * g;
+        let step = *m / f(s.correct1) / ((*v / f(s.correct2)).sqrt() + f(s.eps));
+        *w = *w - f(s.rate) * (step + f(s.decay) * *w);
+    }
+}

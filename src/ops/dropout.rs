@@ -1,0 +1,76 @@
+//! Dropout (Srivastava et al. 2014): y (+)= x * kept / (1 - rate). What is kept is a hash of the step's seed, the use, the
+//! row and the column, so that the gradient drops the same elements and nothing is stored.
+
+use super::cpu::{Context, Real};
+use super::params::dropout::Params;
+use super::{Arg, Op, OpDef, require};
+use crate::plan::{OpCall, PlanError, Program, Reverse};
+
+/// Arguments: rows, x (T, width), y (T, width).
+pub static DEF: OpDef = OpDef {
+    stem: "dropout",
+    args: &[Arg::input("rows"), Arg::read("x"), Arg::update("y")],
+    check,
+    cpu_f32: twin::<f32>,
+    cpu_f64: twin::<f64>,
+    tolerance: |_, _| 4.0,
+    grad: Some(grad),
+};
+
+impl Params {
+    /// Parameters for a rate in 0..1.
+    pub fn new(width: usize, rate: f32, id: u32) -> Self {
+        Self {
+            width: width as u32,
+            threshold: (f64::from(rate) * 4_294_967_296.0) as u32,
+            scale: 1.0 / (1.0 - rate),
+            id,
+            ..Self::default()
+        }
+    }
+}
+
+fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
+    let p: Params = call.params.get();
+    for arg in [1, 2] {
+        require(program, call, arg, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))?;
+    }
+    Ok(())
+}
+
+/// Three words mixed into one (the finaliser of MurmurHash3, applied to each).
+pub fn hash(seed: u32, use_row: u32, column: u32) -> u32 {
+    let mix = |mut h: u32| {
+        h ^= h >> 16;
+        h = h.wrapping_mul(0x85eb_ca6b);
+        h ^= h >> 13;
+        h = h.wrapping_mul(0xc2b2_ae35);
+        h ^ (h >> 16)
+    };
+    mix(mix(mix(seed) ^ use_row) ^ column)
+}
+
+fn twin<F: Real>(c: &Context<'_, F>) {
+    let p: Params = c.params();
+    let width = p.width as usize;
+    let x = c.read(1);
+    let (first, y) = c.write_chunks(2, c.rows(0), width);
+    for (i, y) in y.chunks_mut(width).enumerate() {
+        let t = first + i;
+        let row = p.id.wrapping_mul(0x9e37_79b9).wrapping_add(t as u32);
+        for (column, (y, x)) in y.iter_mut().zip(&x[t * width..]).enumerate() {
+            let kept = hash(c.seed(), row, column as u32) >= p.threshold;
+            let value = if kept { *x * F::from_f32(p.scale) } else { F::ZERO };
+            *y = if p.accumulate != 0 { *y + value } else { value };
+        }
+    }
+}
+
+fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
+    let p: Params = call.params.get();
+    let [rows, x, y] = call.args[..] else { return Ok(()) };
+    let Some(dy) = r.gradient(y) else { return Ok(()) };
+    let Some((dx, accumulate)) = r.flow(x)? else { return Ok(()) };
+    let q = Params { accumulate: u32::from(accumulate), ..p };
+    r.call(Op::Dropout, call, vec![rows, Some(dy), Some(dx)], q)
+}

@@ -1,0 +1,28 @@
+//! Fills a tensor's active rows with one value.
+
+use super::cpu::{Context, Real};
+use super::params::fill::Params;
+use super::{Arg, OpDef, require};
+use crate::plan::{OpCall, PlanError, Program};
+
+/// Arguments: rows, y (T, width).
+pub static DEF: OpDef = OpDef {
+    stem: "fill",
+    args: &[Arg::input("rows"), Arg::write("y")],
+    check,
+    cpu_f32: twin::<f32>,
+    cpu_f64: twin::<f64>,
+    tolerance: |_, _| 0.0,
+    grad: None,
+};
+
+fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
+    let p: Params = call.params.get();
+    require(program, call, 1, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))
+}
+
+fn twin<F: Real>(c: &Context<'_, F>) {
+    let p: Params = c.params();
+    let (_, y) = c.write_chunks(1, c.rows(p.count) * p.width as usize, 1);
+    y.fill(F::from_f32(p.value));
+}

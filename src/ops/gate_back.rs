@@ -1,0 +1,48 @@
+//! Gradients of [`super::gate`]: dgate = dy * up * act'(gate), dup = dy * act(gate).
+
+use super::cpu::{Context, Real};
+use super::gate::activation;
+use super::params::gate_back::Params;
+use super::{Arg, OpDef, require};
+use crate::plan::{OpCall, PlanError, Program};
+
+/// Arguments: rows, gate, up, dy, dgate, dup, all (T, width).
+pub static DEF: OpDef = OpDef {
+    stem: "gate_back",
+    args: &[
+        Arg::input("rows"),
+        Arg::read("gate"),
+        Arg::read("up"),
+        Arg::read("dy"),
+        Arg::write("dgate"),
+        Arg::write("dup"),
+    ],
+    check,
+    cpu_f32: twin::<f32>,
+    cpu_f64: twin::<f64>,
+    tolerance: |_, _| 32.0,
+    grad: None,
+};
+
+fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
+    let p: Params = call.params.get();
+    for arg in 1..6 {
+        require(program, call, arg, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))?;
+    }
+    Ok(())
+}
+
+fn twin<F: Real>(c: &Context<'_, F>) {
+    let p: Params = c.params();
+    let (gate, up, dy) = (c.read(1), c.read(2), c.read(3));
+    let width = p.width as usize;
+    let (first, dgate) = c.write_chunks(4, c.rows(p.count), width);
+    let (_, dup) = c.write_chunks(5, c.rows(p.count), width);
+    let at = first * width;
+    let inputs = gate[at..].iter().zip(&up[at..]).zip(&dy[at..]);
+    for ((dgate, dup), ((gate, up), dy)) in dgate.iter_mut().zip(dup).zip(inputs) {
+        let (value, slope) = activation(p.kind, *gate);
+        *dgate = *dy * *up * slope;
+        *dup = *dy * value;
+    }
+}

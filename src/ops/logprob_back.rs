@@ -1,0 +1,40 @@
+//! Gradient of the logits, in their place: `coef * (onehot(label) - softmax(logits))`, where `coef` is the derivative of
+//! the objective with respect to the label's log-probability.
+
+use super::cpu::{Context, Real};
+use super::params::logprob_back::Params;
+use super::{Arg, OpDef, require};
+use crate::plan::{OpCall, PlanError, Program};
+
+/// Arguments: rows, outs, y (O, 1): the labels' log-probabilities, logits (O, vocab).
+pub static DEF: OpDef = OpDef {
+    stem: "logprob_back",
+    args: &[Arg::input("rows"), Arg::input("outs"), Arg::read("y"), Arg::update("logits")],
+    check,
+    cpu_f32: twin::<f32>,
+    cpu_f64: twin::<f64>,
+    // The log-probability is a difference of numbers of the logits' size, and the exponential makes it relative.
+    tolerance: |_, _| 64.0,
+    grad: None,
+};
+
+fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
+    let p: Params = call.params.get();
+    require(program, call, 2, |t| t.width == 1, || "must be 1 wide".into())?;
+    require(program, call, 3, |t| t.width == p.vocab as usize, || format!("must be {} wide", p.vocab))
+}
+
+fn twin<F: Real>(c: &Context<'_, F>) {
+    let vocab = c.params::<Params>().vocab as usize;
+    let y = c.read(2);
+    let (first, logits) = c.write_chunks(3, c.rows(1), vocab);
+    for (o, logits) in logits.chunks_mut(vocab).enumerate() {
+        let out = c.out(first + o);
+        let (label, coef) = (out.label as usize, F::from_f32(out.coef));
+        let total = logits[label] - y[first + o];
+        for logit in logits.iter_mut() {
+            *logit = -coef * (*logit - total).exp();
+        }
+        logits[label] += coef;
+    }
+}

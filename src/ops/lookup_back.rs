@@ -1,0 +1,37 @@
+//! Gradient of the table of [`super::lookup`]: `dw[token of row t] += scale * dx[t]`, in the order of the rows.
+
+use super::cpu::{Context, Real};
+use super::params::lookup_back::Params;
+use super::{Arg, OpDef, require};
+use crate::plan::{OpCall, PlanError, Program};
+
+/// Arguments: rows, dx (T, width), dw (vocab, width).
+pub static DEF: OpDef = OpDef {
+    stem: "lookup_back",
+    args: &[Arg::input("rows"), Arg::read("dx"), Arg::update("dw")],
+    check,
+    cpu_f32: twin::<f32>,
+    cpu_f64: twin::<f64>,
+    tolerance: |_, _| 16.0,
+    grad: None,
+};
+
+fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
+    let p: Params = call.params.get();
+    for arg in [1, 2] {
+        require(program, call, arg, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))?;
+    }
+    Ok(())
+}
+
+fn twin<F: Real>(c: &Context<'_, F>) {
+    let p: Params = c.params();
+    let width = p.width as usize;
+    let dx = c.read(1);
+    let mut dw = c.write_columns(2, width, 0, width, 16);
+    let range = dw.range.clone();
+    for t in 0..c.rows(0) {
+        let dw = dw.row_mut(c.row(t).token as usize);
+        F::axpy(F::from_f32(p.scale), &dx[t * width..][range.clone()], dw);
+    }
+}

@@ -1,0 +1,48 @@
+//! Gradient of a trained matrix: dw += alpha dy^T x, summed over the rows in their order.
+
+use super::cpu::{Context, Real};
+use super::matmul::matmul_tn;
+use super::params::outer::Params;
+use super::{Arg, OpDef, require};
+use crate::plan::{OpCall, PlanError, Program};
+
+/// Arguments: rows, dy (T, dy_stride), x (T, cols), dw (out, cols).
+pub static DEF: OpDef = OpDef {
+    stem: "outer",
+    args: &[Arg::input("rows"), Arg::read("dy"), Arg::read("x"), Arg::update("dw")],
+    check,
+    cpu_f32: twin::<f32>,
+    cpu_f64: twin::<f64>,
+    // The reduction runs over the rows of the step.
+    tolerance: |_, _| 64.0,
+    grad: None,
+};
+
+fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
+    let p: Params = call.params.get();
+    let end = (p.dy_offset + p.out) as usize;
+    let ok = |t: &crate::plan::Tensor| t.width == p.dy_stride as usize && end <= t.width;
+    require(program, call, 1, ok, || format!("must be {} wide and hold column {end}", p.dy_stride))?;
+    for arg in [2, 3] {
+        require(program, call, arg, |t| t.width == p.cols as usize, || format!("must be {} wide", p.cols))?;
+    }
+    Ok(())
+}
+
+fn twin<F: Real>(c: &Context<'_, F>) {
+    let p: Params = c.params();
+    let cols = p.cols as usize;
+    let mut dw = c.write_columns(3, cols, 0, cols, 16);
+    matmul_tn(
+        c.read(1),
+        p.dy_stride as usize,
+        p.dy_offset as usize,
+        p.out as usize,
+        c.read(2),
+        cols,
+        c.rows(p.count),
+        F::from_f32(p.alpha),
+        true,
+        &mut dw,
+    );
+}

@@ -1,0 +1,42 @@
+//! Gradient of the weight of [`super::rms_norm`]: dw += the sum of dy * x / rms(x) over rows and groups, in order.
+
+use super::cpu::{Context, Real};
+use super::params::rms_norm_dw::Params;
+use super::{Arg, OpDef, require};
+use crate::plan::{OpCall, PlanError, Program};
+
+/// Arguments: rows, x (T, groups * width), dy like x, dw (1, width).
+pub static DEF: OpDef = OpDef {
+    stem: "rms_norm_dw",
+    args: &[Arg::input("rows"), Arg::read("x"), Arg::read("dy"), Arg::update("dw")],
+    check,
+    cpu_f32: twin::<f32>,
+    cpu_f64: twin::<f64>,
+    tolerance: |_, call| 64.0 + f64::from(call.params.get::<Params>().width).sqrt(),
+    grad: None,
+};
+
+fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
+    let p: Params = call.params.get();
+    let wide = (p.width * p.groups) as usize;
+    for arg in [1, 2] {
+        require(program, call, arg, |t| t.width == wide, || format!("must be {wide} wide"))?;
+    }
+    require(program, call, 3, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))
+}
+
+fn twin<F: Real>(c: &Context<'_, F>) {
+    let p: Params = c.params();
+    let width = p.width as usize;
+    let (x, dy) = (c.read(1), c.read(2));
+    let count = F::from_f64(width as f64);
+    let (first, dw) = c.write_chunks(3, width, 1);
+    for at in (0..c.rows(p.count) * p.groups as usize).map(|i| i * width) {
+        let row = &x[at..at + width];
+        let scale = F::ONE / (F::dot(row, row) / count + F::from_f32(p.eps)).sqrt();
+        let (x, dy) = (&x[at + first..], &dy[at + first..]);
+        for ((dw, x), dy) in dw.iter_mut().zip(x).zip(dy) {
+            *dw += *dy * *x * scale;
+        }
+    }
+}
