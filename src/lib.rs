@@ -13,3 +13,4 @@ pub mod quant;
 pub mod quantize;
 pub mod session;
 pub mod text;
+pub mod train;

@@ -1,12 +1,14 @@
 //! Builds a program: weights and state once, then one plan per mode over them.
 
+use std::collections::BTreeMap;
+
 use crate::exec::WeightSource;
 use crate::model::forward::{Weights, emit};
 use crate::model::{ModelConfig, ModelError};
 use crate::ops::Op;
 use crate::plan::{
     BudgetError, DType, Inputs, Layout, OpCall, PlanId, Profile, Program, Role, Rows as TensorRows, Tensor,
-    TensorId, Words,
+    TensorId, VIEW_ALIGN, Words,
 };
 
 /// Storage of the KV cache.
@@ -50,8 +52,38 @@ impl PlanSpec {
     }
 }
 
+/// One adapted matrix.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct PairShape {
+    /// Rank of the factors.
+    pub rank: usize,
+    /// Factor of their product.
+    pub scale: f32,
+}
+
+/// Which matrices have LoRA factors added to them.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct AdapterShape {
+    /// By matrix, without `.weight`: `blk.3.attn_q`.
+    pub pairs: BTreeMap<String, PairShape>,
+    /// Rate of dropout before the first factor; only for training.
+    pub dropout: f32,
+}
+
+/// Whether the plans train, and what.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Train {
+    /// Nothing is trained.
+    #[default]
+    Nothing,
+    /// The adapters.
+    Adapters,
+    /// The model's own weights, as f32.
+    All,
+}
+
 /// Sizes chosen by the user and limits of the device.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct BuildOptions {
     /// Positions per slot of the KV cache.
     pub ctx: usize,
@@ -61,21 +93,23 @@ pub struct BuildOptions {
     pub kv: KvType,
     /// Largest binding of the device in bytes; larger matrices are cut by rows.
     pub max_binding: Option<u64>,
+    /// LoRA factors.
+    pub adapters: AdapterShape,
+    /// What is trained.
+    pub train: Train,
 }
 
 /// Builds the program of `specs`, in their order.
 pub fn build(
     config: &ModelConfig,
     weights: &dyn WeightSource,
-    options: BuildOptions,
+    options: &BuildOptions,
     specs: &[PlanSpec],
 ) -> Result<Program, ModelError> {
-    let mut program = Program::default();
-    let (inputs, table) = declare_state(config, &mut program, options, specs)?;
-    let plan = PlanId(0);
-    let mut builder =
-        Builder { program, plan, config, weights, options, rows: inputs.rows, outs: inputs.outs, table };
+    let max = |f: fn(&PlanSpec) -> usize| specs.iter().map(f).max().unwrap_or(1).max(1);
+    let mut builder = Builder::new(config, weights, options, max(|s| s.tokens), max(|s| s.outputs))?;
     let model = Weights::declare(&mut builder)?;
+    builder.check_adapters()?;
     for spec in specs {
         builder.plan = builder.program.open_plan(&spec.name, spec.tokens, spec.outputs);
         emit(&mut builder, &model, spec)?;
@@ -87,12 +121,12 @@ pub fn build(
 pub fn build_fitting(
     config: &ModelConfig,
     weights: &dyn WeightSource,
-    options: BuildOptions,
+    options: &BuildOptions,
     specs: &[PlanSpec],
     profile: Profile,
     budget: Option<u64>,
 ) -> Result<(Program, Layout), ModelError> {
-    let draw = |options: BuildOptions| -> Result<(Program, Layout, Result<(), BudgetError>), ModelError> {
+    let draw = |options: &BuildOptions| -> Result<(Program, Layout, Result<(), BudgetError>), ModelError> {
         let program = build(config, weights, options, specs)?;
         let layout = Layout::new(&program, profile);
         let verdict = layout.check(&program, budget);
@@ -100,42 +134,17 @@ pub fn build_fitting(
     };
     let (program, layout, verdict) = draw(options)?;
     let Err(refusal) = verdict else { return Ok((program, layout)) };
-    let mut smaller = options;
+    let mut smaller = options.clone();
     let mut fit = None;
     while smaller.ctx > 64 && fit.is_none() {
         smaller.ctx /= 2;
-        if draw(smaller)?.2.is_ok() {
+        if draw(&smaller)?.2.is_ok() {
             fit = Some(format!("-c {}", smaller.ctx));
-        } else if draw(BuildOptions { kv: KvType::F16, ..smaller })?.2.is_ok() {
+        } else if draw(&BuildOptions { kv: KvType::F16, ..smaller.clone() })?.2.is_ok() {
             fit = Some(format!("-c {} --kv f16", smaller.ctx));
         }
     }
     Err(refusal.with_fit(fit.or(Some("a smaller model, or a smaller format (ember quantize)".into()))).into())
-}
-
-fn declare_state(
-    config: &ModelConfig,
-    program: &mut Program,
-    options: BuildOptions,
-    specs: &[PlanSpec],
-) -> Result<(Inputs, TensorId), ModelError> {
-    let max = |f: fn(&PlanSpec) -> usize| specs.iter().map(f).max().unwrap_or(1).max(1);
-    let input = |name: &str, rows, width| Tensor {
-        name: name.into(),
-        dtype: DType::U32,
-        rows: TensorRows::Fixed(rows),
-        width,
-        role: Role::Input,
-        plan: None,
-    };
-    let rows = program.tensor(input("step.rows", 1 + max(|s| s.tokens), 4))?;
-    let outs = program.tensor(input("step.outs", max(|s| s.outputs), 12))?;
-    let table = Tensor { role: Role::State, ..input("tokens", options.slots, options.ctx) };
-    let table = program.tensor(table)?;
-    let inputs =
-        Inputs { rows, outs, scalars: None, slots: options.slots, ctx: options.ctx, vocab: config.vocab };
-    program.inputs = Some(inputs);
-    Ok((inputs, table))
 }
 
 /// Symbolic rows of an activation.
@@ -168,16 +177,105 @@ pub struct Builder<'a> {
     /// Shapes and formats of the weights.
     pub weights: &'a dyn WeightSource,
     /// Sizes and limits.
-    pub options: BuildOptions,
+    pub options: &'a BuildOptions,
     /// Step rows.
     pub rows: TensorId,
     /// Step outputs.
     pub outs: TensorId,
     /// Token table (slots, ctx).
     pub table: TensorId,
+    /// Blocks that hold what is trained, and how many elements of the last are taken.
+    pub blocks: Vec<(TensorId, usize)>,
+    uses: u32,
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
+    /// A program with its step inputs and its token table; `tokens` and `outputs`: most rows of a step.
+    pub fn new(
+        config: &'a ModelConfig,
+        weights: &'a dyn WeightSource,
+        options: &'a BuildOptions,
+        tokens: usize,
+        outputs: usize,
+    ) -> Result<Self, ModelError> {
+        let mut program = Program::default();
+        let input = |name: &str, rows, width| Tensor {
+            name: name.into(),
+            dtype: DType::U32,
+            rows: TensorRows::Fixed(rows),
+            width,
+            role: Role::Input,
+            plan: None,
+        };
+        let rows = program.tensor(input("step.rows", 1 + tokens, 4))?;
+        let outs = program.tensor(input("step.outs", outputs, 12))?;
+        let scalars = match options.train {
+            Train::Nothing => None,
+            _ => Some(program.tensor(input("step.scalars", 1, 8))?),
+        };
+        let table = Tensor { role: Role::State, ..input("tokens", options.slots, options.ctx) };
+        let table = program.tensor(table)?;
+        let (slots, ctx, vocab) = (options.slots, options.ctx, config.vocab);
+        program.inputs = Some(Inputs { rows, outs, scalars, slots, ctx, vocab });
+        let (plan, blocks, uses) = (PlanId(0), vec![], 0);
+        Ok(Self { program, plan, config, weights, options, rows, outs, table, blocks, uses })
+    }
+
+    /// Whether the model's own weights are trained.
+    pub fn trains_all(&self) -> bool {
+        self.options.train == Train::All
+    }
+
+    /// A number for each use of dropout.
+    pub fn next_use(&mut self) -> u32 {
+        self.uses += 1;
+        self.uses
+    }
+
+    /// A trained tensor: part of a block as large as a device binds, so that the optimizer needs a call per block.
+    pub fn trained(&mut self, name: &str, rows: usize, width: usize) -> Result<TensorId, ModelError> {
+        let size = (rows * width).next_multiple_of(VIEW_ALIGN);
+        let limit = self.options.max_binding.map_or(usize::MAX, |b| (b / 4) as usize);
+        let fits = self.blocks.last().is_some_and(|(_, taken)| taken.saturating_add(size) <= limit);
+        if !fits {
+            if size > limit {
+                let why = format!("is trained and has {size} elements, the device binds {limit}");
+                return Err(ModelError::Tensor { name: name.into(), why });
+            }
+            let block = self.program.tensor(Tensor {
+                name: format!("trained.{}", self.blocks.len()),
+                dtype: DType::F32,
+                rows: TensorRows::Fixed(1),
+                width: 0,
+                role: Role::Trained,
+                plan: None,
+            })?;
+            self.blocks.push((block, 0));
+        }
+        let index = self.blocks.len() - 1;
+        let (block, first) = self.blocks[index];
+        self.blocks[index].1 = first + size;
+        self.program.tensors[block.index()].width = first + size;
+        let id = self.program.view(name, block, first, rows, width)?;
+        self.program.trained.push(id);
+        Ok(id)
+    }
+
+    /// Every adapted matrix that the options name must be there.
+    pub fn check_adapters(&self) -> Result<(), ModelError> {
+        let known = |label: &String| {
+            let name = format!("{label}.weight.lora_a");
+            self.program.trained.iter().any(|id| self.program.get(*id).name == name)
+        };
+        match self.options.adapters.pairs.keys().find(|label| !known(label)) {
+            None => Ok(()),
+            Some(label) => {
+                let why = "is adapted, and is no linear layer of this model".into();
+                Err(ModelError::Tensor { name: format!("{label}.weight"), why })
+            }
+        }
+    }
+
     /// A new activation of the open plan.
     pub fn activation(&mut self, label: &str, rows: Rows, width: usize) -> Result<TensorId, ModelError> {
         self.own(label, rows, 1, width, DType::F32, Role::Activation)
@@ -215,6 +313,11 @@ impl Builder<'_> {
             )));
         }
         Ok(self.program.weight(name, first, 1, width, DType::F32)?)
+    }
+
+    /// A norm's weight or a bias: a vector that is trained where the model is.
+    pub fn norm(&mut self, name: &str, first: usize, width: usize) -> Result<TensorId, ModelError> {
+        if self.trains_all() { self.trained(name, 1, width) } else { self.vector(name, first, width) }
     }
 
     /// Appends a call.

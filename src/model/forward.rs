@@ -1,6 +1,6 @@
 //! The forward, written once: decode, prefill and scoring are modes of it.
 
-use crate::model::build::{Builder, Head, KvType, PlanSpec, Rows};
+use crate::model::build::{Builder, Head, KvType, PlanSpec, Rows, Train};
 use crate::model::linear::Linear;
 use crate::model::{GateKind, ModelError, RopePairs};
 use crate::ops::{Op, params};
@@ -32,8 +32,8 @@ struct Layer {
     gate: Linear,
     up: Linear,
     down: Linear,
-    cache_k: TensorId,
-    cache_v: TensorId,
+    /// Keys and values between steps; a training step has its own rows instead.
+    cache: Option<(TensorId, TensorId)>,
 }
 
 impl Weights {
@@ -46,7 +46,7 @@ impl Weights {
             None => None,
         };
         let layers = (0..c.layers).map(|i| Layer::declare(b, i)).collect::<Result<_, _>>()?;
-        let output_norm = b.vector("output_norm.weight", 0, c.width)?;
+        let output_norm = b.norm("output_norm.weight", 0, c.width)?;
         let output = match b.weights.shape("output.weight") {
             Some(_) => Linear::declare(b, "output", c.vocab, c.width, false)?,
             None => Linear { label: "output".into(), ..embedding.clone() },
@@ -72,7 +72,7 @@ impl Layer {
         );
         let (o, gate) = (linear(b, "attn_output", c.width, q_width)?, linear(b, "ffn_gate", c.ff, c.width)?);
         let (up, down) = (linear(b, "ffn_up", c.ff, c.width)?, linear(b, "ffn_down", c.width, c.ff)?);
-        let norm = |b: &mut Builder<'_>, part: &str, width| b.vector(&name(part), 0, width);
+        let norm = |b: &mut Builder<'_>, part: &str, width| b.norm(&name(part), 0, width);
         let head_norm = |b: &mut Builder<'_>, part: &str| {
             if c.arch.qk_norm { norm(b, part, c.head_dim).map(Some) } else { Ok(None) }
         };
@@ -81,8 +81,12 @@ impl Layer {
             q_norm: head_norm(b, "attn_q_norm.weight")?,
             k_norm: head_norm(b, "attn_k_norm.weight")?,
             ffn_norm: norm(b, "ffn_norm.weight", c.width)?,
-            cache_k: cache(b, &format!("kv.{index}.k"))?,
-            cache_v: cache(b, &format!("kv.{index}.v"))?,
+            cache: match b.options.train {
+                Train::Nothing => {
+                    Some((cache(b, &format!("kv.{index}.k"))?, cache(b, &format!("kv.{index}.v"))?))
+                }
+                _ => None,
+            },
             q,
             k,
             v,
@@ -106,30 +110,49 @@ fn cache(b: &mut Builder<'_>, name: &str) -> Result<TensorId, ModelError> {
 
 /// Appends the whole model to the open plan.
 pub fn emit(b: &mut Builder<'_>, w: &Weights, spec: &PlanSpec) -> Result<(), ModelError> {
-    let mut x = embed(b, &w.embedding)?; // (T, width)
-    for (index, layer) in w.layers.iter().enumerate() {
-        let prefix = format!("blk.{index}");
-        let h = rms_norm(b, &format!("{prefix}.attn_norm"), x, layer.attn_norm, Rows::Tokens)?;
-        let a = attention(b, &prefix, layer, h, w.rope_factors)?; // (T, heads * head_dim)
-        x = layer.o.forward(b, a, Some(x), Rows::Tokens, None)?;
-        let h = rms_norm(b, &format!("{prefix}.ffn_norm"), x, layer.ffn_norm, Rows::Tokens)?;
-        let f = feed_forward(b, &prefix, layer, h)?; // (T, ff)
-        x = layer.down.forward(b, f, Some(x), Rows::Tokens, None)?;
+    let mut x = embed(b, w)?; // (T, width)
+    for index in 0..w.layers.len() {
+        x = layer(b, w, index, x)?;
     }
-    head(b, w, spec, x)
+    let logits = logits(b, w, x, spec.head == Head::Logits)?;
+    let fetch = match spec.head {
+        Head::Logits => logits,
+        Head::Sample => sample(b, logits)?,
+        Head::LogProb => log_prob(b, logits)?,
+    };
+    b.program.plans[b.plan.index()].fetch = Some(fetch);
+    Ok(())
 }
 
-fn embed(b: &mut Builder<'_>, w: &Linear) -> Result<TensorId, ModelError> {
+/// Appends one decoder layer: x (T, width) to (T, width).
+pub fn layer(b: &mut Builder<'_>, w: &Weights, index: usize, x: TensorId) -> Result<TensorId, ModelError> {
+    let (layer, prefix) = (&w.layers[index], format!("blk.{index}"));
+    let h = rms_norm(b, &format!("{prefix}.attn_norm"), x, layer.attn_norm, Rows::Tokens)?;
+    let a = attention(b, &prefix, layer, h, w.rope_factors)?; // (T, heads * head_dim)
+    let x = layer.o.forward(b, a, Some(x), Rows::Tokens, None)?;
+    let h = rms_norm(b, &format!("{prefix}.ffn_norm"), x, layer.ffn_norm, Rows::Tokens)?;
+    let f = feed_forward(b, &prefix, layer, h)?; // (T, ff)
+    layer.down.forward(b, f, Some(x), Rows::Tokens, None)
+}
+
+/// Appends the embedding of the step's tokens, (T, width).
+pub fn embed(b: &mut Builder<'_>, w: &Weights) -> Result<TensorId, ModelError> {
     let width = b.config.width;
+    let scale = if b.config.arch.scale_embedding { (width as f32).sqrt() } else { 1.0 };
     let x = b.activation("embedding", Rows::Tokens, width)?;
-    for shard in &w.shards {
+    for shard in &w.embedding.shards {
+        if b.trains_all() {
+            let p = params::lookup::Params { width: width as u32, scale, ..Default::default() };
+            b.call(Op::Lookup, "token_embd", vec![Some(b.rows), Some(shard.w), Some(x)], p)?;
+            continue;
+        }
         let p = params::embed::Params {
             planes: shard.planes,
             width: width as u32,
             row_first: shard.first as u32,
             row_count: shard.rows as u32,
             ctx: b.options.ctx as u32,
-            scale: if b.config.arch.scale_embedding { (width as f32).sqrt() } else { 1.0 },
+            scale,
             ..Default::default()
         };
         let args = vec![Some(b.rows), Some(shard.w), Some(b.table), Some(x)];
@@ -204,16 +227,19 @@ fn attention(
     let q = rotated(b, &layer.q, layer.q_norm, x, c.heads, factors)?;
     let k = rotated(b, &layer.k, layer.k_norm, x, c.kv_heads, factors)?;
     let v = layer.v.forward(b, x, None, Rows::Tokens, None)?;
-    let p = params::kv_write::Params { width: c.kv_width() as u32, ctx: ctx as u32, ..Default::default() };
-    let label = format!("{prefix}.kv_write");
-    b.call(
-        Op::KvWrite,
-        &label,
-        vec![Some(b.rows), Some(k), Some(v), Some(layer.cache_k), Some(layer.cache_v)],
-        p,
-    )?;
+    let (keys, values) = match layer.cache {
+        Some(cache) => {
+            kv_write(b, prefix, (k, v), cache)?;
+            cache
+        }
+        None => (k, v),
+    };
 
-    let splits = if tokens <= DECODE_ROWS { ctx.div_ceil(SPLIT.0).clamp(1, SPLIT.1) } else { 1 };
+    let splits = if tokens <= DECODE_ROWS && layer.cache.is_some() {
+        ctx.div_ceil(SPLIT.0).clamp(1, SPLIT.1)
+    } else {
+        1
+    };
     let label = format!("{prefix}.attention");
     let part = if splits > 1 {
         let rows = c.heads * splits;
@@ -239,9 +265,21 @@ fn attention(
         window: c.window as u32,
         splits: splits as u32,
     };
-    let args = vec![Some(b.rows), Some(q), Some(layer.cache_k), Some(layer.cache_v), Some(y), part];
+    let args = vec![Some(b.rows), Some(q), Some(keys), Some(values), Some(y), part];
     b.call(Op::Attention, &label, args, p)?;
     Ok(y)
+}
+
+fn kv_write(
+    b: &mut Builder<'_>,
+    prefix: &str,
+    (k, v): (TensorId, TensorId),
+    cache: (TensorId, TensorId),
+) -> Result<(), ModelError> {
+    let (width, ctx) = (b.config.kv_width() as u32, b.options.ctx as u32);
+    let p = params::kv_write::Params { width, ctx, ..Default::default() };
+    let args = vec![Some(b.rows), Some(k), Some(v), Some(cache.0), Some(cache.1)];
+    b.call(Op::KvWrite, &format!("{prefix}.kv_write"), args, p)
 }
 
 fn feed_forward(
@@ -263,23 +301,16 @@ fn feed_forward(
     Ok(y)
 }
 
-/// Logits of the output rows only, and what the plan makes of them.
-fn head(b: &mut Builder<'_>, w: &Weights, spec: &PlanSpec, x: TensorId) -> Result<(), ModelError> {
+/// Logits of the output rows only, (O, vocab).
+pub fn logits(b: &mut Builder<'_>, w: &Weights, x: TensorId, fetched: bool) -> Result<TensorId, ModelError> {
     let (width, vocab) = (b.config.width as u32, b.config.vocab);
     let h = b.activation("gather", Rows::Outputs, b.config.width)?;
     let p = params::gather::Params { width, ..Default::default() };
     b.call(Op::Gather, "gather", vec![Some(b.rows), Some(b.outs), Some(x), Some(h)], p)?;
     let h = rms_norm(b, "output_norm", h, w.output_norm, Rows::Outputs)?;
-    let role = if spec.head == Head::Logits { Role::Output } else { Role::Activation };
+    let role = if fetched { Role::Output } else { Role::Activation };
     let logits = b.own("logits", Rows::Outputs, 1, vocab, DType::F32, role)?;
-    w.output.forward(b, h, None, Rows::Outputs, Some(logits))?;
-    let fetch = match spec.head {
-        Head::Logits => logits,
-        Head::Sample => sample(b, logits)?,
-        Head::LogProb => log_prob(b, logits)?,
-    };
-    b.program.plans[b.plan.index()].fetch = Some(fetch);
-    Ok(())
+    w.output.forward(b, h, None, Rows::Outputs, Some(logits))
 }
 
 fn sample(b: &mut Builder<'_>, logits: TensorId) -> Result<TensorId, ModelError> {
@@ -294,7 +325,8 @@ fn sample(b: &mut Builder<'_>, logits: TensorId) -> Result<TensorId, ModelError>
     Ok(sampled)
 }
 
-fn log_prob(b: &mut Builder<'_>, logits: TensorId) -> Result<TensorId, ModelError> {
+/// Log-probabilities of the output rows' labels, (O, 1), fetched.
+pub fn log_prob(b: &mut Builder<'_>, logits: TensorId) -> Result<TensorId, ModelError> {
     let y = b.own("logprob", Rows::Outputs, 1, 1, DType::F32, Role::Output)?;
     let p = params::logprob::Params { vocab: b.config.vocab as u32, ..Default::default() };
     b.call(Op::LogProb, "logprob", vec![Some(b.rows), Some(b.outs), Some(logits), Some(y)], p)?;

@@ -1,8 +1,9 @@
-//! The linear layer: a weight matrix, cut by rows where a device cannot bind it whole, and its bias.
+//! The linear layer: a weight matrix, cut by rows where a device cannot bind it whole, its bias, and the one place where
+//! LoRA enters (Hu et al. 2021): y = W x + scale B (A x).
 
 use crate::exec::WeightSource;
 use crate::model::ModelError;
-use crate::model::build::{Builder, Rows};
+use crate::model::build::{Builder, PairShape, Rows};
 use crate::ops::{Op, params};
 use crate::plan::{DType, TensorId};
 use crate::quant::{Format, GROUP_ROWS};
@@ -31,8 +32,25 @@ pub struct Linear {
     pub cols: usize,
     /// Outputs.
     pub rows: usize,
-    /// Row ranges.
+    /// Row ranges; one if it is trained.
     pub shards: Vec<Shard>,
+    /// What is added to it.
+    pub lora: Option<Lora>,
+}
+
+/// The two factors that are added to a matrix.
+#[derive(Clone, Copy, Debug)]
+pub struct Lora {
+    /// (rank, cols).
+    pub a: TensorId,
+    /// (rows, rank).
+    pub b: TensorId,
+    /// Rank.
+    pub rank: usize,
+    /// Factor of the product.
+    pub scale: f32,
+    /// Number of this use of dropout.
+    pub id: u32,
 }
 
 impl Linear {
@@ -46,6 +64,13 @@ impl Linear {
     ) -> Result<Self, ModelError> {
         let name = format!("{label}.weight");
         let format = check_matrix(b.weights, &name, rows, cols)?;
+        let lora = Lora::declare(b, label, rows, cols)?;
+        if b.trains_all() {
+            let w = b.trained(&name, rows, cols)?;
+            let bias = if bias { Some(b.norm(&format!("{label}.bias"), 0, rows)?) } else { None };
+            let shards = vec![Shard { w, bias, first: 0, rows, planes: [0; 4] }];
+            return Ok(Self { label: label.into(), cols, rows, shards, lora });
+        }
         let per_shard = shard_rows(format, rows, cols, b.options.max_binding, &name)?;
         let mut shards = Vec::new();
         for first in (0..rows).step_by(per_shard) {
@@ -55,7 +80,7 @@ impl Linear {
             let bias = if bias { Some(b.vector(&format!("{label}.bias"), first, count)?) } else { None };
             shards.push(Shard { w, bias, first, rows: count, planes });
         }
-        Ok(Self { label: label.into(), cols, rows, shards })
+        Ok(Self { label: label.into(), cols, rows, shards, lora })
     }
 
     /// y = x w^T (+ bias) (+ residual).
@@ -72,6 +97,11 @@ impl Linear {
             None => b.activation(&self.label, rows, self.rows)?,
         };
         for shard in &self.shards {
+            if b.trains_all() {
+                let product = Product { w: shard.w, bias: shard.bias, residual, ..Product::of(x, y) };
+                product.emit(b, &self.label, rows)?;
+                continue;
+            }
             let p = params::linear::Params {
                 planes: shard.planes,
                 cols: self.cols as u32,
@@ -86,7 +116,83 @@ impl Linear {
             let args = vec![Some(b.rows), Some(x), Some(shard.w), shard.bias, residual, Some(y)];
             b.call(Op::Linear, &self.label, args, p)?;
         }
+        if let Some(lora) = &self.lora {
+            lora.forward(b, &self.label, x, y, rows)?;
+        }
         Ok(y)
+    }
+}
+
+impl Lora {
+    /// Declares the factors of `<label>.weight`, if the options ask for them.
+    fn declare(
+        b: &mut Builder<'_>,
+        label: &str,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Option<Self>, ModelError> {
+        let Some(&PairShape { rank, scale }) = b.options.adapters.pairs.get(label) else { return Ok(None) };
+        let a = b.trained(&format!("{label}.weight.lora_a"), rank, cols)?;
+        let b_factor = b.trained(&format!("{label}.weight.lora_b"), rows, rank)?;
+        let id = b.next_use();
+        Ok(Some(Self { a, b: b_factor, rank, scale, id }))
+    }
+
+    /// y += scale B (A dropout(x)).
+    fn forward(
+        &self,
+        b: &mut Builder<'_>,
+        label: &str,
+        x: TensorId,
+        y: TensorId,
+        rows: Rows,
+    ) -> Result<(), ModelError> {
+        let mut input = x;
+        if b.options.adapters.dropout > 0.0 {
+            let width = b.program.get(x).width;
+            input = b.activation(&format!("{label}.dropout"), rows, width)?;
+            let p = params::dropout::Params::new(width, b.options.adapters.dropout, self.id);
+            b.call(Op::Dropout, &format!("{label}.dropout"), vec![Some(b.rows), Some(x), Some(input)], p)?;
+        }
+        let h = b.activation(&format!("{label}.lora"), rows, self.rank)?;
+        Product { w: self.a, ..Product::of(input, h) }.emit(b, &format!("{label}.lora_a"), rows)?;
+        let back = Product { w: self.b, alpha: self.scale, accumulate: true, ..Product::of(h, y) };
+        back.emit(b, &format!("{label}.lora_b"), rows)
+    }
+}
+
+/// A product with a trained matrix.
+struct Product {
+    x: TensorId,
+    w: TensorId,
+    bias: Option<TensorId>,
+    residual: Option<TensorId>,
+    y: TensorId,
+    alpha: f32,
+    accumulate: bool,
+}
+
+impl Product {
+    fn of(x: TensorId, y: TensorId) -> Self {
+        Self { x, w: x, bias: None, residual: None, y, alpha: 1.0, accumulate: false }
+    }
+
+    fn emit(&self, b: &mut Builder<'_>, label: &str, rows: Rows) -> Result<(), ModelError> {
+        let out = b.program.capacity_rows(self.w) as u32;
+        let p = params::project::Params {
+            cols: b.program.get(self.w).width as u32,
+            out,
+            y_stride: out,
+            y_offset: 0,
+            count: rows.count(),
+            accumulate: u32::from(self.accumulate),
+            alpha: self.alpha,
+            has_bias: u32::from(self.bias.is_some()),
+            has_residual: u32::from(self.residual.is_some()),
+            ..Default::default()
+        };
+        let args = vec![Some(b.rows), Some(self.x), Some(self.w), self.bias, self.residual, Some(self.y)];
+        b.call(Op::Project, label, args, p)
     }
 }
 

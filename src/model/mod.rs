@@ -6,11 +6,13 @@ mod config;
 mod file;
 mod forward;
 mod linear;
+mod training;
 
 pub use arch::{ARCHITECTURES, Arch, GateKind, RopePairs};
-pub use build::{BuildOptions, Head, KvType, PlanSpec, build, build_fitting};
+pub use build::{AdapterShape, BuildOptions, Head, KvType, PairShape, PlanSpec, Train, build, build_fitting};
 pub use config::ModelConfig;
 pub use file::Model;
+pub use training::{TrainPlans, TrainSpec, build_training};
 
 use crate::gguf::GgufError;
 use crate::plan::{BudgetError, PlanError};

@@ -1,6 +1,8 @@
 //! The program: the tensor table and the plans over it.
 
-use crate::ops::{Op, OpDef};
+use std::collections::HashSet;
+
+use crate::ops::{Access, Op, OpDef};
 use crate::plan::{DType, Role, Rows, Tensor, TensorId, VIEW_ALIGN};
 
 /// Why a program could not be built: a bug in a model description or a shape that does not fit.
@@ -114,7 +116,9 @@ pub struct Program {
     pub plans: Vec<Plan>,
     /// Step inputs shared by all plans: rows (1 + tokens, 4) and outs (outputs, 12).
     pub inputs: Option<Inputs>,
-    names: std::collections::HashSet<String>,
+    /// What the host sets and the optimizer changes, named as in a file.
+    pub trained: Vec<TensorId>,
+    names: HashSet<String>,
 }
 
 /// The step inputs.
@@ -176,6 +180,26 @@ impl Program {
         if tensor.plan.is_some_and(|p| p != plan) {
             (tensor.plan, tensor.role, tensor.rows) = (None, Role::Tape, Rows::Fixed(rows));
         }
+    }
+
+    /// Drops calls of a plan whose results nobody reads: a layer that is run again for its gradient need not be
+    /// finished.
+    pub fn prune(&mut self, plan: PlanId) {
+        let index = plan.index();
+        let mut needed: HashSet<TensorId> = self.plans[index].fetch.into_iter().collect();
+        let own = |tensor: &Tensor| tensor.plan == Some(plan) && tensor.role == Role::Activation;
+        let mut kept = Vec::new();
+        for call in std::mem::take(&mut self.plans[index].calls).into_iter().rev() {
+            let args = call.def().args.iter().zip(&call.args).filter_map(|(arg, id)| Some((arg, (*id)?)));
+            let live =
+                args.clone().any(|(arg, id)| arg.written() && (needed.contains(&id) || !own(self.get(id))));
+            if live {
+                needed.extend(args.filter(|(arg, _)| arg.access != Access::Write).map(|(_, id)| id));
+                kept.push(call);
+            }
+        }
+        kept.reverse();
+        self.plans[index].calls = kept;
     }
 
     /// A part of a shared tensor, from element `first` on.

@@ -5,7 +5,7 @@ use crate::exec::cpu::{self, CpuExecutor};
 #[cfg(feature = "gpu")]
 use crate::exec::gpu::{Gpu, GpuOptions};
 use crate::exec::{DeviceInfo, ExecError, Executor};
-use crate::model::{BuildOptions, Head, Model, ModelError, PlanSpec, build_fitting};
+use crate::model::{BuildOptions, Head, Model, ModelError, PlanSpec, Train, build_fitting};
 use crate::plan::{Layout, PlanId, Profile, Program, Step};
 
 /// Largest context taken without being asked for.
@@ -16,7 +16,7 @@ const CHUNK: (usize, usize) = (64, 256);
 const DECODE_SIZES: [usize; 4] = [1, 2, 4, 8];
 
 /// An opened device, before anything is allocated on it.
-enum Device {
+pub(crate) enum Device {
     Cpu {
         threads: usize,
         why: String,
@@ -26,7 +26,7 @@ enum Device {
 }
 
 impl Device {
-    fn open(options: &SessionOptions) -> Result<Self, SessionError> {
+    pub(crate) fn open(options: &SessionOptions) -> Result<Self, SessionError> {
         let threads =
             options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let cpu = |why: String| Device::Cpu { threads, why };
@@ -57,7 +57,7 @@ impl Device {
         Err(ExecError::NoDevice("this build has no GPU support (cargo feature `gpu`)".into()).into())
     }
 
-    fn profile(&self, double: bool) -> Profile {
+    pub(crate) fn profile(&self, double: bool) -> Profile {
         match self {
             Device::Cpu { .. } if double => cpu::profile::<f64>(),
             Device::Cpu { .. } => cpu::profile::<f32>(),
@@ -66,7 +66,7 @@ impl Device {
         }
     }
 
-    fn info(&self) -> DeviceInfo {
+    pub(crate) fn info(&self) -> DeviceInfo {
         match self {
             Device::Cpu { threads, why } => cpu::info(*threads, why.clone()),
             #[cfg(feature = "gpu")]
@@ -74,7 +74,7 @@ impl Device {
         }
     }
 
-    fn boot(
+    pub(crate) fn boot(
         self,
         program: Program,
         layout: &Layout,
@@ -164,9 +164,11 @@ fn draw(
         slots: options.slots.max(1),
         kv: options.kv,
         max_binding: (!profile.mapped_weights).then_some(profile.max_binding),
+        adapters: options.adapters.clone(),
+        train: Train::Nothing,
     };
     let weights = model.weights();
-    build_fitting(model.config(), &*weights, build, specs, profile, options.budget)
+    build_fitting(model.config(), &*weights, &build, specs, profile, options.budget)
 }
 
 /// The plans of the modes asked for, and where each will be found.

@@ -3,7 +3,7 @@
 //! A [`Session`] owns an executor booted with a handful of plans. Sequences live in slots; a new prompt reuses
 //! the longest prefix that its slot already holds.
 
-mod boot;
+pub(crate) mod boot;
 mod generate;
 mod options;
 

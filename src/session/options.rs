@@ -1,6 +1,6 @@
 //! What a session is booted with.
 
-use crate::model::KvType;
+use crate::model::{AdapterShape, KvType};
 
 /// Which device to run on.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -61,7 +61,7 @@ impl Modes {
 }
 
 /// What a session is booted with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SessionOptions {
     /// Which device.
     pub device: DeviceChoice,
@@ -85,6 +85,8 @@ pub struct SessionOptions {
     pub max_submit_ms: u32,
     /// Compute in double precision (CPU only): the oracle of the oracle.
     pub double: bool,
+    /// Room for LoRA factors; see [`Session::set_adapters`](super::Session::set_adapters).
+    pub adapters: AdapterShape,
     /// What will be asked for.
     pub modes: Modes,
 }
@@ -103,6 +105,7 @@ impl Default for SessionOptions {
             budget: None,
             max_submit_ms: 30,
             double: false,
+            adapters: AdapterShape::default(),
             modes: Modes::GENERATE,
         }
     }

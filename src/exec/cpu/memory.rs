@@ -99,16 +99,14 @@ impl<F: Real> Memory<F> {
         Ok(())
     }
 
-    /// Appends the first `len` elements of a float tensor. No step may be running.
-    pub fn read_floats(&self, id: TensorId, len: usize, out: &mut Vec<f32>) -> Result<(), ExecError> {
+    /// The first `len` elements of a float tensor. No step may be running.
+    pub fn floats(&self, id: TensorId, len: usize) -> Result<&[F], ExecError> {
         let (start, bytes) = self.locate(id)?;
         if len * size_of::<F>() > bytes {
             return Err(ExecError::Internal(format!("tensor {} is too small in the map", id.0)));
         }
         // SAFETY: in bounds (checked above); the caller sees to it that nothing else runs.
-        let values = unsafe { std::slice::from_raw_parts(start.cast::<F>(), len) };
-        out.extend(values.iter().map(|v| v.to_f32()));
-        Ok(())
+        Ok(unsafe { std::slice::from_raw_parts(start.cast::<F>(), len) })
     }
 
     fn locate(&self, id: TensorId) -> Result<(*mut u8, usize), ExecError> {

@@ -120,6 +120,14 @@ impl<F: CpuReal> CpuExecutor<F> {
         })
     }
 
+    /// All values of a float tensor as the last step left them: what gradients are checked with in double precision.
+    ///
+    /// # Errors
+    /// [`ExecError::Internal`] if it is not in the map.
+    pub fn values(&self, id: TensorId) -> Result<Vec<F>, ExecError> {
+        self.shared.memory.floats(id, words(&self.shared.program, id)).map(<[F]>::to_vec)
+    }
+
     /// Why this device was chosen, for people.
     pub fn set_why(&mut self, why: String) {
         self.info.why = why;
@@ -187,7 +195,9 @@ impl<F: CpuReal> Executor for CpuExecutor<F> {
     fn read(&mut self, id: TensorId, out: &mut Vec<f32>) -> Result<(), ExecError> {
         check_access(&self.shared.program, id, 0)?;
         out.clear();
-        self.shared.memory.read_floats(id, words(&self.shared.program, id), out)
+        let values = self.shared.memory.floats(id, words(&self.shared.program, id))?;
+        out.extend(values.iter().map(|v| v.to_f32()));
+        Ok(())
     }
 
     fn profile(&mut self, on: bool) {

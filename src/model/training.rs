@@ -1,0 +1,248 @@
+//! The plans of a training step. The forward keeps what the gradient needs on the tape, or only each layer's input, from
+//! which the gradient runs the layer again. The head works on a chunk of the positions that carry a coefficient at a time,
+//! so that logits are never held for a whole sequence.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use crate::exec::WeightSource;
+use crate::model::build::{BuildOptions, Builder};
+use crate::model::forward::{Weights, embed, layer, log_prob, logits};
+use crate::model::{ModelConfig, ModelError};
+use crate::ops::{Op, params, sumsq};
+use crate::plan::{DType, OpCall, PlanId, Program, Reverse, Role, Rows as TensorRows, Tensor, TensorId};
+
+/// Sizes of a training step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TrainSpec {
+    /// Most token rows of a step: sequences lie one behind another.
+    pub rows: usize,
+    /// Trained positions whose logits are made together.
+    pub outputs: usize,
+    /// Layers, from the first on, that the gradient runs again instead of keeping their activations.
+    pub recompute: usize,
+}
+
+/// The plans of a training program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrainPlans {
+    /// Token rows to the last layer's output, which stays.
+    pub forward: PlanId,
+    /// After `forward`: log-probabilities of the output rows' labels, fetched.
+    pub score: PlanId,
+    /// After `forward`: the same, and their gradients by the output rows' coefficients.
+    pub head: PlanId,
+    /// After all of `head`: adds the gradients of the step to those of the window.
+    pub backward: PlanId,
+    /// Zeros the gradients.
+    pub clear: PlanId,
+    /// Partial sums of the squared gradients, fetched: (blocks, 256).
+    pub norm: PlanId,
+    /// One step of the optimizer.
+    pub update: PlanId,
+    /// Blocks of what is trained, their gradients, and the optimizer's two moments.
+    pub blocks: Vec<Block>,
+}
+
+/// A block of what is trained and what belongs to it, all (1, width).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Values.
+    pub values: TensorId,
+    /// Gradients.
+    pub gradient: TensorId,
+    /// First moment.
+    pub first: TensorId,
+    /// Second moment.
+    pub second: TensorId,
+}
+
+/// A layer of the forward: its calls, input and output.
+struct Taped {
+    calls: Range<usize>,
+    input: TensorId,
+    output: TensorId,
+}
+
+/// Builds the training program. `options.ctx` and `options.slots` are taken from `spec`.
+///
+/// # Errors
+/// [`ModelError`] if a weight is missing or an adapted matrix is not there.
+pub fn build_training(
+    config: &ModelConfig,
+    weights: &dyn WeightSource,
+    options: &BuildOptions,
+    spec: TrainSpec,
+) -> Result<(Program, TrainPlans), ModelError> {
+    let options = BuildOptions { ctx: spec.rows, slots: 1, ..options.clone() };
+    let mut b = Builder::new(config, weights, &options, spec.rows, spec.outputs)?;
+    let model = Weights::declare(&mut b)?;
+    b.check_adapters()?;
+    let (blocks, sums) = declare_gradients(&mut b)?;
+
+    let forward = b.program.open_plan("forward", spec.rows, 0);
+    b.plan = forward;
+    let first = embed(&mut b, &model)?;
+    let mut x = first;
+    let mut layers = Vec::new();
+    for index in 0..config.layers {
+        let start = b.program.plans[forward.index()].calls.len();
+        let output = layer(&mut b, &model, index, x)?;
+        let end = b.program.plans[forward.index()].calls.len();
+        layers.push(Taped { calls: start..end, input: x, output });
+        x = output;
+    }
+    let dx = tape(&mut b, "d hidden", spec.rows, config.width)?;
+    let p = params::fill::Params { width: config.width as u32, count: 0, value: 0.0, pad0: 0 };
+    b.call(Op::Fill, "d hidden", vec![Some(b.rows), Some(dx)], p)?;
+
+    let score = open(&mut b, "score", spec);
+    b.program.keep(x, score);
+    let made = logits(&mut b, &model, x, false)?;
+    let fetched = log_prob(&mut b, made)?;
+    b.program.plans[score.index()].fetch = Some(fetched);
+
+    let head = open(&mut b, "head", spec);
+    head_gradient(&mut b, &model, &sums, x, dx)?;
+
+    let backward = open(&mut b, "backward", spec);
+    let embeds = b.program.plans[forward.index()].calls[..layers[0].calls.start].to_vec();
+    let trains_embedding = sums_of(&embeds, &sums);
+    for (index, taped) in layers.iter().enumerate().rev() {
+        let wanted = index > 0 || trains_embedding;
+        layer_gradient(&mut b, &model, &sums, (forward, index, taped), dx, index < spec.recompute, wanted)?;
+    }
+    if trains_embedding {
+        let mut walk = Reverse::new(&mut b.program, backward, &sums);
+        walk.seed(first, dx);
+        walk.walk(&embeds)?;
+    }
+    b.program.prune(backward);
+
+    let (clear, norm, update) = optimizer(&mut b, &blocks)?;
+    Ok((b.program, TrainPlans { forward, score, head, backward, clear, norm, update, blocks }))
+}
+
+fn open(b: &mut Builder<'_>, name: &str, spec: TrainSpec) -> PlanId {
+    b.plan = b.program.open_plan(name, spec.rows, spec.outputs);
+    b.plan
+}
+
+/// Whether calls use something that is trained.
+fn sums_of(calls: &[OpCall], sums: &HashMap<TensorId, TensorId>) -> bool {
+    calls.iter().flat_map(|c| c.args.iter().flatten()).any(|id| sums.contains_key(id))
+}
+
+fn tape(b: &mut Builder<'_>, name: &str, rows: usize, width: usize) -> Result<TensorId, ModelError> {
+    let rows = TensorRows::Fixed(rows);
+    let (dtype, role) = (DType::F32, Role::Tape);
+    Ok(b.program.tensor(Tensor { name: name.into(), dtype, rows, width, role, plan: None })?)
+}
+
+/// Gradients and moments like the blocks, and the gradient of each trained tensor as a part of its block's.
+fn declare_gradients(b: &mut Builder<'_>) -> Result<(Vec<Block>, HashMap<TensorId, TensorId>), ModelError> {
+    let mut blocks = Vec::new();
+    for (index, (values, width)) in b.blocks.clone().into_iter().enumerate() {
+        let mut like = |name: &str, role: Role| {
+            let (rows, dtype) = (TensorRows::Fixed(1), DType::F32);
+            b.program.tensor(Tensor { name: format!("{name}.{index}"), dtype, rows, width, role, plan: None })
+        };
+        let gradient = like("gradient", Role::Gradient)?;
+        let (first, second) = (like("moment1", Role::Moment)?, like("moment2", Role::Moment)?);
+        blocks.push(Block { values, gradient, first, second });
+    }
+    let mut sums = HashMap::new();
+    for id in b.program.trained.clone() {
+        let tensor = b.program.get(id).clone();
+        let Role::View { of, first } = tensor.role else { continue };
+        let Some(block) = blocks.iter().find(|block| block.values == of) else { continue };
+        let rows = b.program.capacity_rows(id);
+        let name = format!("d {}", tensor.name);
+        sums.insert(id, b.program.view(&name, block.gradient, first, rows, tensor.width)?);
+    }
+    Ok((blocks, sums))
+}
+
+/// Log-probabilities of a chunk, and their gradients down to the last layer's output, added to `dx`.
+fn head_gradient(
+    b: &mut Builder<'_>,
+    model: &Weights,
+    sums: &HashMap<TensorId, TensorId>,
+    x: TensorId,
+    dx: TensorId,
+) -> Result<(), ModelError> {
+    let plan = b.plan;
+    let made = logits(b, model, x, false)?;
+    let calls = b.program.plans[plan.index()].calls.clone();
+    let y = log_prob(b, made)?;
+    b.program.plans[plan.index()].fetch = Some(y);
+    let p = params::logprob_back::Params { vocab: b.config.vocab as u32, ..Default::default() };
+    b.call(Op::LogProbBack, "logprob_back", vec![Some(b.rows), Some(b.outs), Some(y), Some(made)], p)?;
+    let mut walk = Reverse::new(&mut b.program, plan, sums);
+    walk.seed(made, made);
+    walk.seed(x, dx);
+    Ok(walk.walk(&calls)?)
+}
+
+/// The gradient of a layer: `dx` holds that of its output, and then that of its input.
+fn layer_gradient(
+    b: &mut Builder<'_>,
+    model: &Weights,
+    sums: &HashMap<TensorId, TensorId>,
+    (forward, index, taped): (PlanId, usize, &Taped),
+    dx: TensorId,
+    again: bool,
+    wanted: bool,
+) -> Result<(), ModelError> {
+    let plan = b.plan;
+    let (calls, output) = if again {
+        b.program.keep(taped.input, plan);
+        let start = b.program.plans[plan.index()].calls.len();
+        let output = layer(b, model, index, taped.input)?;
+        (b.program.plans[plan.index()].calls[start..].to_vec(), output)
+    } else {
+        (b.program.plans[forward.index()].calls[taped.calls.clone()].to_vec(), taped.output)
+    };
+    let mut walk = Reverse::new(&mut b.program, plan, sums);
+    walk.seed(output, dx);
+    if wanted {
+        walk.want(taped.input);
+    }
+    Ok(walk.walk(&calls)?)
+}
+
+/// Plans that zero the gradients, measure them, and step.
+fn optimizer(b: &mut Builder<'_>, blocks: &[Block]) -> Result<(PlanId, PlanId, PlanId), ModelError> {
+    let width = |b: &Builder<'_>, block: &Block| b.program.get(block.values).width as u32;
+    let clear = b.program.open_plan("clear", 0, 0);
+    b.plan = clear;
+    for block in blocks {
+        let p = params::fill::Params { width: width(b, block), count: 2, value: 0.0, pad0: 0 };
+        b.call(Op::Fill, "clear", vec![Some(b.rows), Some(block.gradient)], p)?;
+    }
+    let norm = b.program.open_plan("norm", 0, 0);
+    b.plan = norm;
+    let squares = b.program.tensor(Tensor {
+        name: "norm: squares".into(),
+        dtype: DType::F32,
+        rows: TensorRows::Fixed(blocks.len().max(1)),
+        width: sumsq::PIECES,
+        role: Role::Output,
+        plan: Some(norm),
+    })?;
+    for (row, block) in blocks.iter().enumerate() {
+        let p = params::sumsq::Params { width: width(b, block), row: row as u32, ..Default::default() };
+        b.call(Op::SumSq, "norm", vec![Some(b.rows), Some(block.gradient), Some(squares)], p)?;
+    }
+    b.program.plans[norm.index()].fetch = Some(squares);
+    let update = b.program.open_plan("update", 0, 0);
+    b.plan = update;
+    let scalars = b.program.inputs.and_then(|i| i.scalars);
+    for block in blocks {
+        let p = params::adamw::Params { width: width(b, block), ..Default::default() };
+        let args =
+            vec![scalars, Some(block.gradient), Some(block.values), Some(block.first), Some(block.second)];
+        b.call(Op::AdamW, "update", args, p)?;
+    }
+    Ok((clear, norm, update))
+}
