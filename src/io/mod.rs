@@ -5,17 +5,25 @@
 //! - [`MemStream`] reads bytes that are already in memory.
 //! - [`MappedFile`] is a file mapped into memory, read only.
 //! - [`replace_file`] writes a file so that readers see the old one or the new one, never a half.
-//! - [`Faulty`] fails, ends or stutters where a test tells it to.
+//! - [`CommitStore`] commits a state whole or not at all, on two files or on a bare block device.
+//! - [`Sections`] is a container of named arrays and texts.
+//! - [`Faulty`] fails, ends or stutters where a test tells it to; [`FaultyDisk`] loses its power.
 
 mod atomic;
+pub mod commit;
 mod faulty;
+mod faulty_disk;
 mod mapped;
+pub mod sections;
 mod stream;
 
 pub use atomic::{FileSink, replace_file};
+pub use commit::{CommitError, CommitStore, FolderSlots, Halves};
 pub use faulty::Faulty;
+pub use faulty_disk::{FaultyDisk, Unflushed};
 pub use mapped::MappedFile;
-pub use stream::{MemStream, StdStream};
+pub use sections::{Sections, SectionsError};
+pub use stream::{MemStream, StdStream, SyncedFile};
 
 use std::path::{Path, PathBuf};
 
@@ -44,6 +52,22 @@ pub enum IoError {
         /// The path given.
         path: PathBuf,
     },
+    /// Another program is working on it.
+    #[error("`{path}` is locked: another program has it open; wait for it or stop it")]
+    Busy {
+        /// The lock.
+        path: PathBuf,
+    },
+}
+
+impl embedded_io::Error for IoError {
+    fn kind(&self) -> embedded_io::ErrorKind {
+        match self {
+            IoError::System { source, .. } => source.kind().into(),
+            IoError::NotAFile { .. } | IoError::NoFileName { .. } => embedded_io::ErrorKind::InvalidInput,
+            IoError::Busy { .. } => embedded_io::ErrorKind::Other,
+        }
+    }
 }
 
 impl IoError {

@@ -48,6 +48,37 @@ impl<T: std::io::Seek> Seek for StdStream<T> {
     }
 }
 
+/// A file, or a raw device of a computer, whose `flush` forces what was written to the medium, which the one of
+/// [`std::fs::File`] does not.
+#[derive(Debug)]
+pub struct SyncedFile(pub std::fs::File);
+
+impl ErrorType for SyncedFile {
+    type Error = std::io::Error;
+}
+
+impl Read for SyncedFile {
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, Self::Error> {
+        StdStream(&self.0).read(buf)
+    }
+}
+
+impl Write for SyncedFile {
+    fn write(&mut self, buf: &[u8]) -> Result<usize, Self::Error> {
+        StdStream(&self.0).write(buf)
+    }
+
+    fn flush(&mut self) -> Result<(), Self::Error> {
+        self.0.sync_data()
+    }
+}
+
+impl Seek for SyncedFile {
+    fn seek(&mut self, pos: SeekFrom) -> Result<u64, Self::Error> {
+        StdStream(&self.0).seek(pos)
+    }
+}
+
 /// Reads and seeks over bytes in memory: a `Vec<u8>`, a slice, or a mapped file.
 #[derive(Debug, Clone)]
 pub struct MemStream<B> {
