@@ -60,7 +60,8 @@ impl Message {
         if self.extra.is_empty() {
             return context! { role => self.role.as_str(), content => self.content.as_str() };
         }
-        let own = [("role", Value::from(self.role.as_str())), ("content", Value::from(self.content.as_str()))];
+        let own =
+            [("role", Value::from(self.role.as_str())), ("content", Value::from(self.content.as_str()))];
         own.into_iter().chain(self.extra.iter().map(|(k, v)| (k.as_str(), v.clone()))).collect()
     }
 }
