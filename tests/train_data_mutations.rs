@@ -175,7 +175,7 @@ fn dear_files_stay_within_the_bound() {
         ("empty rows", "\n".repeat(n)),
         (
             "turns",
-            format!("{{\"messages\":[{}]}}", vec![r#"{"role":"assistant","content":"a"}"#; 1024].join(",")),
+            format!("{{\"messages\":[{}]}}", vec![r#"{"role":"assistant","content":"a"}"#; 512].join(",")),
         ),
         ("a word", format!("{{\"prompt\":\"{}\",\"completion\":\"a\"}}", "a".repeat(n))),
     ];

@@ -12,7 +12,7 @@ use super::error::{Reason, RowError, shorten};
 use crate::text::{Message, TemplateValue};
 
 /// The most messages of a conversation: work on one grows with their square.
-const MAX_MESSAGES: usize = 1024;
+const MAX_MESSAGES: usize = 512;
 /// The deepest nesting.
 const MAX_DEPTH: usize = 100;
 /// The most values in tools and tool calls, which take much more memory than their text.

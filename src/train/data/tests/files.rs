@@ -62,7 +62,7 @@ fn bad_rows() -> Vec<(Vec<u8>, Reason, &'static str)> {
             Reason::WrongType,
             "`image`",
         ),
-        (row(&many), Reason::WrongType, "more than 1024"),
+        (row(&many), Reason::WrongType, "more than 512"),
         (row("{\"messages\": [], \"tools\": {}}"), Reason::WrongType, "tools is an object"),
         (row(&values), Reason::UnsafeTools, "50000"),
         (row("{\"prompt\": \"a\", \"chosen\": \"b\"}"), Reason::UnknownShape, "`prompt`, `chosen`"),
