@@ -13,4 +13,5 @@ pub mod quant;
 pub mod quantize;
 pub mod session;
 pub mod text;
+#[cfg(feature = "train")]
 pub mod train;

@@ -273,3 +273,24 @@ fn merges_that_build_on_themselves_end() {
     let t = Tokenizer::new(config).unwrap();
     assert_eq!(t.encode(&"a".repeat(100_000), false, false), vec![u32::from(b'a'); 100_000]);
 }
+
+#[test]
+fn no_token_spans_a_cut() {
+    let part = |text: &str, message| Segment { text: text.to_owned(), message };
+    let t = Tokenizer::new(bpe_config()).unwrap();
+    // "hello" is one token, and two where it is cut; a control token is not made across a cut or of a content.
+    assert_eq!(t.encode_cut(&[part("hello", None)], &[]), (vec![259], vec![]));
+    assert_eq!(t.encode_cut(&[part("hello", None)], &[4]), (vec![258, u32::from(b'o')], vec![1]));
+    let (ids, counts) = t.encode_cut(&[part("he<|end|>", None), part("<|end|>he", Some(0))], &[9, 18, 99]);
+    assert_eq!((&ids[..2], counts), (&[256, 262][..], vec![2, ids.len(), ids.len()]));
+    assert_eq!(ids.iter().filter(|&&id| id == 262).count(), 1);
+    assert!(!t.encode_cut(&[part("<|end|>", None)], &[3]).0.contains(&262));
+    // Cuts between characters only, and in order.
+    assert_eq!(t.encode_cut(&[part("é", None)], &[1, 0, 2]).1, [0, 0, 2]);
+    // A blank is put before text at the beginning and after special tokens, not after a cut.
+    let t = Tokenizer::new(spm_config()).unwrap();
+    assert_eq!(t.encode_cut(&[part("ab ab", None)], &[2]), (vec![263, 263], vec![1]));
+    assert_eq!(t.encode_cut(&[part("abab", None)], &[2]), (vec![263, 262], vec![1]));
+    let whole = t.encode("<|user|>ab", true, false);
+    assert_eq!(t.encode_cut(&[part("<|user|>ab", None)], &[8]).0, whole);
+}

@@ -21,6 +21,7 @@ mod run;
 pub mod store;
 pub mod term;
 mod tokenize;
+pub mod tune;
 
 use std::process::ExitCode;
 

@@ -18,6 +18,16 @@ impl Paint {
         Self(wants_colour(std::io::stderr().is_terminal()))
     }
 
+    /// Leaves text as it is.
+    pub fn none() -> Self {
+        Self(false)
+    }
+
+    /// Whether there are colours.
+    pub fn colours(self) -> bool {
+        self.0
+    }
+
     fn wrap(self, code: &str, text: impl Display) -> String {
         if self.0 { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_string() }
     }

@@ -113,17 +113,40 @@ impl Tokenizer {
     /// Encodes a prompt of several parts as one text, so that words may span them; control tokens are made from the
     /// template's parts alone.
     pub fn encode_segments(&self, segments: &[Segment], add_special: bool) -> Vec<u32> {
-        let text: String = segments.iter().map(|s| s.text.as_str()).collect();
-        let mut guarded = Vec::new();
-        let mut start = 0;
-        for segment in segments {
-            let end = start + segment.text.len();
-            if segment.message.is_some() && end > start {
-                guarded.push(start..end);
+        let (text, guarded) = join(segments);
+        self.encode_guarded(&text, true, add_special, &guarded)
+    }
+
+    /// Encodes segments as [`Self::encode_segments`] does, but so that no token spans any of `cuts`, which are ascending
+    /// byte offsets into the segments put together. Returns the ids, without beginning- and end-of-sequence
+    /// tokens, and how many of them lie before each cut.
+    ///
+    /// A prompt that ends at a cut and the reply after it get the ids that they have when the model is run.
+    pub fn encode_cut(&self, segments: &[Segment], cuts: &[usize]) -> (Vec<u32>, Vec<usize>) {
+        let (text, guarded) = join(segments);
+        let mut out = Vec::with_capacity(text.len() / 3 + 2);
+        let mut counts = Vec::with_capacity(cuts.len());
+        let (mut after_special, mut start) = (true, 0);
+        for (i, &cut) in cuts.iter().chain([&text.len()]).enumerate() {
+            let mut end = cut.clamp(start, text.len());
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
+            let piece = text.get(start..end).unwrap_or_default();
+            let within = |range: &Range<usize>| {
+                let range = range.start.max(start)..range.end.min(end);
+                (range.start < range.end).then(|| range.start - start..range.end - start)
+            };
+            let first = guarded.partition_point(|range| range.end <= start);
+            let guarded: Vec<_> =
+                guarded.iter().skip(first).take_while(|range| range.start < end).filter_map(within).collect();
+            self.encode_piece(piece, true, &guarded, &mut after_special, &mut out);
+            if i < cuts.len() {
+                counts.push(out.len());
             }
             start = end;
         }
-        self.encode_guarded(&text, true, add_special, &guarded)
+        (out, counts)
     }
 
     fn encode_guarded(
@@ -137,6 +160,22 @@ impl Tokenizer {
         if add_special && self.add_bos {
             out.extend(self.ids.bos);
         }
+        self.encode_piece(text, parse_special, guarded, &mut true, &mut out);
+        if add_special && self.add_eos {
+            out.extend(self.ids.eos);
+        }
+        out
+    }
+
+    /// Encodes part of a text; `after_special` says, and then tells, whether a special token or nothing lies before it.
+    fn encode_piece(
+        &self,
+        text: &str,
+        parse_special: bool,
+        guarded: &[Range<usize>],
+        after_special: &mut bool,
+        out: &mut Vec<u32>,
+    ) {
         let fragments = self.specials.split(text, parse_special, guarded);
         match &self.algorithm {
             Algorithm::Bpe { bpe, stages } => {
@@ -145,33 +184,28 @@ impl Tokenizer {
                     match *fragment {
                         Fragment::Token(id) => out.push(id),
                         Fragment::Text(text) => parts(text, MAX_PART).for_each(|part| {
-                            split(stages, part, |word| bpe.encode_word(word, &mut scratch, &mut out));
+                            split(stages, part, |word| bpe.encode_word(word, &mut scratch, out));
                         }),
                     }
                 }
             }
-            Algorithm::Spm(spm) => self.encode_spm(spm, &fragments, &mut out),
+            Algorithm::Spm(spm) => self.encode_spm(spm, &fragments, after_special, out),
         }
-        if add_special && self.add_eos {
-            out.extend(self.ids.eos);
-        }
-        out
     }
 
     /// Text at the beginning and after a special token gets a blank before it, if the model was trained that way.
-    fn encode_spm(&self, spm: &Spm, fragments: &[Fragment], out: &mut Vec<u32>) {
-        let mut after_special = true;
+    fn encode_spm(&self, spm: &Spm, fragments: &[Fragment], after_special: &mut bool, out: &mut Vec<u32>) {
         for fragment in fragments {
             match *fragment {
                 Fragment::Token(id) => {
                     out.push(id);
-                    after_special = true;
+                    *after_special = true;
                 }
                 Fragment::Text(text) => {
                     for part in parts(text, MAX_PART) {
-                        let prefix = if self.add_space_prefix && after_special { SPACE_MARK } else { "" };
+                        let prefix = if self.add_space_prefix && *after_special { SPACE_MARK } else { "" };
                         spm.encode(&[prefix, &part.replace(' ', SPACE_MARK)].concat(), out);
-                        after_special = false;
+                        *after_special = false;
                     }
                 }
             }
@@ -345,6 +379,21 @@ fn special_tokens(config: &TokenizerConfig) -> Result<SpecialTokens, TokenizerEr
 fn unknown_pre_tokenizer(name: &str) -> TokenizerError {
     let known = known_names().collect::<Vec<_>>().join(", ");
     TokenizerError::UnknownPreTokenizer { name: name.to_owned(), known }
+}
+
+/// The text of all segments, and the byte ranges of it that are contents of messages.
+fn join(segments: &[Segment]) -> (String, Vec<Range<usize>>) {
+    let text: String = segments.iter().map(|s| s.text.as_str()).collect();
+    let mut guarded = Vec::new();
+    let mut start = 0;
+    for segment in segments {
+        let end = start + segment.text.len();
+        if segment.message.is_some() && end > start {
+            guarded.push(start..end);
+        }
+        start = end;
+    }
+    (text, guarded)
 }
 
 /// `text` in parts of at most about `max` bytes, cut between characters.

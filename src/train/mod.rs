@@ -1,12 +1,13 @@
-//! Training on the device: the step, the objectives, and what drives them.
+//! Training on the device: from text to token sequences (`data`), the step, the objectives, and what drives them.
 //!
 //! A step is a score pass and a gradient pass with a coefficient per token (`objective`); [`Engine`] runs them on an
-//! executor.
+//! executor, [`Trainer`] goes through a data set with them.
 
+pub mod data;
 mod engine;
 pub mod objective;
 
-pub use engine::{Engine, EngineOptions, Recompute, Sequence};
+pub use engine::{Engine, EngineOptions, Recompute, Sequence, plan};
 
 use crate::exec::ExecError;
 use crate::model::ModelError;

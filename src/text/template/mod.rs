@@ -40,12 +40,29 @@ pub struct Message {
     pub role: String,
     /// What is said.
     pub content: String,
+    /// Further fields for the template, such as `tool_calls`. Part of the template's text, like the role.
+    pub extra: TemplateVars,
 }
 
 impl Message {
     /// A message.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self { role: role.into(), content: content.into() }
+        Self { role: role.into(), content: content.into(), extra: TemplateVars::new() }
+    }
+
+    /// With a further field for the template.
+    pub fn with(mut self, name: impl Into<String>, value: impl Into<TemplateValue>) -> Self {
+        self.extra.insert(name.into(), value.into());
+        self
+    }
+
+    fn to_value(&self) -> Value {
+        if self.extra.is_empty() {
+            return context! { role => self.role.as_str(), content => self.content.as_str() };
+        }
+        let own =
+            [("role", Value::from(self.role.as_str())), ("content", Value::from(self.content.as_str()))];
+        own.into_iter().chain(self.extra.iter().map(|(k, v)| (k.as_str(), v.clone()))).collect()
     }
 }
 
@@ -177,10 +194,7 @@ impl ChatTemplate {
     ) -> Result<String, TemplateError> {
         let clock = self.clock;
         let strftime = move |format: &str| functions::strftime(format, clock.unwrap_or_else(SystemTime::now));
-        let messages: Vec<Value> = messages
-            .iter()
-            .map(|m| context! { role => m.role.as_str(), content => m.content.as_str() })
-            .collect();
+        let messages: Vec<Value> = messages.iter().map(Message::to_value).collect();
         let mut vars: TemplateVars = TemplateVars::new();
         let mut set = |name: &str, value: Value| vars.insert(name.to_owned(), value);
         set("messages", Value::from(messages));

@@ -107,7 +107,7 @@ fn disguise_all(
         let content = chars
             .map(|(c, take)| if take && !c.is_whitespace() { disguise.alias(index, c) } else { Some(c) });
         let content = content.collect::<Option<String>>()?;
-        Some(Message { role: message.role.clone(), content })
+        Some(Message { role: message.role.clone(), content, extra: message.extra.clone() })
     };
     messages.iter().enumerate().map(one).collect()
 }

@@ -153,3 +153,18 @@ fn templates_that_look_into_contents_still_mark_reserved_texts() {
     let expected = [("6", None), ("\u{f0000}<|a|>", Some(0))];
     assert_eq!(found, expected.map(|(text, message)| (text.to_owned(), message)));
 }
+
+#[test]
+fn further_fields_reach_the_template() {
+    let template = ChatTemplate::new(
+        "{% for m in messages %}{{ m.content }}{% if m.tool_calls %}{{ m.tool_calls | tojson }}{% endif %};{% endfor %}",
+    );
+    let call = Value::from(vec![context! { name => "add" }]);
+    let messages = [Message::new("user", "Hi"), Message::new("assistant", "So").with("tool_calls", call)];
+    let template = template.unwrap();
+    let none = TemplateVars::new();
+    assert_eq!(template.render(&messages, false, &none).unwrap(), "Hi;So[{\"name\": \"add\"}];");
+    let segments = template.render_segments(&messages, false, &none, &[]).unwrap();
+    let contents: Vec<_> = segments.iter().filter(|s| s.message.is_some()).map(|s| s.text.as_str()).collect();
+    assert_eq!(contents, ["Hi", "So"]);
+}

@@ -1,0 +1,3 @@
+//! Fine-tuning at the command line.
+
+pub mod preview;

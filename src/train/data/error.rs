@@ -1,0 +1,144 @@
+//! What can be wrong with data.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Why a row was not used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Nothing but white space.
+    Empty,
+    /// Longer than [`MAX_ROW`](super::MAX_ROW) bytes.
+    RowTooLong,
+    /// The bytes are no UTF-8.
+    NotUtf8,
+    /// No valid JSON, or nested too deeply.
+    BadJson,
+    /// A value of the wrong type, or one that cannot be.
+    WrongType,
+    /// None of the known sets of keys.
+    UnknownShape,
+    /// Tools or tool calls contain the text of a control token, or are too large.
+    UnsafeTools,
+    /// A conversation, but the model has no chat template.
+    NoTemplate,
+    /// The chat template refuses the conversation, or fails.
+    Template,
+    /// What comes before a reply and what comes with it do not begin alike in the chat template.
+    PrefixBroken,
+    /// No token would be learnt.
+    NothingToTrain,
+    /// More tokens than allowed.
+    Overlong,
+}
+
+impl Reason {
+    /// The reason in a few words.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Empty => "empty row",
+            Self::RowTooLong => "row too large to read",
+            Self::NotUtf8 => "invalid UTF-8",
+            Self::BadJson => "invalid JSON",
+            Self::WrongType => "wrong type",
+            Self::UnknownShape => "unknown shape",
+            Self::UnsafeTools => "unusable tools",
+            Self::NoTemplate => "no chat template",
+            Self::Template => "refused by the chat template",
+            Self::PrefixBroken => "replies cannot be told from the prompt",
+            Self::NothingToTrain => "nothing to train on",
+            Self::Overlong => "too long",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+/// A row that was not used: where and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file.
+    pub path: PathBuf,
+    /// The line on which the row begins, from 1.
+    pub line: u64,
+    /// Why.
+    pub reason: Reason,
+    /// What exactly.
+    pub detail: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}: {}", self.path.display(), self.line, self.reason, self.detail)
+    }
+}
+
+/// A row's problem before it is known which row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RowError {
+    pub(super) reason: Reason,
+    pub(super) detail: String,
+}
+
+/// The longest detail of a message, in characters.
+const MAX_DETAIL: usize = 300;
+
+impl RowError {
+    pub(super) fn new(reason: Reason, detail: impl fmt::Display) -> Self {
+        Self { reason, detail: shorten(&detail.to_string(), MAX_DETAIL) }
+    }
+}
+
+/// The first `max` characters, with control characters made visible.
+pub(super) fn shorten(text: &str, max: usize) -> String {
+    let mut out = String::new();
+    for (i, c) in text.chars().enumerate() {
+        if i == max {
+            out.push('…');
+            break;
+        }
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
+/// Why data could not be loaded.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// No file was given.
+    #[error("no data file was given")]
+    NoFiles,
+    /// A file cannot be read.
+    #[error("{}: cannot read the data: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A file is of a kind that is not read.
+    #[error(
+        "{}: this is {kind}, which is not read here; convert it to JSON lines (one object per line) or plain text",
+        path.display()
+    )]
+    Binary {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// In strict mode: the first row that cannot be used.
+    #[error("{0}; correct the row, or leave strict mode to skip such rows")]
+    Row(Box<Problem>),
+    /// Not one row can be used.
+    #[error("no row of the data can be trained on\n{0}")]
+    NothingLeft(Box<super::Report>),
+}

@@ -1,0 +1,116 @@
+//! Token sequences and what they came from.
+
+use std::path::PathBuf;
+
+use super::random::mix;
+
+/// Where a sequence came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Source {
+    /// The index of the file in [`Dataset::files`].
+    pub file: usize,
+    /// The line on which the row begins, from 1.
+    pub line: u64,
+}
+
+/// A sequence to learn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Example {
+    /// The token ids.
+    pub tokens: Vec<u32>,
+    /// As long as `tokens`. `trained[i]`: token `i` is a target, predicted from the tokens before it. Never the first.
+    pub trained: Vec<bool>,
+    /// Where it came from.
+    pub source: Source,
+    /// A hash of the row's content: sequences of equal keys stay together when the data is split.
+    pub key: u64,
+}
+
+impl Example {
+    /// A sequence of one's own. `trained` is made as long as `tokens`; its first entry becomes false.
+    pub fn new(tokens: Vec<u32>, mut trained: Vec<bool>, source: Source) -> Self {
+        trained.resize(tokens.len(), false);
+        if let Some(first) = trained.first_mut() {
+            *first = false;
+        }
+        let key = hash(0, &tokens);
+        Self { tokens, trained, source, key }
+    }
+
+    /// How many tokens are targets, of how many.
+    pub fn counts(&self) -> TokenCounts {
+        let trained = self.trained.iter().filter(|&&t| t).count() as u64;
+        TokenCounts { trained, total: self.tokens.len() as u64 }
+    }
+}
+
+/// A hash that goes on from `start`.
+pub(super) fn hash(start: u64, tokens: &[u32]) -> u64 {
+    tokens.iter().fold(mix(start ^ 0x6a09_e667_f3bc_c909), |h, &t| mix(h ^ u64::from(t)).wrapping_add(h << 1))
+}
+
+/// Numbers of tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TokenCounts {
+    /// Targets.
+    pub trained: u64,
+    /// All.
+    pub total: u64,
+}
+
+/// A file that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataFile {
+    /// Its path.
+    pub path: PathBuf,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// The SHA-256 of its bytes, in lower-case hexadecimal digits.
+    pub sha256: String,
+}
+
+/// Sequences and the files they came from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Dataset {
+    /// The sequences, in the files' order.
+    pub examples: Vec<Example>,
+    /// The files, in the order given.
+    pub files: Vec<DataFile>,
+}
+
+impl Dataset {
+    /// Numbers of tokens, over all sequences.
+    pub fn counts(&self) -> TokenCounts {
+        self.examples.iter().map(Example::counts).fold(TokenCounts::default(), |sum, one| TokenCounts {
+            trained: sum.trained + one.trained,
+            total: sum.total + one.total,
+        })
+    }
+
+    /// The length of every sequence, for a [`Batcher`](super::Batcher).
+    pub fn lengths(&self) -> Vec<usize> {
+        self.examples.iter().map(|e| e.tokens.len()).collect()
+    }
+}
+
+/// Where a sequence lies in a micro-batch whose sequences are laid one behind another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// The sequence's index.
+    pub example: usize,
+    /// Its first row, which is also the first row that its rows may see.
+    pub first: usize,
+    /// Its number of rows.
+    pub len: usize,
+}
+
+/// Lays sequences of the given `lengths` one behind another, without padding.
+pub fn lay_out<'a>(examples: &'a [usize], lengths: &'a [usize]) -> impl Iterator<Item = Span> + 'a {
+    let mut first = 0;
+    examples.iter().map(move |&example| {
+        let len = lengths.get(example).copied().unwrap_or(0);
+        let span = Span { example, first, len };
+        first += len;
+        span
+    })
+}

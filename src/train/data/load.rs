@@ -1,0 +1,171 @@
+//! Reads files into a [`Dataset`].
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+
+use super::encode::{Encoder, Sequence, Sequences};
+use super::error::{DataError, Problem, Reason, RowError};
+use super::example::{DataFile, Dataset, Example, Source, hash};
+use super::plain::{Cut, Cutter};
+use super::read::{Elements, Format, Hashing, Lines, MAX_ROW, Piece, fill};
+use super::report::Report;
+use super::row;
+
+const BUFFER: usize = 64 << 10;
+
+impl Dataset {
+    /// Reads files. Rows that cannot be used are skipped and reported, or, in strict mode, an error.
+    ///
+    /// # Errors
+    /// [`DataError`]: a file that cannot be read; in strict mode, the first bad row; no usable row at all.
+    pub fn load<P: AsRef<Path>>(paths: &[P], encoder: &Encoder) -> Result<(Self, Report), DataError> {
+        if paths.is_empty() {
+            return Err(DataError::NoFiles);
+        }
+        let (mut dataset, mut report) = (Self::default(), Report::default());
+        for path in paths {
+            let path = path.as_ref();
+            let file = File::open(path).map_err(|e| io_error(path, e))?;
+            dataset.read(path, file, encoder, &mut report)?;
+        }
+        if dataset.examples.is_empty() {
+            return Err(DataError::NothingLeft(Box::new(report)));
+        }
+        Ok((dataset, report))
+    }
+
+    /// Adds what `reader` gives; `path` names it in messages, and its ending says what it is (see [`Format::of`]).
+    ///
+    /// # Errors
+    /// As [`Self::load`], but that no usable row is no error.
+    pub fn read(
+        &mut self,
+        path: &Path,
+        reader: impl Read,
+        encoder: &Encoder,
+        report: &mut Report,
+    ) -> Result<(), DataError> {
+        let mut reader = BufReader::with_capacity(BUFFER, Hashing::new(reader));
+        let failed = |e| io_error(path, e);
+        if fill(&mut reader).map_err(failed)?.starts_with(b"\xef\xbb\xbf") {
+            reader.consume(3);
+        }
+        let format = Format::of(path, fill(&mut reader).map_err(failed)?)
+            .map_err(|kind| DataError::Binary { path: path.to_owned(), kind })?;
+        let mut into = Into { path, encoder, dataset: self, report };
+        let reader = match format {
+            Format::Lines => {
+                let mut rows = Lines::new(reader);
+                while let Some((line, piece)) = rows.next().map_err(failed)? {
+                    into.piece(line, piece)?;
+                }
+                rows.into_inner()
+            }
+            Format::Array => {
+                let mut rows = Elements::new(reader);
+                while let Some((line, piece)) = rows.next().map_err(failed)? {
+                    into.piece(line, piece)?;
+                }
+                rows.into_inner()
+            }
+            Format::Text => into.text(Lines::new(reader))?,
+        };
+        let (bytes, sha256) = reader.into_inner().finish();
+        self.files.push(DataFile { path: path.to_owned(), bytes, sha256 });
+        Ok(())
+    }
+}
+
+fn io_error(path: &Path, source: io::Error) -> DataError {
+    DataError::Io { path: path.to_owned(), source }
+}
+
+fn too_long(bytes: u64) -> RowError {
+    RowError::new(Reason::RowTooLong, format!("{bytes} bytes, and {MAX_ROW} are read"))
+}
+
+/// Where rows of a file go.
+struct Into<'a, 'm> {
+    path: &'a Path,
+    encoder: &'a Encoder<'m>,
+    dataset: &'a mut Dataset,
+    report: &'a mut Report,
+}
+
+impl Into<'_, '_> {
+    fn piece(&mut self, line: u64, piece: Piece) -> Result<(), DataError> {
+        self.report.rows += 1;
+        let sequences = match piece {
+            Piece::Row(bytes) => match row::parse(bytes) {
+                Ok(row) => self.encoder.encode(row),
+                Err(error) => vec![Err(error)],
+            },
+            Piece::TooLong(bytes) => vec![Err(too_long(bytes))],
+            Piece::Broken(what) => vec![Err(RowError::new(Reason::BadJson, what))],
+        };
+        self.add(line, sequences)
+    }
+
+    /// Adds the sequences of one row.
+    fn add(&mut self, line: u64, sequences: Sequences) -> Result<(), DataError> {
+        self.report.unrolled += u64::from(sequences.len() > 1);
+        let source = Source { file: self.dataset.files.len(), line };
+        let good = sequences.iter().flatten();
+        let key = good.fold(0, |key, sequence| hash(key, &sequence.tokens));
+        for sequence in sequences {
+            match sequence {
+                Ok(Sequence { tokens, trained, truncated, without_end }) => {
+                    self.report.examples += 1;
+                    self.report.truncated += u64::from(truncated);
+                    self.report.without_end += u64::from(without_end);
+                    self.dataset.examples.push(Example { tokens, trained, source, key });
+                }
+                Err(error) => self.skip(line, error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn skip(&mut self, line: u64, error: RowError) -> Result<(), DataError> {
+        let RowError { reason, detail } = error;
+        let problem = Problem { path: self.path.to_owned(), line, reason, detail };
+        if self.encoder.options.strict {
+            return Err(DataError::Row(Box::new(problem)));
+        }
+        self.report.add(problem);
+        Ok(())
+    }
+
+    fn text<R: BufRead>(&mut self, mut lines: Lines<R>) -> Result<R, DataError> {
+        let mut cutter = Cutter::new(self.encoder);
+        let mut cuts: Vec<Cut> = Vec::new();
+        while let Some((number, piece)) = lines.next().map_err(|e| io_error(self.path, e))? {
+            let line = match piece {
+                Piece::TooLong(bytes) => Err(too_long(bytes)),
+                Piece::Broken(what) => Err(RowError::new(Reason::BadJson, what)),
+                Piece::Row(bytes) => std::str::from_utf8(bytes).map_err(|e| {
+                    let what = format!("the bytes from {} on are no UTF-8", e.valid_up_to() + 1);
+                    RowError::new(Reason::NotUtf8, what)
+                }),
+            };
+            match line {
+                Ok(line) => cutter.line(number, line, &mut |cut| cuts.push(cut)),
+                Err(error) => self.skip(number, error)?,
+            }
+            self.add_cuts(&mut cuts)?;
+        }
+        cutter.finish(&mut |cut| cuts.push(cut));
+        self.add_cuts(&mut cuts)?;
+        Ok(lines.into_inner())
+    }
+
+    fn add_cuts(&mut self, cuts: &mut Vec<Cut>) -> Result<(), DataError> {
+        for (line, sequence) in cuts.drain(..) {
+            self.report.rows += 1;
+            let fitted = self.encoder.fit(sequence);
+            self.add(line, vec![fitted])?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,34 @@
+//! Data for supervised fine-tuning: from files to token sequences with the tokens to learn marked, a split for
+//! validation, and batches in an order that a seed fixes.
+//!
+//! Files are JSON lines, a JSON array of the same objects, or plain text. A row is `messages` (with `tools`),
+//! `prompt` and `completion` (strings or lists of messages), `instruction`, `input` and `output`, or `text`; the first
+//! of these that is complete counts, and other keys are ignored. See [`Encoder`] for what is trained on.
+//!
+//! Data of another origin needs none of this: make [`Example`]s, and a [`Batcher`] over their lengths.
+
+mod batch;
+mod chat;
+mod encode;
+mod error;
+mod example;
+mod load;
+mod pack;
+mod plain;
+mod preview;
+mod random;
+mod read;
+mod report;
+mod row;
+mod split;
+
+pub use batch::{Batch, BatchError, Batcher, Batching, Cursor};
+pub use encode::{EncodeOptions, Encoder, Overlong, TrainOn};
+pub use error::{DataError, Problem, Reason};
+pub use example::{DataFile, Dataset, Example, Source, Span, TokenCounts, lay_out};
+pub use preview::{PreviewSpan, marked, spans};
+pub use random::Random;
+pub use read::{Format, MAX_ROW};
+pub use report::{Report, Skipped};
+#[cfg(test)]
+mod tests;

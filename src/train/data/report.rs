@@ -1,0 +1,76 @@
+//! What became of the rows.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::error::{Problem, Reason};
+
+/// How many problems of a kind are kept in full.
+const KEPT: usize = 3;
+
+/// Rows that were skipped for one reason.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// How many.
+    pub count: u64,
+    /// The first of them.
+    pub first: Vec<Problem>,
+}
+
+/// What became of the rows of one or more files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Rows read (of plain text: pieces), used or not.
+    pub rows: u64,
+    /// Sequences made of them. A row can become several: see `unrolled`.
+    pub examples: u64,
+    /// What was skipped, by reason.
+    pub skipped: BTreeMap<Reason, Skipped>,
+    /// Sequences that were cut at the greatest length.
+    pub truncated: u64,
+    /// Conversations that became one sequence per reply, because the chat template writes earlier turns differently
+    /// once others follow.
+    pub unrolled: u64,
+    /// Sequences with a reply after which the chat template puts no token that ends generation, so that the model
+    /// does not learn to stop.
+    pub without_end: u64,
+}
+
+impl Report {
+    /// How many rows, or sequences of unrolled rows, were skipped.
+    pub fn skipped_count(&self) -> u64 {
+        self.skipped.values().map(|s| s.count).sum()
+    }
+
+    pub(super) fn add(&mut self, problem: Problem) {
+        let skipped = self.skipped.entry(problem.reason).or_default();
+        skipped.count += 1;
+        if skipped.first.len() < KEPT {
+            skipped.first.push(problem);
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} rows read, {} sequences, {} skipped", self.rows, self.examples, self.skipped_count())?;
+        for (reason, skipped) in &self.skipped {
+            write!(f, "\n  {} × {reason}", skipped.count)?;
+            for problem in &skipped.first {
+                write!(f, "\n    {}:{}: {}", problem.path.display(), problem.line, problem.detail)?;
+            }
+        }
+        let notes = [
+            (self.truncated, "sequences cut at the greatest length"),
+            (self.unrolled, "conversations made into one sequence per reply"),
+            (
+                self.without_end,
+                "sequences without an end of turn after a reply: the model will not learn to stop",
+            ),
+        ];
+        for (count, what) in notes.iter().filter(|(count, _)| *count > 0) {
+            write!(f, "\n  {count} {what}")?;
+        }
+        Ok(())
+    }
+}

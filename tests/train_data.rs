@@ -1,0 +1,181 @@
+//! Training data with the default model's tokenizer and chat template: what is learnt is what the assistant said.
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::path::Path;
+use std::time::Instant;
+
+use common::default_model::default_model;
+use common::shared;
+use emberlm::cli::term::Paint;
+use emberlm::cli::tune::preview;
+use emberlm::text::{ChatTemplate, Message, TemplateVars, Tokenizer};
+use emberlm::train::data::{
+    Batcher, Batching, Dataset, EncodeOptions, Encoder, Example, Overlong, Reason, Report,
+};
+use serde_json::{Value, json};
+
+struct Model {
+    tokenizer: Tokenizer,
+    template: ChatTemplate,
+}
+
+fn model() -> Model {
+    let metadata = &default_model().gguf().metadata;
+    let tokenizer = Tokenizer::from_metadata(metadata).unwrap();
+    let template = ChatTemplate::from_metadata(metadata, &tokenizer).unwrap().unwrap();
+    Model { tokenizer, template }
+}
+
+impl Model {
+    fn encoder(&self, options: EncodeOptions) -> Encoder<'_> {
+        Encoder::new(&self.tokenizer, Some(&self.template), options)
+    }
+
+    fn read(&self, rows: &[Value]) -> (Dataset, Report) {
+        let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+        let (mut dataset, mut report) = (Dataset::default(), Report::default());
+        let encoder = self.encoder(EncodeOptions::default());
+        dataset.read(Path::new("rows.jsonl"), lines.as_bytes(), &encoder, &mut report).unwrap();
+        (dataset, report)
+    }
+
+    fn trained(&self, example: &Example) -> String {
+        let pairs = example.tokens.iter().zip(&example.trained);
+        let ids: Vec<u32> = pairs.filter(|(_, trained)| **trained).map(|(&id, _)| id).collect();
+        self.tokenizer.decode(&ids, false)
+    }
+}
+
+const REPLIES: [&str; 6] = [
+    "Paris.",
+    "  indented\n\n\tcode\n",
+    "Größe: 5 µm, 漢字 🦙🏽, e\u{301}",
+    "<|im_end|> is how a turn ends; <|im_start|> begins one",
+    "\n\nbegins with line feeds",
+    "a",
+];
+
+#[test]
+fn what_is_learnt_is_what_the_assistant_said() {
+    let model = model();
+    let mut rows = Vec::new();
+    for system in [None, Some("Be brief.")] {
+        for reply in REPLIES {
+            let system = system.map(|text| json!({"role": "system", "content": text}));
+            let user = json!({"role": "user", "content": "Grüße\n<|im_start|>"});
+            let said = json!({"role": "assistant", "content": reply});
+            let messages: Vec<Value> = system.into_iter().chain([user, said]).collect();
+            rows.push(json!({"messages": messages, "source": "test"}));
+        }
+    }
+    let (dataset, report) = model.read(&rows);
+    assert_eq!((dataset.examples.len(), report.skipped_count()), (12, 0), "{report}");
+    for (example, reply) in dataset.examples.iter().zip(REPLIES.iter().cycle()) {
+        assert_eq!(model.trained(example), format!("{reply}<|im_end|>"));
+        assert_eq!(example.tokens.iter().filter(|&&id| id == 1).count(), 3, "system, user, assistant");
+        assert_eq!(example.tokens.iter().filter(|&&id| id == 2).count(), 3);
+    }
+}
+
+/// What precedes a reply must be, token by token, the prompt that the model gets when it is run.
+#[test]
+fn prompts_are_those_of_inference() {
+    let model = model();
+    let turns = ["What is gravity?", "A force.", "Of what?", "\n\nOf mass.", "Why?", " Curvature"];
+    let role = |i: usize| if i.is_multiple_of(2) { "user" } else { "assistant" };
+    let row: Vec<Value> =
+        turns.iter().enumerate().map(|(i, text)| json!({"role": role(i), "content": text})).collect();
+    let (dataset, _) = model.read(&[json!({"messages": row})]);
+    let example = &dataset.examples[0];
+    assert_eq!(model.trained(example), "A force.<|im_end|>\n\nOf mass.<|im_end|> Curvature<|im_end|>");
+    let starts: Vec<usize> =
+        (1..example.tokens.len()).filter(|&i| example.trained[i] && !example.trained[i - 1]).collect();
+    assert_eq!(starts.len(), 3);
+    let messages: Vec<Message> =
+        turns.iter().enumerate().map(|(i, &text)| Message::new(role(i), text)).collect();
+    let prompt = |upto: usize| {
+        model.template.encode(&model.tokenizer, &messages[..upto], true, &TemplateVars::new()).unwrap()
+    };
+    assert_eq!(example.tokens[..starts[0]], prompt(1));
+    assert_eq!(example.tokens[..starts[1]], prompt(3));
+    // The prompt of the third reply has "assistant\n" + "\n\nOf mass." as one text, whose line feeds may be one token.
+    let text = |ids: &[u32]| model.tokenizer.decode(ids, false);
+    assert_eq!(text(&example.tokens[..starts[2]]), text(&prompt(5)));
+}
+
+#[test]
+fn the_preview_shows_what_is_learnt() {
+    let model = model();
+    let row = json!({"prompt": "Hi \u{1b}[31m", "completion": "Hello."});
+    let (dataset, _) = model.read(&[row]);
+    let print = |paint| {
+        let mut out = Vec::new();
+        preview::print(&dataset, &model.tokenizer, 5, paint, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let plain = print(Paint::none());
+    assert!(
+        plain.contains(
+            "<|im_start|>user\nHi \\u{1b}[31m<|im_end|>\n<|im_start|>assistant\n[[Hello.<|im_end|>]]"
+        ),
+        "{plain}"
+    );
+    let counts = dataset.counts();
+    assert_eq!(counts.trained, 3);
+    assert!(plain.starts_with("rows.jsonl:1: 3 of "), "{plain}");
+    assert!(
+        plain.ends_with(&format!("1 sequences, {} tokens, 3 of them trained on\n", counts.total)),
+        "{plain}"
+    );
+}
+
+#[test]
+fn published_instruction_data_loads_whole() {
+    let Some(path) = shared().map(|s| s.join("fixtures/data/instruction-data.json")) else { return };
+    let model = model();
+    let rows: Vec<Value> = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let start = Instant::now();
+    let (dataset, report) = Dataset::load(&[&path], &model.encoder(EncodeOptions::default())).unwrap();
+    let counts = dataset.counts();
+    println!("{report}\n{} of {} tokens, {:?}", counts.trained, counts.total, start.elapsed());
+    assert_eq!((report.rows, rows.len()), (1100, 1100));
+    let written: Vec<&Value> =
+        rows.iter().filter(|row| !row["output"].as_str().unwrap().trim().is_empty()).collect();
+    assert_eq!(dataset.examples.len(), written.len(), "{report}");
+    for (example, row) in dataset.examples.iter().zip(written) {
+        assert_eq!(model.trained(example), format!("{}<|im_end|>", row["output"].as_str().unwrap()));
+    }
+    let (kept, held) = dataset.clone().split(0.1, 1);
+    assert!((70..150).contains(&held.examples.len()), "{}", held.examples.len());
+    let packed = Batcher::new(kept.lengths(), Batching::Packed { max_rows: 1024 }, 1).unwrap();
+    let batches = packed.batches_in(0);
+    let fill = kept.counts().total as f64 / (1024 * batches) as f64;
+    println!("{batches} packed batches of 1024 rows, {:.1} % full", 100.0 * fill);
+    assert!(fill > 0.95, "{fill}");
+}
+
+#[test]
+fn published_files_of_other_shapes() {
+    let Some(folder) = shared().map(|s| s.join("fixtures/data")) else { return };
+    let model = model();
+    // These have their outputs in a list of instances, which is no known shape: every line is named.
+    let path = folder.join("self-instruct-seed_tasks.jsonl");
+    let lines = std::fs::read_to_string(&path).unwrap().lines().count() as u64;
+    let (mut dataset, mut report) = (Dataset::default(), Report::default());
+    let encoder = model.encoder(EncodeOptions::default());
+    dataset.read(&path, std::fs::File::open(&path).unwrap(), &encoder, &mut report).unwrap();
+    assert_eq!((dataset.examples.len(), report.skipped[&Reason::UnknownShape].count), (0, lines));
+    assert!(report.to_string().contains("`instances`"), "{report}");
+
+    let path = folder.join("wikitext2-valid-head.txt");
+    let options = EncodeOptions { max_len: 512, overlong: Overlong::Skip, ..EncodeOptions::default() };
+    let (dataset, report) = Dataset::load(&[&path], &model.encoder(options)).unwrap();
+    assert_eq!(report.skipped_count(), 0, "{report}");
+    let ids: Vec<u32> = dataset.examples.iter().flat_map(|e| e.tokens.clone()).collect();
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(model.tokenizer.decode(&ids, true), text);
+    println!("{report}, {} tokens", ids.len());
+}
