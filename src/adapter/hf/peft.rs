@@ -36,6 +36,10 @@ pub(super) struct Config {
     layer_replication: Option<IgnoredAny>,
     alora_invocation_tokens: Option<IgnoredAny>,
     target_parameters: Option<Vec<String>>,
+    kasa_config: Option<IgnoredAny>,
+    monteclora_config: Option<IgnoredAny>,
+    arrow_config: Option<IgnoredAny>,
+    use_bdlora: Option<IgnoredAny>,
 }
 
 impl Default for Config {
@@ -58,6 +62,10 @@ impl Default for Config {
             layer_replication: None,
             alora_invocation_tokens: None,
             target_parameters: None,
+            kasa_config: None,
+            monteclora_config: None,
+            arrow_config: None,
+            use_bdlora: None,
         }
     }
 }
@@ -71,7 +79,7 @@ enum Init {
 }
 
 /// Methods that change the base model's matrices, so that the adapter means nothing on the original.
-const CHANGES_BASE: [&str; 4] = ["pissa", "olora", "corda", "loftq"];
+const CHANGES_BASE: [&str; 5] = ["pissa", "olora", "corda", "loftq", "lora_ga"];
 
 /// The scales of an adapter, if it is a plain LoRA.
 pub(super) fn scaling(config: &[u8]) -> Result<Scaling, AdapterError> {
@@ -103,6 +111,10 @@ impl Config {
             (self.trainable_token_indices.is_some(), "trained tokens (trainable_token_indices)"),
             (self.layer_replication.is_some(), "repeated layers (layer_replication)"),
             (self.alora_invocation_tokens.is_some(), "an activated LoRA (alora_invocation_tokens)"),
+            (self.kasa_config.is_some(), "KaSA (kasa_config)"),
+            (self.monteclora_config.is_some(), "MonteCLoRA (monteclora_config)"),
+            (self.arrow_config.is_some(), "Arrow routing (arrow_config)"),
+            (self.use_bdlora.is_some(), "BD-LoRA (use_bdlora)"),
         ];
         if let Some((_, what)) = unsupported.iter().find(|(is, _)| *is) {
             return Err(AdapterError::unsupported(*what));

@@ -195,3 +195,85 @@ fn folders_and_files_are_found() {
     assert_eq!(foreign(true).unwrap().base, stamped.base);
     assert!(matches!(import(dir.path(), &base, None, false), Err(AdapterError::NothingThere { .. })));
 }
+
+/// `s B A` of a pair, row-major.
+fn update(adapter: &Adapter, target: &str) -> Vec<f32> {
+    let pair = adapter.pair(target).unwrap();
+    let mut out = vec![0f32; pair.outputs * pair.inputs];
+    let rows = out.chunks_mut(pair.inputs).enumerate();
+    rows.for_each(|(row, out)| pair.add_row(adapter.scale(pair), row, out));
+    out
+}
+
+#[test]
+fn updates_are_those_that_peft_computes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/adapter");
+    let adapter = import(&folder.join("peft"), &golden("llama-untied"), None, false).unwrap();
+    assert_eq!(adapter.pairs.len(), 9);
+    let ranks: Vec<usize> = adapter.pairs.iter().map(|pair| pair.rank).collect();
+    assert_eq!(ranks, [2, 2, 2, 3, 2, 2, 2, 2, 2]);
+    let bytes = std::fs::read(folder.join("delta.safetensors")).unwrap();
+    let deltas = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(deltas.len(), 4);
+    for (target, delta) in deltas.iter() {
+        let want = delta.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
+        let got = update(&adapter, target);
+        assert_eq!(got.len(), want.len());
+        for (i, (got, want)) in got.iter().zip(want).enumerate() {
+            assert!((got - want).abs() < 1e-6, "{target} {i}: {got} {want}");
+        }
+    }
+}
+
+/// A model of SmolLM2-135M's shapes without content.
+fn smollm2_shapes() -> Gguf {
+    use crate::gguf::{GgufWriter, Metadata, TensorSpec};
+    let mut metadata = Metadata::new();
+    metadata.set("general.architecture", "llama");
+    metadata.set("llama.attention.head_count", 9u32);
+    metadata.set("llama.attention.head_count_kv", 3u32);
+    metadata.set("llama.block_count", 30u32);
+    let shapes = [
+        ("attn_q", 576, 576),
+        ("attn_k", 576, 192),
+        ("attn_v", 576, 192),
+        ("attn_output", 576, 576),
+        ("ffn_gate", 576, 1536),
+        ("ffn_up", 576, 1536),
+        ("ffn_down", 1536, 576),
+    ];
+    let specs: Vec<TensorSpec> = (0..30)
+        .flat_map(|i| shapes.map(|(kind, n, m)| TensorSpec::new(format!("blk.{i}.{kind}.weight"), [n, m], 2)))
+        .collect();
+    let mut writer = GgufWriter::new(Vec::new(), &metadata, &specs).unwrap();
+    for spec in &specs {
+        let bytes = spec.dims.iter().product::<u64>() / 32 * 18;
+        writer.tensor(&spec.name, &vec![0; bytes as usize]).unwrap();
+    }
+    Gguf::read(crate::io::MemStream::new(writer.finish().unwrap())).unwrap()
+}
+
+#[test]
+fn the_reference_adapter_is_read_where_it_is_at_hand() {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/reference/sft/adapter_rand_hf.safetensors");
+    // A clone without the reference data has the golden adapter above.
+    let Ok(bytes) = std::fs::read(path) else { return };
+    let base = smollm2_shapes();
+    let adapter = from_bytes(&bytes, None, Some(16.0), &base).unwrap();
+    assert_eq!((adapter.pairs.len(), adapter.scale(&adapter.pairs[0])), (210, 2.0));
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let values = |name: &str| -> Vec<f32> {
+        let tensor = file.tensor(name).unwrap();
+        tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    };
+    let b = values("model.layers.7.self_attn.k_proj.lora_B.weight");
+    let k = adapter.pair("blk.7.attn_k").unwrap();
+    assert_eq!(k.a, values("model.layers.7.self_attn.k_proj.lora_A.weight"));
+    // Heads of 64: GGUF's rows 0 and 1 of the second head are Hugging Face's 0 and 32 of it.
+    assert_eq!(k.b[64 * 8..66 * 8], [&b[64 * 8..65 * 8], &b[96 * 8..97 * 8]].concat());
+    assert_eq!(adapter.pair("blk.7.ffn_up").unwrap().b, values("model.layers.7.mlp.up_proj.lora_B.weight"));
+    let (weights, config) = to_bytes(&adapter, &base, Layout::Peft).unwrap();
+    let back = from_bytes(&weights, Some(config.to_string().as_bytes()), None, &base).unwrap();
+    assert_eq!(back.pairs, adapter.pairs);
+}
