@@ -4,10 +4,15 @@
 //! fits, as llama.cpp chooses it) and the output matrix, which matters more than its share and gets Q6_K. Vectors
 //! (norms, biases) stay as they are.
 
+mod merge;
+
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use crate::gguf::{FileType, Gguf, GgufError, GgufFile, GgufWriter, TensorInfo, TensorSpec};
+pub use merge::{MergeOptions, Merging, merge};
+
+use crate::adapter::{AdapterError, LoraPair};
+use crate::gguf::{FileType, Gguf, GgufError, GgufFile, GgufWriter, Metadata, TensorInfo, TensorSpec};
 use crate::io::{IoError, replace_file};
 use crate::quant::{Format, QuantError};
 
@@ -47,6 +52,9 @@ pub enum QuantizeError {
         /// The file.
         path: PathBuf,
     },
+    /// An adapter to merge.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
     /// The caller stopped it; no output was written.
     #[error("stopped")]
     Stopped,
@@ -112,24 +120,34 @@ pub fn decide(gguf: &Gguf, options: &QuantizeOptions) -> Result<Vec<Decision>, Q
     gguf.tensors.iter().map(|tensor| decide_one(tensor, options, tied)).collect()
 }
 
+impl Decision {
+    /// To leave a tensor as it is.
+    fn copied(tensor: &TensorInfo) -> Self {
+        let from = tensor.tensor_type().map_or("unknown", |t| t.name);
+        Decision { name: tensor.name.clone(), from, to: None, instead_of: None, bytes: tensor.bytes }
+    }
+}
+
 fn decide_one(tensor: &TensorInfo, options: &QuantizeOptions, tied: bool) -> Result<Decision, QuantizeError> {
-    let from = tensor.tensor_type().map_or("unknown", |t| t.name);
-    let mut decision =
-        Decision { name: tensor.name.clone(), from, to: None, instead_of: None, bytes: tensor.bytes };
+    let mut decision = Decision::copied(tensor);
     if !is_matrix(tensor) {
         return Ok(decision);
     }
-    let known = || Format::ALL.map(Format::name).join(", ");
-    let source = Format::from_ggml_id(tensor.type_id).ok_or_else(|| QuantizeError::Unreadable {
-        tensor: tensor.name.clone(),
-        format: from,
-        known: known(),
-    })?;
+    let source = readable(tensor)?;
     let wanted = wanted(&tensor.name, options, tied);
     let to = fitting(wanted, tensor.dim(0));
     decision.to = (to != source).then_some(to);
     decision.instead_of = (to != wanted).then_some(wanted);
     Ok(decision)
+}
+
+/// The format of a tensor, if it can be decoded.
+fn readable(tensor: &TensorInfo) -> Result<Format, QuantizeError> {
+    Format::from_ggml_id(tensor.type_id).ok_or_else(|| QuantizeError::Unreadable {
+        tensor: tensor.name.clone(),
+        format: tensor.tensor_type().map_or("unknown", |t| t.name),
+        known: Format::ALL.map(Format::name).join(", "),
+    })
 }
 
 /// Matrices that take a block format: not norms, biases, rope factors or expert routers.
@@ -174,42 +192,81 @@ pub fn quantize(
     input: &GgufFile,
     output: &Path,
     options: &QuantizeOptions,
-    watch: &mut dyn FnMut(usize, &Decision) -> ControlFlow<()>,
+    watch: Watch<'_>,
 ) -> Result<Summary, QuantizeError> {
-    refuse_same_file(input.path(), output)?;
-    let gguf = input.header();
-    let decisions = decide(gguf, options)?;
-    let specs: Vec<TensorSpec> = gguf.tensors.iter().zip(&decisions).map(|(t, d)| spec(t, d)).collect();
+    let decisions = decide(input.header(), options)?;
+    let metadata = relabelled(input.header(), options.format);
+    let job = Rewrite {
+        input,
+        decisions: &decisions,
+        metadata,
+        threads: options.threads,
+        updates: &|_| Vec::new(),
+    };
+    job.write(output, watch)
+}
+
+/// Sees each tensor before it is worked on, with its index, and may stop the work.
+pub type Watch<'a> = &'a mut dyn FnMut(usize, &Decision) -> ControlFlow<()>;
+
+/// The metadata of a file whose matrices are now in `format`.
+fn relabelled(gguf: &Gguf, format: Format) -> Metadata {
     let mut metadata = gguf.metadata.clone();
-    if let Some(file_type) = file_type(options.format) {
+    if let Some(file_type) = file_type(format) {
         metadata.set("general.file_type", file_type.0);
     }
     metadata.set("general.quantization_version", 2u32);
-    replace_file(output, |sink| {
-        let mut writer = GgufWriter::new(sink, &metadata, &specs)?;
-        for (index, (tensor, decision)) in gguf.tensors.iter().zip(&decisions).enumerate() {
-            if watch(index, decision).is_break() {
-                return Err(QuantizeError::Stopped);
+    metadata
+}
+
+/// An update of one matrix, and what it is multiplied with.
+type Update<'a> = (&'a LoraPair, f32);
+
+/// Writing a file again with some of its tensors re-encoded.
+struct Rewrite<'a> {
+    input: &'a GgufFile,
+    decisions: &'a [Decision],
+    metadata: Metadata,
+    threads: usize,
+    /// What is added to a tensor that is re-encoded.
+    updates: &'a dyn Fn(&str) -> Vec<Update<'a>>,
+}
+
+impl Rewrite<'_> {
+    fn write(self, output: &Path, watch: Watch<'_>) -> Result<Summary, QuantizeError> {
+        refuse_same_file(self.input.path(), output)?;
+        let (gguf, decisions) = (self.input.header(), self.decisions);
+        let specs: Vec<TensorSpec> = gguf.tensors.iter().zip(decisions).map(|(t, d)| spec(t, d)).collect();
+        replace_file(output, |sink| {
+            let mut writer = GgufWriter::new(sink, &self.metadata, &specs)?;
+            for (index, (tensor, decision)) in gguf.tensors.iter().zip(decisions).enumerate() {
+                if watch(index, decision).is_break() {
+                    return Err(QuantizeError::Stopped);
+                }
+                let bytes = self.input.tensor_bytes(tensor)?;
+                writer.begin(&tensor.name)?;
+                match (decision.to, Format::from_ggml_id(tensor.type_id)) {
+                    (Some(to), Some(from)) => {
+                        let updates = (self.updates)(&tensor.name);
+                        let recode = Recode { width: tensor.dim(0) as usize, from, to, updates: &updates };
+                        recode.tensor(&mut writer, &tensor.name, bytes, self.threads)?;
+                    }
+                    _ => writer.write(bytes)?,
+                }
             }
-            let bytes = input.tensor_bytes(tensor)?;
-            writer.begin(&tensor.name)?;
-            match (decision.to, Format::from_ggml_id(tensor.type_id)) {
-                (Some(to), Some(from)) => recode(&mut writer, tensor, bytes, from, to, options.threads)?,
-                _ => writer.write(bytes)?,
-            }
-        }
-        writer.finish()?;
-        Ok(())
-    })?;
-    let after = specs.iter().filter_map(spec_bytes).sum();
-    let encoded = decisions.iter().filter(|d| d.to.is_some()).count();
-    Ok(Summary {
-        before: gguf.tensors.iter().map(|t| t.bytes).sum(),
-        after,
-        encoded,
-        copied: decisions.len() - encoded,
-        fallbacks: decisions.iter().filter(|d| d.instead_of.is_some()).count(),
-    })
+            writer.finish()?;
+            Ok(())
+        })?;
+        let after = specs.iter().filter_map(spec_bytes).sum();
+        let encoded = decisions.iter().filter(|d| d.to.is_some()).count();
+        Ok(Summary {
+            before: gguf.tensors.iter().map(|t| t.bytes).sum(),
+            after,
+            encoded,
+            copied: decisions.len() - encoded,
+            fallbacks: decisions.iter().filter(|d| d.instead_of.is_some()).count(),
+        })
+    }
 }
 
 fn refuse_same_file(input: &Path, output: &Path) -> Result<(), QuantizeError> {
@@ -239,163 +296,69 @@ fn file_type(format: Format) -> Option<FileType> {
     FileType::by_name(name)
 }
 
-/// Decodes and encodes a tensor in chunks of whole rows.
-fn recode<W: embedded_io::Write>(
-    writer: &mut GgufWriter<W>,
-    tensor: &TensorInfo,
-    bytes: &[u8],
-    from: Format,
-    to: Format,
-    threads: usize,
-) -> Result<(), QuantizeError> {
-    let fail = |source: QuantError| QuantizeError::Values { tensor: tensor.name.clone(), source };
-    let width = tensor.dim(0) as usize;
-    let (row_in, row_out) = (from.row_bytes(width).map_err(fail)?, to.row_bytes(width).map_err(fail)?);
-    let rows = (CHUNK / width).max(1);
-    let mut encoded = vec![0u8; rows * row_out];
-    for chunk in bytes.chunks(rows * row_in) {
-        let count = chunk.len() / row_in;
-        let out = &mut encoded[..count * row_out];
-        recode_rows(chunk, out, width, from, to, count.div_ceil(threads.max(1))).map_err(fail)?;
-        writer.write(out)?;
-    }
-    Ok(())
-}
-
-/// One thread per `share` rows.
-fn recode_rows(
-    bytes: &[u8],
-    out: &mut [u8],
+/// Decoding and encoding the rows of a tensor.
+#[derive(Clone, Copy)]
+struct Recode<'a> {
     width: usize,
     from: Format,
     to: Format,
-    share: usize,
-) -> Result<(), QuantError> {
-    let (row_in, row_out) = (from.row_bytes(width)?, to.row_bytes(width)?);
-    std::thread::scope(|scope| {
-        let parts = bytes.chunks(share * row_in).zip(out.chunks_mut(share * row_out));
-        let work = |(bytes, out): (&[u8], &mut [u8])| {
-            let mut values = vec![0f32; width];
-            for (bytes, out) in bytes.chunks_exact(row_in).zip(out.chunks_exact_mut(row_out)) {
-                from.decode(bytes, &mut values)?;
-                to.encode(&values, out)?;
-            }
-            Ok(())
-        };
-        let threads: Vec<_> = parts.map(|part| scope.spawn(move || work(part))).collect();
-        // A panic in an encoder is a defect; it goes on in this thread.
-        threads
-            .into_iter()
-            .try_for_each(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    })
+    /// Added in between.
+    updates: &'a [Update<'a>],
+}
+
+impl Recode<'_> {
+    /// A whole tensor, in chunks of whole rows.
+    fn tensor<W: embedded_io::Write>(
+        self,
+        writer: &mut GgufWriter<W>,
+        name: &str,
+        bytes: &[u8],
+        threads: usize,
+    ) -> Result<(), QuantizeError> {
+        let fail = |source: QuantError| QuantizeError::Values { tensor: name.to_owned(), source };
+        let (row_in, row_out) = self.row_bytes().map_err(fail)?;
+        let rows = (CHUNK / self.width).max(1);
+        let mut encoded = vec![0u8; rows * row_out];
+        let mut first = 0;
+        for chunk in bytes.chunks(rows * row_in) {
+            let count = chunk.len() / row_in;
+            let out = &mut encoded[..count * row_out];
+            self.rows(chunk, out, first, count.div_ceil(threads.max(1))).map_err(fail)?;
+            writer.write(out)?;
+            first += count;
+        }
+        Ok(())
+    }
+
+    fn row_bytes(self) -> Result<(usize, usize), QuantError> {
+        Ok((self.from.row_bytes(self.width)?, self.to.row_bytes(self.width)?))
+    }
+
+    /// Rows from `first` on, one thread per `share` of them.
+    fn rows(self, bytes: &[u8], out: &mut [u8], first: usize, share: usize) -> Result<(), QuantError> {
+        let (row_in, row_out) = self.row_bytes()?;
+        std::thread::scope(|scope| {
+            let parts = bytes.chunks(share * row_in).zip(out.chunks_mut(share * row_out));
+            let work = |(bytes, out): (&[u8], &mut [u8]), first: usize| {
+                let mut values = vec![0f32; self.width];
+                let rows = bytes.chunks_exact(row_in).zip(out.chunks_exact_mut(row_out));
+                for (row, (bytes, out)) in (first..).zip(rows) {
+                    self.from.decode(bytes, &mut values)?;
+                    self.updates.iter().for_each(|(pair, scale)| pair.add_row(*scale, row, &mut values));
+                    self.to.encode(&values, out)?;
+                }
+                Ok(())
+            };
+            let starts = (first..).step_by(share);
+            let threads: Vec<_> =
+                parts.zip(starts).map(|(part, at)| scope.spawn(move || work(part, at))).collect();
+            // A panic in an encoder is a defect; it goes on in this thread.
+            threads
+                .into_iter()
+                .try_for_each(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::gguf::Metadata;
-
-    fn model(width: u64, tied: bool) -> Vec<u8> {
-        let mut specs = vec![
-            TensorSpec::new("token_embd.weight", [width, 8], Format::F32.ggml_id()),
-            TensorSpec::new("blk.0.attn_norm.weight", [width], Format::F32.ggml_id()),
-            TensorSpec::new("blk.0.ffn_up.weight", [width, 16], Format::F16.ggml_id()),
-        ];
-        if !tied {
-            specs.push(TensorSpec::new("output.weight", [width, 8], Format::F32.ggml_id()));
-        }
-        let mut metadata = Metadata::new();
-        metadata.set("general.architecture", "llama");
-        let mut writer = GgufWriter::new(Vec::new(), &metadata, &specs).unwrap();
-        for spec in &specs {
-            let count = spec.dims.iter().product::<u64>() as usize;
-            let values: Vec<f32> = (0..count).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
-            let format = Format::from_ggml_id(spec.type_id).unwrap();
-            let mut bytes = vec![0; count / format.block_len() * format.block_bytes()];
-            format.encode(&values, &mut bytes).unwrap();
-            writer.tensor(&spec.name, &bytes).unwrap();
-        }
-        writer.finish().unwrap()
-    }
-
-    fn opened(bytes: &[u8]) -> (tempfile::TempDir, GgufFile) {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("in.gguf"), bytes).unwrap();
-        let file = GgufFile::open(dir.path().join("in.gguf")).unwrap();
-        (dir, file)
-    }
-
-    fn values(file: &GgufFile, name: &str) -> Vec<f32> {
-        let tensor = file.header().tensor(name).unwrap();
-        let mut out = vec![0.0; tensor.elements() as usize];
-        Format::from_ggml_id(tensor.type_id)
-            .unwrap()
-            .decode(file.tensor_bytes(tensor).unwrap(), &mut out)
-            .unwrap();
-        out
-    }
-
-    fn run(file: &GgufFile, dir: &tempfile::TempDir, options: &QuantizeOptions) -> (Summary, GgufFile) {
-        let out = dir.path().join("out.gguf");
-        let summary = quantize(file, &out, options, &mut |_, _| ControlFlow::Continue(())).unwrap();
-        (summary, GgufFile::open(out).unwrap())
-    }
-
-    #[test]
-    fn every_format_is_a_target_and_keeps_the_values() {
-        let (dir, file) = opened(&model(512, true));
-        for format in Format::ALL {
-            let options =
-                QuantizeOptions { embedding: Some(format), threads: 3, ..QuantizeOptions::new(format) };
-            let (summary, out) = run(&file, &dir, &options);
-            assert_eq!(summary.fallbacks, 0);
-            for name in ["token_embd.weight", "blk.0.ffn_up.weight"] {
-                assert_eq!(out.header().tensor(name).unwrap().type_id, format.ggml_id());
-                let (a, b) = (values(&file, name), values(&out, name));
-                let error: f32 = a.iter().zip(&b).map(|(a, b)| (a - b) * (a - b)).sum::<f32>();
-                let norm: f32 = a.iter().map(|a| a * a).sum();
-                assert!((error / norm).sqrt() < 0.35, "{format} {name}: {}", (error / norm).sqrt());
-            }
-            assert_eq!(values(&out, "blk.0.attn_norm.weight"), values(&file, "blk.0.attn_norm.weight"));
-            assert_eq!(out.header().tensors.iter().map(|t| t.bytes).sum::<u64>(), summary.after);
-            assert!(out.header().file_type().unwrap().is_some());
-        }
-    }
-
-    #[test]
-    fn blocks_that_do_not_divide_the_row_fall_back() {
-        let (dir, file) = opened(&model(96, false));
-        let (summary, out) = run(&file, &dir, &QuantizeOptions::new(Format::Q4K));
-        let format = |name: &str| Format::from_ggml_id(out.header().tensor(name).unwrap().type_id).unwrap();
-        assert_eq!(format("blk.0.ffn_up.weight"), Format::Q5_0);
-        assert_eq!(format("output.weight"), Format::Q8_0);
-        assert_eq!(format("blk.0.attn_norm.weight"), Format::F32);
-        assert_eq!((summary.fallbacks, summary.encoded, summary.copied), (3, 3, 1));
-        assert_eq!(fitting(Format::Q4_0, 40), Format::F16);
-        assert_eq!(fitting(Format::Q2K, 64), Format::Iq4Nl);
-    }
-
-    #[test]
-    fn the_output_matrix_gets_more_bits() {
-        let (dir, file) = opened(&model(512, true));
-        let (_, out) = run(&file, &dir, &QuantizeOptions::new(Format::Q4_0));
-        assert_eq!(out.header().tensor("token_embd.weight").unwrap().type_id, Format::Q6K.ggml_id());
-        let (dir, file) = opened(&model(512, false));
-        let (_, out) = run(&file, &dir, &QuantizeOptions::new(Format::Q4_0));
-        assert_eq!(out.header().tensor("token_embd.weight").unwrap().type_id, Format::Q4_0.ggml_id());
-        assert_eq!(out.header().tensor("output.weight").unwrap().type_id, Format::Q6K.ggml_id());
-    }
-
-    #[test]
-    fn what_cannot_be_done_leaves_the_output_alone() {
-        let (dir, file) = opened(&model(512, true));
-        let options = QuantizeOptions::new(Format::Q8_0);
-        let stopped =
-            quantize(&file, &dir.path().join("out.gguf"), &options, &mut |_, _| ControlFlow::Break(()));
-        assert!(matches!(stopped, Err(QuantizeError::Stopped)));
-        let same =
-            quantize(&file, &dir.path().join("in.gguf"), &options, &mut |_, _| ControlFlow::Continue(()));
-        assert!(matches!(same, Err(QuantizeError::SameFile { .. })));
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
-    }
-}
+mod tests;

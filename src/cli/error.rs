@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use crate::adapter::AdapterError;
 use crate::cli::store::StoreError;
 use crate::cli::term::{self, Paint};
 use crate::exec::ExecError;
@@ -174,7 +175,7 @@ macro_rules! says_it_all {
     };
 }
 
-says_it_all!(GgufError, QuantizeError, IoError, TokenizerError, TemplateError);
+says_it_all!(AdapterError, GgufError, QuantizeError, IoError, TokenizerError, TemplateError);
 
 impl From<ModelError> for CliError {
     fn from(error: ModelError) -> Self {

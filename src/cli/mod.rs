@@ -1,5 +1,6 @@
 //! The `ember` command: arguments, progress, printing. One file per subcommand.
 
+mod adapter;
 mod answer;
 pub mod args;
 mod bench;
@@ -63,6 +64,7 @@ enum Command {
     Perplexity(perplexity::PerplexityArgs),
     Quantize(quantize::QuantizeArgs),
     Bench(bench::BenchArgs),
+    Adapter(adapter::AdapterArgs),
 }
 
 /// Parses the command line, runs the command and reports how it went.
@@ -109,5 +111,6 @@ fn dispatch(command: Command) -> CliResult {
         Command::Perplexity(args) => perplexity::run(&args),
         Command::Quantize(args) => quantize::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Adapter(args) => adapter::run(&args),
     }
 }

@@ -62,7 +62,8 @@ fn say_fallbacks(decisions: &[Decision]) {
     }
 }
 
-fn format(text: &str) -> Result<Format, String> {
+/// A format by its name.
+pub(super) fn format(text: &str) -> Result<Format, String> {
     let known = || format!("`{text}` is not a format; known: {}", Format::ALL.map(Format::name).join(", "));
     Format::from_name(text).ok_or_else(known)
 }

@@ -1,0 +1,184 @@
+//! Adapters of other programs: folders of PEFT (transformers) and of MLX (mlx-lm).
+//!
+//! Both name Hugging Face's modules and keep rows of queries and keys in its order. PEFT stores A (rank, inputs) and
+//! B (outputs, rank) and scales by `lora_alpha / r`, or `/ sqrt(r)` with rsLoRA; MLX stores both transposed and uses
+//! its `scale` as it is.
+
+mod assemble;
+mod mlx;
+mod names;
+mod peft;
+mod rope;
+mod tensors;
+
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+use super::{Adapter, AdapterError, BaseFingerprint};
+use crate::gguf::{Gguf, GgufFile};
+use crate::io::{IoError, MappedFile, replace_file};
+
+pub(super) const CONFIG: &str = "adapter_config.json";
+/// No configuration in use comes near this many bytes.
+const MAX_CONFIG: usize = 1 << 20;
+
+/// Whose conventions a folder follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Hugging Face PEFT.
+    Peft,
+    /// Apple's mlx-lm.
+    Mlx,
+}
+
+impl Layout {
+    /// The file with the matrices.
+    pub fn weights_file(self) -> &'static str {
+        match self {
+            Layout::Peft => "adapter_model.safetensors",
+            Layout::Mlx => "adapters.safetensors",
+        }
+    }
+
+    /// The name people know it by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Layout::Peft => "PEFT",
+            Layout::Mlx => "MLX",
+        }
+    }
+}
+
+/// Imports an adapter for `base`: a PEFT or MLX folder, a safetensors file (with `adapter_config.json` beside it, or
+/// `alpha`), or a GGUF adapter made elsewhere. The result carries the fingerprint of `base`. `alpha` overrides the
+/// configuration's scale by `alpha / rank`; `force` takes a GGUF adapter that was trained on another file.
+///
+/// # Errors
+/// [`AdapterError`] if it cannot be read, uses what is not supported, or does not fit `base`.
+pub fn import(
+    path: &Path,
+    base: &GgufFile,
+    alpha: Option<f32>,
+    force: bool,
+) -> Result<Adapter, AdapterError> {
+    let layouts = [Layout::Peft, Layout::Mlx].map(|layout| path.join(layout.weights_file()));
+    let weights = if path.is_dir() {
+        let found = layouts.into_iter().find(|file| file.is_file());
+        found.ok_or_else(|| AdapterError::NothingThere { path: path.to_owned() })?
+    } else {
+        path.to_owned()
+    };
+    let mapped = MappedFile::open(&weights)?;
+    let mut adapter = if mapped.bytes().starts_with(b"GGUF") {
+        let mut adapter = Adapter::open(&weights)?;
+        adapter.check_base(base, force)?;
+        adapter.alpha = alpha.unwrap_or(adapter.alpha);
+        adapter
+    } else {
+        let config = weights.with_file_name(CONFIG);
+        let config = if config.is_file() { Some(MappedFile::open(config)?) } else { None };
+        from_bytes(mapped.bytes(), config.as_ref().map(MappedFile::bytes), alpha, base.header())?
+    };
+    if adapter.name.is_empty() {
+        adapter.name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    }
+    adapter.check()?;
+    adapter.base = Some(BaseFingerprint::of(base)?);
+    Ok(adapter)
+}
+
+/// The adapter in the bytes of a safetensors file and of its configuration; the tensors' names tell the layout.
+/// Checked against the shapes of `base`, but without a fingerprint.
+///
+/// # Errors
+/// As [`import`].
+pub fn from_bytes(
+    weights: &[u8],
+    config: Option<&[u8]>,
+    alpha: Option<f32>,
+    base: &Gguf,
+) -> Result<Adapter, AdapterError> {
+    if config.is_some_and(|config| config.len() > MAX_CONFIG) {
+        return Err(config_error(format!("is larger than {MAX_CONFIG} bytes")));
+    }
+    let read = tensors::read(weights)?;
+    let configured = match (read.layout, config) {
+        (Layout::Peft, Some(config)) => Some(peft::scaling(config)?),
+        (Layout::Mlx, Some(config)) => Some(mlx::scaling(config)?),
+        (_, None) => None,
+    };
+    let scaling = match (alpha, configured) {
+        (Some(alpha), _) => assemble::Scaling::Alpha(f64::from(alpha)),
+        (None, Some(scaling)) => scaling,
+        (None, None) => {
+            return Err(config_error("is missing beside the tensors; without it give --alpha".into()));
+        }
+    };
+    let mut adapter = assemble::adapter(read.pairs, &scaling, base)?;
+    adapter.info.insert("imported_from".into(), read.layout.name().into());
+    Ok(adapter)
+}
+
+/// Writes `adapter` as a folder that PEFT or MLX loads on the Hugging Face form of `base`. The folder is made if it is
+/// not there. Training notes stay behind.
+///
+/// # Errors
+/// [`AdapterError`] if the adapter does not belong to `base` (see [`Adapter::check_base`]), adapts what has no name
+/// there, or a file cannot be written.
+pub fn export(
+    adapter: &Adapter,
+    base: &GgufFile,
+    layout: Layout,
+    folder: &Path,
+    force: bool,
+) -> Result<(), AdapterError> {
+    adapter.check_base(base, force)?;
+    let (weights, config) = to_bytes(adapter, base.header(), layout)?;
+    let made = std::fs::create_dir_all(folder);
+    made.map_err(|source| IoError::System { action: "make the folder", path: folder.to_owned(), source })?;
+    put(&folder.join(layout.weights_file()), &weights)?;
+    put(&folder.join(CONFIG), format!("{config:#}\n").as_bytes())
+}
+
+/// The safetensors file and the configuration of an adapter.
+///
+/// # Errors
+/// As [`export`].
+pub fn to_bytes(adapter: &Adapter, base: &Gguf, layout: Layout) -> Result<(Vec<u8>, Json), AdapterError> {
+    adapter.check()?;
+    adapter.check_shapes(base)?;
+    let pairs = assemble::modules(adapter, base)?;
+    match layout {
+        Layout::Peft => peft::write(adapter, &pairs, base),
+        Layout::Mlx => mlx::write(adapter, pairs, base),
+    }
+}
+
+fn put(path: &Path, bytes: &[u8]) -> Result<(), AdapterError> {
+    replace_file(path, |sink| {
+        embedded_io::Write::write_all(sink, bytes).map_err(|source| {
+            AdapterError::Io(IoError::System { action: "write", path: path.to_owned(), source })
+        })
+    })
+}
+
+fn config_error(problem: String) -> AdapterError {
+    AdapterError::Config { file: CONFIG, problem }
+}
+
+/// A configuration as a typed structure.
+fn parse<'a, T: serde::Deserialize<'a>>(config: &'a [u8]) -> Result<T, AdapterError> {
+    serde_json::from_slice(config).map_err(|e| config_error(super::error::short(&e.to_string())))
+}
+
+/// A number that reads back as the same f32, without a fraction where it has none.
+fn json_number(value: f32) -> Json {
+    if value.fract() == 0.0 && value.abs() < 1e9 {
+        return Json::from(value as i64);
+    }
+    value.to_string().parse::<f64>().map_or(Json::Null, Json::from)
+}
+
+#[cfg(test)]
+mod tests;

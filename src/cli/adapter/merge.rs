@@ -1,0 +1,75 @@
+//! `ember adapter merge`.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Scaled;
+use crate::cli::args::ModelArgs;
+use crate::cli::error::{CliError, CliResult};
+use crate::cli::interrupt::Listen;
+use crate::cli::progress::Bar;
+use crate::cli::quantize::format;
+use crate::cli::term;
+use crate::quant::Format;
+use crate::quantize::{self, MergeOptions, Merging, QuantizeError};
+
+/// Write a model with adapters merged into it
+///
+/// Each adapted matrix becomes W + scale * B A, in its own format unless TYPE is given. Re-encoding in a small format
+/// rounds the update; an F16 or Q8_0 model loses least.
+#[derive(Args, Clone, Debug)]
+pub struct MergeArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Adapter, and what to multiply its effect with; may be repeated
+    #[arg(long = "adapter", value_name = "FILE[:SCALE]", required = true, value_parser = super::scaled)]
+    adapters: Vec<Scaled>,
+    /// Model file to write
+    #[arg(short = 'o', long, value_name = "FILE")]
+    output: PathBuf,
+    /// Re-encode all matrices in this format (as `ember quantize`)
+    #[arg(long = "type", value_name = "TYPE", value_parser = format)]
+    format: Option<Format>,
+    /// Even if an adapter was trained on another model file
+    #[arg(long)]
+    force: bool,
+    /// Threads [default: one per core]
+    #[arg(short = 't', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    threads: Option<u32>,
+}
+
+/// Runs the command.
+pub fn run(args: &MergeArgs) -> CliResult {
+    let base = super::base(&args.model)?;
+    let adapters =
+        args.adapters.iter().map(|a| Ok((super::open(&a.path)?, a))).collect::<CliResult<Vec<_>>>()?;
+    for (adapter, given) in &adapters {
+        adapter.check_base(&base, args.force).map_err(|e| CliError::from(e).at(given.path.display()))?;
+    }
+    let merging: Vec<_> =
+        adapters.iter().map(|(adapter, given)| Merging { adapter, scale: given.scale }).collect();
+    let mut options = MergeOptions { format: args.format, force: args.force, ..MergeOptions::default() };
+    options.threads = args.threads.map_or(options.threads, |n| n as usize);
+    let listen = Listen::new();
+    let mut bar = Bar::items(base.header().tensors.len() as u64);
+    let done = quantize::merge(&base, &merging, &args.output, &options, &mut |index, decision| {
+        bar.item(index as u64, &decision.name);
+        if listen.pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    bar.clear();
+    let summary = match done {
+        Err(QuantizeError::Stopped) => return Err(CliError::interrupted()),
+        other => other?,
+    };
+    term::say(format!(
+        "{}: {} tensors re-encoded, {} copied; {} became {}",
+        args.output.display(),
+        summary.encoded,
+        summary.copied,
+        term::bytes(summary.before),
+        term::bytes(summary.after),
+    ));
+    Ok(())
+}

@@ -1,0 +1,102 @@
+use super::*;
+
+fn model(width: u64, tied: bool) -> Vec<u8> {
+    let mut specs = vec![
+        TensorSpec::new("token_embd.weight", [width, 8], Format::F32.ggml_id()),
+        TensorSpec::new("blk.0.attn_norm.weight", [width], Format::F32.ggml_id()),
+        TensorSpec::new("blk.0.ffn_up.weight", [width, 16], Format::F16.ggml_id()),
+    ];
+    if !tied {
+        specs.push(TensorSpec::new("output.weight", [width, 8], Format::F32.ggml_id()));
+    }
+    let mut metadata = Metadata::new();
+    metadata.set("general.architecture", "llama");
+    let mut writer = GgufWriter::new(Vec::new(), &metadata, &specs).unwrap();
+    for spec in &specs {
+        let count = spec.dims.iter().product::<u64>() as usize;
+        let values: Vec<f32> = (0..count).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
+        let format = Format::from_ggml_id(spec.type_id).unwrap();
+        let mut bytes = vec![0; count / format.block_len() * format.block_bytes()];
+        format.encode(&values, &mut bytes).unwrap();
+        writer.tensor(&spec.name, &bytes).unwrap();
+    }
+    writer.finish().unwrap()
+}
+
+fn opened(bytes: &[u8]) -> (tempfile::TempDir, GgufFile) {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("in.gguf"), bytes).unwrap();
+    let file = GgufFile::open(dir.path().join("in.gguf")).unwrap();
+    (dir, file)
+}
+
+fn values(file: &GgufFile, name: &str) -> Vec<f32> {
+    let tensor = file.header().tensor(name).unwrap();
+    let mut out = vec![0.0; tensor.elements() as usize];
+    Format::from_ggml_id(tensor.type_id)
+        .unwrap()
+        .decode(file.tensor_bytes(tensor).unwrap(), &mut out)
+        .unwrap();
+    out
+}
+
+fn run(file: &GgufFile, dir: &tempfile::TempDir, options: &QuantizeOptions) -> (Summary, GgufFile) {
+    let out = dir.path().join("out.gguf");
+    let summary = quantize(file, &out, options, &mut |_, _| ControlFlow::Continue(())).unwrap();
+    (summary, GgufFile::open(out).unwrap())
+}
+
+#[test]
+fn every_format_is_a_target_and_keeps_the_values() {
+    let (dir, file) = opened(&model(512, true));
+    for format in Format::ALL {
+        let options = QuantizeOptions { embedding: Some(format), threads: 3, ..QuantizeOptions::new(format) };
+        let (summary, out) = run(&file, &dir, &options);
+        assert_eq!(summary.fallbacks, 0);
+        for name in ["token_embd.weight", "blk.0.ffn_up.weight"] {
+            assert_eq!(out.header().tensor(name).unwrap().type_id, format.ggml_id());
+            let (a, b) = (values(&file, name), values(&out, name));
+            let error: f32 = a.iter().zip(&b).map(|(a, b)| (a - b) * (a - b)).sum::<f32>();
+            let norm: f32 = a.iter().map(|a| a * a).sum();
+            assert!((error / norm).sqrt() < 0.35, "{format} {name}: {}", (error / norm).sqrt());
+        }
+        assert_eq!(values(&out, "blk.0.attn_norm.weight"), values(&file, "blk.0.attn_norm.weight"));
+        assert_eq!(out.header().tensors.iter().map(|t| t.bytes).sum::<u64>(), summary.after);
+        assert!(out.header().file_type().unwrap().is_some());
+    }
+}
+
+#[test]
+fn blocks_that_do_not_divide_the_row_fall_back() {
+    let (dir, file) = opened(&model(96, false));
+    let (summary, out) = run(&file, &dir, &QuantizeOptions::new(Format::Q4K));
+    let format = |name: &str| Format::from_ggml_id(out.header().tensor(name).unwrap().type_id).unwrap();
+    assert_eq!(format("blk.0.ffn_up.weight"), Format::Q5_0);
+    assert_eq!(format("output.weight"), Format::Q8_0);
+    assert_eq!(format("blk.0.attn_norm.weight"), Format::F32);
+    assert_eq!((summary.fallbacks, summary.encoded, summary.copied), (3, 3, 1));
+    assert_eq!(fitting(Format::Q4_0, 40), Format::F16);
+    assert_eq!(fitting(Format::Q2K, 64), Format::Iq4Nl);
+}
+
+#[test]
+fn the_output_matrix_gets_more_bits() {
+    let (dir, file) = opened(&model(512, true));
+    let (_, out) = run(&file, &dir, &QuantizeOptions::new(Format::Q4_0));
+    assert_eq!(out.header().tensor("token_embd.weight").unwrap().type_id, Format::Q6K.ggml_id());
+    let (dir, file) = opened(&model(512, false));
+    let (_, out) = run(&file, &dir, &QuantizeOptions::new(Format::Q4_0));
+    assert_eq!(out.header().tensor("token_embd.weight").unwrap().type_id, Format::Q4_0.ggml_id());
+    assert_eq!(out.header().tensor("output.weight").unwrap().type_id, Format::Q6K.ggml_id());
+}
+
+#[test]
+fn what_cannot_be_done_leaves_the_output_alone() {
+    let (dir, file) = opened(&model(512, true));
+    let options = QuantizeOptions::new(Format::Q8_0);
+    let stopped = quantize(&file, &dir.path().join("out.gguf"), &options, &mut |_, _| ControlFlow::Break(()));
+    assert!(matches!(stopped, Err(QuantizeError::Stopped)));
+    let same = quantize(&file, &dir.path().join("in.gguf"), &options, &mut |_, _| ControlFlow::Continue(()));
+    assert!(matches!(same, Err(QuantizeError::SameFile { .. })));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
