@@ -238,27 +238,32 @@ fn copy_lines(
     }
 }
 
-/// Multiplies up to `ROWS` lines with a panel of `VECTORS` vectors of columns, in registers.
+/// Multiplies up to `ROWS` lines with a panel of `VECTORS` vectors, `COLS` columns, in registers.
 #[inline(always)]
-pub(super) fn tile<S: Wide, Y: Rows, const ROWS: usize, const VECTORS: usize>(s: S, t: &Tile<'_>, y: &mut Y) {
-    let mut sums = [[s.zero(); VECTORS]; ROWS];
-    for (k, b) in t.panel.chunks_exact(VECTORS * S::W).enumerate().take(LINE) {
-        let mut right = [s.zero(); VECTORS];
-        for (v, right) in right.iter_mut().enumerate() {
-            *right = s.load(&b[v * S::W..]);
-        }
-        for (sums, line) in sums.iter_mut().zip(t.lines) {
-            let left = s.splat(line[k]);
-            for (sum, right) in sums.iter_mut().zip(right) {
-                *sum = s.mul_add(left, right, *sum);
+pub(super) fn tile<S: Wide, Y: Rows, const ROWS: usize, const VECTORS: usize, const COLS: usize>(
+    s: S,
+    t: &Tile<'_>,
+    y: &mut Y,
+) {
+    // Two arrays of names, not an array of arrays: the compiler then keeps all of it in registers.
+    let (mut first, mut second) = ([s.zero(); ROWS], [s.zero(); ROWS]);
+    for (k, b) in t.panel.as_chunks::<COLS>().0.iter().take(LINE).enumerate() {
+        let b0 = s.load(&b[..S::W]);
+        let b1 = if VECTORS == 2 { s.load(&b[COLS - S::W..]) } else { b0 };
+        for i in 0..ROWS {
+            let left = s.splat(t.lines[i][k]);
+            first[i] = s.mul_add(left, b0, first[i]);
+            if VECTORS == 2 {
+                second[i] = s.mul_add(left, b1, second[i]);
             }
         }
     }
+    let sums: [[S::V; 2]; ROWS] = std::array::from_fn(|i| [first[i], second[i]]);
     let alpha = s.splat(t.alpha);
     for (i, sums) in sums.iter().enumerate().take(t.rows) {
         let y = &mut y.row(t.first_row + i)[t.first_col..t.first_col + t.cols];
         if t.cols == VECTORS * S::W {
-            for (v, sum) in sums.iter().enumerate() {
+            for (v, sum) in sums.iter().enumerate().take(VECTORS) {
                 let y = &mut y[v * S::W..];
                 let base = if t.accumulate { s.load(y) } else { s.zero() };
                 s.store(s.mul_add(alpha, *sum, base), y);
@@ -269,7 +274,7 @@ pub(super) fn tile<S: Wide, Y: Rows, const ROWS: usize, const VECTORS: usize>(s:
             if t.accumulate {
                 room[..t.cols].copy_from_slice(y);
             }
-            for (v, sum) in sums.iter().enumerate() {
+            for (v, sum) in sums.iter().enumerate().take(VECTORS) {
                 let room = &mut room[v * S::W..];
                 s.store(s.mul_add(alpha, *sum, s.load(room)), room);
             }

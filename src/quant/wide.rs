@@ -25,18 +25,18 @@ pub(super) trait Wide: Copy {
 }
 
 macro_rules! tiles {
-    ($small:literal, $medium:literal, $large:literal) => {
+    ($small:literal, $medium:literal, $large:literal, $one:literal, $two:literal) => {
         const ROWS: usize = $large;
 
         #[inline(always)]
         fn tile<Y: Rows>(self, t: &Tile<'_>, y: &mut Y) {
             match (t.rows, t.width == Self::W) {
-                (..=$small, false) => tile::<Self, Y, $small, 2>(self, t, y),
-                (..=$medium, false) => tile::<Self, Y, $medium, 2>(self, t, y),
-                (_, false) => tile::<Self, Y, $large, 2>(self, t, y),
-                (..=$small, true) => tile::<Self, Y, $small, 1>(self, t, y),
-                (..=$medium, true) => tile::<Self, Y, $medium, 1>(self, t, y),
-                (_, true) => tile::<Self, Y, $large, 1>(self, t, y),
+                (..=$small, false) => tile::<Self, Y, $small, 2, $two>(self, t, y),
+                (..=$medium, false) => tile::<Self, Y, $medium, 2, $two>(self, t, y),
+                (_, false) => tile::<Self, Y, $large, 2, $two>(self, t, y),
+                (..=$small, true) => tile::<Self, Y, $small, 1, $one>(self, t, y),
+                (..=$medium, true) => tile::<Self, Y, $medium, 1, $one>(self, t, y),
+                (_, true) => tile::<Self, Y, $large, 1, $one>(self, t, y),
             }
         }
     };
@@ -79,7 +79,7 @@ pub(super) struct Portable;
 impl Wide for Portable {
     const W: usize = 8;
     type V = [f32; 8];
-    tiles!(1, 2, 4);
+    tiles!(1, 2, 4, 8, 16);
 
     #[inline(always)]
     fn zero(self) -> [f32; 8] {
@@ -185,7 +185,7 @@ mod x86 {
         ["avx2", "fma"],
         __m256,
         8,
-        (2, 4, 6),
+        (2, 4, 6, 8, 16),
         _mm256_setzero_ps,
         _mm256_set1_ps,
         _mm256_loadu_ps,
@@ -198,7 +198,7 @@ mod x86 {
         ["avx512f", "avx2", "fma"],
         __m512,
         16,
-        (4, 8, 14),
+        (4, 8, 14, 16, 32),
         _mm512_setzero_ps,
         _mm512_set1_ps,
         _mm512_loadu_ps,
