@@ -160,6 +160,10 @@ impl Real for f32 {
         quant::dot_f32(a, b)
     }
 
+    fn axpy(a: f32, x: &[f32], y: &mut [f32]) {
+        quant::axpy_f32(a, x, y);
+    }
+
     fn choose(logits: &[f32], history: &[u32], p: &SamplerParams, pos: u32) -> Result<Choice, SamplerError> {
         choose(logits, history, p, pos)
     }

@@ -184,8 +184,11 @@ impl Block {
             right.load(self.k + k, right.first + self.col, &mut line[..self.cols]);
             for col in (0..self.cols).step_by(self.panel) {
                 let (_, width, start) = self.place(col);
-                let panel = &mut panels[start + k * width..][..width];
-                panel.copy_from_slice(&line[col..col + width]);
+                let (panel, line) = (&mut panels[start + k * width..][..width], &line[col..col + width]);
+                // Eight at a time, for want of a width that the compiler knows.
+                for (to, from) in panel.as_chunks_mut::<8>().0.iter_mut().zip(line.as_chunks::<8>().0) {
+                    *to = *from;
+                }
             }
         }
     }
@@ -230,10 +233,16 @@ fn copy_lines(
         }
         return;
     }
-    for k in 0..depth {
-        let values = &left.values[start + k * left.depth_stride..];
+    // Eight terms at a time, so that a line is written in runs.
+    for at in (0..depth).step_by(8) {
+        let terms: [&[f32]; 8] = std::array::from_fn(|n| {
+            let k = (at + n).min(depth - 1);
+            &left.values[start + k * left.depth_stride..]
+        });
+        let terms = terms.map(|term| &term[..(end - first - 1) * left.row_stride + 1]);
         for (i, line) in lines.iter_mut().take(end - first).enumerate() {
-            line[k] = values[i * left.row_stride];
+            let eight = terms.map(|term| term[i * left.row_stride]);
+            line[at..at + 8].copy_from_slice(&eight);
         }
     }
 }
@@ -282,3 +291,7 @@ pub(super) fn tile<S: Wide, Y: Rows, const ROWS: usize, const VECTORS: usize, co
         }
     }
 }
+
+#[cfg(test)]
+#[path = "gemm_tests.rs"]
+mod tests;

@@ -24,7 +24,7 @@ mod tests;
 mod wide;
 
 pub use device::{GROUP_ROWS, MAX_PLANES, Planes};
-pub use dot::{dot_f32, dot4_f32};
+pub use dot::{axpy_f32, dot_f32, dot4_f32};
 pub use error::QuantError;
 pub use gemm::{Product, Rows};
 pub use operand::{Left, Matrix, Operand, Right};

@@ -63,7 +63,7 @@ pub(super) fn run<J: WideJob>(job: J) {
 
 /// Every set of instructions that this machine has, for tests.
 #[cfg(test)]
-pub(super) fn run_each<J: WideJob>(job: impl Fn() -> J) {
+pub(super) fn run_each<J: WideJob>(mut job: impl FnMut() -> J) {
     job().run(Portable);
     #[cfg(target_arch = "x86_64")]
     {
