@@ -8,6 +8,8 @@ use crate::plan::{OpCall, PlanError, Program, Reverse, Row, Rows};
 
 /// Positions scored together.
 const BLOCK: usize = 32;
+/// Most query heads that read a KV head together.
+const MAX_TOGETHER: usize = 8;
 /// Largest head width.
 pub const MAX_HEAD_DIM: usize = 256;
 
@@ -54,14 +56,19 @@ fn twin<F: Real>(c: &Context<'_, F>) {
     let group = heads / p.kv_heads as usize;
     let (q, k, v) = (c.read(1), c.cache(2), c.cache(3));
     let (first, y) = c.write_chunks(4, c.rows(0) * heads, dim);
-    for (i, y) in y.chunks_mut(dim).enumerate() {
-        let (t, head) = ((first + i) / heads, (first + i) % heads);
-        let q = &q[(t * heads + head) * dim..][..dim];
+    // Heads that share a KV head go together: its rows are read once.
+    let (mut next, mut rest) = (first, y);
+    while !rest.is_empty() {
+        let (t, head) = (next / heads, next % heads);
+        let count = (group - head % group).min(MAX_TOGETHER).min(rest.len() / dim);
+        let (y, later) = rest.split_at_mut(count * dim);
+        let q = &q[(t * heads + head) * dim..][..count * dim];
         attend(&p, c.row(t), q, &k, &v, head / group, y);
+        (next, rest) = (next + count, later);
     }
 }
 
-/// One query head: y = softmax(scale * q k^T) v over the positions that `row` may see.
+/// Query heads of one KV head: y = softmax(scale * q k^T) v over the positions that `row` may see.
 fn attend<F: Real>(
     p: &Params,
     row: Row,
@@ -71,38 +78,63 @@ fn attend<F: Real>(
     kv_head: usize,
     y: &mut [F],
 ) {
-    let dim = q.len();
+    let dim = p.head_dim as usize;
     let stride = p.kv_heads as usize * dim;
     let base = row.slot as usize * p.ctx as usize * stride + kv_head * dim;
     let first = if p.window > 0 { row.first.max((row.pos + 1).saturating_sub(p.window)) } else { row.first };
-    let (mut max, mut sum) = (F::LOWEST, F::ZERO);
+    let mut softmax = [Softmax { max: F::LOWEST, sum: F::ZERO, weights: [F::ZERO; BLOCK] }; MAX_TOGETHER];
     y.fill(F::ZERO);
     let mut line = [F::ZERO; MAX_HEAD_DIM];
-    let mut scores = [F::ZERO; BLOCK];
+    let line = &mut line[..dim];
     let end = row.pos as usize + 1;
     for start in (first as usize..end).step_by(BLOCK) {
-        let scores = &mut scores[..BLOCK.min(end - start)];
-        let mut top = max;
-        for (j, score) in scores.iter_mut().enumerate() {
-            k.load(base + (start + j) * stride, &mut line[..dim]);
-            *score = cap(p, F::dot(q, &line[..dim]) * F::from_f32(p.scale));
-            if *score > top {
-                top = *score;
+        let count = BLOCK.min(end - start);
+        for j in 0..count {
+            k.load(base + (start + j) * stride, line);
+            for (q, softmax) in q.chunks_exact(dim).zip(&mut softmax) {
+                softmax.weights[j] = cap(p, F::dot(q, line) * F::from_f32(p.scale));
             }
         }
-        let shrink = if max == F::LOWEST { F::ZERO } else { (max - top).exp() };
-        sum *= shrink;
-        y.iter_mut().for_each(|y| *y *= shrink);
-        max = top;
-        for (j, score) in scores.iter().enumerate() {
-            let weight = (*score - max).exp();
-            sum += weight;
-            v.load(base + (start + j) * stride, &mut line[..dim]);
-            F::axpy(weight, &line[..dim], y);
+        for (y, softmax) in y.chunks_exact_mut(dim).zip(&mut softmax) {
+            softmax.block(count, y);
+        }
+        for j in 0..count {
+            v.load(base + (start + j) * stride, line);
+            for (y, softmax) in y.chunks_exact_mut(dim).zip(&softmax) {
+                F::axpy(softmax.weights[j], line, y);
+            }
         }
     }
-    let norm = F::ONE / sum;
-    y.iter_mut().for_each(|y| *y *= norm);
+    for (y, softmax) in y.chunks_exact_mut(dim).zip(&softmax) {
+        let norm = F::ONE / softmax.sum;
+        y.iter_mut().for_each(|y| *y *= norm);
+    }
+}
+
+/// The streaming softmax of one head.
+#[derive(Clone, Copy)]
+struct Softmax<F> {
+    max: F,
+    sum: F,
+    weights: [F; BLOCK],
+}
+
+impl<F: Real> Softmax<F> {
+    /// Turns the scores of a block into weights, and shrinks `y` to the new maximum.
+    fn block(&mut self, count: usize, y: &mut [F]) {
+        let weights = &mut self.weights[..count];
+        let top = weights.iter().fold(self.max, |top, score| if *score > top { *score } else { top });
+        let shrink = if self.max == F::LOWEST { F::ZERO } else { (self.max - top).exp() };
+        if shrink != F::ONE {
+            self.sum *= shrink;
+            y.iter_mut().for_each(|y| *y *= shrink);
+        }
+        self.max = top;
+        for weight in weights {
+            *weight = (*weight - top).exp();
+            self.sum += *weight;
+        }
+    }
 }
 
 fn cap<F: Real>(p: &Params, score: F) -> F {

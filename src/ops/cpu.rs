@@ -13,7 +13,8 @@ use half::slice::HalfFloatSliceExt;
 
 use crate::ops::Access;
 use crate::plan::{OpCall, Out, Row, Scalars, Step};
-use crate::quant::Format;
+pub use crate::quant::Matrix;
+use crate::quant::{self, Format, Left, Right};
 use crate::text::{Choice, SamplerError, SamplerParams, choose};
 
 /// The float type a twin is instantiated with: f32 to run, f64 to check gradients by central differences.
@@ -59,6 +60,18 @@ pub trait Real:
     fn dot_row(format: Format, row: &[u8], x: &[Self]) -> Self;
     /// Dot products of an encoded row with four activation rows.
     fn dot_row4(format: Format, row: &[u8], x: [&[Self]; 4]) -> [Self; 4];
+
+    /// y = (accumulate ? y : 0) + alpha L R over the part's columns, `rows` rows and `depth` terms.
+    #[allow(clippy::too_many_arguments)]
+    fn product(
+        left: Left<'_, Self>,
+        right: Right<'_, Self>,
+        rows: usize,
+        depth: usize,
+        alpha: Self,
+        accumulate: bool,
+        y: &mut Columns<'_, Self>,
+    );
 
     /// Chooses the next token from logits.
     fn choose(logits: &[Self], history: &[u32], p: &SamplerParams, pos: u32) -> Result<Choice, SamplerError>;
@@ -131,6 +144,26 @@ impl Real for f32 {
         format.dot4(row, x)
     }
 
+    fn product(
+        left: Left<'_, f32>,
+        right: Right<'_, f32>,
+        rows: usize,
+        depth: usize,
+        alpha: f32,
+        accumulate: bool,
+        y: &mut Columns<'_, f32>,
+    ) {
+        quant::Product { rows, width: y.range.len(), depth, left, right, alpha, accumulate, y }.run();
+    }
+
+    fn dot(a: &[f32], b: &[f32]) -> f32 {
+        quant::dot_f32(a, b)
+    }
+
+    fn axpy(a: f32, x: &[f32], y: &mut [f32]) {
+        quant::axpy_f32(a, x, y);
+    }
+
     fn choose(logits: &[f32], history: &[u32], p: &SamplerParams, pos: u32) -> Result<Choice, SamplerError> {
         choose(logits, history, p, pos)
     }
@@ -154,6 +187,18 @@ impl Real for f64 {
 
     fn dot_row4(format: Format, row: &[u8], x: [&[f64]; 4]) -> [f64; 4] {
         x.map(|x| Self::dot_row(format, row, x))
+    }
+
+    fn product(
+        left: Left<'_, f64>,
+        right: Right<'_, f64>,
+        rows: usize,
+        depth: usize,
+        alpha: f64,
+        accumulate: bool,
+        y: &mut Columns<'_, f64>,
+    ) {
+        super::matmul::plain_product(left, right, rows, depth, alpha, accumulate, y);
     }
 
     fn choose(logits: &[f64], history: &[u32], p: &SamplerParams, pos: u32) -> Result<Choice, SamplerError> {
@@ -201,24 +246,6 @@ pub enum View<F> {
     Matrix(Format, Raw<u8>),
 }
 
-/// A weight matrix, rows of encoded bytes.
-#[derive(Clone, Copy)]
-pub struct Matrix<'a> {
-    /// Block format.
-    pub format: Format,
-    /// All rows.
-    pub bytes: &'a [u8],
-    /// Bytes of one row.
-    pub row_bytes: usize,
-}
-
-impl<'a> Matrix<'a> {
-    /// Encoded bytes of row `r`.
-    pub fn row(&self, r: usize) -> &'a [u8] {
-        &self.bytes[r * self.row_bytes..(r + 1) * self.row_bytes]
-    }
-}
-
 /// A range of columns of a matrix, writable by one part.
 pub struct Columns<'a, T> {
     raw: Raw<T>,
@@ -261,6 +288,12 @@ impl<T> Pieces<'_, T> {
         assert!((item + 1) * self.len <= self.raw.len, "piece {item} lies outside the tensor");
         // SAFETY: in bounds and this part's (checked above); `&mut self` forbids a second slice.
         unsafe { std::slice::from_raw_parts_mut(self.raw.ptr.add(item * self.len), self.len) }
+    }
+}
+
+impl quant::Rows for &mut Columns<'_, f32> {
+    fn row(&mut self, r: usize) -> &mut [f32] {
+        self.row_mut(r)
     }
 }
 

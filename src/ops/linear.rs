@@ -1,12 +1,10 @@
 //! Linear layer over an encoded matrix: y = x w^T (+ bias) (+ residual). The sole matmul of the forward.
 
-use super::cpu::{Columns, Context, Matrix, Real};
+use super::cpu::{Columns, Context, Real};
+use super::matmul::{Operand, matmul_nt};
 use super::params::{self, linear::Params};
 use super::{Accepts, Access, Arg, Op, OpDef, require};
 use crate::plan::{OpCall, PlanError, Program, Reverse};
-
-/// Token rows handled together, so that their activations stay in the first-level cache.
-const TILE: usize = 16;
 
 /// Arguments: rows, x (T, cols), w (out, cols), bias (1, out), residual like y, y (T, y_stride).
 pub static DEF: OpDef = OpDef {
@@ -44,42 +42,11 @@ fn twin<F: Real>(c: &Context<'_, F>) {
     let (cols, offset) = (p.cols as usize, p.y_offset as usize);
     let rows = c.rows(p.count);
     let w = c.matrix(2, cols);
-    let x = c.read(1);
     let mut y = c.write_columns(5, p.y_stride as usize, offset, p.out as usize, 16);
     let bias = (p.has_bias != 0).then(|| c.read(3));
     let residual = (p.has_residual != 0).then(|| c.read(4));
-    for start in (0..rows).step_by(TILE) {
-        let tile = start..rows.min(start + TILE);
-        matmul_tile(&w, x, cols, offset, tile.clone(), &mut y);
-        finish_rows(bias, residual, offset, p.y_stride as usize, tile, &mut y);
-    }
-}
-
-/// Products of this part's weight rows with one tile of token rows.
-fn matmul_tile<F: Real>(
-    w: &Matrix<'_>,
-    x: &[F],
-    cols: usize,
-    offset: usize,
-    tile: std::ops::Range<usize>,
-    y: &mut Columns<'_, F>,
-) {
-    let range = y.range.clone();
-    let row = |t: usize| &x[t * cols..(t + 1) * cols];
-    for (i, column) in range.enumerate() {
-        let weights = w.row(column - offset);
-        let mut t = tile.start;
-        while t + 4 <= tile.end {
-            let four = F::dot_row4(w.format, weights, [row(t), row(t + 1), row(t + 2), row(t + 3)]);
-            for (k, v) in four.into_iter().enumerate() {
-                y.row_mut(t + k)[i] = v;
-            }
-            t += 4;
-        }
-        for t in t..tile.end {
-            y.row_mut(t)[i] = F::dot_row(w.format, weights, row(t));
-        }
-    }
+    matmul_nt(&Operand::Encoded(w), cols, offset, c.read(1), rows, F::ONE, false, &mut y);
+    finish_rows(bias, residual, offset, p.y_stride as usize, 0..rows, &mut y);
 }
 
 /// Adds the bias, whose first element is column `offset` of y, and the residual, to rows of a product.

@@ -3,46 +3,15 @@
 //! Each part of a call makes its own columns of the output. Every element is summed in an order that depends on
 //! neither the number of parts nor (but for the switch at [`FEW`] rows) the number of rows.
 
-use super::cpu::{Columns, Matrix, Real};
+use super::cpu::{Columns, Real};
+pub use crate::quant::Operand;
+use crate::quant::{Left, Right};
 
 /// Up to this many rows, [`matmul_nt`] takes dot products with encoded rows: decoding them would cost more.
 pub const FEW: usize = 8;
 
-/// Weights decoded at once: a multiple of every block length.
+/// Weights decoded at once in double precision.
 const PIECE: usize = 256;
-
-/// The right-hand operand: rows of weights.
-#[derive(Clone, Copy)]
-pub enum Operand<'a, F> {
-    /// In a block format.
-    Encoded(Matrix<'a>),
-    /// Row-major.
-    Plain {
-        /// All rows.
-        values: &'a [F],
-    },
-}
-
-impl<F: Real> Operand<'_, F> {
-    /// The weights `start..start + out.len()` of a row of `cols`, all in one [`PIECE`] (counted from column 0).
-    fn load(&self, row: usize, cols: usize, start: usize, out: &mut [F]) {
-        match self {
-            Operand::Plain { values } => out.copy_from_slice(&values[row * cols + start..][..out.len()]),
-            Operand::Encoded(w) => {
-                let (len, bytes) = (w.format.block_len(), w.format.block_bytes());
-                let (first, last) = (start / len, (start + out.len()).div_ceil(len));
-                let mut buffer = [0f32; PIECE];
-                let buffer = &mut buffer[..(last - first) * len];
-                if w.format.decode(&w.row(row)[first * bytes..last * bytes], buffer).is_err() {
-                    buffer.fill(f32::NAN);
-                }
-                for (o, v) in out.iter_mut().zip(&buffer[start - first * len..]) {
-                    *o = F::from_f32(*v);
-                }
-            }
-        }
-    }
-}
 
 /// Forward: `y[t][j] = (accumulate ? y[t][j] : 0) + alpha * sum_k x[t * cols + k] * w[j - offset][k]`.
 ///
@@ -58,17 +27,12 @@ pub fn matmul_nt<F: Real>(
     accumulate: bool,
     y: &mut Columns<'_, F>,
 ) {
-    clear(rows, accumulate, y);
-    let mut piece = [F::ZERO; PIECE];
-    for (i, column) in y.range.clone().enumerate() {
-        for start in (0..cols).step_by(PIECE) {
-            let piece = &mut piece[..PIECE.min(cols - start)];
-            w.load(column - offset, cols, start, piece);
-            for t in 0..rows {
-                y.row_mut(t)[i] += alpha * F::dot(piece, &x[t * cols + start..][..piece.len()]);
-            }
-        }
+    if rows <= FEW {
+        return few(w, cols, offset, x, rows, alpha, accumulate, y);
     }
+    let left = Left { values: x, row_stride: cols, depth_stride: 1 };
+    let right = Right { w: *w, cols, first: y.range.start - offset, by_row: true };
+    F::product(left, right, rows, cols, alpha, accumulate, y);
 }
 
 /// Gradient of the input: `y[t][c] = (accumulate ? y[t][c] : 0) + alpha * sum_o x[t * x_stride + x_offset + o] * w[o][c]`
@@ -88,22 +52,9 @@ pub fn matmul_nn<F: Real>(
     accumulate: bool,
     y: &mut Columns<'_, F>,
 ) {
-    clear(rows, accumulate, y);
-    let mut piece = [F::ZERO; PIECE];
-    let range = y.range.clone();
-    for o in 0..outs {
-        let mut start = range.start;
-        while start < range.end {
-            let end = range.end.min((start / PIECE + 1) * PIECE);
-            let piece = &mut piece[..end - start];
-            w.load(o, cols, start, piece);
-            for t in 0..rows {
-                let scale = alpha * x[t * x_stride + x_offset + o];
-                F::axpy(scale, piece, &mut y.row_mut(t)[start - range.start..end - range.start]);
-            }
-            start = end;
-        }
-    }
+    let left = Left { values: x.get(x_offset..).unwrap_or(&[]), row_stride: x_stride, depth_stride: 1 };
+    let right = Right { w: *w, cols, first: y.range.start, by_row: false };
+    F::product(left, right, rows, outs, alpha, accumulate, y);
 }
 
 /// Gradient of the weights: `y[i][j] = (accumulate ? y[i][j] : 0) + alpha * sum_t a[t * a_stride + a_offset + i] *
@@ -121,19 +72,105 @@ pub fn matmul_tn<F: Real>(
     accumulate: bool,
     y: &mut Columns<'_, F>,
 ) {
-    clear(n, accumulate, y);
-    let range = y.range.clone();
-    for t in 0..rows {
-        let b = &b[t * b_width..][range.clone()];
-        for i in 0..n {
-            F::axpy(alpha * a[t * a_stride + a_offset + i], b, y.row_mut(i));
+    let left = Left { values: a.get(a_offset..).unwrap_or(&[]), row_stride: 1, depth_stride: a_stride };
+    let w = Operand::Plain { values: b };
+    let right = Right { w, cols: b_width, first: y.range.start, by_row: false };
+    F::product(left, right, n, rows, alpha, accumulate, y);
+}
+
+/// [`matmul_nt`] by dot products.
+#[allow(clippy::too_many_arguments)]
+fn few<F: Real>(
+    w: &Operand<'_, F>,
+    cols: usize,
+    offset: usize,
+    x: &[F],
+    rows: usize,
+    alpha: F,
+    accumulate: bool,
+    y: &mut Columns<'_, F>,
+) {
+    let x_row = |t: usize| &x[t * cols..(t + 1) * cols];
+    for (i, column) in y.range.clone().enumerate() {
+        let row = column - offset;
+        let mut put = |t: usize, v: F| {
+            let y = &mut y.row_mut(t)[i];
+            *y = alpha * v + if accumulate { *y } else { F::ZERO };
+        };
+        let mut t = 0;
+        while t + 4 <= rows {
+            let x = [x_row(t), x_row(t + 1), x_row(t + 2), x_row(t + 3)];
+            let four = match w {
+                Operand::Encoded(w) => F::dot_row4(w.format, w.row(row), x),
+                Operand::Plain { values } => x.map(|x| F::dot(&values[row * cols..(row + 1) * cols], x)),
+            };
+            four.into_iter().enumerate().for_each(|(k, v)| put(t + k, v));
+            t += 4;
+        }
+        for t in t..rows {
+            put(
+                t,
+                match w {
+                    Operand::Encoded(w) => F::dot_row(w.format, w.row(row), x_row(t)),
+                    Operand::Plain { values } => F::dot(&values[row * cols..(row + 1) * cols], x_row(t)),
+                },
+            );
         }
     }
 }
 
-fn clear<F: Real>(rows: usize, accumulate: bool, y: &mut Columns<'_, F>) {
+/// The product as plain loops, for double precision: weights are decoded once, a piece at a time.
+pub(super) fn plain_product<F: Real>(
+    left: Left<'_, F>,
+    right: Right<'_, F>,
+    rows: usize,
+    depth: usize,
+    alpha: F,
+    accumulate: bool,
+    y: &mut Columns<'_, F>,
+) {
     if !accumulate {
         (0..rows).for_each(|r| y.row_mut(r).fill(F::ZERO));
+    }
+    let l = |i: usize, k: usize| left.values[i * left.row_stride + k * left.depth_stride];
+    let width = y.range.len();
+    let mut piece = [F::ZERO; PIECE];
+    if right.by_row {
+        for j in 0..width {
+            for k in (0..depth).step_by(PIECE) {
+                let piece = &mut piece[..PIECE.min(depth - k)];
+                load(&right, right.first + j, k, piece);
+                for i in 0..rows {
+                    let mut sum = F::ZERO;
+                    piece.iter().enumerate().for_each(|(n, w)| sum += l(i, k + n) * *w);
+                    y.row_mut(i)[j] += alpha * sum;
+                }
+            }
+        }
+        return;
+    }
+    for k in 0..depth {
+        for j in (0..width).step_by(PIECE) {
+            let piece = &mut piece[..PIECE.min(width - j)];
+            load(&right, k, right.first + j, piece);
+            for i in 0..rows {
+                F::axpy(alpha * l(i, k), piece, &mut y.row_mut(i)[j..j + piece.len()]);
+            }
+        }
+    }
+}
+
+/// At most [`PIECE`] weights from `start` on of a row.
+fn load<F: Real>(right: &Right<'_, F>, row: usize, start: usize, out: &mut [F]) {
+    match &right.w {
+        Operand::Plain { values } => out.copy_from_slice(&values[row * right.cols + start..][..out.len()]),
+        Operand::Encoded(w) => {
+            let mut single = [0f32; PIECE];
+            w.load(row, start, &mut single[..out.len()]);
+            for (o, v) in out.iter_mut().zip(single) {
+                *o = F::from_f32(v);
+            }
+        }
     }
 }
 

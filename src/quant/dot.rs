@@ -210,3 +210,33 @@ pub fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
 pub fn dot4_f32(a: &[f32], x: [&[f32]; 4]) -> [f32; 4] {
     float_dot4::<Single, 4>(bytemuck::cast_slice(a), x)
 }
+
+/// y += a x.
+struct Axpy<'a> {
+    a: f32,
+    x: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl Job for Axpy<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        let (octs, rest) = self.y.as_chunks_mut::<8>();
+        let (x_octs, x_rest) = self.x.as_chunks::<8>();
+        let a = l.splat(self.a);
+        for (y, x) in octs.iter_mut().zip(x_octs) {
+            *y = l.to_array(l.mul_add(a, l.load(x), l.load(y)));
+        }
+        for (y, x) in rest.iter_mut().zip(x_rest) {
+            *y += self.a * x;
+        }
+    }
+}
+
+/// y += a x, over the shorter length.
+pub fn axpy_f32(a: f32, x: &[f32], y: &mut [f32]) {
+    let len = x.len().min(y.len());
+    run(Axpy { a, x: &x[..len], y: &mut y[..len] });
+}

@@ -9,20 +9,25 @@ mod device;
 mod dot;
 mod error;
 mod float;
+mod gemm;
 mod half;
 mod iq4_nl;
 mod k_affine;
 mod k_symmetric;
 mod legacy;
+mod operand;
 mod search;
 mod simd;
 mod table;
 #[cfg(test)]
 mod tests;
+mod wide;
 
 pub use device::{GROUP_ROWS, MAX_PLANES, Planes};
-pub use dot::{dot_f32, dot4_f32};
+pub use dot::{axpy_f32, dot_f32, dot4_f32};
 pub use error::QuantError;
+pub use gemm::{Product, Rows};
+pub use operand::{Left, Matrix, Operand, Right};
 
 use codec::Codec;
 use table::TABLE;

@@ -41,6 +41,8 @@ pub(super) trait Lanes: Copy {
     /// `a * b + c`, fused where the CPU does it in one instruction.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     fn to_array(self, v: Self::V) -> [f32; 8];
+    /// Lane `j` of vector `i` becomes lane `i` of vector `j`.
+    fn transpose(self, v: [Self::V; 8]) -> [Self::V; 8];
 
     /// The sum of the lanes, in a fixed order.
     #[inline(always)]
@@ -176,6 +178,11 @@ impl Lanes for Portable {
     #[inline(always)]
     fn to_array(self, v: [f32; 8]) -> [f32; 8] {
         v
+    }
+
+    #[inline(always)]
+    fn transpose(self, v: [[f32; 8]; 8]) -> [[f32; 8]; 8] {
+        std::array::from_fn(|j| std::array::from_fn(|i| v[i][j]))
     }
 }
 
@@ -325,6 +332,23 @@ mod avx2 {
             let mut out = [0.0; 8];
             unsafe { _mm256_storeu_ps(out.as_mut_ptr(), v) };
             out
+        }
+
+        #[inline(always)]
+        fn transpose(self, v: [__m256; 8]) -> [__m256; 8] {
+            unsafe {
+                // Pairs of rows, then of pairs, then the halves.
+                let low = |i: usize| _mm256_unpacklo_ps(v[i], v[i + 1]);
+                let high = |i: usize| _mm256_unpackhi_ps(v[i], v[i + 1]);
+                let (a, b) = ([low(0), low(2), low(4), low(6)], [high(0), high(2), high(4), high(6)]);
+                let first = |p: [__m256; 4], i: usize| _mm256_shuffle_ps::<0x44>(p[i], p[i + 1]);
+                let last = |p: [__m256; 4], i: usize| _mm256_shuffle_ps::<0xEE>(p[i], p[i + 1]);
+                let top = [first(a, 0), last(a, 0), first(b, 0), last(b, 0)];
+                let bottom = [first(a, 2), last(a, 2), first(b, 2), last(b, 2)];
+                let left = |i: usize| _mm256_permute2f128_ps::<0x20>(top[i], bottom[i]);
+                let right = |i: usize| _mm256_permute2f128_ps::<0x31>(top[i], bottom[i]);
+                [left(0), left(1), left(2), left(3), right(0), right(1), right(2), right(3)]
+            }
         }
     }
 }

@@ -1,0 +1,208 @@
+//! Vectors of the machine's full width, for the tiles of a matrix product.
+//!
+//! As in `simd.rs`, loops are written once, over [`Wide`], and compiled for the instructions at hand. An [`Avx2`] or
+//! [`Avx512`] exists only on a CPU that was asked and said yes.
+
+use super::gemm::{Rows, Tile, tile};
+
+/// One vector of f32, and the tile sizes that fit the registers.
+pub(super) trait Wide: Copy {
+    /// Lanes.
+    const W: usize;
+    /// Most rows of a tile.
+    const ROWS: usize;
+    type V: Copy;
+    fn zero(self) -> Self::V;
+    fn splat(self, value: f32) -> Self::V;
+    /// The first `W` elements.
+    fn load(self, x: &[f32]) -> Self::V;
+    /// To the first `W` elements.
+    fn store(self, v: Self::V, x: &mut [f32]);
+    /// `a * b + c`, fused where the CPU does it in one instruction.
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// [`tile`], compiled for the fewest rows that hold this tile's and for one or two vectors of columns.
+    fn tile<Y: Rows>(self, t: &Tile<'_>, y: &mut Y);
+}
+
+macro_rules! tiles {
+    ($small:literal, $medium:literal, $large:literal, $one:literal, $two:literal) => {
+        const ROWS: usize = $large;
+
+        #[inline(always)]
+        fn tile<Y: Rows>(self, t: &Tile<'_>, y: &mut Y) {
+            match (t.rows, t.width == Self::W) {
+                (..=$small, false) => tile::<Self, Y, $small, 2, $two>(self, t, y),
+                (..=$medium, false) => tile::<Self, Y, $medium, 2, $two>(self, t, y),
+                (_, false) => tile::<Self, Y, $large, 2, $two>(self, t, y),
+                (..=$small, true) => tile::<Self, Y, $small, 1, $one>(self, t, y),
+                (..=$medium, true) => tile::<Self, Y, $medium, 1, $one>(self, t, y),
+                (_, true) => tile::<Self, Y, $large, 1, $one>(self, t, y),
+            }
+        }
+    };
+}
+
+/// A loop to be compiled for the instructions at hand; see [`Job`](super::simd::Job).
+pub(super) trait WideJob {
+    fn run<S: Wide>(self, s: S);
+}
+
+/// Runs a job on the best instructions of this machine.
+pub(super) fn run<J: WideJob>(job: J) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if let Some(avx512) = x86::Avx512::detect() {
+            return avx512.run(job);
+        }
+        if let Some(avx2) = x86::Avx2::detect() {
+            return avx2.run(job);
+        }
+    }
+    job.run(Portable)
+}
+
+/// Every set of instructions that this machine has, for tests.
+#[cfg(test)]
+pub(super) fn run_each<J: WideJob>(mut job: impl FnMut() -> J) {
+    job().run(Portable);
+    #[cfg(target_arch = "x86_64")]
+    {
+        x86::Avx2::detect().into_iter().for_each(|s| s.run(job()));
+        x86::Avx512::detect().into_iter().for_each(|s| s.run(job()));
+    }
+}
+
+/// Arrays of eight, left to the compiler's vectoriser.
+#[derive(Clone, Copy)]
+pub(super) struct Portable;
+
+impl Wide for Portable {
+    const W: usize = 8;
+    type V = [f32; 8];
+    tiles!(1, 2, 4, 8, 16);
+
+    #[inline(always)]
+    fn zero(self) -> [f32; 8] {
+        [0.0; 8]
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> [f32; 8] {
+        [value; 8]
+    }
+
+    #[inline(always)]
+    fn load(self, x: &[f32]) -> [f32; 8] {
+        x.first_chunk().copied().unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn store(self, v: [f32; 8], x: &mut [f32]) {
+        x[..8].copy_from_slice(&v);
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: [f32; 8], b: [f32; 8], c: [f32; 8]) -> [f32; 8] {
+        if cfg!(target_arch = "aarch64") {
+            return std::array::from_fn(|i| a[i].mul_add(b[i], c[i]));
+        }
+        std::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::{Rows, Tile, Wide, WideJob, tile};
+
+    /// Proof that this CPU has AVX2 and FMA.
+    #[derive(Clone, Copy)]
+    pub(super) struct Avx2(());
+
+    /// Proof that this CPU has AVX-512F (and AVX2 and FMA, for what the compiler makes of the rest).
+    #[derive(Clone, Copy)]
+    pub(super) struct Avx512(());
+
+    macro_rules! wide {
+        ($name:ident, $features:literal, [$($feature:tt),*], $v:ty, $w:literal, $tiles:tt,
+         $zero:ident, $splat:ident, $load:ident, $store:ident, $fma:ident) => {
+            impl $name {
+                /// Asks the CPU; the standard library keeps the answer.
+                pub(super) fn detect() -> Option<Self> {
+                    let all = $(std::is_x86_feature_detected!($feature))&&*;
+                    all.then_some($name(()))
+                }
+
+                pub(super) fn run<J: WideJob>(self, job: J) {
+                    #[target_feature(enable = $features)]
+                    fn compiled<J: WideJob>(job: J, s: $name) {
+                        job.run(s);
+                    }
+                    // SAFETY: `self` proves that the CPU has the features `compiled` is compiled for.
+                    unsafe { compiled(job, self) }
+                }
+            }
+
+            // SAFETY of every block below: `self` proves that the CPU has the features of the intrinsics; loads and
+            // stores touch `W` elements of a slice checked to have them, at any alignment.
+            impl Wide for $name {
+                const W: usize = $w;
+                type V = $v;
+                tiles! $tiles;
+
+                #[inline(always)]
+                fn zero(self) -> $v {
+                    unsafe { $zero() }
+                }
+
+                #[inline(always)]
+                fn splat(self, value: f32) -> $v {
+                    unsafe { $splat(value) }
+                }
+
+                #[inline(always)]
+                fn load(self, x: &[f32]) -> $v {
+                    unsafe { $load(x[..$w].as_ptr()) }
+                }
+
+                #[inline(always)]
+                fn store(self, v: $v, x: &mut [f32]) {
+                    unsafe { $store(x[..$w].as_mut_ptr(), v) }
+                }
+
+                #[inline(always)]
+                fn mul_add(self, a: $v, b: $v, c: $v) -> $v {
+                    unsafe { $fma(a, b, c) }
+                }
+            }
+        };
+    }
+
+    wide!(
+        Avx2,
+        "avx2,fma",
+        ["avx2", "fma"],
+        __m256,
+        8,
+        (2, 4, 6, 8, 16),
+        _mm256_setzero_ps,
+        _mm256_set1_ps,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_fmadd_ps
+    );
+    wide!(
+        Avx512,
+        "avx512f,avx2,fma",
+        ["avx512f", "avx2", "fma"],
+        __m512,
+        16,
+        (4, 8, 14, 16, 32),
+        _mm512_setzero_ps,
+        _mm512_set1_ps,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_fmadd_ps
+    );
+}
