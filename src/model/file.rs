@@ -33,6 +33,11 @@ impl Model {
         self.file.header()
     }
 
+    /// The file itself.
+    pub fn file(&self) -> &GgufFile {
+        &self.file
+    }
+
     /// Where it was opened.
     pub fn path(&self) -> &Path {
         self.file.path()

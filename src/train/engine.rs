@@ -73,6 +73,7 @@ pub struct Engine {
     layout: Layout,
     plans: TrainPlans,
     spec: TrainSpec,
+    adapters: AdapterShape,
     /// All outputs of the step in work.
     outs: Vec<Out>,
     step: Step,
@@ -92,7 +93,8 @@ impl Engine {
         let step = Step::with_capacity(spec.rows, spec.outputs);
         let outs = Vec::with_capacity(spec.rows);
         let words = Vec::with_capacity(spec.outputs);
-        Ok(Self { model: model.clone(), executor, layout, plans, spec, outs, step, words })
+        let (model, adapters) = (model.clone(), options.adapters.clone());
+        Ok(Self { model, executor, layout, plans, spec, adapters, outs, step, words })
     }
 
     /// The model.
@@ -128,6 +130,11 @@ impl Engine {
     /// Sizes of a step.
     pub fn spec(&self) -> TrainSpec {
         self.spec
+    }
+
+    /// The adapters' shape.
+    pub fn adapters(&self) -> &AdapterShape {
+        &self.adapters
     }
 
     /// Trained tensors, in order: name, rows, width.

@@ -3,11 +3,21 @@
 //! A step is a score pass and a gradient pass with a coefficient per token (`objective`); [`Engine`] runs them on an
 //! executor, [`Trainer`] goes through a data set with them.
 
+mod adapters;
+mod checkpoint;
 pub mod data;
 mod engine;
 pub mod objective;
+mod schedule;
+mod settings;
+mod trainer;
 
+pub use adapters::{LoraOptions, TARGETS, adapter_of, initialize, load_adapter, shape_of};
+pub use checkpoint::CheckpointError;
 pub use engine::{Engine, EngineOptions, Recompute, Sequence, plan};
+pub use schedule::Schedule;
+pub use settings::Settings;
+pub use trainer::{Ended, Place, StepReport, Trainer};
 
 use crate::exec::ExecError;
 use crate::model::ModelError;
@@ -28,6 +38,25 @@ pub enum TrainError {
         rows: usize,
         /// Rows of a step.
         capacity: usize,
+    },
+    /// An adapter that does not fit what is trained, or numbers that are not finite.
+    #[error("{0}")]
+    Adapter(String),
+    /// The data cannot be trained on.
+    #[error("{0}")]
+    Data(String),
+    /// Loss or gradient was not finite several times in a row.
+    #[error(
+        "the loss or its gradient was not finite in {strikes} steps in a row, the last step {step} (loss {loss}); \
+         nothing was changed by them. Lower the learning rate (--lr) or look at the data (--preview)"
+    )]
+    NotFinite {
+        /// The last step.
+        step: u64,
+        /// Steps in a row.
+        strikes: u32,
+        /// Its loss.
+        loss: f64,
     },
     /// A target that is not a token of its sequence, or coefficients that are not one per target.
     #[error("sequence {sequence}: {why}")]

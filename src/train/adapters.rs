@@ -1,0 +1,150 @@
+//! Adapters in training: which matrices, where they begin, and how they become files.
+
+use std::collections::BTreeMap;
+
+use crate::adapter::{Adapter, BaseFingerprint, LoraPair};
+use crate::model::{AdapterShape, Model, PairShape};
+use crate::train::data::Random;
+use crate::train::{Engine, TrainError};
+
+/// Matrices of a decoder layer that can be adapted, by the last part of their name in a file, and by what users call them.
+pub const TARGETS: [(&str, &str); 7] = [
+    ("attn_q", "q"),
+    ("attn_k", "k"),
+    ("attn_v", "v"),
+    ("attn_output", "o"),
+    ("ffn_gate", "gate"),
+    ("ffn_up", "up"),
+    ("ffn_down", "down"),
+];
+
+/// LoRA's settings.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct LoraOptions {
+    /// Rank of the factors.
+    pub rank: usize,
+    /// Scale of their product: alpha / rank, or alpha / sqrt(rank) with rsLoRA.
+    pub alpha: f32,
+    /// Rank-stabilised scale (Kalajdzievski 2023).
+    pub rslora: bool,
+    /// Rate of dropout before the first factor.
+    pub dropout: f32,
+    /// Kinds of matrices, as in [`TARGETS`]' file names.
+    pub targets: Vec<String>,
+}
+
+impl Default for LoraOptions {
+    fn default() -> Self {
+        let targets = TARGETS.iter().map(|(file, _)| (*file).to_owned()).collect();
+        Self { rank: 16, alpha: 32.0, rslora: false, dropout: 0.0, targets }
+    }
+}
+
+impl LoraOptions {
+    /// The factor of the product.
+    pub fn scale(&self) -> f32 {
+        let rank = self.rank as f32;
+        self.alpha / if self.rslora { rank.sqrt() } else { rank }
+    }
+
+    /// The shape for a model: each target of every layer.
+    pub fn shape(&self, model: &Model) -> AdapterShape {
+        let pair = PairShape { rank: self.rank, scale: self.scale() };
+        let layers = 0..model.config().layers;
+        let labels = layers.flat_map(|l| self.targets.iter().map(move |t| format!("blk.{l}.{t}")));
+        AdapterShape { pairs: labels.map(|label| (label, pair)).collect(), dropout: self.dropout }
+    }
+}
+
+/// The shape of an adapter that exists.
+pub fn shape_of(adapter: &Adapter, dropout: f32) -> AdapterShape {
+    let pair = |p: &LoraPair| (p.target.clone(), PairShape { rank: p.rank, scale: adapter.scale(p) });
+    AdapterShape { pairs: adapter.pairs.iter().map(pair).collect(), dropout }
+}
+
+/// Sets an engine's adapters to where training begins, as PEFT does: A uniform in +-1 / sqrt(inputs), B zero.
+///
+/// # Errors
+/// [`TrainError::Exec`] if the device refuses.
+pub fn initialize(engine: &mut Engine, seed: u64) -> Result<(), TrainError> {
+    for (index, (id, name, rows, width)) in engine.trained().into_iter().enumerate() {
+        let mut values = vec![0.0f32; rows * width];
+        if name.ends_with(".lora_a") {
+            let mut random = Random::new(seed, index as u64);
+            let bound = 1.0 / (width as f64).sqrt();
+            for value in &mut values {
+                let unit = (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+                *value = ((2.0 * unit - 1.0) * bound) as f32;
+            }
+        }
+        engine.write(id, &values)?;
+    }
+    Ok(())
+}
+
+/// Sets an engine's adapters to those of a file.
+///
+/// # Errors
+/// [`TrainError::Adapter`] if the adapter lacks a matrix or has another rank than the engine was booted with.
+pub fn load_adapter(engine: &mut Engine, adapter: &Adapter) -> Result<(), TrainError> {
+    for (id, name, rows, width) in engine.trained() {
+        let missing = || TrainError::Adapter(format!("the adapter has no `{name}` of {rows} x {width}"));
+        let (target, factor) = split(&name).ok_or_else(missing)?;
+        let pair = adapter.pair(target).ok_or_else(missing)?;
+        let values = if factor == "lora_a" { &pair.a } else { &pair.b };
+        if values.len() != rows * width {
+            return Err(missing());
+        }
+        engine.write(id, values)?;
+    }
+    Ok(())
+}
+
+/// The adapter that an engine holds now; `values` has each trained tensor's values, in the engine's order.
+///
+/// # Errors
+/// [`TrainError::Adapter`] if it is not sound, numbers that are not finite included.
+pub fn adapter_of(
+    engine: &Engine,
+    values: &[Vec<f32>],
+    info: BTreeMap<String, String>,
+) -> Result<Adapter, TrainError> {
+    let fail = |e: crate::adapter::AdapterError| TrainError::Adapter(e.to_string());
+    let mut pairs: Vec<LoraPair> = Vec::new();
+    for ((_, name, rows, width), values) in engine.trained().into_iter().zip(values) {
+        let Some((target, factor)) = split(&name) else { continue };
+        if pairs.last().is_none_or(|p| p.target != target) {
+            pairs.push(LoraPair { target: target.to_owned(), ..LoraPair::default() });
+        }
+        let Some(pair) = pairs.last_mut() else { continue };
+        if factor == "lora_a" {
+            (pair.rank, pair.inputs, pair.a) = (rows, width, values.clone());
+        } else {
+            (pair.outputs, pair.b) = (rows, values.clone());
+        }
+    }
+    let model = engine.model();
+    let shape = engine.adapters();
+    let alphas = pairs.iter().filter_map(|p| shape.pairs.get(&p.target)).map(|p| p.scale * p.rank as f32);
+    let alpha = alphas.clone().next().unwrap_or(0.0);
+    if alphas.clone().any(|a| (a - alpha).abs() > alpha.abs() * 1e-6) {
+        return Err(TrainError::Adapter("its matrices have different values of alpha".into()));
+    }
+    let adapter = Adapter {
+        architecture: model.config().arch.name.to_owned(),
+        // A file has one alpha for all: scale times rank, which rsLoRA does not change between pairs of one rank.
+        alpha,
+        pairs,
+        base: Some(BaseFingerprint::of(model.file()).map_err(fail)?),
+        info,
+        ..Adapter::default()
+    };
+    adapter.check().map_err(fail)?;
+    Ok(adapter)
+}
+
+/// `blk.3.attn_q.weight.lora_a` as (`blk.3.attn_q`, `lora_a`).
+fn split(name: &str) -> Option<(&str, &str)> {
+    let (matrix, factor) = name.rsplit_once('.')?;
+    Some((matrix.strip_suffix(".weight")?, factor))
+}

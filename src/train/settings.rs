@@ -1,0 +1,87 @@
+//! What a training run is made of. Kept in its checkpoints: a resumed run must have the same.
+
+use crate::train::data::Batching;
+use crate::train::{LoraOptions, Schedule};
+
+/// Settings of a run, apart from device and files.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Settings {
+    /// The adapters.
+    pub lora: LoraOptions,
+    /// Learning rate after the warm-up.
+    pub learning_rate: f32,
+    /// Its shape.
+    pub schedule: Schedule,
+    /// Steps of warm-up.
+    pub warmup: u64,
+    /// Decoupled weight decay.
+    pub weight_decay: f32,
+    /// Decay rates of the moments.
+    pub betas: (f32, f32),
+    /// Added to the root of the second moment.
+    pub epsilon: f32,
+    /// Largest norm of a window's gradients; 0 for no limit.
+    pub clip: f32,
+    /// Sequences of a micro-batch.
+    pub batch: usize,
+    /// Micro-batches of a step.
+    pub accumulate: usize,
+    /// Fills micro-batches with as many sequences as fit `rows`.
+    pub pack: bool,
+    /// Most tokens of a sequence; of a packed micro-batch, most rows.
+    pub seq: usize,
+    /// Times that the data is gone through.
+    pub epochs: u64,
+    /// Ends after so many steps.
+    pub max_steps: Option<u64>,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Steps between validations; 0: once an epoch.
+    pub eval_every: u64,
+    /// Validations without a better loss after which training ends; 0: never.
+    pub patience: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            lora: LoraOptions::default(),
+            learning_rate: 5e-4,
+            schedule: Schedule::Linear,
+            warmup: 0,
+            weight_decay: 0.0,
+            betas: (0.9, 0.999),
+            epsilon: 1e-8,
+            clip: 1.0,
+            batch: 8,
+            accumulate: 1,
+            pack: false,
+            seq: 1024,
+            epochs: 3,
+            max_steps: None,
+            seed: 0,
+            eval_every: 0,
+            patience: 3,
+        }
+    }
+}
+
+impl Settings {
+    /// How sequences are put together.
+    pub fn batching(&self) -> Batching {
+        if self.pack { Batching::Packed { max_rows: self.seq } } else { Batching::Sequences(self.batch) }
+    }
+
+    /// Names of the settings in which two runs differ, with both values.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let flat = |s: &Self| match serde_json::to_value(s) {
+            Ok(serde_json::Value::Object(map)) => map,
+            _ => serde_json::Map::new(),
+        };
+        let (a, b) = (flat(self), flat(other));
+        let differs = a.iter().filter(|(key, value)| b.get(*key) != Some(value));
+        differs
+            .map(|(key, value)| format!("{key}: {value}, was {}", b.get(key).unwrap_or(&"absent".into())))
+            .collect()
+    }
+}
