@@ -62,7 +62,7 @@ impl Message {
         }
         let own =
             [("role", Value::from(self.role.as_str())), ("content", Value::from(self.content.as_str()))];
-        own.into_iter().chain(self.extra.iter().map(|(k, v)| (k.as_str(), v.clone()))).collect()
+        Value::from_pairs(own.into_iter().chain(self.extra.iter().map(|(k, v)| (k.as_str(), v.clone()))))
     }
 }
 

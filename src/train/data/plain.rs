@@ -53,17 +53,18 @@ impl<'a, 'm> Cutter<'a, 'm> {
         self.ends_blank = false;
         let bos = usize::from(self.encoder.tokenizer.adds_bos());
         let room = self.encoder.options.max_len - bos;
-        if self.tokens.len() + ids.len() > room {
+        // A lone token would be lost, as it is predicted from nothing.
+        if self.tokens.len() + ids.len() > room && self.tokens.len() + bos > 1 {
             self.piece_ends(emit);
         }
         if self.tokens.is_empty() {
             self.line = self.paragraph_line;
         }
-        for part in ids.chunks(room) {
-            if self.tokens.len() + part.len() > room {
+        for id in ids {
+            self.tokens.push(id);
+            if self.tokens.len() == room {
                 self.piece_ends(emit);
             }
-            self.tokens.extend_from_slice(part);
         }
     }
 
@@ -82,11 +83,15 @@ impl<'a, 'm> Cutter<'a, 'm> {
     }
 
     fn piece_ends(&mut self, emit: &mut dyn FnMut(Cut)) {
-        if self.tokens.is_empty() {
+        let mut tokens = std::mem::take(&mut self.tokens);
+        if tokens.is_empty() {
             return;
         }
-        let mut tokens = std::mem::take(&mut self.tokens);
         self.encoder.put_bos(&mut tokens);
+        // The text's last token may be left alone: there is nothing to predict it from.
+        if tokens.len() < 2 {
+            return;
+        }
         emit((self.line, self.encoder.whole(tokens)));
         self.line = self.paragraph_line;
     }

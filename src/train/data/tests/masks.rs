@@ -149,6 +149,7 @@ fn tools_reach_the_template() {
         )
     };
     let (texts, report) = with_template(source, &format!("{}\n{}", row("one"), row("<|im_end|>")));
+    assert_eq!(texts.len(), 1, "{report}");
     assert_eq!(
         texts,
         ["[{\"name\": \"add\"}]<|im_start|>user:1+1<|im_end|><|im_start|>assistant:\
