@@ -1,57 +1,16 @@
 //! Twenty thousand damaged files: the reader must not panic, hang, or take more memory than four times the file.
 //! Its own test binary, because it counts what the allocator gives out.
-#![allow(clippy::unwrap_used, clippy::expect_used, unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod gguf_support;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use emberlm::gguf::{Array, Gguf, GgufError, Metadata, StringArray, TensorSpec, Value, copy_tensor};
 use emberlm::io::MemStream;
+use gguf_support::counting::{Counting, NOW, PEAK};
 use gguf_support::{Bytes, Random, hostile, rich_metadata, some_tensors, written};
-
-thread_local! {
-    static NOW: Cell<usize> = const { Cell::new(0) };
-    static PEAK: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Counts, per thread, the bytes in use and the most there ever were.
-struct Counting;
-
-fn taken(bytes: usize) {
-    let now = NOW.get().wrapping_add(bytes);
-    NOW.set(now);
-    PEAK.set(PEAK.get().max(now));
-}
-
-fn given_back(bytes: usize) {
-    // What another thread allocated may be freed here.
-    NOW.set(NOW.get().saturating_sub(bytes));
-}
-
-// SAFETY: every call is passed on to the system's allocator unchanged; the counters are plain thread-local
-// cells without destructors, which allocate nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        taken(layout.size());
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        given_back(layout.size());
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // Old and new exist side by side while the bytes move.
-        taken(size);
-        given_back(layout.size());
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;

@@ -1,6 +1,8 @@
 //! GGUF files made byte by byte, sound ones and hostile ones, for the tests of the reader.
 #![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod counting;
+
 use std::path::PathBuf;
 
 use emberlm::gguf::{GgufWriter, Metadata, StringArray, TensorSpec, Value};

@@ -11,6 +11,9 @@ use crate::adapter::error::short;
 use crate::adapter::{AdapterError, LoraPair};
 use crate::quant::Format;
 
+/// Bytes of a header that are believed: it takes about ten times as many in memory, and no adapter in use has a tenth.
+const MAX_HEADER: u64 = 4 << 20;
+
 /// What a file holds: pairs whose targets are module paths, rows in Hugging Face's order, not yet scaled.
 pub(super) struct Contents {
     pub layout: Layout,
@@ -19,6 +22,11 @@ pub(super) struct Contents {
 
 /// Reads a file of either layout.
 pub(super) fn read(bytes: &[u8]) -> Result<Contents, AdapterError> {
+    let header = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
+    if header > MAX_HEADER {
+        let problem = format!("its header claims {header} bytes, more than the {MAX_HEADER} that are read");
+        return Err(AdapterError::Safetensors { problem });
+    }
     let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(&e))?;
     let mut halves: BTreeMap<&str, [Option<TensorView<'_>>; 2]> = BTreeMap::new();
     let mut layout = None;
