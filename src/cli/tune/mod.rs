@@ -2,8 +2,8 @@
 
 pub mod args;
 pub mod curve;
+mod drive;
 pub mod preview;
-mod run;
 mod sft;
 
 use clap::{Args, Subcommand};

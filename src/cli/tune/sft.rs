@@ -11,8 +11,8 @@ use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::prompt::Prompter;
 use crate::cli::term::{self, Paint, parse_bytes};
-use crate::cli::tune::args::ShapeArgs;
-use crate::cli::tune::{preview, run};
+use crate::cli::tune::args::TuneShapeArgs;
+use crate::cli::tune::{drive, preview};
 use crate::model::Model;
 use crate::session::Modes;
 use crate::train::data::{Dataset, EncodeOptions, Encoder, Overlong, TrainOn};
@@ -58,11 +58,11 @@ pub struct SftArgs {
     #[command(flatten)]
     examples: DataArgs,
     #[command(flatten)]
-    shape: ShapeArgs,
+    shape: TuneShapeArgs,
     #[command(flatten)]
     training: TrainingArgs,
     #[command(flatten)]
-    pub(super) run: run::RunArgs,
+    pub(super) run: drive::RunArgs,
     /// Chat template: a built-in name, or the path of a Jinja file [default: the model's own]
     #[arg(long, value_name = "NAME|PATH", help_heading = "Data")]
     chat_template: Option<String>,
@@ -164,7 +164,7 @@ pub fn run(args: &SftArgs) -> CliResult {
         preview::print(&dataset, prompter.tokenizer(), count, Paint::stdout(), &mut out)?;
         return Ok(std::io::Write::flush(&mut out)?);
     }
-    let files = run::Files::beside(&args.output.clone().unwrap_or_else(|| default_output(&args.data)));
+    let files = drive::Files::beside(&args.output.clone().unwrap_or_else(|| default_output(&args.data)));
     let from = args.from.as_deref().map(|path| open_adapter(path, &model)).transpose()?;
     let settings = settings(args, &dataset);
     let place = place(args);
@@ -177,14 +177,14 @@ pub fn run(args: &SftArgs) -> CliResult {
         &place,
         from.as_ref(),
     )?;
-    run::announce(&mut trainer, &dataset, &validation);
+    drive::announce(&mut trainer, &dataset, &validation);
     let info = BTreeMap::from([
         ("data.files".to_owned(), names(&dataset)),
         ("data.sha256".to_owned(), hashes(&dataset)),
         ("data.sequences".to_owned(), dataset.examples.len().to_string()),
     ]);
-    let job = run::Job { files, identity, info, resume: args.resume, restart: args.restart };
-    run::drive(&mut trainer, &job, &args.run)
+    let job = drive::Job { files, identity, info, resume: args.resume, restart: args.restart };
+    drive::drive(&mut trainer, &job, &args.run)
 }
 
 /// Reads the data and cuts off what is held out.
@@ -210,9 +210,7 @@ fn load(args: &SftArgs, prompter: &Prompter) -> CliResult<(Dataset, Dataset)> {
     match args.examples.val.as_deref() {
         None => Ok((dataset, Dataset::default())),
         Some(part) => match part.parse::<f64>() {
-            Ok(part) if (0.0..1.0).contains(&part) => {
-                Ok(dataset.split(part, args.training.seed))
-            }
+            Ok(part) if (0.0..1.0).contains(&part) => Ok(dataset.split(part, args.training.seed)),
             Ok(_) => Err(CliError::usage("--val takes a part below 1, such as 0.1, or a file")),
             Err(_) => Ok((dataset, read(&[PathBuf::from(part)])?)),
         },
@@ -253,17 +251,11 @@ fn settings(args: &SftArgs, dataset: &Dataset) -> Settings {
 
 fn place(args: &SftArgs) -> Place {
     let context = ContextArgs { budget: args.budget, ..ContextArgs::default() };
-    let device = session_options(&args.device, &context, Modes::GENERATE);
-    Place { device, recompute: args.shape.recompute(), chunk: args.shape.chunk() }
+    args.shape.place(session_options(&args.device, &context, Modes::GENERATE))
 }
 
 /// What a checkpoint must have been begun with: model, data, and how the data is read.
-fn identity(
-    model: &Model,
-    dataset: &Dataset,
-    validation: &Dataset,
-    args: &SftArgs,
-) -> CliResult<String> {
+fn identity(model: &Model, dataset: &Dataset, validation: &Dataset, args: &SftArgs) -> CliResult<String> {
     let base = BaseFingerprint::of(model.file())?;
     let held_out = if validation.examples.is_empty() { String::new() } else { hashes(validation) };
     Ok(format!(

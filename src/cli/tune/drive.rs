@@ -209,13 +209,7 @@ fn stop(trainer: &Trainer, job: &Job, interrupted: bool) -> CliResult {
     if interrupted { Err(CliError::interrupted()) } else { Ok(()) }
 }
 
-fn finish(
-    trainer: &mut Trainer,
-    job: &Job,
-    args: &RunArgs,
-    metrics: &Metrics,
-    meter: &Meter,
-) -> CliResult {
+fn finish(trainer: &mut Trainer, job: &Job, args: &RunArgs, metrics: &Metrics, meter: &Meter) -> CliResult {
     let adapter = trainer.adapter(job.info.clone())?;
     adapter.save(&job.files.adapter).map_err(|e| CliError::from(e).at(job.files.adapter.display()))?;
     // The adapter is whole and on the disk: the state has served.
@@ -229,7 +223,8 @@ fn finish(
     }
     #[cfg(feature = "plot")]
     if let Some(path) = &args.plot {
-        curve::write_svg(path, "loss", &train, &validation).map_err(|e| CliError::failed(e).at(path.display()))?;
+        curve::write_svg(path, "loss", &train, &validation)
+            .map_err(|e| CliError::failed(e).at(path.display()))?;
     }
     #[cfg(not(feature = "plot"))]
     let _ = args;
@@ -271,10 +266,10 @@ impl Metrics {
     fn open(path: &Path, step: u64) -> CliResult<Self> {
         let fail = |e: std::io::Error| CliError::file(path, &e);
         let kept = if step > 0 { std::fs::read_to_string(path).unwrap_or_default() } else { String::new() };
-        let mut file =
-            OpenOptions::new().create(true).write(true).truncate(true).open(path).map_err(fail)?;
+        let mut file = OpenOptions::new().create(true).write(true).truncate(true).open(path).map_err(fail)?;
         for line in kept.lines() {
-            let number = serde_json::from_str::<serde_json::Value>(line).ok().and_then(|v| v["step"].as_u64());
+            let number =
+                serde_json::from_str::<serde_json::Value>(line).ok().and_then(|v| v["step"].as_u64());
             if number.is_some_and(|n| n <= step) {
                 writeln!(file, "{line}").map_err(fail)?;
             }
