@@ -2,6 +2,7 @@
 //! (arguments, shape rule, CPU twin, tolerance, gradient rule).
 
 pub mod attention;
+pub mod block16;
 pub mod cpu;
 pub mod embed;
 pub mod gate;
@@ -40,7 +41,7 @@ pub enum Accepts {
     U32,
     /// A weight matrix in any block format.
     Matrix,
-    /// KV storage: f16 or f32.
+    /// KV storage: blocks of 16-bit values, or f32.
     Cache,
 }
 
@@ -91,7 +92,7 @@ impl Arg {
             (Accepts::F32, DType::F32)
                 | (Accepts::U32, DType::U32)
                 | (Accepts::Matrix, DType::Matrix(_))
-                | (Accepts::Cache, DType::F16 | DType::F32)
+                | (Accepts::Cache, DType::Block16 | DType::F32)
         )
     }
 }
