@@ -156,7 +156,7 @@ fn bytes_per_token(model: &Model, kv: KvType, pos: usize) -> u64 {
     let weights: u64 = gguf.tensors.iter().filter(|t| read(&t.name)).map(|t| t.bytes).sum();
     let config = model.config();
     let element = match kv {
-        KvType::F16 => 2,
+        KvType::Block16 => 2,
         KvType::F32 => 4,
     };
     weights + (config.layers * config.kv_width() * 2 * element * pos) as u64

@@ -176,7 +176,7 @@ fn tensors(out: &mut dyn Write, program: &Program, layout: &Layout) -> std::io::
 fn dtype(dtype: DType) -> &'static str {
     match dtype {
         DType::F32 => "f32",
-        DType::F16 => "f16",
+        DType::Block16 => "block16",
         DType::U32 => "u32",
         DType::Matrix(format) => format.name(),
     }
