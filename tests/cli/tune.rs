@@ -95,7 +95,7 @@ fn how_a_step_is_cut_up_does_not_matter() {
     let sandbox = sandbox(8);
     let at_once = tuned(&sandbox, "once", &["--epochs", "6", "--batch", "8"]);
     let one_by_one = tuned(&sandbox, "parts", &["--epochs", "6", "--batch", "1", "--accumulate", "8"]);
-    let packed = tuned(&sandbox, "packed", &["--epochs", "6", "--pack", "--seq", "256"]);
+    let packed = tuned(&sandbox, "packed", &["--epochs", "6", "--pack", "--seq", "1024"]);
     let (parts, pack) = (apart(&one_by_one, &at_once), apart(&packed, &at_once));
     println!("8 x 1 apart {parts:.1e}, packed apart {pack:.1e}");
     assert!(parts < 1e-3 && pack < 1e-3, "{parts} {pack}");
@@ -117,7 +117,8 @@ fn layers_run_again_give_the_same_bits() {
 #[test]
 fn a_resumed_run_is_the_uninterrupted_one() {
     let sandbox = sandbox(13);
-    let settings = ["--epochs", "5", "--batch", "3", "--dropout", "0.1", "--val", "0.2", "--warmup", "2"];
+    let rest = ["--batch", "3", "--dropout", "0.1", "--val", "0.2", "--warmup", "2"];
+    let settings = [&["--epochs", "5"], &rest[..]].concat();
     let whole = tune(&sandbox, "whole", &settings);
     assert_eq!(whole.code, 0, "{}", whole.err);
     let bytes = |name: &str| std::fs::read(sandbox.path(&format!("{name}.gguf"))).unwrap();
@@ -132,7 +133,7 @@ fn a_resumed_run_is_the_uninterrupted_one() {
             "not overwritten by accident: {}",
             again.err
         );
-        let other = tune(&sandbox, &name, &["--epochs", "6", "--resume"]);
+        let other = tune(&sandbox, &name, &[&["--epochs", "6", "--resume"], &rest[..]].concat());
         assert!(other.code == 1 && other.err.contains("epochs: 6, was 5"), "{}", other.err);
         let resumed = tune(&sandbox, &name, &[&settings[..], &["--resume"]].concat());
         assert_eq!(resumed.code, 0, "{}", resumed.err);
