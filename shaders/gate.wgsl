@@ -1,5 +1,6 @@
 #import params
 #import step
+#import activation
 
 // y = act(gate) * up, four elements a lane.
 @group(0) @binding(0) var<uniform> p: Params;
@@ -7,19 +8,6 @@
 @group(0) @binding(4) var<storage, read_write> gate: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> up: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> y: array<vec4<f32>>;
-
-const GELU_TANH: u32 = 1u;
-const ROOT_2_OVER_PI: f32 = 0.7978845608028654;
-
-fn silu(x: vec4<f32>) -> vec4<f32> {
-    return x / (1.0 + exp(-x));
-}
-
-// The argument is clamped: tanh is 1 there in f32, and some drivers overflow beyond.
-fn gelu_tanh(x: vec4<f32>) -> vec4<f32> {
-    let inner = ROOT_2_OVER_PI * (x + 0.044715 * x * x * x);
-    return 0.5 * x * (1.0 + tanh(clamp(inner, vec4<f32>(-15.0), vec4<f32>(15.0))));
-}
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
@@ -30,8 +18,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let at = id.y * words + id.x;
     let g = gate[at];
     if p.kind == GELU_TANH {
-        y[at] = gelu_tanh(g) * up[at];
+        y[at] = gelu_tanh(g).value * up[at];
     } else {
-        y[at] = silu(g) * up[at];
+        y[at] = silu(g).value * up[at];
     }
 }

@@ -45,7 +45,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let row = rows[1u + t];
     let half = p.rope_dim / 2u;
     for (var pair = lane; pair < half; pair += 64u) {
-        let turn = unit(phase(row.pos, pair));
+        var turn = unit(phase(row.pos, pair));
+        if p.inverse != 0u {
+            turn.y = -turn.y;
+        }
         let a = select(2u * pair, pair, p.neox == 1u);
         let b = select(2u * pair + 1u, pair + half, p.neox == 1u);
         for (var head = first; head < last; head++) {

@@ -58,14 +58,7 @@ pub fn prepare(
 ) -> Result<Vec<Vec<Call>>, ExecError> {
     let mut chosen: Vec<Vec<Vec<Choice>>> = Vec::new();
     for plan in &program.plans {
-        let ways = |call: &OpCall| {
-            let capacity = match launch::active(call) {
-                Active::Tokens => plan.tokens,
-                Active::Outputs => plan.outputs,
-                Active::One => 1,
-            };
-            choices(program, call, capacity, tuning)
-        };
+        let ways = |call: &OpCall| choices(program, call, launch::active(call).capacity(plan), tuning);
         chosen.push(plan.calls.iter().map(ways).collect::<Result<_, _>>()?);
     }
     let compiled = compile(device, &distinct(&chosen), checked)?;
@@ -118,7 +111,12 @@ fn make(
         let bind_group = bind_group(device, arena, program, call, offset, &choice.recipe, &compiled)?;
         ready.push(Way { when: choice.when, grids: choice.grids, compiled, bind_group });
     }
-    Ok(Call { op: call.op, work: work(call), active: launch::active(call), ways: ready })
+    Ok(Call {
+        op: call.op,
+        work: work(call, &program.plans[plan.index()]),
+        active: launch::active(call),
+        ways: ready,
+    })
 }
 
 /// Binds a call's arguments by name. An absent optional argument is bound to something of the same use, never read.

@@ -1,9 +1,14 @@
 //! From an op call to dispatches: which shader variant, which constants, how many workgroups.
 
+mod training;
+mod work;
+
+pub use work::work;
+
 use super::kernels::{Kernel, Recipe};
 use crate::exec::{DeviceKind, ExecError};
 use crate::ops::{Accepts, Op, params};
-use crate::plan::{DType, OpCall, Program, Step, TensorId};
+use crate::plan::{DType, OpCall, Plan, Program, Step, TensorId};
 
 /// What suits a kind of device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,7 +77,7 @@ pub enum Active {
     Tokens,
     /// The step's output rows.
     Outputs,
-    /// The one row of a fixed tensor.
+    /// The one row of a fixed tensor, or whatever the op's own loop counts.
     One,
 }
 
@@ -83,6 +88,15 @@ impl Active {
             1 => Active::Outputs,
             2 => Active::One,
             _ => Active::Tokens,
+        }
+    }
+
+    /// Most active rows of a plan's steps.
+    pub fn capacity(self, plan: &Plan) -> usize {
+        match self {
+            Active::Tokens => plan.tokens,
+            Active::Outputs => plan.outputs,
+            Active::One => 1,
         }
     }
 
@@ -113,7 +127,7 @@ pub fn active(call: &OpCall) -> Active {
         Op::RmsNormBack => count!(rms_norm_back),
         Op::GateBack => count!(gate_back),
         Op::Fill => count!(fill),
-        Op::Gather | Op::LogProb | Op::Sample | Op::GatherBack | Op::LogProbBack => Active::Outputs,
+        Op::Gather | Op::LogProb | Op::Sample | Op::LogProbBack => Active::Outputs,
         Op::Embed
         | Op::Rope
         | Op::KvWrite
@@ -124,7 +138,13 @@ pub fn active(call: &OpCall) -> Active {
         | Op::Lookup
         | Op::Dropout => Active::Tokens,
         // Reductions over the rows: their own loop counts them.
-        Op::Outer | Op::BiasBack | Op::RmsNormDw | Op::LookupBack | Op::SumSq | Op::AdamW => Active::One,
+        Op::Outer
+        | Op::BiasBack
+        | Op::RmsNormDw
+        | Op::GatherBack
+        | Op::LookupBack
+        | Op::SumSq
+        | Op::AdamW => Active::One,
     }
 }
 
@@ -147,25 +167,8 @@ pub fn choices(
         Op::Gather => vec![one(lanes(call.params.get::<params::gather::Params>().width))?],
         Op::Attention => attention(&maker, capacity, tuning)?,
         Op::LogProb | Op::Sample | Op::LogProbBack => vec![one(1)?],
-        _ => training(&maker, capacity, tuning)?,
+        _ => training::choices(&maker, tuning)?,
     })
-}
-
-/// Multiply-adds of a call per active row, roughly: how submissions are sized.
-pub fn work(call: &OpCall) -> u64 {
-    match call.op {
-        Op::Linear => {
-            let p: params::linear::Params = call.params.get();
-            u64::from(p.cols) * u64::from(p.out)
-        }
-        Op::Attention => {
-            let p: params::attention::Params = call.params.get();
-            u64::from(p.heads) * u64::from(p.head_dim) * u64::from(p.ctx)
-        }
-        Op::Sample => 64 * u64::from(call.params.get::<params::sample::Params>().vocab),
-        Op::LogProb => 4 * u64::from(call.params.get::<params::logprob::Params>().vocab),
-        _ => 4096,
-    }
 }
 
 /// Workgroups of 64 lanes with four elements each.
@@ -255,13 +258,4 @@ fn attention(maker: &Maker<'_>, capacity: usize, tuning: Tuning) -> Result<Vec<C
     }
     all.push(maker.plain("base", heads, 1, 1)?);
     Ok(all)
-}
-
-/// Output elements of one workgroup of a product with a trained matrix: rows, columns.
-const PRODUCT_TILE: (usize, u32) = (32, 32);
-
-/// The ops of training.
-fn training(maker: &Maker<'_>, capacity: usize, tuning: Tuning) -> Result<Vec<Choice>, ExecError> {
-    let _ = (capacity, tuning);
-    maker.plain("base", 1, PRODUCT_TILE.1, 1).map(|c| vec![c])
 }

@@ -1,11 +1,12 @@
 //! The cases: every op, and where it matters every format, cache type and number of rows.
 
 use super::bench::{Bench, Case};
+use super::{cases_attention, cases_optimizer, cases_products, cases_training};
 use crate::ops::{Op, params};
 use crate::plan::{DType, PlanError, Step, TOKEN_FROM_TABLE};
 use crate::quant::Format;
 
-type Cases = Result<Vec<Case>, PlanError>;
+pub(super) type Cases = Result<Vec<Case>, PlanError>;
 
 /// All cases and the program that they make up.
 pub fn all(thorough: bool) -> Result<(Bench, Vec<Case>), PlanError> {
@@ -26,11 +27,18 @@ pub fn all(thorough: bool) -> Result<(Bench, Vec<Case>), PlanError> {
     cases.extend(gates(&mut b)?);
     cases.push(gather(&mut b)?);
     cases.extend(heads(&mut b)?);
+    for &format in formats {
+        cases.extend(cases_products::linear_backs(&mut b, format)?);
+    }
+    cases.extend(cases_products::all(&mut b)?);
+    cases.extend(cases_training::all(&mut b)?);
+    cases.extend(cases_attention::all(&mut b)?);
+    cases.extend(cases_optimizer::all(&mut b, thorough)?);
     Ok((b, cases))
 }
 
 /// Columns that a format takes, not a multiple of 32 where it need not be.
-fn cols(format: Format) -> usize {
+pub(super) fn cols(format: Format) -> usize {
     match format.block_len() {
         1 => 72,
         32 => 160,
@@ -62,7 +70,7 @@ fn embed(b: &mut Bench, format: Format) -> Result<Case, PlanError> {
     b.case(format!("embed {}", format.name()), Op::Embed, count, args, p, step)
 }
 
-fn planes(format: Format, rows: usize, cols: usize) -> [u32; 4] {
+pub(super) fn planes(format: Format, rows: usize, cols: usize) -> [u32; 4] {
     format.planes(rows, cols).to_u32().unwrap_or_default()
 }
 
@@ -194,10 +202,14 @@ fn ropes(b: &mut Bench) -> Cases {
         let factors = if scaled { Some(factors(b, rope_dim / 2)?) } else { None };
         let y = b.output(DType::F32, count, heads * dim)?;
         let scale = if scaled { 0.25 } else { 1.0 };
-        let p = params::rope::Params::new(heads, dim, rope_dim, neox, 500_000.0, scale, scaled);
-        let step = b.step(count, first);
-        let args = vec![Some(b.rows), Some(x), factors, Some(y)];
-        cases.push(b.case(format!("rope {rope_dim} of {dim} at {first}"), Op::Rope, count, args, p, step)?);
+        let forward = params::rope::Params::new(heads, dim, rope_dim, neox, 500_000.0, scale, scaled);
+        for inverse in [0, 1] {
+            let p = params::rope::Params { inverse, ..forward };
+            let step = b.step(count, first);
+            let args = vec![Some(b.rows), Some(x), factors, Some(y)];
+            let name = format!("rope {rope_dim} of {dim} at {first}{}", ["", ", inverse"][inverse as usize]);
+            cases.push(b.case(name, Op::Rope, count, args, p, step)?);
+        }
     }
     Ok(cases)
 }

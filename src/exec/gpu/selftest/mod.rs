@@ -5,6 +5,10 @@
 
 mod bench;
 mod cases;
+mod cases_attention;
+mod cases_optimizer;
+mod cases_products;
+mod cases_training;
 mod twin;
 
 use bench::{Bench, Case};

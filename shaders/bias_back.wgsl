@@ -1,0 +1,21 @@
+#import params
+#import step
+
+// db += the rows of dy: a lane owns a column and takes the rows in their order.
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(2) var<storage, read> rows: array<Row>;
+@group(0) @binding(4) var<storage, read_write> dy: array<f32>;
+@group(0) @binding(5) var<storage, read_write> db: array<f32>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    if id.x >= p.width {
+        return;
+    }
+    let count = active_rows(rows[0], p.count);
+    var sum = db[id.x];
+    for (var t = 0u; t < count; t++) {
+        sum += dy[t * p.dy_stride + p.dy_offset + id.x];
+    }
+    db[id.x] = sum;
+}

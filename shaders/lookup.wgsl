@@ -1,0 +1,21 @@
+#import params
+#import step
+
+// x[t] = scale * w[token of row t], one workgroup a row.
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(2) var<storage, read> rows: array<Row>;
+@group(0) @binding(4) var<storage, read_write> w: array<f32>;
+@group(0) @binding(5) var<storage, read_write> x: array<f32>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let t = group.y;
+    if t >= active_rows(rows[0], 0u) {
+        return;
+    }
+    // A row that names no token reads the last row of the table.
+    let token = min(rows[1u + t].token, arrayLength(&w) / p.width - 1u);
+    for (var i = lane; i < p.width; i += 64u) {
+        x[t * p.width + i] = w[token * p.width + i] * p.scale;
+    }
+}

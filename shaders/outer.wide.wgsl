@@ -1,0 +1,44 @@
+#import params
+#import step
+#import slices
+
+// dw += alpha dy^T x, many columns: a lane owns four columns, and eight rows of dw whose gradients all lanes read alike.
+// cols, out, dy_stride and dy_offset are multiples of 4.
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(2) var<storage, read> rows: array<Row>;
+@group(0) @binding(4) var<storage, read_write> dy: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> dw: array<vec4<f32>>;
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
+    let count = active_rows(rows[0], p.count);
+    let words = p.cols / 4u;
+    var slice = index / 32u;
+    if SLICES == 1u {
+        slice = 0u; // so that the compiler sees reads of dy as the same for all lanes
+    }
+    let word = group.x * 32u + index % 32u;
+    let column = min(word, words - 1u);
+    let fours = p.out / 4u;
+    let first = group.z * 2u;
+    let second = min(first + 1u, fours - 1u);
+    var acc: array<vec4<f32>, 8>;
+    for (var t = slice; t < count; t += SLICES) {
+        let v = x[t * words + column];
+        let source = (t * p.dy_stride + p.dy_offset) / 4u;
+        let a = dy[source + first];
+        let b = dy[source + second];
+        for (var i = 0u; i < 4u; i++) {
+            acc[i] += a[i] * v;
+            acc[4u + i] += b[i] * v;
+        }
+    }
+    join(&acc, 8u, index);
+    for (var i = 0u; i < 8u; i++) {
+        let r = group.z * 8u + i;
+        if writes(slice, i) && word < words && r < p.out {
+            dw[r * words + word] += p.alpha * acc[i];
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Cases of the gradients that go by elements and rows.
+
+use super::bench::{Bench, Case};
+use super::cases::Cases;
+use crate::ops::{Op, params};
+use crate::plan::{DType, PlanError, TensorId};
+
+pub(super) fn all(b: &mut Bench) -> Cases {
+    let mut cases = norms(b)?;
+    cases.extend(gates(b)?);
+    for (count, accumulate) in [(5, false), (1, true), (40, true)] {
+        cases.push(dropout(b, count, accumulate)?);
+    }
+    for count in [1, 67] {
+        cases.push(bias_back(b, count)?);
+        cases.push(gather_back(b, count)?);
+        cases.extend(lookups(b, count)?);
+    }
+    for (vocab, count) in [(60, 5), (1000, 1), (40_000, 3)] {
+        cases.push(logprob_back(b, vocab, count)?);
+    }
+    Ok(cases)
+}
+
+/// A tensor that the op writes: with values if it adds to them.
+fn target(b: &mut Bench, rows: usize, width: usize, accumulate: bool) -> Result<TensorId, PlanError> {
+    if accumulate { b.floats(rows, width, 1.0) } else { b.output(DType::F32, rows, width) }
+}
+
+fn norms(b: &mut Bench) -> Cases {
+    let mut cases = Vec::new();
+    for (width, groups, offset, count, accumulate) in [
+        (576, 1, 0.0, 3, false),
+        (64, 9, 0.0, 2, true),
+        (100, 1, 1.0, 1, true),
+        (2048, 1, 0.0, 20, false),
+        (61, 5, 0.5, 19, true),
+    ] {
+        let x = b.floats(20, width * groups, 3.0)?;
+        let w = b.weight(None, 1, width)?;
+        let dy = b.floats(20, width * groups, 1.0)?;
+        let dx = target(b, 20, width * groups, accumulate)?;
+        let p = params::rms_norm_back::Params {
+            width: width as u32,
+            groups: groups as u32,
+            count: (count % 2) as u32,
+            eps: 1e-5,
+            offset,
+            accumulate: u32::from(accumulate),
+            ..Default::default()
+        };
+        let (rows, step) = (b.rows, b.step(count, 0));
+        let args = vec![Some(rows), Some(x), Some(w), Some(dy), Some(dx)];
+        let name = format!("rms_norm_back {groups} x {width}, {count} rows");
+        cases.push(b.case(name, Op::RmsNormBack, 20, args, p, step)?);
+        let x = b.floats(20, width * groups, 3.0)?;
+        let dy = b.floats(20, width * groups, 1.0)?;
+        let dw = b.floats(1, width, 1.0)?;
+        let p = params::rms_norm_dw::Params {
+            width: width as u32,
+            groups: groups as u32,
+            count: p.count,
+            eps: 1e-5,
+        };
+        let step = b.step(count, 0);
+        let args = vec![Some(rows), Some(x), Some(dy), Some(dw)];
+        let name = format!("rms_norm_dw {groups} x {width}, {count} rows");
+        cases.push(b.case(name, Op::RmsNormDw, 20, args, p, step)?);
+    }
+    Ok(cases)
+}
+
+fn gates(b: &mut Bench) -> Cases {
+    let mut cases = Vec::new();
+    for (kind, name, count) in [(0, "silu", 3), (1, "gelu", 4)] {
+        let gate = b.floats(5, 360, 20.0)?;
+        let up = b.floats(5, 360, 1.0)?;
+        let dy = b.floats(5, 360, 1.0)?;
+        let dgate = b.output(DType::F32, 5, 360)?;
+        let dup = b.output(DType::F32, 5, 360)?;
+        let p = params::gate_back::Params { width: 360, kind, count: (count % 2) as u32, pad0: 0 };
+        let step = b.step(count, 0);
+        let args = vec![Some(b.rows), Some(gate), Some(up), Some(dy), Some(dgate), Some(dup)];
+        cases.push(b.case(format!("gate_back {name}"), Op::GateBack, 5, args, p, step)?);
+    }
+    Ok(cases)
+}
+
+fn dropout(b: &mut Bench, count: usize, accumulate: bool) -> Result<Case, PlanError> {
+    let (capacity, width) = (count + 2, 330);
+    let x = b.floats(capacity, width, 1.0)?;
+    let y = target(b, capacity, width, accumulate)?;
+    let p = params::dropout::Params {
+        width: width as u32,
+        threshold: 0x4000_0000,
+        scale: 4.0 / 3.0,
+        id: 3 + count as u32,
+        accumulate: u32::from(accumulate),
+        ..Default::default()
+    };
+    let mut step = b.step(count, 0);
+    step.seed = 0x9abc_def0 + count as u32;
+    let args = vec![Some(b.rows), Some(x), Some(y)];
+    b.case(format!("dropout, {count} rows"), Op::Dropout, capacity, args, p, step)
+}
+
+fn bias_back(b: &mut Bench, count: usize) -> Result<Case, PlanError> {
+    let dy = b.floats(count + 1, 203, 1.0)?;
+    let db = b.floats(1, 131, 1.0)?;
+    let p = params::bias_back::Params {
+        width: 131,
+        dy_stride: 203,
+        dy_offset: 50,
+        count: (count / 2 % 2) as u32,
+    };
+    let step = b.step(count, 0);
+    let args = vec![Some(b.rows), Some(dy), Some(db)];
+    b.case(format!("bias_back, {count} rows"), Op::BiasBack, count + 1, args, p, step)
+}
+
+/// Several outputs name one row.
+fn gather_back(b: &mut Bench, count: usize) -> Result<Case, PlanError> {
+    let (capacity, width) = (count + 1, 150);
+    let dy = b.floats(capacity, width, 1.0)?;
+    let dx = b.floats(capacity, width, 1.0)?;
+    let p = params::gather_back::Params { width: width as u32, ..Default::default() };
+    let mut step = b.step(count, 0);
+    for out in &mut step.outs {
+        out.row -= out.row % 3;
+    }
+    let args = vec![Some(b.rows), Some(b.outs), Some(dy), Some(dx)];
+    b.case(format!("gather_back, {count} rows"), Op::GatherBack, capacity, args, p, step)
+}
+
+/// Several rows name one token.
+fn lookups(b: &mut Bench, count: usize) -> Cases {
+    let (vocab, width, capacity) = (90, 150, count + 1);
+    let mut step = b.step(count, 0);
+    for (t, row) in step.rows.iter_mut().enumerate() {
+        row.token = (89 - t as u32 * 7 % 30) % vocab;
+    }
+    let w = b.floats(vocab as usize, width, 1.0)?;
+    let x = b.output(DType::F32, capacity, width)?;
+    let p = params::lookup::Params { width: width as u32, scale: 1.5, ..Default::default() };
+    let args = vec![Some(b.rows), Some(w), Some(x)];
+    let name = format!("lookup, {count} rows");
+    let forward = b.case(name, Op::Lookup, capacity, args, p, step.clone())?;
+    let dx = b.floats(capacity, width, 1.0)?;
+    let dw = b.floats(vocab as usize, width, 1.0)?;
+    let p = params::lookup_back::Params { width: width as u32, scale: 1.5, ..Default::default() };
+    let args = vec![Some(b.rows), Some(dx), Some(dw)];
+    let back = b.case(format!("lookup_back, {count} rows"), Op::LookupBack, capacity, args, p, step)?;
+    Ok(vec![forward, back])
+}
+
+/// With the labels' log-probabilities that belong to the logits.
+fn logprob_back(b: &mut Bench, vocab: usize, count: usize) -> Result<Case, PlanError> {
+    let values: Vec<f32> = b.values((count + 1) * vocab).iter().map(|v| v * 12.0).collect();
+    let mut step = b.step(count, 0);
+    let mut logprobs = vec![0f32; count + 1];
+    for (o, out) in step.outs.iter_mut().enumerate() {
+        out.coef = 0.25 - o as f32;
+        let row = &values[o * vocab..][..vocab];
+        let total: f64 = row.iter().map(|v| f64::from(*v).exp()).sum();
+        logprobs[o] = (f64::from(row[out.label as usize]) - total.ln()) as f32;
+    }
+    let bits = |all: &[f32]| all.iter().map(|v| v.to_bits()).collect();
+    let y = b.words(DType::F32, count + 1, 1, bits(&logprobs))?;
+    let logits = b.words(DType::F32, count + 1, vocab, bits(&values))?;
+    let p = params::logprob_back::Params { vocab: vocab as u32, ..Default::default() };
+    let args = vec![Some(b.rows), Some(b.outs), Some(y), Some(logits)];
+    b.case(format!("logprob_back of {vocab}"), Op::LogProbBack, count + 1, args, p, step)
+}
