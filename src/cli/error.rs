@@ -14,6 +14,7 @@ use crate::plan::BudgetError;
 use crate::quantize::QuantizeError;
 use crate::session::SessionError;
 use crate::text::{TemplateError, TokenizerError};
+use crate::train::data::DataError;
 
 /// How a command ended badly; each has its exit code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -175,7 +176,7 @@ macro_rules! says_it_all {
     };
 }
 
-says_it_all!(AdapterError, GgufError, QuantizeError, IoError, TokenizerError, TemplateError);
+says_it_all!(AdapterError, DataError, GgufError, QuantizeError, IoError, TokenizerError, TemplateError);
 
 impl From<ModelError> for CliError {
     fn from(error: ModelError) -> Self {

@@ -4,6 +4,8 @@
 
 mod adapter;
 mod common;
+mod eval;
 mod general;
+mod lora;
 mod models;
 mod store;
