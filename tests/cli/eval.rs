@@ -75,7 +75,8 @@ fn an_answer_is_right_if_it_is_the_expected_one() {
     let first = measured(&sandbox, &[]);
     let said = first["answers"][0]["base"]["answer"].as_str().unwrap().to_owned();
     assert_eq!((first["base"]["exact"]["right"].as_u64(), said.is_empty()), (Some(0), false));
-    let part: String = said.chars().take(said.chars().count() / 2).collect();
+    // The tiny model says anything, so that a letter of it has to do.
+    let part = said.chars().find(|c| c.is_alphanumeric()).unwrap().to_string();
     write(&sandbox, &[ask(&said.to_uppercase(), "exact"), ask(&part, "exact"), ask(&part, "contains")]);
     let json = measured(&sandbox, &["--adapter", "a:20"]);
     let right = |side: &str| ["exact", "contains"].map(|kind| json[side][kind]["right"].as_u64().unwrap());

@@ -69,7 +69,8 @@ fn what_measures_a_model_takes_adapters_too() {
     let sandbox = imported();
     sandbox.write("text.txt", "the and then an other one in the end ".repeat(10).as_bytes());
     let measured = |args: &[&str], more: &[&str]| {
-        let all = [args, &["-m", &base(), "--device", "cpu", "--json"], more].concat();
+        let model = base();
+        let all = [args, &["-m", &model, "--device", "cpu", "--json"], more].concat();
         json(sandbox.run(&all))
     };
     let adapter: &[&str] = &["--adapter", "a:20"];

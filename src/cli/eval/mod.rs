@@ -20,7 +20,7 @@ use crate::train::data::{self, Case, CaseKind, EncodeOptions, Encoder};
 use measure::{Measured, Work};
 
 /// Longest row without `-c`, where the model allows it.
-const CTX: usize = 2048;
+const CTX: usize = 4096;
 
 /// Measure how well a model answers
 ///
