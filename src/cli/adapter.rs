@@ -4,7 +4,7 @@ mod convert;
 mod merge;
 mod show;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::{Args, Subcommand};
 
@@ -55,41 +55,4 @@ fn base(args: &ModelArgs) -> CliResult<GgufFile> {
 
 fn open(path: &Path) -> CliResult<Adapter> {
     Adapter::open(path).map_err(|e| CliError::from(e).at(path.display()))
-}
-
-/// An adapter on the command line: `FILE` or `FILE:SCALE`.
-#[derive(Clone, Debug, PartialEq)]
-struct Scaled {
-    path: PathBuf,
-    scale: f32,
-}
-
-/// A colon and a number at the end is a scale, unless a file has that very name.
-fn scaled(text: &str) -> Result<Scaled, String> {
-    let whole = || Scaled { path: text.into(), scale: 1.0 };
-    if Path::new(text).exists() {
-        return Ok(whole());
-    }
-    match text.rsplit_once(':').map(|(path, number)| (path, number.parse::<f32>())) {
-        Some((path, Ok(scale))) if scale.is_finite() && !path.is_empty() => {
-            Ok(Scaled { path: path.into(), scale })
-        }
-        Some((_, Ok(scale))) => Err(format!("`{scale}` is not a scale for a file")),
-        _ => Ok(whole()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_number_after_a_colon_is_a_scale() {
-        let of = |text: &str| scaled(text).map(|s| (s.path.display().to_string(), s.scale));
-        assert_eq!(of("a.gguf"), Ok(("a.gguf".into(), 1.0)));
-        assert_eq!(of("a.gguf:0.5"), Ok(("a.gguf".into(), 0.5)));
-        assert_eq!(of("C:\\a.gguf:-2"), Ok(("C:\\a.gguf".into(), -2.0)));
-        assert_eq!(of("C:\\a.gguf"), Ok(("C:\\a.gguf".into(), 1.0)));
-        assert!(of("a.gguf:inf").is_err() && of(":2").is_err());
-    }
 }

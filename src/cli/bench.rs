@@ -11,6 +11,7 @@ use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, session_options};
 use crate::cli::engine;
 use crate::cli::error::CliResult;
 use crate::cli::interrupt::Listen;
+use crate::cli::lora::{LoraArgs, in_words};
 use crate::cli::progress::Bar;
 use crate::cli::term::{self, Paint};
 use crate::exec::OpTime;
@@ -44,6 +45,8 @@ pub struct BenchArgs {
     /// As JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    lora: LoraArgs,
     #[command(flatten)]
     context: ContextArgs,
     #[command(flatten)]
@@ -82,13 +85,15 @@ pub fn run(args: &BenchArgs) -> CliResult {
     let path = engine::find(&args.model)?;
     let start = Instant::now();
     let model = Model::open(&path)?;
+    let adapters = args.lora.load(&model)?;
     let mut options = session_options(&args.device, &args.context, Modes::GENERATE);
     let needed = args.n_prompt.max(args.n_gen + 1) as usize + 1;
     options.ctx = Some(options.ctx.unwrap_or(needed).max(needed));
-    let mut session = engine::boot(&model, &options)?;
+    let kv = options.kv;
+    let mut session = engine::boot_with(&model, options, &adapters)?;
     let load = start.elapsed().as_secs_f64();
     engine::announce(&session);
-    let report = measure(args, &model, &mut session, load, options.kv)?;
+    let report = measure(args, &model, &mut session, load, kv)?;
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{:#}", as_json(args, &session, &report))?;
@@ -130,7 +135,7 @@ fn measure(
     generate(session, &tokens(vocab, 1), PROFILED.min(n_gen))?;
     let ops = session.executor_mut().op_times()?;
     session.executor_mut().profile(false);
-    let bytes_per_token = bytes_per_token(model, kv, n_gen / 2);
+    let bytes_per_token = bytes_per_token(model, kv, n_gen / 2) + adapter_bytes(session);
     // Taken before the bandwidth's own buffers.
     let peak = term::peak_memory();
     let bandwidth = session.executor_mut().bandwidth()?;
@@ -160,6 +165,13 @@ fn bytes_per_token(model: &Model, kv: KvType, pos: usize) -> u64 {
         KvType::F32 => 4,
     };
     weights + (config.layers * config.kv_width() * 2 * element * pos) as u64
+}
+
+/// Bytes of the adapters' factors.
+fn adapter_bytes(session: &Session) -> u64 {
+    let program = session.executor().program();
+    let bytes = |id| program.capacity_rows(id) as u64 * program.get(id).width as u64 * 4;
+    program.trained.iter().map(|&id| bytes(id)).sum()
 }
 
 fn gigabytes_per_second(report: &Report) -> f64 {
@@ -202,6 +214,7 @@ fn as_json(args: &BenchArgs, session: &Session, report: &Report) -> serde_json::
     json!({
         "model": session.model().config().name,
         "file": session.model().path(),
+        "adapters": in_words(session.adapters()),
         "device": { "name": device.name, "driver": device.driver, "why": device.why },
         "n_prompt": args.n_prompt,
         "n_gen": args.n_gen,

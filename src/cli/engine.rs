@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::cli::args::ModelArgs;
 use crate::cli::error::{CliError, CliResult};
+use crate::cli::lora::{self, Loaded};
 use crate::cli::progress::Bar;
 use crate::cli::store::{self, Catalog, Choice, Home};
 use crate::cli::term::{self, Paint};
@@ -58,6 +59,15 @@ pub fn boot(model: &Model, options: &SessionOptions) -> CliResult<Session> {
     Session::new(model, options).map_err(|e| CliError::from(e).at(model.path().display()))
 }
 
+/// Boots a session with `adapters` switched on.
+pub fn boot_with(model: &Model, options: SessionOptions, adapters: &[Loaded]) -> CliResult<Session> {
+    let mut session = boot(model, &lora::with_room(options, adapters))?;
+    if !adapters.is_empty() {
+        session.set_adapters(&lora::pairs(adapters))?;
+    }
+    Ok(session)
+}
+
 /// A kind of device, for people.
 pub fn kind_name(kind: DeviceKind) -> &'static str {
     match kind {
@@ -79,7 +89,12 @@ pub fn describe(device: &DeviceInfo) -> String {
 /// Says on stderr what runs where.
 pub fn announce(session: &Session) {
     let name = &session.model().config().name;
-    let line = format!("{name}, context {}, on {}", session.ctx(), describe(session.executor().device()));
+    let device = describe(session.executor().device());
+    let with = match session.adapters() {
+        [] => String::new(),
+        adapters => format!(" with {}", lora::in_words(adapters)),
+    };
+    let line = format!("{name}{with}, context {}, on {device}", session.ctx());
     term::say(Paint::stderr().dim(line));
 }
 

@@ -8,9 +8,11 @@ mod chat;
 mod doctor;
 mod engine;
 pub mod error;
+mod eval;
 mod input;
 mod inspect;
 mod interrupt;
+pub mod lora;
 mod models;
 mod perplexity;
 mod plan;
@@ -62,6 +64,7 @@ enum Command {
     Models(models::ModelsArgs),
     Tokenize(tokenize::TokenizeArgs),
     Perplexity(perplexity::PerplexityArgs),
+    Eval(eval::EvalArgs),
     Quantize(quantize::QuantizeArgs),
     Bench(bench::BenchArgs),
     Adapter(adapter::AdapterArgs),
@@ -110,6 +113,7 @@ fn dispatch(command: Command) -> CliResult {
         Command::Models(args) => models::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Perplexity(args) => perplexity::run(&args),
+        Command::Eval(args) => eval::run(&args),
         Command::Quantize(args) => quantize::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Tune(args) => tune::run(&args),

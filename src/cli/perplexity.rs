@@ -11,6 +11,7 @@ use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::input::InputArgs;
 use crate::cli::interrupt::Listen;
+use crate::cli::lora::{LoraArgs, in_words};
 use crate::cli::progress::Bar;
 use crate::session::{Modes, Session};
 use crate::text::Tokenizer;
@@ -41,6 +42,8 @@ pub struct PerplexityArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    lora: LoraArgs,
+    #[command(flatten)]
     context: ContextArgs,
     #[command(flatten)]
     device: DeviceArgs,
@@ -48,26 +51,30 @@ pub struct PerplexityArgs {
 
 /// Sums over predicted tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Score {
+pub(super) struct Score {
     count: u64,
     sum: f64,
     squares: f64,
 }
 
 impl Score {
-    fn add(&mut self, logprob: f32) {
+    pub(super) fn add(&mut self, logprob: f32) {
         let nll = -f64::from(logprob);
         self.count += 1;
         self.sum += nll;
         self.squares += nll * nll;
     }
 
-    fn mean(&self) -> f64 {
+    pub(super) fn mean(&self) -> f64 {
         self.sum / self.count as f64
     }
 
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
     /// Standard error of the mean.
-    fn error(&self) -> f64 {
+    pub(super) fn error(&self) -> f64 {
         let n = self.count as f64;
         if self.count < 2 {
             0.0
@@ -93,7 +100,8 @@ pub fn run(args: &PerplexityArgs) -> CliResult {
         let what = format!("nothing to predict: the text has {} token(s), the window {window}", tokens.len());
         return Err(CliError::failed(what).advise("a longer text, and -c 2 or more"));
     }
-    let mut session = engine::boot(&model, &options)?;
+    let adapters = args.lora.load(&model)?;
+    let mut session = engine::boot_with(&model, options, &adapters)?;
     engine::announce(&session);
     let start = Instant::now();
     let score = score_all(&mut session, &windows)?;
@@ -104,7 +112,7 @@ pub fn run(args: &PerplexityArgs) -> CliResult {
         let json = json!({
             "tokens": tokens.len(), "predicted": score.count, "windows": windows.len(), "window": window,
             "mean_nll": mean, "standard_error": error, "perplexity": mean.exp(), "seconds": seconds,
-            "device": session.executor().device().name,
+            "device": session.executor().device().name, "adapters": in_words(session.adapters()),
         });
         writeln!(out, "{json:#}")?;
     } else {

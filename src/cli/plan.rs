@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, session_options};
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
+use crate::cli::lora::{self, LoraArgs};
 use crate::cli::term::{self, Paint};
 use crate::model::Model;
 use crate::plan::{DType, Layout, Placement, Program, SegmentKind, TensorId};
@@ -34,6 +35,8 @@ pub struct PlanArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    lora: LoraArgs,
+    #[command(flatten)]
     context: ContextArgs,
     #[command(flatten)]
     device: DeviceArgs,
@@ -42,7 +45,9 @@ pub struct PlanArgs {
 /// Runs the command.
 pub fn run(args: &PlanArgs) -> CliResult {
     let model = engine::open(&args.model)?;
+    let adapters = args.lora.load(&model)?;
     let options = session_options(&args.device, &args.context, Modes::GENERATE);
+    let options = lora::with_room(options, &adapters);
     let profile = session::device_profile(&options)?;
     let (program, layout) = session::plan_memory(&model, &options, profile)
         .map_err(|e| CliError::from(e).at(model.path().display()))?;

@@ -7,6 +7,7 @@ use clap::Args;
 use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, SamplingArgs, session_options};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::input::InputArgs;
+use crate::cli::lora::LoraArgs;
 use crate::cli::prompt::Prompter;
 use crate::cli::{answer, engine, term};
 use crate::session::{Modes, StopReason};
@@ -17,7 +18,8 @@ use crate::session::{Modes, StopReason};
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:\n  ember run -p \"Why is the sky blue?\"\n  \
     ember run -p \"Summarise this:\" -f notes.txt --temp 0 > summary.txt\n  \
-    echo \"Once upon a time\" | ember run --raw -n 64 --seed 7")]
+    echo \"Once upon a time\" | ember run --raw -n 64 --seed 7\n  \
+    ember run --adapter poet --adapter terse:0.5 -p \"The sea\"")]
 pub struct RunArgs {
     #[command(flatten)]
     input: InputArgs,
@@ -38,6 +40,8 @@ pub struct RunArgs {
     #[command(flatten)]
     prompt: PromptArgs,
     #[command(flatten)]
+    lora: LoraArgs,
+    #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
     context: ContextArgs,
@@ -51,7 +55,9 @@ pub fn run(args: &RunArgs) -> CliResult {
     let model = engine::open(&args.model)?;
     let prompter = Prompter::for_text(&model, &args.prompt, args.raw)?;
     let tokens = prompter.single(&text)?;
-    let mut session = engine::boot(&model, &session_options(&args.device, &args.context, Modes::GENERATE))?;
+    let adapters = args.lora.load(&model)?;
+    let options = session_options(&args.device, &args.context, Modes::GENERATE);
+    let mut session = engine::boot_with(&model, options, &adapters)?;
     if !args.quiet {
         engine::announce(&session);
     }

@@ -5,7 +5,7 @@ use crate::exec::cpu::{self, CpuExecutor};
 #[cfg(feature = "gpu")]
 use crate::exec::gpu::{Gpu, GpuOptions};
 use crate::exec::{DeviceInfo, ExecError, Executor};
-use crate::model::{BuildOptions, Head, Model, ModelError, PlanSpec, Train, build_fitting};
+use crate::model::{AdapterShape, BuildOptions, Head, Model, ModelError, PlanSpec, Train, build_fitting};
 use crate::plan::{Layout, PlanId, Profile, Program, Step};
 
 /// Largest context taken without being asked for.
@@ -139,6 +139,8 @@ pub fn boot(model: &Model, options: &SessionOptions) -> Result<Session, SessionE
         slots: vec![slot; options.slots.max(1)],
         ctx,
         chunk,
+        room: options.adapters.clone(),
+        active: Vec::new(),
         step: Step::with_capacity(tokens, outputs),
         words: Vec::new(),
     })
@@ -164,7 +166,8 @@ fn draw(
         slots: options.slots.max(1),
         kv: options.kv,
         max_binding: (!profile.mapped_weights).then_some(profile.max_binding),
-        adapters: options.adapters.clone(),
+        // Dropout is for training.
+        adapters: AdapterShape { dropout: 0.0, ..options.adapters.clone() },
         train: Train::Nothing,
     };
     let weights = model.weights();

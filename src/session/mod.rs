@@ -3,16 +3,19 @@
 //! A [`Session`] owns an executor booted with a handful of plans. Sequences live in slots; a new prompt reuses
 //! the longest prefix that its slot already holds.
 
+mod adapters;
 pub(crate) mod boot;
 mod generate;
 mod options;
 
+pub use adapters::{ActiveAdapter, adapter_room};
 pub use boot::{boot, device_info, device_profile, plan_memory};
 pub use generate::{Generated, StopReason};
 pub use options::{DeviceChoice, Modes, SessionOptions};
 
+use crate::adapter::AdapterError;
 use crate::exec::{ExecError, Executor, Ticket};
-use crate::model::{Model, ModelError};
+use crate::model::{AdapterShape, Model, ModelError};
 use crate::plan::{Layout, Out, PlanId, Row, Step};
 use crate::text::{SamplerError, SamplerParams};
 
@@ -57,6 +60,30 @@ pub enum SessionError {
         /// There are.
         slots: usize,
     },
+    /// An adapter that is not sound, or of another base.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// A factor of an adapter's effect that cannot be.
+    #[error("the scale of adapter `{name}` is {scale}; it must be a finite number")]
+    AdapterScale {
+        /// The adapter.
+        name: String,
+        /// What was asked for.
+        scale: f32,
+    },
+    /// Adapters that need more room than the session was booted with.
+    #[error(
+        "the adapters need rank {needed} of `{target}` and the session was booted with {rank}; boot one with room for \
+         them (SessionOptions::adapters)"
+    )]
+    AdapterRoom {
+        /// The matrix.
+        target: String,
+        /// The sum of the adapters' ranks.
+        needed: usize,
+        /// What there is; 0 where the matrix was not to be adapted.
+        rank: usize,
+    },
 }
 
 /// One sequence's place in the KV cache.
@@ -87,6 +114,10 @@ pub struct Session {
     slots: Vec<Slot>,
     ctx: usize,
     chunk: usize,
+    /// Ranks the factors of each matrix were booted with.
+    room: AdapterShape,
+    /// The adapters in the factors now.
+    active: Vec<ActiveAdapter>,
     step: Step,
     words: Vec<u32>,
 }

@@ -6,11 +6,11 @@ use emberlm::adapter::Adapter;
 
 use crate::common::{Ran, Sandbox};
 
-fn golden(name: &str) -> String {
+pub fn golden(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name).display().to_string()
 }
 
-fn base() -> String {
+pub fn base() -> String {
     golden("arch/llama-untied.gguf")
 }
 
@@ -26,7 +26,7 @@ fn adapter(sandbox: &Sandbox, args: &[&str]) -> Ran {
 }
 
 /// A home with `a.gguf`, imported from the golden PEFT folder.
-fn imported() -> Sandbox {
+pub fn imported() -> Sandbox {
     let sandbox = Sandbox::new();
     let ran = done(&sandbox, &["import", &golden("adapter/peft"), "-m", &base(), "-o", "a.gguf"]);
     assert!(ran.err.contains("9 matrices"), "{}", ran.err);

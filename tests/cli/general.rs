@@ -2,7 +2,7 @@
 
 use crate::common::Sandbox;
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 12] = [
     "chat",
     "run",
     "plan",
@@ -12,6 +12,7 @@ const COMMANDS: [&str; 11] = [
     "models",
     "tokenize",
     "perplexity",
+    "eval",
     "quantize",
     "bench",
 ];

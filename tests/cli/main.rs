@@ -4,7 +4,9 @@
 
 mod adapter;
 mod common;
+mod eval;
 mod general;
+mod lora;
 mod models;
 mod store;
 mod tune;

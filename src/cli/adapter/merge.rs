@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Scaled;
 use crate::cli::args::ModelArgs;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::interrupt::Listen;
+use crate::cli::lora::{Loaded, Scaled, scaled};
 use crate::cli::progress::Bar;
 use crate::cli::quantize::format;
 use crate::cli::term;
@@ -23,8 +23,8 @@ use crate::quantize::{self, MergeOptions, Merging, QuantizeError};
 pub struct MergeArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// Adapter, and what to multiply its effect with; may be repeated
-    #[arg(long = "adapter", value_name = "FILE[:SCALE]", required = true, value_parser = super::scaled)]
+    /// Adapter, and what to multiply its effect with: a file, or a name in the folder `adapters`; may be repeated
+    #[arg(long = "adapter", value_name = "NAME|PATH[:SCALE]", required = true, value_parser = scaled)]
     adapters: Vec<Scaled>,
     /// Model file to write
     #[arg(short = 'o', long, value_name = "FILE")]
@@ -43,13 +43,10 @@ pub struct MergeArgs {
 /// Runs the command.
 pub fn run(args: &MergeArgs) -> CliResult {
     let base = super::base(&args.model)?;
-    let adapters =
-        args.adapters.iter().map(|a| Ok((super::open(&a.path)?, a))).collect::<CliResult<Vec<_>>>()?;
-    for (adapter, given) in &adapters {
-        adapter.check_base(&base, args.force).map_err(|e| CliError::from(e).at(given.path.display()))?;
-    }
+    let load = |wanted| Loaded::open(wanted, &base, args.force);
+    let adapters = args.adapters.iter().map(load).collect::<CliResult<Vec<_>>>()?;
     let merging: Vec<_> =
-        adapters.iter().map(|(adapter, given)| Merging { adapter, scale: given.scale }).collect();
+        adapters.iter().map(|one| Merging { adapter: &one.adapter, scale: one.scale }).collect();
     let mut options = MergeOptions { format: args.format, force: args.force, ..MergeOptions::default() };
     options.threads = args.threads.map_or(options.threads, |n| n as usize);
     let listen = Listen::new();

@@ -1,5 +1,6 @@
 //! `ember chat`: a conversation.
 
+mod adapters;
 mod input;
 mod talk;
 
@@ -10,10 +11,12 @@ use clap::Args;
 
 use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, SamplingArgs, session_options};
 use crate::cli::error::{CliError, CliResult};
+use crate::cli::lora::{Loaded, LoraArgs};
 use crate::cli::prompt::Prompter;
 use crate::cli::store::Home;
 use crate::cli::term::{self, Paint};
 use crate::cli::{answer, engine};
+use crate::model::Model;
 use crate::session::{Modes, Session, StopReason};
 
 use input::{Input, Line};
@@ -21,6 +24,8 @@ pub use talk::Talk;
 
 const HELP: &str = "\
 /system TEXT   set the system prompt (nothing: remove it)
+/adapter       say which adapters are on
+/adapter NAME  switch to an adapter; NAME:0.7 weakens it, several add up, `none` is the model alone
 /reset         forget the conversation, keep the system prompt
 /save FILE     write the conversation to a JSON file
 /load FILE     read one back
@@ -36,7 +41,7 @@ End a line with \\ to go on in the next. Ctrl-C stops an answer.";
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "Examples:\n  ember chat\n  ember chat -m qwen3-0.6b --system \"Answer in one sentence.\"\n  \
-    ember chat -m model.gguf --device cpu -t 4 -c 2048"
+    ember chat -m model.gguf --device cpu -t 4 -c 2048\n  ember chat --adapter poet:0.7"
 )]
 pub struct ChatArgs {
     #[command(flatten)]
@@ -52,6 +57,8 @@ pub struct ChatArgs {
     load: Option<std::path::PathBuf>,
     #[command(flatten)]
     prompt: PromptArgs,
+    #[command(flatten)]
+    lora: LoraArgs,
     #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
@@ -69,8 +76,11 @@ enum Next {
 
 struct Chat<'a> {
     args: &'a ChatArgs,
+    model: Model,
     prompter: Prompter,
-    session: Session,
+    /// None only while another one is booted, whose memory this one's is.
+    session: Option<Session>,
+    adapters: Vec<Loaded>,
     talk: Talk,
     stats: bool,
     /// Answers so far: each has another seed, all follow from the first.
@@ -86,21 +96,24 @@ pub fn run(args: &ChatArgs) -> CliResult {
         Some(path) => Talk::load(path)?,
         None => Talk::new(args.prompt.system.clone()),
     };
-    let session = engine::boot(&model, &session_options(&args.device, &args.context, Modes::GENERATE))?;
+    let adapters = args.lora.load(&model)?;
+    let options = session_options(&args.device, &args.context, Modes::GENERATE);
+    let session = engine::boot_with(&model, options, &adapters)?;
     engine::announce(&session);
     let mut input = Input::new(Home::find().ok().map(|home| home.data.join("history.txt")));
     if input.interactive() {
         term::say(Paint::stderr().dim("/help for help, Ctrl-C stops an answer, Ctrl-D leaves"));
     }
     let seed = args.sampling.params().seed;
-    let mut chat = Chat { args, prompter, session, talk, stats: args.stats, turn: 0, seed };
+    let session = Some(session);
+    let mut chat = Chat { args, model, prompter, session, adapters, talk, stats: args.stats, turn: 0, seed };
     loop {
         let next = match input.read()? {
             Line::End => Next::Leave,
             Line::Interrupted => return Err(CliError::interrupted()),
             Line::Text(text) if text.trim().is_empty() => Next::GoOn,
             Line::Text(text) => match text.trim().strip_prefix('/') {
-                Some(command) => chat.command(command),
+                Some(command) => chat.command(command)?,
                 None => chat.answer(&text, input.interactive())?,
             },
         };
@@ -112,11 +125,11 @@ pub fn run(args: &ChatArgs) -> CliResult {
 
 impl Chat<'_> {
     /// A command; what goes wrong is said, and the conversation goes on.
-    fn command(&mut self, text: &str) -> Next {
+    fn command(&mut self, text: &str) -> CliResult<Next> {
         let (name, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
         let rest = rest.trim();
         match (name, rest) {
-            ("quit" | "exit" | "q", _) => return Next::Leave,
+            ("quit" | "exit" | "q", _) => return Ok(Next::Leave),
             ("help" | "?", _) => term::say(HELP),
             ("reset", _) => {
                 self.talk.reset();
@@ -130,9 +143,11 @@ impl Chat<'_> {
                 self.talk.system = Some(text.to_owned());
                 term::say("system prompt set");
             }
+            ("adapter" | "adapters", "") => self.say_adapters(),
+            ("adapter" | "adapters", names) => self.switch_adapters(names)?,
             ("stats", _) => self.stats = !self.stats,
             ("save" | "load", "") => term::say(format!("/{name} needs the name of a file")),
-            ("save", file) => match self.talk.save(Path::new(file), &self.session.model().config().name) {
+            ("save", file) => match self.talk.save(Path::new(file), &self.model.config().name) {
                 Ok(()) => term::say(format!("saved {} messages to {file}", self.talk.messages.len())),
                 Err(error) => error.print(),
             },
@@ -145,7 +160,11 @@ impl Chat<'_> {
             },
             _ => term::say(format!("there is no /{name}; /help lists what there is")),
         }
-        Next::GoOn
+        Ok(Next::GoOn)
+    }
+
+    fn session(&mut self) -> CliResult<&mut Session> {
+        self.session.as_mut().ok_or_else(|| CliError::failed("the model could not be started again"))
     }
 
     /// Answers a message, streaming.
@@ -159,13 +178,13 @@ impl Chat<'_> {
                 return if interactive { Ok(Next::GoOn) } else { Err(error) };
             }
         };
-        let limit = self.args.n_predict.unwrap_or(usize::MAX).min(self.session.ctx());
+        let limit = self.args.n_predict.unwrap_or(usize::MAX).min(self.session()?.ctx());
         let mut sampler = self.args.sampling.params();
         sampler.seed = self.seed.wrapping_add(self.turn);
         self.turn += 1;
         let mut out = std::io::stdout().lock();
-        let answer =
-            answer::stream(&mut self.session, self.prompter.tokenizer(), &tokens, sampler, limit, &mut out)?;
+        let Some(session) = &mut self.session else { return Ok(Next::Leave) };
+        let answer = answer::stream(session, self.prompter.tokenizer(), &tokens, sampler, limit, &mut out)?;
         writeln!(out)?;
         if interactive {
             writeln!(out)?;
@@ -186,7 +205,7 @@ impl Chat<'_> {
 
     /// The prompt's tokens, after dropping as many of the oldest turns as leaves room for an answer.
     fn fit(&mut self) -> CliResult<Vec<u32>> {
-        let ctx = self.session.ctx();
+        let ctx = self.session()?.ctx();
         let room = self.args.n_predict.unwrap_or(256).min(ctx / 4).max(1);
         let mut dropped = 0;
         loop {

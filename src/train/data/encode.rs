@@ -145,7 +145,7 @@ impl<'m> Encoder<'m> {
         Ok(vec![Sequence::new(tokens, trained)])
     }
 
-    fn text(&self, text: &str) -> Result<Sequence, RowError> {
+    pub(super) fn text(&self, text: &str) -> Result<Sequence, RowError> {
         if text.trim().is_empty() {
             return Err(RowError::new(Reason::NothingToTrain, "the text is empty"));
         }

@@ -135,6 +135,15 @@ pub enum DataError {
         /// What it is.
         kind: &'static str,
     },
+    /// Plain text where rows are needed.
+    #[error(
+        "{}: this is plain text, and a JSON object per line is needed; `ember perplexity -f` measures plain text",
+        path.display()
+    )]
+    NotRows {
+        /// The file.
+        path: PathBuf,
+    },
     /// In strict mode: the first row that cannot be used.
     #[error("{0}; correct the row, or leave strict mode to skip such rows")]
     Row(Box<Problem>),

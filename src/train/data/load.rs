@@ -77,11 +77,11 @@ impl Dataset {
     }
 }
 
-fn io_error(path: &Path, source: io::Error) -> DataError {
+pub(super) fn io_error(path: &Path, source: io::Error) -> DataError {
     DataError::Io { path: path.to_owned(), source }
 }
 
-fn too_long(bytes: u64) -> RowError {
+pub(super) fn too_long(bytes: u64) -> RowError {
     RowError::new(Reason::RowTooLong, format!("{bytes} bytes, and {MAX_ROW} are read"))
 }
 

@@ -8,6 +8,7 @@
 //! Data of another origin needs none of this: make [`Example`]s, and a [`Batcher`] over their lengths.
 
 mod batch;
+mod cases;
 mod chat;
 mod encode;
 mod error;
@@ -16,6 +17,7 @@ mod load;
 mod pack;
 mod plain;
 mod preview;
+mod question;
 mod random;
 mod read;
 mod report;
@@ -23,10 +25,12 @@ mod row;
 mod split;
 
 pub use batch::{Batch, BatchError, Batcher, Batching, Cursor};
+pub use cases::{Case, CaseKind, read_cases};
 pub use encode::{EncodeOptions, Encoder, Overlong, TrainOn};
 pub use error::{DataError, Problem, Reason};
 pub use example::{DataFile, Dataset, Example, Source, Span, TokenCounts, lay_out};
 pub use preview::{PreviewSpan, marked, spans};
+pub use question::{Match, normalized};
 pub use random::Random;
 pub use read::{Format, MAX_ROW};
 pub use report::{Report, Skipped};

@@ -86,6 +86,17 @@ struct RawPart<'a> {
 
 /// Reads a row.
 pub(super) fn parse(bytes: &[u8]) -> Result<Row, RowError> {
+    from_object(object(bytes)?)
+}
+
+/// Reads a row from the text of an object.
+pub(super) fn from_object(text: &str) -> Result<Row, RowError> {
+    let raw: RawRow = serde_json::from_str(text).map_err(json_error)?;
+    shape(&raw, text)
+}
+
+/// The text of a row that is an object, nested no deeper than is read.
+pub(super) fn object(bytes: &[u8]) -> Result<&str, RowError> {
     let text = std::str::from_utf8(bytes).map_err(|e| {
         RowError::new(Reason::NotUtf8, format!("the bytes from {} on are no UTF-8", e.valid_up_to() + 1))
     })?;
@@ -101,8 +112,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Row, RowError> {
     if depth(text) > MAX_DEPTH {
         return Err(RowError::new(Reason::BadJson, format!("nested deeper than {MAX_DEPTH}")));
     }
-    let raw: RawRow = serde_json::from_str(text).map_err(json_error)?;
-    shape(&raw, text)
+    Ok(text)
 }
 
 fn shape(raw: &RawRow, text: &str) -> Result<Row, RowError> {
@@ -143,7 +153,7 @@ fn shape(raw: &RawRow, text: &str) -> Result<Row, RowError> {
 }
 
 /// A list of messages, or a string, which is one of `role`.
-fn conversation(raw: &RawValue, key: &str, role: &str) -> Result<Vec<Message>, RowError> {
+pub(super) fn conversation(raw: &RawValue, key: &str, role: &str) -> Result<Vec<Message>, RowError> {
     if is_string(raw) && key != "messages" {
         return Ok(vec![Message::new(role, string(raw, key)?)]);
     }
@@ -244,18 +254,18 @@ fn values(raw: &RawValue, key: &str) -> Result<serde_json::Value, RowError> {
     serde_json::from_str(raw.get()).map_err(json_error)
 }
 
-fn is_string(raw: &RawValue) -> bool {
+pub(super) fn is_string(raw: &RawValue) -> bool {
     raw.get().starts_with('"')
 }
 
-fn string(raw: &RawValue, key: &str) -> Result<String, RowError> {
+pub(super) fn string(raw: &RawValue, key: &str) -> Result<String, RowError> {
     if !is_string(raw) {
         return Err(wrong(key, raw, "a string"));
     }
     serde_json::from_str(raw.get()).map_err(json_error)
 }
 
-fn wrong(key: &str, raw: &RawValue, wanted: &str) -> RowError {
+pub(super) fn wrong(key: &str, raw: &RawValue, wanted: &str) -> RowError {
     RowError::new(Reason::WrongType, format!("{key} is {}, not {wanted}", kind(raw.get())))
 }
 
@@ -272,7 +282,7 @@ fn kind(text: &str) -> &'static str {
     }
 }
 
-fn json_error(error: serde_json::Error) -> RowError {
+pub(super) fn json_error(error: serde_json::Error) -> RowError {
     let reason = if error.is_data() { Reason::WrongType } else { Reason::BadJson };
     RowError::new(reason, error)
 }
@@ -297,7 +307,7 @@ fn depth(text: &str) -> usize {
 }
 
 /// A list of at most `MAX` elements.
-struct Bounded<T, const MAX: usize>(Vec<T>);
+pub(super) struct Bounded<T, const MAX: usize>(pub(super) Vec<T>);
 
 impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Bounded<T, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

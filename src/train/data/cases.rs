@@ -1,0 +1,241 @@
+//! Rows for evaluation: texts to be predicted, questions with their answers, and multiple choice.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use super::encode::{Encoder, Sequence};
+use super::error::{DataError, Problem, Reason, RowError};
+use super::example::{Example, Source};
+use super::load::{io_error, too_long};
+use super::question::{self, Match, Prompt, Question};
+use super::read::{Elements, Format, Lines, Piece, fill};
+use super::report::Report;
+use super::row::{Chat, Row};
+use crate::text::{Message, TemplateVars};
+
+/// What a model is to be judged on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Case {
+    /// The line on which its row begins, from 1.
+    pub line: u64,
+    /// What it asks.
+    pub kind: CaseKind,
+}
+
+/// Kinds of cases. Of an [`Example`], the tokens marked are those whose probability counts.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CaseKind {
+    /// Windows of a text.
+    Text(Vec<Example>),
+    /// A question that the model answers in its own words.
+    Answer {
+        /// The question, for people.
+        question: String,
+        /// Tokens to be continued.
+        prompt: Vec<u32>,
+        /// The prompt and the expected reply with its end of turn, where the whole reply is known.
+        reply: Option<Example>,
+        /// Answers that are right.
+        accepted: Vec<String>,
+        /// When one is.
+        how: Match,
+    },
+    /// A question with choices.
+    Choice {
+        /// The question, for people.
+        question: String,
+        /// The prompt with each choice as the reply.
+        choices: Vec<Example>,
+        /// The choices, for people.
+        texts: Vec<String>,
+        /// Which is right, from 0.
+        answer: usize,
+    },
+}
+
+/// Reads at most `limit` cases from JSON lines, or from a JSON array. Rows are those of [`Dataset`](super::Dataset), and
+/// `question` (or `prompt`, or `messages`) with `answer` (a string, or a list of accepted ones), `match` (`exact` or
+/// `contains`), and `choices`. `system` becomes the first message of conversations that have no system prompt. What is
+/// too long for the encoder's greatest length is skipped and reported, or, in strict mode, an error; texts are cut into
+/// windows.
+///
+/// # Errors
+/// [`DataError`]: a file that cannot be read; in strict mode, the first bad row.
+pub fn read_cases(
+    path: &Path,
+    encoder: &Encoder<'_>,
+    system: Option<&str>,
+    limit: usize,
+) -> Result<(Vec<Case>, Report), DataError> {
+    let failed = |e| io_error(path, e);
+    let mut reader = BufReader::new(File::open(path).map_err(failed)?);
+    if fill(&mut reader).map_err(failed)?.starts_with(b"\xef\xbb\xbf") {
+        reader.consume(3);
+    }
+    let format = Format::of(path, fill(&mut reader).map_err(failed)?)
+        .map_err(|kind| DataError::Binary { path: path.to_owned(), kind })?;
+    let mut into = Into { path, encoder, system, cases: Vec::new(), report: Report::default() };
+    match format {
+        Format::Lines => {
+            let mut rows = Lines::new(reader);
+            while into.cases.len() < limit
+                && let Some((line, piece)) = rows.next().map_err(failed)?
+            {
+                into.piece(line, piece)?;
+            }
+        }
+        Format::Array => {
+            let mut rows = Elements::new(reader);
+            while into.cases.len() < limit
+                && let Some((line, piece)) = rows.next().map_err(failed)?
+            {
+                into.piece(line, piece)?;
+            }
+        }
+        Format::Text => return Err(DataError::NotRows { path: path.to_owned() }),
+    }
+    Ok((into.cases, into.report))
+}
+
+/// Where rows of a file go.
+struct Into<'a, 'm> {
+    path: &'a Path,
+    encoder: &'a Encoder<'m>,
+    system: Option<&'a str>,
+    cases: Vec<Case>,
+    report: Report,
+}
+
+impl Into<'_, '_> {
+    fn piece(&mut self, line: u64, piece: Piece<'_>) -> Result<(), DataError> {
+        self.report.rows += 1;
+        let kind = match piece {
+            // Blank lines between rows ask nothing.
+            Piece::Row(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => return Ok(()),
+            Piece::Row(bytes) => question::parse(bytes).and_then(|asked| self.case(asked, line)),
+            Piece::TooLong(bytes) => Err(too_long(bytes)),
+            Piece::Broken(what) => Err(RowError::new(Reason::BadJson, what)),
+        };
+        match kind {
+            Ok(kind) => {
+                self.report.examples += 1;
+                self.cases.push(Case { line, kind });
+            }
+            Err(RowError { reason, detail }) => {
+                let problem = Problem { path: self.path.to_owned(), line, reason, detail };
+                if self.encoder.options().strict {
+                    return Err(DataError::Row(Box::new(problem)));
+                }
+                self.report.add(problem);
+            }
+        }
+        Ok(())
+    }
+
+    fn case(&self, question: Question, line: u64) -> Result<CaseKind, RowError> {
+        match question {
+            Question::Text(text) => self.windows(&text, line),
+            Question::Open { prompt, reply, accepted, how } => {
+                let prompt = self.as_chat(prompt);
+                let reply = reply.map(|reply| self.reply(&prompt, &reply, line)).transpose()?;
+                let tokens = self.prompt_tokens(&prompt)?;
+                Ok(CaseKind::Answer { question: in_words(&prompt), prompt: tokens, reply, accepted, how })
+            }
+            Question::Choice { prompt, choices, answer } => {
+                let prompt = self.as_chat(prompt);
+                let encoded = choices.iter().map(|choice| self.reply(&prompt, choice, line));
+                let encoded = encoded.collect::<Result<Vec<_>, _>>()?;
+                Ok(CaseKind::Choice { question: in_words(&prompt), choices: encoded, texts: choices, answer })
+            }
+        }
+    }
+
+    /// With a chat template every prompt is a conversation.
+    fn as_chat(&self, prompt: Prompt) -> Prompt {
+        let (mut messages, tools) = match prompt {
+            Prompt::Text { text, .. } if self.encoder.template.is_some() => {
+                (vec![Message::new("user", text)], None)
+            }
+            Prompt::Chat { messages, tools } => (messages, tools),
+            text => return text,
+        };
+        if let Some(system) = self.system.filter(|_| messages.iter().all(|m| m.role != "system")) {
+            messages.insert(0, Message::new("system", system));
+        }
+        Prompt::Chat { messages, tools }
+    }
+
+    /// A prompt with a reply, of which the reply counts.
+    fn reply(&self, prompt: &Prompt, reply: &str, line: u64) -> Result<Example, RowError> {
+        let row = match prompt {
+            Prompt::Text { text, gap } => {
+                Row::Pair { prompt: text.clone(), gap, completion: reply.to_owned() }
+            }
+            Prompt::Chat { messages, tools } => {
+                let mut messages = messages.clone();
+                let train_from = messages.len();
+                messages.push(Message::new("assistant", reply));
+                Row::Chat(Chat { messages, train_from, tools: tools.clone() })
+            }
+        };
+        let sequence = self.encoder.encode(row).into_iter().next();
+        let nothing = || Err(RowError::new(Reason::NothingToTrain, "the reply is empty"));
+        sequence.unwrap_or_else(nothing).map(|sequence| example(sequence, line))
+    }
+
+    /// Tokens after which the model answers; one position at least is left for that.
+    fn prompt_tokens(&self, prompt: &Prompt) -> Result<Vec<u32>, RowError> {
+        let tokenizer = self.encoder.tokenizer;
+        let tokens = match (prompt, self.encoder.template) {
+            (Prompt::Chat { messages, tools }, Some(template)) => {
+                let vars: TemplateVars =
+                    tools.iter().map(|tools| ("tools".to_owned(), tools.clone())).collect();
+                let encoded = template.encode(tokenizer, messages, true, &vars);
+                encoded.map_err(|e| RowError::new(Reason::Template, e))?
+            }
+            (Prompt::Chat { .. }, None) => {
+                let what = "the model has no chat template for conversations; name one with --chat-template";
+                return Err(RowError::new(Reason::NoTemplate, what));
+            }
+            (Prompt::Text { text, gap }, _) => {
+                let mut tokens = tokenizer.encode(&format!("{text}{gap}"), false, false);
+                self.encoder.put_bos(&mut tokens);
+                tokens
+            }
+        };
+        let (len, max) = (tokens.len(), self.encoder.options().max_len);
+        if tokens.is_empty() {
+            return Err(RowError::new(Reason::NothingToTrain, "the question is empty"));
+        }
+        if len >= max {
+            let what = format!("the question has {len} tokens, and {max} are allowed with the answer");
+            return Err(RowError::new(Reason::Overlong, what));
+        }
+        Ok(tokens)
+    }
+
+    /// All of a text in windows, each with something to predict.
+    fn windows(&self, text: &str, line: u64) -> Result<CaseKind, RowError> {
+        let Sequence { tokens, .. } = self.encoder.text(text)?;
+        let windows = tokens.chunks(self.encoder.options().max_len).filter(|window| window.len() >= 2);
+        let whole = |window: &[u32]| example(self.encoder.whole(window.to_vec()), line);
+        let windows: Vec<Example> = windows.map(whole).collect();
+        if windows.is_empty() {
+            return Err(RowError::new(Reason::NothingToTrain, "no token of it is predicted from another"));
+        }
+        Ok(CaseKind::Text(windows))
+    }
+}
+
+fn example(sequence: Sequence, line: u64) -> Example {
+    Example::new(sequence.tokens, sequence.trained, Source { file: 0, line })
+}
+
+/// What is asked last.
+fn in_words(prompt: &Prompt) -> String {
+    match prompt {
+        Prompt::Text { text, .. } => text.clone(),
+        Prompt::Chat { messages, .. } => messages.last().map(|m| m.content.clone()).unwrap_or_default(),
+    }
+}
