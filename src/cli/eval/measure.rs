@@ -149,11 +149,12 @@ impl Work<'_> {
 
 /// Log-probabilities of the marked tokens.
 fn logprobs(session: &mut Session, example: &Example) -> CliResult<Vec<f32>> {
-    let all = session.score(&example.tokens)?;
+    let first = example.trained.iter().position(|marked| *marked).unwrap_or(example.tokens.len());
+    let all = session.score_from(&example.tokens, first)?;
     if let Some(at) = all.iter().position(|l| l.is_nan()) {
-        return Err(SessionError::NotANumber(at).into());
+        return Err(SessionError::NotANumber(first + at).into());
     }
-    let marked = all.iter().zip(example.trained.iter().skip(1)).filter(|(_, marked)| **marked);
+    let marked = all.iter().zip(example.trained.iter().skip(first)).filter(|(_, marked)| **marked);
     Ok(marked.map(|(logprob, _)| *logprob).collect())
 }
 
