@@ -51,8 +51,8 @@ pub(super) enum Said {
     Read(f64),
     /// An answer.
     Answer { text: String, right: bool },
-    /// A choice, by sum and by mean.
-    Chose { sum: usize, mean: usize },
+    /// A choice, by sum and by mean of the choices' log-probabilities, and these sums.
+    Chose { sum: usize, mean: usize, sums: Vec<f64> },
 }
 
 /// What each pass does the same.
@@ -124,11 +124,12 @@ impl Work<'_> {
                 let all = choices.iter().map(|choice| logprobs(session, choice));
                 let all = all.collect::<CliResult<Vec<_>>>()?;
                 let total = |of: &Vec<f32>| of.iter().map(|l| f64::from(*l)).sum::<f64>();
-                let sum = best(all.iter().map(total));
+                let sums: Vec<f64> = all.iter().map(total).collect();
+                let sum = best(sums.iter().copied());
                 let mean = best(all.iter().map(|of| total(of) / of.len().max(1) as f64));
                 measured.choice.add(sum == *answer);
                 measured.choice_mean.add(mean == *answer);
-                Ok(Said::Chose { sum, mean })
+                Ok(Said::Chose { sum, mean, sums })
             }
         }
     }

@@ -45,7 +45,7 @@ pub enum CaseKind {
     Choice {
         /// The question, for people.
         question: String,
-        /// The prompt with each choice as the reply.
+        /// The prompt with each choice as the reply; its end of turn does not count.
         choices: Vec<Example>,
         /// The choices, for people.
         texts: Vec<String>,
@@ -144,7 +144,7 @@ impl Into<'_, '_> {
             }
             Question::Choice { prompt, choices, answer } => {
                 let prompt = self.as_chat(prompt);
-                let encoded = choices.iter().map(|choice| self.reply(&prompt, choice, line));
+                let encoded = choices.iter().map(|choice| self.choice(&prompt, choice, line));
                 let encoded = encoded.collect::<Result<Vec<_>, _>>()?;
                 Ok(CaseKind::Choice { question: in_words(&prompt), choices: encoded, texts: choices, answer })
             }
@@ -182,6 +182,15 @@ impl Into<'_, '_> {
         let sequence = self.encoder.encode(row).into_iter().next();
         let nothing = || Err(RowError::new(Reason::NothingToTrain, "the reply is empty"));
         sequence.unwrap_or_else(nothing).map(|sequence| example(sequence, line))
+    }
+
+    /// A prompt with a choice, of which the choice's own tokens count.
+    fn choice(&self, prompt: &Prompt, choice: &str, line: u64) -> Result<Example, RowError> {
+        let mut example = self.reply(prompt, choice, line)?;
+        for (token, marked) in example.tokens.iter().zip(&mut example.trained) {
+            *marked &= !self.encoder.tokenizer.is_eog(*token);
+        }
+        Ok(example)
     }
 
     /// Tokens after which the model answers; one position at least is left for that.
