@@ -23,6 +23,9 @@ pub struct Case {
     pub kind: CaseKind,
 }
 
+/// Tokens, and which of them count.
+pub type Marked = (Vec<u32>, Vec<bool>);
+
 /// Kinds of cases. Of an [`Example`], the tokens marked are those whose probability counts.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CaseKind {
@@ -49,7 +52,7 @@ pub enum CaseKind {
         shared: Vec<u32>,
         /// What follows them with each choice as the reply: its tokens, and which are the choice's own (its end of turn
         /// does not count).
-        choices: Vec<(Vec<u32>, Vec<bool>)>,
+        choices: Vec<Marked>,
         /// The choices, for people.
         texts: Vec<String>,
         /// Which is right, from 0.
@@ -257,7 +260,7 @@ impl Into<'_, '_> {
 }
 
 /// What all choices begin with, and the rest of each. The first marked token is never shared.
-fn without_shared(choices: Vec<Example>) -> (Vec<u32>, Vec<(Vec<u32>, Vec<bool>)>) {
+fn without_shared(choices: Vec<Example>) -> (Vec<u32>, Vec<Marked>) {
     let first = choices.first().map(|example| example.tokens.clone()).unwrap_or_default();
     let common = |example: &Example| {
         let unmarked = example.trained.iter().take_while(|marked| !**marked).count();
