@@ -183,37 +183,49 @@ impl Session {
         let plan = self.plans.logits_prefill.ok_or(SessionError::Mode("logits"))?;
         self.reset();
         self.begin(0, tokens)?;
-        self.in_windows(plan, tokens, |_| 0)
+        self.in_windows(plan, tokens, 0, |_| 0)
     }
 
     /// Log-probability of each token after the first given those before it, (tokens - 1), computed anew.
     /// Needs the mode `score`.
     pub fn score(&mut self, tokens: &[u32]) -> Result<Vec<f32>, SessionError> {
-        let plan = self.plans.score.ok_or(SessionError::Mode("score"))?;
         self.reset();
-        self.begin(0, tokens)?;
-        let inputs = &tokens[..tokens.len() - 1];
-        self.in_windows(plan, inputs, |at| tokens[at + 1])
+        self.score_from(tokens, 1)
     }
 
-    /// Runs `tokens` through a plan whose every row is an output row; `label` gives each position's label.
+    /// Log-probability of each token from index `first` (at least 1) on, given all those before it,
+    /// (tokens - first). What slot 0 holds of the tokens before is not computed again. Needs the mode `score`.
+    pub fn score_from(&mut self, tokens: &[u32], first: usize) -> Result<Vec<f32>, SessionError> {
+        let plan = self.plans.score.ok_or(SessionError::Mode("score"))?;
+        self.begin(0, tokens)?;
+        let wanted = first.max(1) - 1;
+        self.slots[0].held.truncate(wanted);
+        let inputs = &tokens[..tokens.len() - 1];
+        self.in_windows(plan, inputs, wanted, |at| tokens[at + 1])
+    }
+
+    /// Runs what slot 0 does not hold of `tokens` through a plan that may have an output row for each; those from
+    /// `wanted` on have one. `label` gives each position's label.
     fn in_windows(
         &mut self,
         plan: PlanId,
         tokens: &[u32],
+        wanted: usize,
         label: impl Fn(usize) -> u32,
     ) -> Result<Vec<f32>, SessionError> {
         let width = self.executor.program().plans[plan.index()].outputs.min(self.chunk);
         let mut all = Vec::new();
-        for start in (0..tokens.len()).step_by(width) {
+        for start in (self.slots[0].held.len()..tokens.len()).step_by(width) {
             let window = &tokens[start..tokens.len().min(start + width)];
             self.step.clear();
             for (i, token) in window.iter().enumerate() {
                 let at = start + i;
                 self.step.rows.push(Row { slot: 0, pos: at as u32, first: 0, token: *token });
-                let mut out = out_row(i, 0, at, &SamplerParams::greedy());
-                out.label = label(at);
-                self.step.outs.push(out);
+                if at >= wanted {
+                    let mut out = out_row(i, 0, at, &SamplerParams::greedy());
+                    out.label = label(at);
+                    self.step.outs.push(out);
+                }
             }
             let ticket = self.submit(plan)?;
             self.slots[0].held.extend_from_slice(window);

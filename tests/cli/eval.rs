@@ -1,5 +1,8 @@
 //! `ember eval`.
 
+use emberlm::model::Model;
+use emberlm::session::{DeviceChoice, Modes, Session, SessionOptions};
+use emberlm::text::{ChatTemplate, Message, TemplateVars, Tokenizer};
 use serde_json::{Value, json};
 
 use crate::adapter::{base, imported};
@@ -53,17 +56,34 @@ fn every_kind_of_row_is_measured() {
     let lines: Vec<u64> =
         json["answers"].as_array().unwrap().iter().map(|a| a["line"].as_u64().unwrap()).collect();
     assert_eq!(lines, [1, 2, 3, 4, 5, 6]);
-    // The choice is the one whose reply is likelier.
-    let choices = ["end", "and then an other"].map(|choice| {
-        write(&sandbox, &[json!({ "prompt": "in the", "completion": choice })]);
-        let reply = measured(&sandbox, &[])["base"]["reply"].clone();
-        (reply["mean_nll"].as_f64().unwrap(), reply["tokens"].as_f64().unwrap())
-    });
-    let likelier = |nll: fn((f64, f64)) -> f64| usize::from(nll(choices[1]) < nll(choices[0]));
-    let expect = |index: usize| Value::from(["end", "and then an other"][index]);
     let chosen = &json["answers"][5]["base"];
-    assert_eq!(chosen["answer"], expect(likelier(|(mean, tokens)| mean * tokens)));
-    assert_eq!(chosen["per_token"], expect(likelier(|(mean, _)| mean)));
+    let sums: Vec<f64> =
+        chosen["log_likelihoods"].as_array().unwrap().iter().map(|l| l.as_f64().unwrap()).collect();
+    let want = ["end", "and then an other"].map(|choice| log_likelihood("in the", choice));
+    for (got, (want, _)) in sums.iter().zip(want) {
+        assert!((got - want).abs() < 1e-3 * want.abs(), "{got} {want}");
+    }
+    let likelier = |nll: fn((f64, f64)) -> f64| usize::from(nll(want[1]) > nll(want[0]));
+    let expect = |index: usize| Value::from(["end", "and then an other"][index]);
+    assert_eq!(chosen["answer"], expect(likelier(|(sum, _)| sum)));
+    assert_eq!(chosen["per_token"], expect(likelier(|(sum, tokens)| sum / tokens)));
+}
+
+/// The log-probability of a choice after the user's question, and its number of tokens.
+fn log_likelihood(question: &str, choice: &str) -> (f64, f64) {
+    let model = Model::open(base()).unwrap();
+    let metadata = &model.gguf().metadata;
+    let tokenizer = Tokenizer::from_metadata(metadata).unwrap();
+    let template = ChatTemplate::from_metadata(metadata, &tokenizer).unwrap().unwrap();
+    let messages = [Message::new("user", question)];
+    let mut tokens = template.encode(&tokenizer, &messages, true, &TemplateVars::new()).unwrap();
+    let first = tokens.len();
+    tokens.extend(tokenizer.encode(choice, false, false));
+    let options =
+        SessionOptions { device: DeviceChoice::Cpu, modes: Modes::SCORE, ..SessionOptions::default() };
+    let scores = Session::new(&model, &options).unwrap().score(&tokens).unwrap();
+    let sum = scores[first - 1..].iter().map(|l| f64::from(*l)).sum();
+    (sum, (tokens.len() - first) as f64)
 }
 
 #[test]

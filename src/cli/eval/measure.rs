@@ -8,7 +8,7 @@ use crate::cli::perplexity::Score;
 use crate::cli::progress::Bar;
 use crate::session::{Session, SessionError};
 use crate::text::{SamplerParams, Tokenizer};
-use crate::train::data::{Case, CaseKind, Example, Match};
+use crate::train::data::{Case, CaseKind, Match};
 
 /// How many of how many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,8 +51,8 @@ pub(super) enum Said {
     Read(f64),
     /// An answer.
     Answer { text: String, right: bool },
-    /// A choice, by sum and by mean.
-    Chose { sum: usize, mean: usize },
+    /// A choice, by sum and by mean of the choices' log-probabilities, and these sums.
+    Chose { sum: usize, mean: usize, sums: Vec<f64> },
 }
 
 /// What each pass does the same.
@@ -99,7 +99,7 @@ impl Work<'_> {
             CaseKind::Text(windows) => {
                 let mut own = Score::default();
                 for window in windows {
-                    for logprob in logprobs(session, window)? {
+                    for logprob in logprobs(session, &window.tokens, &window.trained)? {
                         own.add(logprob);
                         measured.text.add(logprob);
                     }
@@ -107,10 +107,9 @@ impl Work<'_> {
                 Ok(Said::Read(own.mean()))
             }
             CaseKind::Answer { prompt, reply, accepted, how, .. } => {
-                for logprob in
-                    reply.iter().map(|r| logprobs(session, r)).collect::<CliResult<Vec<_>>>()?.concat()
-                {
-                    measured.reply.add(logprob);
+                if let Some(reply) = reply {
+                    let all = logprobs(session, &reply.tokens, &reply.trained)?;
+                    all.into_iter().for_each(|logprob| measured.reply.add(logprob));
                 }
                 let text = self.answer(session, listen, prompt)?;
                 let right = how.accepts(&text, accepted);
@@ -120,15 +119,19 @@ impl Work<'_> {
                 }
                 Ok(Said::Answer { text, right })
             }
-            CaseKind::Choice { choices, answer, .. } => {
-                let all = choices.iter().map(|choice| logprobs(session, choice));
+            CaseKind::Choice { shared, choices, answer, .. } => {
+                let all = choices.iter().map(|(tokens, marked)| {
+                    let marked = [&vec![false; shared.len()][..], marked].concat();
+                    logprobs(session, &[&shared[..], tokens].concat(), &marked)
+                });
                 let all = all.collect::<CliResult<Vec<_>>>()?;
                 let total = |of: &Vec<f32>| of.iter().map(|l| f64::from(*l)).sum::<f64>();
-                let sum = best(all.iter().map(total));
+                let sums: Vec<f64> = all.iter().map(total).collect();
+                let sum = best(sums.iter().copied());
                 let mean = best(all.iter().map(|of| total(of) / of.len().max(1) as f64));
                 measured.choice.add(sum == *answer);
                 measured.choice_mean.add(mean == *answer);
-                Ok(Said::Chose { sum, mean })
+                Ok(Said::Chose { sum, mean, sums })
             }
         }
     }
@@ -148,12 +151,13 @@ impl Work<'_> {
 }
 
 /// Log-probabilities of the marked tokens.
-fn logprobs(session: &mut Session, example: &Example) -> CliResult<Vec<f32>> {
-    let all = session.score(&example.tokens)?;
+fn logprobs(session: &mut Session, tokens: &[u32], marked: &[bool]) -> CliResult<Vec<f32>> {
+    let first = marked.iter().position(|marked| *marked).unwrap_or(tokens.len());
+    let all = session.score_from(tokens, first)?;
     if let Some(at) = all.iter().position(|l| l.is_nan()) {
-        return Err(SessionError::NotANumber(at).into());
+        return Err(SessionError::NotANumber(first + at).into());
     }
-    let marked = all.iter().zip(example.trained.iter().skip(1)).filter(|(_, marked)| **marked);
+    let marked = all.iter().zip(marked.iter().skip(first)).filter(|(_, marked)| **marked);
     Ok(marked.map(|(logprob, _)| *logprob).collect())
 }
 

@@ -24,12 +24,13 @@ const CTX: usize = 4096;
 
 /// Measure how well a model answers
 ///
-/// Each line of FILE is a JSON object: {"text"}, whose perplexity is measured; {"prompt", "completion"}, {"messages"} or
-/// {"instruction", "input", "output"}, where the perplexity of the last reply is measured and the model's own greedy
-/// answer is compared with it; {"question", "answer", "match"}, whose answer may be a list of those accepted and match
-/// "exact" or "contains"; {"question", "choices", "answer"}, where the choice of the greatest log-likelihood counts, as
-/// a sum and per token, and the answer is a choice, its letter or its index from 0. Case, white space and final
-/// punctuation make no difference. With --adapter everything is measured without and with it.
+/// Each line of FILE is a JSON object: {"text"}, whose perplexity is measured; {"prompt", "completion"}, {"messages"}
+/// or {"instruction", "input", "output"}, where the perplexity of the last reply is measured and the model's own
+/// greedy answer is compared with it; {"question", "answer", "match"}, whose answer may be a list of those accepted
+/// and match "exact" or "contains"; {"question", "choices", "answer"}, where the choice of the greatest log-
+/// likelihood counts, as a sum and per token (without the end of turn), and the answer is a choice, its letter or its
+/// index from 0. Case, white space and final punctuation make no difference. With --adapter everything is measured
+/// without and with it.
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "Examples:\n  ember eval questions.jsonl\n  ember eval held-out.jsonl --adapter mine --show 5\n  \

@@ -161,9 +161,12 @@ fn said_json(case: &Case, said: &Said) -> Value {
     match said {
         Said::Read(nll) => json!({ "mean_nll": nll }),
         Said::Answer { text, right } => json!({ "answer": text, "right": right }),
-        Said::Chose { sum, mean } => {
-            json!({ "answer": choice(case, *sum), "per_token": choice(case, *mean), "right": is_answer(case, *sum) })
-        }
+        Said::Chose { sum, mean, sums } => json!({
+            "answer": choice(case, *sum),
+            "per_token": choice(case, *mean),
+            "right": is_answer(case, *sum),
+            "log_likelihoods": sums,
+        }),
     }
 }
 

@@ -23,6 +23,9 @@ pub struct Case {
     pub kind: CaseKind,
 }
 
+/// Tokens, and which of them count.
+pub type Marked = (Vec<u32>, Vec<bool>);
+
 /// Kinds of cases. Of an [`Example`], the tokens marked are those whose probability counts.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CaseKind {
@@ -45,8 +48,11 @@ pub enum CaseKind {
     Choice {
         /// The question, for people.
         question: String,
-        /// The prompt with each choice as the reply.
-        choices: Vec<Example>,
+        /// Tokens that come before each choice, kept once.
+        shared: Vec<u32>,
+        /// What follows them with each choice as the reply: its tokens, and which are the choice's own (its end of turn
+        /// does not count).
+        choices: Vec<Marked>,
         /// The choices, for people.
         texts: Vec<String>,
         /// Which is right, from 0.
@@ -144,9 +150,16 @@ impl Into<'_, '_> {
             }
             Question::Choice { prompt, choices, answer } => {
                 let prompt = self.as_chat(prompt);
-                let encoded = choices.iter().map(|choice| self.reply(&prompt, choice, line));
+                let encoded = choices.iter().map(|choice| self.choice(&prompt, choice, line));
                 let encoded = encoded.collect::<Result<Vec<_>, _>>()?;
-                Ok(CaseKind::Choice { question: in_words(&prompt), choices: encoded, texts: choices, answer })
+                let (shared, encoded) = without_shared(encoded);
+                Ok(CaseKind::Choice {
+                    question: in_words(&prompt),
+                    shared,
+                    choices: encoded,
+                    texts: choices,
+                    answer,
+                })
             }
         }
     }
@@ -184,8 +197,26 @@ impl Into<'_, '_> {
         sequence.unwrap_or_else(nothing).map(|sequence| example(sequence, line))
     }
 
+    /// A prompt with a choice, of which the choice's own tokens count.
+    fn choice(&self, prompt: &Prompt, choice: &str, line: u64) -> Result<Example, RowError> {
+        let mut example = self.reply(prompt, choice, line)?;
+        for (token, marked) in example.tokens.iter().zip(&mut example.trained) {
+            *marked &= !self.encoder.tokenizer.is_eog(*token);
+        }
+        Ok(example)
+    }
+
     /// Tokens after which the model answers; one position at least is left for that.
     fn prompt_tokens(&self, prompt: &Prompt) -> Result<Vec<u32>, RowError> {
+        let visible = |text: &str| text.bytes().filter(|b| !b.is_ascii_whitespace()).count();
+        let bytes = match prompt {
+            Prompt::Text { text, .. } => visible(text),
+            Prompt::Chat { messages, .. } => messages.iter().map(|m| visible(&m.content)).sum(),
+        };
+        if bytes > self.encoder.surely_too_long {
+            let what = format!("more than the {} tokens that are allowed", self.encoder.options().max_len);
+            return Err(RowError::new(Reason::Overlong, what));
+        }
         let tokenizer = self.encoder.tokenizer;
         let tokens = match (prompt, self.encoder.template) {
             (Prompt::Chat { messages, tools }, Some(template)) => {
@@ -226,6 +257,19 @@ impl Into<'_, '_> {
         }
         Ok(CaseKind::Text(windows))
     }
+}
+
+/// What all choices begin with, and the rest of each. The first marked token is never shared.
+fn without_shared(choices: Vec<Example>) -> (Vec<u32>, Vec<Marked>) {
+    let first = choices.first().map(|example| example.tokens.clone()).unwrap_or_default();
+    let common = |example: &Example| {
+        let unmarked = example.trained.iter().take_while(|marked| !**marked).count();
+        first.iter().zip(&example.tokens).take(unmarked).take_while(|(a, b)| a == b).count()
+    };
+    let shared = choices.iter().map(common).min().unwrap_or(0);
+    let rest = choices.into_iter().map(|mut e| (e.tokens.split_off(shared), e.trained.split_off(shared)));
+    let rest = rest.collect();
+    (first.into_iter().take(shared).collect(), rest)
 }
 
 fn example(sequence: Sequence, line: u64) -> Example {

@@ -25,7 +25,7 @@ mod row;
 mod split;
 
 pub use batch::{Batch, BatchError, Batcher, Batching, Cursor};
-pub use cases::{Case, CaseKind, read_cases};
+pub use cases::{Case, CaseKind, Marked, read_cases};
 pub use encode::{EncodeOptions, Encoder, Overlong, TrainOn};
 pub use error::{DataError, Problem, Reason};
 pub use example::{DataFile, Dataset, Example, Source, Span, TokenCounts, lay_out};
