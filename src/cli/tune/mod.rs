@@ -1,3 +1,4 @@
 //! Fine-tuning at the command line.
 
+pub mod args;
 pub mod preview;

@@ -1,0 +1,223 @@
+//! What a training step is made of, at the command line: shared by `tune`, `plan --tune` and `bench --tune`.
+
+use clap::{Args, ValueEnum};
+
+use crate::model::{Model, Train};
+use crate::session::SessionOptions;
+use crate::train::{EngineOptions, LoraOptions, Place, Recompute, TARGETS};
+
+/// The adapters and the sizes of a step.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Adapter and step")]
+pub struct TuneShapeArgs {
+    /// Rank of the LoRA factors: more can learn more, and takes more memory
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub rank: u32,
+    /// Scale of the adapters: their product counts alpha / rank times [default: twice the rank]
+    #[arg(long, value_name = "X", value_parser = positive)]
+    pub alpha: Option<f32>,
+    /// Scale by alpha / sqrt(rank) instead (rsLoRA), for ranks above 32 or so
+    #[arg(long)]
+    pub rslora: bool,
+    /// Rate of dropout on the adapters' input, from 0 to below 1
+    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = rate)]
+    pub dropout: f32,
+    /// Matrices of every layer that get an adapter, separated by commas
+    #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',', default_value = "all")]
+    pub targets: Vec<Target>,
+    /// Most tokens of a sequence; longer ones are cut
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
+    pub seq: u32,
+    /// Sequences run through the model together
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub batch: u32,
+    /// Layers that the gradient runs again instead of keeping their activations: auto (as few as fit), none (fastest),
+    /// all (smallest), or the number of the first so many
+    #[arg(long, value_name = "WHICH", default_value = "auto", value_parser = recompute)]
+    pub recompute: Recompute,
+    /// Trained positions whose logits are held together; fewer need less memory [default: 64, or what fits]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub chunk: Option<u32>,
+}
+
+/// A kind of matrix that can be adapted, or several.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Queries
+    #[value(aliases = ["q_proj", "attn_q"])]
+    Q,
+    /// Keys
+    #[value(aliases = ["k_proj", "attn_k"])]
+    K,
+    /// Values
+    #[value(aliases = ["v_proj", "attn_v"])]
+    V,
+    /// Output of the attention
+    #[value(aliases = ["o_proj", "attn_output"])]
+    O,
+    /// Gate of the feed-forward part
+    #[value(aliases = ["gate_proj", "ffn_gate"])]
+    Gate,
+    /// Its way up
+    #[value(aliases = ["up_proj", "ffn_up"])]
+    Up,
+    /// Its way down
+    #[value(aliases = ["down_proj", "ffn_down"])]
+    Down,
+    /// q, k, v, o
+    #[value(alias = "attn")]
+    Attention,
+    /// gate, up, down
+    #[value(alias = "ffn")]
+    Mlp,
+    /// All seven
+    All,
+}
+
+impl Target {
+    /// The short names that it stands for.
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Target::Q => &["q"],
+            Target::K => &["k"],
+            Target::V => &["v"],
+            Target::O => &["o"],
+            Target::Gate => &["gate"],
+            Target::Up => &["up"],
+            Target::Down => &["down"],
+            Target::Attention => &["q", "k", "v", "o"],
+            Target::Mlp => &["gate", "up", "down"],
+            Target::All => &["q", "k", "v", "o", "gate", "up", "down"],
+        }
+    }
+}
+
+impl TuneShapeArgs {
+    /// LoRA's settings; targets in the order of [`TARGETS`], each once.
+    pub fn lora(&self) -> LoraOptions {
+        let asked = |short: &str| self.targets.iter().any(|t| t.names().contains(&short));
+        LoraOptions {
+            rank: self.rank as usize,
+            alpha: self.alpha.unwrap_or(2.0 * self.rank as f32),
+            rslora: self.rslora,
+            dropout: self.dropout,
+            targets: TARGETS
+                .iter()
+                .filter(|(_, short)| asked(short))
+                .map(|(file, _)| (*file).to_owned())
+                .collect(),
+        }
+    }
+
+    /// The memory settings of a run on a device; its budget is in `device`.
+    pub fn place(&self, device: SessionOptions) -> Place {
+        Place { device, recompute: self.recompute, chunk: self.chunk.map(|n| n as usize) }
+    }
+
+    /// Most token rows of a step.
+    pub fn rows(&self) -> usize {
+        self.seq as usize * self.batch as usize
+    }
+
+    /// An engine for steps of this size.
+    pub fn engine(&self, model: &Model, device: SessionOptions) -> EngineOptions {
+        EngineOptions {
+            device,
+            rows: self.rows(),
+            outputs: self.chunk.map(|n| n as usize),
+            recompute: self.recompute,
+            train: Train::Adapters,
+            adapters: self.lora().shape(model),
+        }
+    }
+}
+
+/// `auto`, `none`, `all`, or a number of layers.
+fn recompute(text: &str) -> Result<Recompute, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "auto" => Ok(Recompute::Auto),
+        "none" => Ok(Recompute::Nothing),
+        "all" => Ok(Recompute::All),
+        other => other
+            .parse()
+            .map(Recompute::Layers)
+            .map_err(|_| format!("`{text}` is not one of auto, none, all, or a number of layers")),
+    }
+}
+
+fn number(text: &str) -> Result<f32, String> {
+    let value: f32 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
+    if value.is_finite() { Ok(value) } else { Err("must be finite".into()) }
+}
+
+fn positive(text: &str) -> Result<f32, String> {
+    number(text).and_then(|v| if v > 0.0 { Ok(v) } else { Err("must be greater than 0".into()) })
+}
+
+fn rate(text: &str) -> Result<f32, String> {
+    let within = |v: f32| if (0.0..1.0).contains(&v) { Ok(v) } else { Err("must be from 0 to below 1".into()) };
+    number(text).and_then(within)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        shape: TuneShapeArgs,
+    }
+
+    fn parse(words: &[&str]) -> Result<TuneShapeArgs, String> {
+        let line = Line::try_parse_from(["test"].iter().chain(words));
+        line.map(|l| l.shape).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_library() {
+        let shape = parse(&[]).unwrap();
+        let settings = crate::train::Settings::default();
+        assert_eq!(shape.lora(), settings.lora);
+        assert_eq!((shape.seq as usize, shape.batch as usize), (settings.seq, settings.batch));
+        assert_eq!((shape.recompute, shape.chunk), (Recompute::Auto, None));
+    }
+
+    #[test]
+    fn targets_are_named_singly_and_together() {
+        let targets = |list: &str| parse(&["--targets", list]).unwrap().lora().targets;
+        assert_eq!(targets("v,q"), ["attn_q", "attn_v"], "in the order of a layer");
+        assert_eq!(targets("mlp,up"), ["ffn_gate", "ffn_up", "ffn_down"]);
+        assert_eq!(targets("attention,down").len(), 5);
+        assert_eq!(targets("q_proj"), targets("attn_q"));
+        assert_eq!(targets("all").len(), TARGETS.len());
+        let refusal = parse(&["--targets", "q,x"]).unwrap_err();
+        assert!(refusal.contains("attention"), "{refusal}");
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused() {
+        for words in [
+            ["--rank", "0"],
+            ["--alpha", "0"],
+            ["--dropout", "1"],
+            ["--dropout", "nan"],
+            ["--seq", "1"],
+            ["--batch", "0"],
+            ["--recompute", "some"],
+            ["--recompute", "-1"],
+            ["--chunk", "0"],
+        ] {
+            assert!(parse(&words).is_err(), "{words:?}");
+        }
+        assert_eq!(parse(&["--recompute", "7"]).unwrap().recompute, Recompute::Layers(7));
+    }
+
+    #[test]
+    fn alpha_follows_the_rank() {
+        assert_eq!(parse(&["--rank", "8"]).unwrap().lora().scale(), 2.0);
+        assert_eq!(parse(&["--rank", "16", "--alpha", "8", "--rslora"]).unwrap().lora().scale(), 2.0);
+    }
+}
