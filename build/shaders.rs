@@ -13,7 +13,7 @@ const FORMATS: [&str; 14] = [
     "iq4_nl",
 ];
 /// Cache types: file stems under `shaders/kv`.
-const CACHES: [&str; 2] = ["f32", "f16"];
+const CACHES: [&str; 2] = ["f32", "block16"];
 
 struct Source {
     op: String,

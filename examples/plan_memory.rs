@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let model = Model::open(&path)?;
     let mut options =
-        SessionOptions { device: DeviceChoice::Cpu, kv: KvType::F16, ..SessionOptions::default() };
+        SessionOptions { device: DeviceChoice::Cpu, kv: KvType::Block16, ..SessionOptions::default() };
     let profile = device_profile(&options)?;
 
     println!("{:>8} {:>14}", "context", "bytes");

@@ -30,7 +30,7 @@ fn device_profile(max_binding: u64) -> Profile {
 }
 
 fn options(max_binding: Option<u64>) -> BuildOptions {
-    BuildOptions { ctx: 512, slots: 2, kv: KvType::F16, max_binding }
+    BuildOptions { ctx: 512, slots: 2, kv: KvType::Block16, max_binding }
 }
 
 fn specs() -> Vec<PlanSpec> {
@@ -124,16 +124,51 @@ fn matrices_are_cut_to_the_binding_limit() {
     assert!(cut.contains("output.weight") && cut.contains("token_embd.weight"), "{cut:?}");
 }
 
+/// The map that is printed, the map that is booted and what the executor has allocated, segment by segment.
+fn check_allocation(name: &str, options: &SessionOptions) {
+    let model = golden(name);
+    let session = Session::new(&model, options).unwrap();
+    let layout = session.layout();
+    let drawn: Vec<_> = layout.segments.iter().map(|s| (s.kind, s.bytes())).collect();
+    let allocated = session.executor().allocated();
+    assert_eq!(allocated, drawn, "{name}, {options:?}");
+    assert_eq!(allocated.iter().map(|(_, bytes)| bytes).sum::<u64>(), layout.total());
+    let profile = emberlm::session::device_profile(options).unwrap();
+    let planned = emberlm::session::plan_memory(&model, options, profile).unwrap().1;
+    assert_eq!(&planned, layout);
+}
+
 #[test]
 fn the_printed_total_is_what_the_cpu_executor_allocates() {
     for modes in [Modes::GENERATE, Modes::LOGITS, Modes::SCORE] {
-        let model = golden("qwen2.gguf");
-        let options = SessionOptions { device: DeviceChoice::Cpu, modes, slots: 3, ..Default::default() };
-        let session = Session::new(&model, &options).unwrap();
-        let allocated: u64 = session.executor().allocated().iter().map(|(_, b)| b).sum();
-        assert_eq!(allocated, session.layout().total());
-        let planned = emberlm::session::plan_memory(&model, &options, cpu::profile::<f32>()).unwrap().1;
-        assert_eq!(&planned, session.layout());
+        for kv in [KvType::Block16, KvType::F32] {
+            let options =
+                SessionOptions { device: DeviceChoice::Cpu, kv, modes, slots: 3, ..Default::default() };
+            check_allocation("qwen2.gguf", &options);
+        }
+    }
+}
+
+#[cfg(feature = "gpu")]
+#[test]
+fn the_printed_total_is_what_the_gpu_executor_allocates() {
+    for name in ["llama-untied.gguf", "qwen2.gguf", "qwen3-tied.gguf"] {
+        for (profile, modes, kv) in [
+            ("full", Modes::GENERATE, KvType::Block16),
+            ("webgpu-default", Modes::LOGITS, KvType::F32),
+            ("v3d", Modes::SCORE, KvType::Block16),
+        ] {
+            let profile = profile.to_owned();
+            let options = SessionOptions {
+                device: DeviceChoice::Gpu,
+                profile,
+                modes,
+                kv,
+                slots: 3,
+                ..Default::default()
+            };
+            check_allocation(name, &options);
+        }
     }
 }
 
@@ -163,7 +198,7 @@ fn a_budget_too_small_is_refused_with_a_setting_that_fits() {
     let mut words = fits.split(' ');
     assert_eq!(words.next(), Some("-c"), "{fits}");
     let ctx: usize = words.next().unwrap().parse().unwrap();
-    let kv = if fits.contains("f16") { KvType::F16 } else { KvType::F32 };
+    let kv = if fits.contains("f16") { KvType::Block16 } else { KvType::F32 };
     assert!(fitting(ctx, kv, full / 2).is_ok(), "{fits}");
     let message = fitting(8192, KvType::F32, 1000).unwrap_err().to_string();
     assert!(message.contains("the budget is 1000 B") && message.contains("smaller model"), "{message}");

@@ -66,7 +66,7 @@ pub fn session_options(device: &DeviceArgs, context: &ContextArgs, modes: Modes)
         profile: device.profile.name().into(),
         ctx: context.ctx_size.map(|n| n as usize),
         kv: match context.kv {
-            Kv::F16 => KvType::F16,
+            Kv::F16 => KvType::Block16,
             Kv::F32 => KvType::F32,
         },
         threads: device.threads.map(|n| n as usize),
@@ -95,8 +95,9 @@ pub struct ContextArgs {
 /// Precision of the KV cache.
 #[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kv {
-    /// Half precision
+    /// 16 bits a value: blocks of four with a shared exponent, more precise than half floats
     #[default]
+    #[value(alias = "16")]
     F16,
     /// Single precision: twice the memory
     F32,

@@ -132,7 +132,7 @@ fn measure(
     session.executor_mut().profile(false);
     let bytes_per_token = bytes_per_token(model, kv, n_gen / 2);
     // Taken before the bandwidth's own buffers.
-    let peak = peak_memory();
+    let peak = term::peak_memory();
     let bandwidth = session.executor_mut().bandwidth()?;
     Ok(Report { load, first_token, prompt, generation, bytes_per_token, bandwidth, ops, peak })
 }
@@ -156,18 +156,10 @@ fn bytes_per_token(model: &Model, kv: KvType, pos: usize) -> u64 {
     let weights: u64 = gguf.tensors.iter().filter(|t| read(&t.name)).map(|t| t.bytes).sum();
     let config = model.config();
     let element = match kv {
-        KvType::F16 => 2,
+        KvType::Block16 => 2,
         KvType::F32 => 4,
     };
     weights + (config.layers * config.kv_width() * 2 * element * pos) as u64
-}
-
-/// The process's largest resident set, where the system tells it.
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
-    let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kilobytes * 1024)
 }
 
 fn gigabytes_per_second(report: &Report) -> f64 {

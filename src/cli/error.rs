@@ -8,12 +8,14 @@ use crate::cli::store::StoreError;
 use crate::cli::term::{self, Paint};
 use crate::exec::ExecError;
 use crate::gguf::GgufError;
-use crate::io::IoError;
+use crate::io::{CommitError, IoError};
 use crate::model::ModelError;
 use crate::plan::BudgetError;
 use crate::quantize::QuantizeError;
 use crate::session::SessionError;
 use crate::text::{TemplateError, TokenizerError};
+use crate::train::data::DataError;
+use crate::train::{CheckpointError, TrainError};
 
 /// How a command ended badly; each has its exit code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -175,12 +177,40 @@ macro_rules! says_it_all {
     };
 }
 
-says_it_all!(AdapterError, GgufError, QuantizeError, IoError, TokenizerError, TemplateError);
+says_it_all!(
+    AdapterError,
+    CommitError,
+    DataError,
+    GgufError,
+    QuantizeError,
+    IoError,
+    TokenizerError,
+    TemplateError
+);
 
 impl From<ModelError> for CliError {
     fn from(error: ModelError) -> Self {
         match error {
             ModelError::Budget(refusal) => Self::from(refusal),
+            other => Self::failed(other),
+        }
+    }
+}
+
+impl From<TrainError> for CliError {
+    fn from(error: TrainError) -> Self {
+        match error {
+            TrainError::Model(error) => error.into(),
+            TrainError::Exec(error) => error.into(),
+            other => Self::failed(other),
+        }
+    }
+}
+
+impl From<CheckpointError> for CliError {
+    fn from(error: CheckpointError) -> Self {
+        match error {
+            CheckpointError::Train(error) => (*error).into(),
             other => Self::failed(other),
         }
     }

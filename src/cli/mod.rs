@@ -65,6 +65,7 @@ enum Command {
     Quantize(quantize::QuantizeArgs),
     Bench(bench::BenchArgs),
     Adapter(adapter::AdapterArgs),
+    Tune(tune::TuneArgs),
 }
 
 /// Parses the command line, runs the command and reports how it went.
@@ -111,6 +112,7 @@ fn dispatch(command: Command) -> CliResult {
         Command::Perplexity(args) => perplexity::run(&args),
         Command::Quantize(args) => quantize::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Tune(args) => tune::run(&args),
         Command::Adapter(args) => adapter::run(&args),
     }
 }

@@ -61,6 +61,17 @@ impl Bar {
         }
     }
 
+    /// What was done before counts as neither time nor rate.
+    pub fn start_from(&mut self, done: u64) {
+        self.bar.set_position(done);
+        self.bar.reset_eta();
+    }
+
+    /// A line that stays, above the bar.
+    pub fn say(&self, text: impl std::fmt::Display) {
+        self.bar.suspend(|| term::say(text));
+    }
+
     /// Takes the bar away.
     pub fn clear(&mut self) {
         self.bar.finish_and_clear();

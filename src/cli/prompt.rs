@@ -48,6 +48,11 @@ impl Prompter {
         &self.tokenizer
     }
 
+    /// The chat template, if there is one.
+    pub fn template(&self) -> Option<&ChatTemplate> {
+        self.template.as_ref()
+    }
+
     /// A single question, or, without a template, a text to be continued.
     pub fn single(&self, text: &str) -> CliResult<Vec<u32>> {
         if self.template.is_none() {

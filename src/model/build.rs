@@ -14,9 +14,9 @@ use crate::plan::{
 /// Storage of the KV cache.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum KvType {
-    /// Half precision: half the memory, the default.
+    /// 16 bits a value, blocks of four with a shared exponent: half the memory, the default.
     #[default]
-    F16,
+    Block16,
     /// Single precision.
     F32,
 }
@@ -140,7 +140,7 @@ pub fn build_fitting(
         smaller.ctx /= 2;
         if draw(&smaller)?.2.is_ok() {
             fit = Some(format!("-c {}", smaller.ctx));
-        } else if draw(&BuildOptions { kv: KvType::F16, ..smaller.clone() })?.2.is_ok() {
+        } else if draw(&BuildOptions { kv: KvType::Block16, ..smaller.clone() })?.2.is_ok() {
             fit = Some(format!("-c {} --kv f16", smaller.ctx));
         }
     }

@@ -100,7 +100,7 @@ impl Layer {
 
 fn cache(b: &mut Builder<'_>, name: &str) -> Result<TensorId, ModelError> {
     let dtype = match b.options.kv {
-        KvType::F16 => DType::F16,
+        KvType::Block16 => DType::Block16,
         KvType::F32 => DType::F32,
     };
     let rows = TensorRows::Fixed(b.options.slots * b.options.ctx);

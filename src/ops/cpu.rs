@@ -8,10 +8,7 @@ use std::marker::PhantomData;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Range, Sub};
 use std::sync::atomic::AtomicU32;
 
-use half::f16;
-use half::slice::HalfFloatSliceExt;
-
-use crate::ops::Access;
+use crate::ops::{Access, block16};
 use crate::plan::{OpCall, Out, Row, Scalars, Step};
 pub use crate::quant::Matrix;
 use crate::quant::{self, Format, Left, Right};
@@ -240,8 +237,8 @@ pub enum View<F> {
     Float(Raw<F>),
     /// Words.
     Word(Raw<u32>),
-    /// Half-precision cache.
-    Half(Raw<u16>),
+    /// 16-bit cache.
+    Block16(Raw<u16>),
     /// An encoded matrix: whole rows.
     Matrix(Format, Raw<u8>),
 }
@@ -302,21 +299,21 @@ impl quant::Rows for &mut Columns<'_, f32> {
 pub enum Cache<'a, F> {
     /// Stored in the executor's float type.
     Full(&'a [F]),
-    /// Stored as f16.
-    Half(&'a [f16]),
+    /// Stored in blocks of 16-bit lanes.
+    Block16(&'a [u16]),
 }
 
 impl<F: Real> Cache<'_, F> {
-    /// Copies `out.len()` elements from `start` on.
+    /// Copies `out.len()` elements from `start` on, both multiples of [`block16::BLOCK`].
     pub fn load(&self, start: usize, out: &mut [F]) {
         match self {
             Cache::Full(all) => out.copy_from_slice(&all[start..start + out.len()]),
-            Cache::Half(all) => {
+            Cache::Block16(all) => {
                 let mut buffer = [0f32; 256];
                 let mut at = start;
                 for piece in out.chunks_mut(256) {
                     let buffer = &mut buffer[..piece.len()];
-                    all[at..at + piece.len()].convert_to_f32_slice(buffer);
+                    block16::unpack_row(&all[at..at + piece.len()], buffer);
                     for (o, v) in piece.iter_mut().zip(buffer.iter()) {
                         *o = F::from_f32(*v);
                     }
@@ -331,8 +328,8 @@ impl<F: Real> Cache<'_, F> {
 pub enum CacheColumns<'a, F> {
     /// Stored in the executor's float type.
     Full(Columns<'a, F>),
-    /// Stored as f16.
-    Half(Columns<'a, u16>),
+    /// Stored in blocks of 16-bit lanes.
+    Block16(Columns<'a, u16>),
 }
 
 impl<F: Real> CacheColumns<'_, F> {
@@ -340,7 +337,7 @@ impl<F: Real> CacheColumns<'_, F> {
     pub fn range(&self) -> Range<usize> {
         match self {
             CacheColumns::Full(c) => c.range.clone(),
-            CacheColumns::Half(c) => c.range.clone(),
+            CacheColumns::Block16(c) => c.range.clone(),
         }
     }
 
@@ -348,9 +345,10 @@ impl<F: Real> CacheColumns<'_, F> {
     pub fn store(&mut self, r: usize, values: &[F]) {
         match self {
             CacheColumns::Full(c) => c.row_mut(r).copy_from_slice(values),
-            CacheColumns::Half(c) => {
-                for (o, v) in c.row_mut(r).iter_mut().zip(values) {
-                    *o = f16::from_f32(v.to_f32()).to_bits();
+            CacheColumns::Block16(c) => {
+                let (lanes, _) = c.row_mut(r).as_chunks_mut::<{ block16::BLOCK }>();
+                for (lanes, values) in lanes.iter_mut().zip(values.as_chunks().0) {
+                    *lanes = block16::pack(values.map(F::to_f32));
                 }
             }
         }
@@ -437,9 +435,9 @@ impl<'a, F: Real> Context<'a, F> {
     /// KV storage or activations read by attention.
     pub fn cache(&self, arg: usize) -> Cache<'a, F> {
         match (self.access(arg), self.views[arg]) {
-            // SAFETY: nobody writes a read argument during the call; f16 is a transparent u16.
-            (Access::Read, View::Half(raw)) => {
-                Cache::Half(unsafe { std::slice::from_raw_parts(raw.ptr.cast::<f16>(), raw.len) })
+            // SAFETY: nobody writes a read argument during the call.
+            (Access::Read, View::Block16(raw)) => {
+                Cache::Block16(unsafe { std::slice::from_raw_parts(raw.ptr, raw.len) })
             }
             _ => Cache::Full(self.read(arg)),
         }
@@ -515,9 +513,9 @@ impl<'a, F: Real> Context<'a, F> {
     /// KV storage rows of `width` elements cut by columns.
     pub fn write_cache(&self, arg: usize, width: usize) -> CacheColumns<'a, F> {
         match self.views[arg] {
-            View::Half(raw) if self.take(arg) => {
+            View::Block16(raw) if self.take(arg) => {
                 let range = self.share(width, 32);
-                CacheColumns::Half(Columns { raw, stride: width, range, life: PhantomData })
+                CacheColumns::Block16(Columns { raw, stride: width, range, life: PhantomData })
             }
             _ => CacheColumns::Full(self.write_columns(arg, width, 0, width, 32)),
         }

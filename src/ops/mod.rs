@@ -7,6 +7,7 @@ pub mod attention_dkv;
 pub mod attention_dq;
 pub mod attention_stats;
 pub mod bias_back;
+pub mod block16;
 pub mod cpu;
 pub mod dropout;
 pub mod embed;
@@ -60,7 +61,7 @@ pub enum Accepts {
     U32,
     /// A weight matrix in any block format.
     Matrix,
-    /// KV storage: f16 or f32.
+    /// KV storage: blocks of 16-bit values, or f32.
     Cache,
 }
 
@@ -115,7 +116,7 @@ impl Arg {
             (Accepts::F32, DType::F32)
                 | (Accepts::U32, DType::U32)
                 | (Accepts::Matrix, DType::Matrix(_))
-                | (Accepts::Cache, DType::F16 | DType::F32)
+                | (Accepts::Cache, DType::Block16 | DType::F32)
         )
     }
 }

@@ -294,7 +294,7 @@ fn tensor_bytes(program: &Program, id: TensorId, profile: Profile) -> u64 {
     let elements = rows * tensor.width as u64;
     match tensor.dtype {
         DType::F32 | DType::U32 => elements * 4 * profile.element_scale,
-        DType::F16 => (elements * 2).next_multiple_of(4),
+        DType::Block16 => (elements * 2).next_multiple_of(4),
         DType::Matrix(format) if profile.mapped_weights => {
             rows * (tensor.width as u64 / format.block_len() as u64) * format.block_bytes() as u64
         }

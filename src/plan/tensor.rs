@@ -19,8 +19,8 @@ impl TensorId {
 pub enum DType {
     /// 32-bit float.
     F32,
-    /// 16-bit float, two to a word (the KV cache).
-    F16,
+    /// 16-bit lanes, two to a word, blocks of four with a shared exponent (the KV cache; `ops::block16`).
+    Block16,
     /// 32-bit unsigned integer.
     U32,
     /// A weight matrix in a block format: `rows` outputs of `width` inputs.

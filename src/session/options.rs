@@ -98,7 +98,7 @@ impl Default for SessionOptions {
             profile: "full".into(),
             ctx: None,
             slots: 1,
-            kv: KvType::F16,
+            kv: KvType::Block16,
             threads: None,
             chunk: None,
             logit_rows: 1,

@@ -7,3 +7,4 @@ mod common;
 mod general;
 mod models;
 mod store;
+mod tune;

@@ -124,6 +124,7 @@ impl TuneShapeArgs {
         EngineOptions {
             device,
             rows: self.rows(),
+            seq: self.seq as usize,
             outputs: self.chunk.map(|n| n as usize),
             recompute: self.recompute,
             train: Train::Adapters,
@@ -155,7 +156,8 @@ fn positive(text: &str) -> Result<f32, String> {
 }
 
 fn rate(text: &str) -> Result<f32, String> {
-    let within = |v: f32| if (0.0..1.0).contains(&v) { Ok(v) } else { Err("must be from 0 to below 1".into()) };
+    let within =
+        |v: f32| if (0.0..1.0).contains(&v) { Ok(v) } else { Err("must be from 0 to below 1".into()) };
     number(text).and_then(within)
 }
 

@@ -65,7 +65,7 @@ impl<F: Real> Memory<F> {
         unsafe {
             Ok(match tensor.dtype {
                 DType::U32 if len * 4 <= bytes => View::Word(Raw::new(start.cast(), len)),
-                DType::F16 if len * 2 <= bytes => View::Half(Raw::new(start.cast(), len)),
+                DType::Block16 if len * 2 <= bytes => View::Block16(Raw::new(start.cast(), len)),
                 DType::F32 if len * size_of::<F>() <= bytes => View::Float(Raw::new(start.cast(), len)),
                 _ => return Err(ExecError::Internal(format!("`{}` is too small in the map", tensor.name))),
             })

@@ -183,7 +183,7 @@ fn weight_stem(program: &Program, call: &OpCall) -> Option<&'static str> {
 fn kv_stem(program: &Program, call: &OpCall) -> Option<&'static str> {
     let cache = call.def().args.iter().zip(&call.args).find(|(arg, _)| arg.accepts == Accepts::Cache);
     let id: Option<TensorId> = cache.and_then(|(_, id)| *id);
-    id.map(|id| if program.get(id).dtype == DType::F16 { "f16" } else { "f32" })
+    id.map(|id| if program.get(id).dtype == DType::Block16 { "block16" } else { "f32" })
 }
 
 struct Maker<'a> {

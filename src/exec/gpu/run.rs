@@ -50,7 +50,7 @@ impl GpuExecutor {
         let tensor = self.program.get(id);
         let elements = (step.active(tensor.rows) * tensor.width) as u64;
         let bytes =
-            if tensor.dtype == DType::F16 { (elements * 2).next_multiple_of(4) } else { elements * 4 };
+            if tensor.dtype == DType::Block16 { (elements * 2).next_multiple_of(4) } else { elements * 4 };
         Some(Fetch { id, bytes })
     }
 

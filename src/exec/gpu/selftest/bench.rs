@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::exec::{ExecError, WeightShape, WeightSource, Weights};
-use crate::ops::Op;
+use crate::ops::{Op, block16};
 use crate::plan::{
     DType, Inputs, OpCall, Out, PlanError, PlanId, Program, Role, Row, Rows, Step, Tensor, TensorId, Words,
 };
@@ -147,14 +147,15 @@ impl Bench {
     }
 
     /// A cache of random values.
-    pub fn cache(&mut self, half: bool, rows: usize, width: usize) -> Result<TensorId, PlanError> {
-        if !half {
+    pub fn cache(&mut self, blocks: bool, rows: usize, width: usize) -> Result<TensorId, PlanError> {
+        if !blocks {
             return self.floats(rows, width, 1.0);
         }
         let values = self.values(rows * width);
-        let bits = |v: f32| u32::from(half::f16::from_f32(v).to_bits());
-        let words = values.chunks_exact(2).map(|v| bits(v[0]) | bits(v[1]) << 16).collect();
-        self.words(DType::F16, rows, width, words)
+        let lanes: Vec<u16> = values.as_chunks().0.iter().flat_map(|v| block16::pack(*v)).collect();
+        let words =
+            lanes.as_chunks().0.iter().map(|[low, high]| u32::from(*low) | u32::from(*high) << 16).collect();
+        self.words(DType::Block16, rows, width, words)
     }
 
     /// A random weight matrix, or a vector (format F32, one row).

@@ -19,9 +19,9 @@ pub fn all(thorough: bool) -> Result<(Bench, Vec<Case>), PlanError> {
     cases.extend(linear_shapes(&mut b)?);
     cases.extend(norms(&mut b)?);
     cases.extend(ropes(&mut b)?);
-    for half in [true, false] {
-        cases.push(kv_write(&mut b, half)?);
-        cases.extend(attentions(&mut b, half)?);
+    for block16 in [true, false] {
+        cases.push(kv_write(&mut b, block16)?);
+        cases.extend(attentions(&mut b, block16)?);
     }
     cases.extend(gates(&mut b)?);
     cases.push(gather(&mut b)?);
@@ -208,21 +208,21 @@ fn factors(b: &mut Bench, count: usize) -> Result<crate::plan::TensorId, PlanErr
     b.vector(&values)
 }
 
-fn kv_write(b: &mut Bench, half: bool) -> Result<Case, PlanError> {
+fn kv_write(b: &mut Bench, block16: bool) -> Result<Case, PlanError> {
     let (width, ctx, count) = (192, 24, 5);
     let k = b.floats(count, width, 2.0)?;
     let v = b.floats(count, width, 2.0)?;
-    let cache_k = b.cache(half, 3 * ctx, width)?;
-    let cache_v = b.cache(half, 3 * ctx, width)?;
+    let cache_k = b.cache(block16, 3 * ctx, width)?;
+    let cache_v = b.cache(block16, 3 * ctx, width)?;
     let p = params::kv_write::Params { width: width as u32, ctx: ctx as u32, ..Default::default() };
     let mut step = b.step(count, 7);
     step.rows[2].slot = 2;
     let args = vec![Some(b.rows), Some(k), Some(v), Some(cache_k), Some(cache_v)];
-    b.case(format!("kv_write {}", kv_name(half)), Op::KvWrite, count, args, p, step)
+    b.case(format!("kv_write {}", kv_name(block16)), Op::KvWrite, count, args, p, step)
 }
 
-fn kv_name(half: bool) -> &'static str {
-    if half { "f16" } else { "f32" }
+fn kv_name(block16: bool) -> &'static str {
+    if block16 { "block16" } else { "f32" }
 }
 
 struct Attention {
@@ -238,7 +238,7 @@ struct Attention {
     mixed: bool,
 }
 
-fn attentions(b: &mut Bench, half: bool) -> Cases {
+fn attentions(b: &mut Bench, block16: bool) -> Cases {
     let base = Attention {
         heads: 9,
         kv_heads: 3,
@@ -264,14 +264,14 @@ fn attentions(b: &mut Bench, half: bool) -> Cases {
         Attention { heads: 2, kv_heads: 2, dim: 80, first: 64, count: 33, ..base },
         Attention { heads: 2, kv_heads: 1, dim: 256, first: 190, splits: 4, ..base },
     ];
-    list.iter().map(|a| attention(b, half, a)).collect()
+    list.iter().map(|a| attention(b, block16, a)).collect()
 }
 
-fn attention(b: &mut Bench, half: bool, a: &Attention) -> Result<Case, PlanError> {
+fn attention(b: &mut Bench, block16: bool, a: &Attention) -> Result<Case, PlanError> {
     let (ctx, capacity) = (200, a.count.next_multiple_of(8));
     let q = b.floats(capacity, a.heads * a.dim, 4.0)?;
-    let k = b.cache(half, 4 * ctx, a.kv_heads * a.dim)?;
-    let v = b.cache(half, 4 * ctx, a.kv_heads * a.dim)?;
+    let k = b.cache(block16, 4 * ctx, a.kv_heads * a.dim)?;
+    let v = b.cache(block16, 4 * ctx, a.kv_heads * a.dim)?;
     let y = b.output(DType::F32, capacity, a.heads * a.dim)?;
     let rows = capacity * a.heads * a.splits;
     let part = if a.splits > 1 { Some(b.output(DType::F32, rows, a.dim + 2)?) } else { None };
@@ -294,7 +294,7 @@ fn attention(b: &mut Bench, half: bool, a: &Attention) -> Result<Case, PlanError
     }
     let name = format!(
         "attention {}, {}/{} heads of {}, {} rows at {}, {} splits{}",
-        kv_name(half),
+        kv_name(block16),
         a.heads,
         a.kv_heads,
         a.dim,

@@ -154,7 +154,6 @@ fn compare(
             (_, "part", _) => Ok(0.0),
             (_, "sampled", _) => sampled(expected, got),
             (DType::F32, _, Accepts::F32) => floats(was, expected, got, tolerance),
-            (DType::F16, ..) => halves(expected, got),
             _ => exact(expected, got),
         };
         match verdict {
@@ -205,15 +204,6 @@ fn floats(before: &[u32], expected: &[u32], found: &[u32], tolerance: f64) -> Re
         return Ok(if tolerance > 0.0 { relative / tolerance } else { 0.0 });
     }
     Err(format!("relative error {relative:.1e}, tolerance {tolerance:.1e}"))
-}
-
-/// Half floats may round either way.
-fn halves(expected: &[u32], found: &[u32]) -> Result<f64, String> {
-    let pairs = expected.iter().zip(found).flat_map(|(e, f)| [(e & 0xffff, f & 0xffff), (e >> 16, f >> 16)]);
-    match pairs.into_iter().enumerate().find(|(_, (e, f))| e.abs_diff(*f) > 1) {
-        None => Ok(0.0),
-        Some((i, (e, f))) => Err(format!("element {i} is {f:#06x}, the twin has {e:#06x}")),
-    }
 }
 
 fn exact(expected: &[u32], found: &[u32]) -> Result<f64, String> {

@@ -12,7 +12,7 @@ enum Storage {
     Absent,
     Float(Vec<f32>),
     Word(Vec<u32>),
-    Half(Vec<u16>),
+    Block16(Vec<u16>),
     Matrix(crate::quant::Format, Vec<u8>),
 }
 
@@ -24,7 +24,7 @@ impl Storage {
                 Storage::Absent => View::Absent,
                 Storage::Float(v) => View::Float(Raw::new(v.as_mut_ptr(), v.len())),
                 Storage::Word(v) => View::Word(Raw::new(v.as_mut_ptr(), v.len())),
-                Storage::Half(v) => View::Half(Raw::new(v.as_mut_ptr(), v.len())),
+                Storage::Block16(v) => View::Block16(Raw::new(v.as_mut_ptr(), v.len())),
                 Storage::Matrix(format, v) => View::Matrix(*format, Raw::new(v.as_mut_ptr(), v.len())),
             }
         }
@@ -34,7 +34,9 @@ impl Storage {
         match self {
             Storage::Float(v) => v.iter().map(|f| f.to_bits()).collect(),
             Storage::Word(v) => v.clone(),
-            Storage::Half(v) => v.chunks_exact(2).map(|h| u32::from(h[0]) | u32::from(h[1]) << 16).collect(),
+            Storage::Block16(v) => {
+                v.chunks_exact(2).map(|h| u32::from(h[0]) | u32::from(h[1]) << 16).collect()
+            }
             Storage::Absent | Storage::Matrix(..) => vec![],
         }
     }
@@ -79,8 +81,8 @@ fn load(
             let held = &*state.tensor(layout, id);
             Ok(match dtype {
                 DType::U32 => Storage::Word(held.to_vec()),
-                DType::F16 => {
-                    Storage::Half(held.iter().flat_map(|w| [*w as u16, (*w >> 16) as u16]).collect())
+                DType::Block16 => {
+                    Storage::Block16(held.iter().flat_map(|w| [*w as u16, (*w >> 16) as u16]).collect())
                 }
                 _ => Storage::Float(held.iter().map(|w| f32::from_bits(*w)).collect()),
             })

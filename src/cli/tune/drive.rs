@@ -1,0 +1,354 @@
+//! Driving a training run at the command line: progress, metrics, saving, Ctrl-C.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::json;
+
+use crate::cli::engine;
+use crate::cli::error::{CliError, CliResult};
+use crate::cli::interrupt::Listen;
+use crate::cli::progress::Bar;
+use crate::cli::term::{self, Paint};
+use crate::cli::tune::curve;
+use crate::io::{CommitStore, FolderSlots};
+use crate::train::data::Dataset;
+use crate::train::{Ended, StepReport, Trainer};
+
+/// Time between saves, unless asked otherwise.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
+
+/// How a run behaves; nothing here changes what is learnt.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Run")]
+pub struct RunArgs {
+    /// Steps between saves of the run's state [default: about once a minute]
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    save_every: Option<u64>,
+    /// Stop after this step as Ctrl-C would; --resume goes on
+    #[arg(long, value_name = "STEP", value_parser = clap::value_parser!(u64).range(1..))]
+    pause_at: Option<u64>,
+    /// Work only this part of the time, so that the machine stays responsive (e.g. 40%)
+    #[arg(long, value_name = "PART", value_parser = duty)]
+    duty: Option<f64>,
+    /// Draw the loss curve to this SVG file at the end
+    #[cfg(feature = "plot")]
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+}
+
+fn duty(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').map(|n| (n, 100.0)).unwrap_or((text, 1.0));
+    let part = number.0.trim().parse::<f64>().map_err(|_| format!("`{text}` is not a part such as 40%"))?;
+    let part = part / number.1;
+    if part > 0.0 && part <= 1.0 { Ok(part) } else { Err("must be above 0% and at most 100%".into()) }
+}
+
+/// Where a run's files lie.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// The adapter.
+    pub adapter: PathBuf,
+    /// One JSON object a step.
+    pub metrics: PathBuf,
+    /// The state, two slots.
+    pub state: PathBuf,
+}
+
+impl Files {
+    /// `NAME.gguf`, `NAME.metrics.jsonl`, `NAME.state/`.
+    pub fn beside(output: &Path) -> Self {
+        let stem = match output.extension() {
+            Some(extension) if extension == "gguf" => output.with_extension(""),
+            _ => output.to_owned(),
+        };
+        let with = |ending: &str| {
+            let mut name = stem.clone().into_os_string();
+            name.push(ending);
+            PathBuf::from(name)
+        };
+        Self { adapter: with(".gguf"), metrics: with(".metrics.jsonl"), state: with(".state") }
+    }
+}
+
+/// One run, apart from the trainer.
+pub struct Job {
+    /// Files.
+    pub files: Files,
+    /// What a checkpoint must have been begun with.
+    pub identity: String,
+    /// Notes that go into the adapter.
+    pub info: BTreeMap<String, String>,
+    /// Goes on with a run that was stopped.
+    pub resume: bool,
+    /// Throws the state of a run away that was stopped.
+    pub restart: bool,
+}
+
+/// Says what will be trained, on what, and where.
+pub fn announce(trainer: &mut Trainer, dataset: &Dataset, validation: &Dataset) {
+    let counts = dataset.counts();
+    let (total, per_epoch) = (trainer.total(), trainer.steps_per_epoch());
+    let engine = trainer.engine();
+    let numbers: usize = engine.trained().iter().map(|(_, _, rows, width)| rows * width).sum();
+    let spec = engine.spec();
+    let layers = engine.model().config().layers;
+    let again = match spec.recompute {
+        0 => String::new(),
+        n if n == layers => ", all layers run again".into(),
+        n => format!(", {n} of {layers} layers run again"),
+    };
+    let held = if validation.examples.is_empty() {
+        String::new()
+    } else {
+        format!(", {} held out", validation.examples.len())
+    };
+    let lines = [
+        format!("{}, on {}", engine.model().config().name, engine::describe(engine.device())),
+        format!(
+            "{} sequences{held}, {} tokens, {} of them trained on",
+            term::grouped(dataset.examples.len() as u64),
+            term::grouped(counts.total),
+            term::grouped(counts.trained)
+        ),
+        format!(
+            "{} numbers in {} matrices; {total} steps, {per_epoch} an epoch; {} planned{again}",
+            term::grouped(numbers as u64),
+            engine.trained().len(),
+            term::bytes(engine.layout().total())
+        ),
+    ];
+    for line in lines {
+        term::say(Paint::stderr().dim(line));
+    }
+}
+
+/// Runs to the end, or until Ctrl-C, and leaves the adapter or a state that resumes.
+pub fn drive(trainer: &mut Trainer, job: &Job, args: &RunArgs) -> CliResult {
+    let listen = Listen::new();
+    let mut store = open_store(trainer, job)?;
+    let mut metrics = Metrics::open(&job.files.metrics, trainer.step_count())?;
+    let mut meter = Meter::new(trainer.total(), trainer.step_count());
+    let mut saved = Instant::now();
+    let mut pause = |took: Duration| rest(took, args.duty, &listen);
+    loop {
+        let stopped = listen.pressed() || args.pause_at.is_some_and(|at| trainer.step_count() >= at);
+        if stopped && trainer.ended().is_none() {
+            meter.clear();
+            trainer.save(&mut store, &job.identity)?;
+            return stop(trainer, job, listen.pressed());
+        }
+        let report = match trainer.step(&mut pause) {
+            Ok(Some(report)) => report,
+            Ok(None) => break,
+            Err(error) => {
+                // What is trained is as it was before the steps that failed.
+                meter.clear();
+                trainer.save(&mut store, &job.identity)?;
+                return Err(error.into());
+            }
+        };
+        metrics.write(&report)?;
+        meter.show(&report);
+        let due = args.save_every.map_or(saved.elapsed() >= SAVE_EVERY, |n| report.step.is_multiple_of(n));
+        if due {
+            trainer.save(&mut store, &job.identity)?;
+            saved = Instant::now();
+        }
+    }
+    meter.clear();
+    trainer.save(&mut store, &job.identity)?;
+    drop(store);
+    finish(trainer, job, args, &metrics, &meter)
+}
+
+/// The state's store: empty, or resumed from.
+fn open_store(trainer: &mut Trainer, job: &Job) -> CliResult<CommitStore<FolderSlots>> {
+    let folder = &job.files.state;
+    if job.restart && folder.exists() {
+        std::fs::remove_dir_all(folder).map_err(|e| CliError::file(folder, &e))?;
+    }
+    std::fs::create_dir_all(folder).map_err(|e| CliError::file(folder, &e))?;
+    let slots = FolderSlots::open(folder, "run").map_err(|e| CliError::from(e).at(folder.display()))?;
+    let mut store = CommitStore::open(slots).map_err(|e| CliError::from(e).at(folder.display()))?;
+    if let Some(notice) = store.notice() {
+        term::warn(format!("{notice}; going on from the one before"));
+    }
+    if store.current().is_some() && !job.resume {
+        return Err(CliError::failed("a run with this name was begun before")
+            .at(folder.display())
+            .advise("--resume to go on with it, --restart to throw its state away, or another -o"));
+    }
+    if job.resume {
+        if trainer.restore(&mut store, &job.identity)? {
+            term::say(Paint::stderr().dim(format!("going on after step {}", trainer.step_count())));
+        } else {
+            term::say(Paint::stderr().dim("no state of a run here: starting anew"));
+        }
+    }
+    Ok(store)
+}
+
+/// A part of the time is left to others.
+fn rest(took: Duration, duty: Option<f64>, listen: &Listen) {
+    let Some(duty) = duty.filter(|d| *d < 1.0) else { return };
+    let end = Instant::now() + took.mul_f64(1.0 / duty - 1.0);
+    while Instant::now() < end && !listen.pressed() {
+        std::thread::sleep(Duration::from_millis(20).min(end.saturating_duration_since(Instant::now())));
+    }
+}
+
+fn stop(trainer: &Trainer, job: &Job, interrupted: bool) -> CliResult {
+    let (step, total) = (trainer.step_count(), trainer.total());
+    term::say(format!("stopped after step {step} of {total}; the same command with --resume goes on"));
+    term::say(Paint::stderr().dim(format!("state in {}", job.files.state.display())));
+    if interrupted { Err(CliError::interrupted()) } else { Ok(()) }
+}
+
+fn finish(trainer: &mut Trainer, job: &Job, args: &RunArgs, metrics: &Metrics, meter: &Meter) -> CliResult {
+    let adapter = trainer.adapter(job.info.clone())?;
+    adapter.save(&job.files.adapter).map_err(|e| CliError::from(e).at(job.files.adapter.display()))?;
+    // The adapter is whole and on the disk: the state has served.
+    let _ = std::fs::remove_dir_all(&job.files.state);
+    let (train, validation) = metrics.curves()?;
+    if let Some(line) = curve::sparkline(&train, term::width().saturating_sub(20)) {
+        term::say(format!("loss        {line}"));
+    }
+    if let Some(line) = curve::sparkline(&validation, term::width().saturating_sub(20)) {
+        term::say(format!("validation  {line}"));
+    }
+    #[cfg(feature = "plot")]
+    if let Some(path) = &args.plot {
+        curve::write_svg(path, "loss", &train, &validation, &[])
+            .map_err(|e| CliError::failed(e).at(path.display()))?;
+    }
+    #[cfg(not(feature = "plot"))]
+    let _ = args;
+    let ended = match trainer.ended() {
+        Some(Ended::Early) => ", ended early: the validation loss no longer fell",
+        _ => "",
+    };
+    let best = trainer.best().map_or(String::new(), |(loss, step)| {
+        format!("; best validation loss {loss:.4}, after step {step}, is what was kept")
+    });
+    term::say(format!("{} steps in {}{ended}{best}", trainer.step_count(), time(meter.begun.elapsed())));
+    term::say(format!(
+        "wrote {} ({})",
+        job.files.adapter.display(),
+        term::bytes(std::fs::metadata(&job.files.adapter).map_or(0, |m| m.len()))
+    ));
+    let name = job.files.adapter.with_extension("");
+    term::say(Paint::stderr().dim(format!("try: ember chat --adapter {}", name.display())));
+    Ok(())
+}
+
+/// Seconds, minutes or hours, for people.
+fn time(took: Duration) -> String {
+    let seconds = took.as_secs();
+    match seconds {
+        0..60 => format!("{:.1} s", took.as_secs_f64()),
+        60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// The metrics file: what a run before had written after the step it was resumed from is cut off.
+struct Metrics {
+    path: PathBuf,
+    file: File,
+}
+
+impl Metrics {
+    fn open(path: &Path, step: u64) -> CliResult<Self> {
+        let fail = |e: std::io::Error| CliError::file(path, &e);
+        let kept = if step > 0 { std::fs::read_to_string(path).unwrap_or_default() } else { String::new() };
+        let mut file = OpenOptions::new().create(true).write(true).truncate(true).open(path).map_err(fail)?;
+        for line in kept.lines() {
+            let number =
+                serde_json::from_str::<serde_json::Value>(line).ok().and_then(|v| v["step"].as_u64());
+            if number.is_some_and(|n| n <= step) {
+                writeln!(file, "{line}").map_err(fail)?;
+            }
+        }
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    fn write(&mut self, r: &StepReport) -> CliResult {
+        let mut line = json!({
+            "step": r.step,
+            "epoch": r.epoch,
+            "loss": r.loss,
+            "grad_norm": r.grad_norm,
+            "lr": r.rate,
+            "targets": r.targets,
+            "rows": r.rows,
+            "seconds": r.took.as_secs_f64(),
+        });
+        if let Some(loss) = r.validation {
+            line["validation_loss"] = json!(loss);
+            line["best"] = json!(r.best);
+        }
+        if r.skipped {
+            line["skipped"] = json!(true);
+        }
+        writeln!(self.file, "{line}").map_err(|e| CliError::file(&self.path, &e))
+    }
+
+    /// (step, loss) of the whole run, and of its validations.
+    #[allow(clippy::type_complexity)]
+    fn curves(&self) -> CliResult<(Vec<(u64, f64)>, Vec<(u64, f64)>)> {
+        let text = std::fs::read_to_string(&self.path).map_err(|e| CliError::file(&self.path, &e))?;
+        let (mut train, mut validation) = (vec![], vec![]);
+        for line in text.lines() {
+            let Ok(line) = serde_json::from_str::<serde_json::Value>(line) else { continue };
+            let Some(step) = line["step"].as_u64() else { continue };
+            train.extend(line["loss"].as_f64().map(|loss| (step, loss)));
+            validation.extend(line["validation_loss"].as_f64().map(|loss| (step, loss)));
+        }
+        Ok((train, validation))
+    }
+}
+
+/// Progress: a bar with the latest numbers.
+struct Meter {
+    bar: Bar,
+    begun: Instant,
+    rows: u64,
+    busy: Duration,
+    validation: Option<f64>,
+}
+
+impl Meter {
+    fn new(total: u64, done: u64) -> Self {
+        let mut bar = Bar::items(total);
+        bar.item(done, "");
+        bar.start_from(done);
+        Self { bar, begun: Instant::now(), rows: 0, busy: Duration::ZERO, validation: None }
+    }
+
+    fn show(&mut self, r: &StepReport) {
+        self.rows += r.rows;
+        self.busy += r.took;
+        self.validation = r.validation.or(self.validation);
+        let rate = self.rows as f64 / self.busy.as_secs_f64().max(1e-9);
+        let validation = self.validation.map_or(String::new(), |v| format!(" val {v:.3}"));
+        let memory = term::peak_memory().map_or(String::new(), |b| format!(" {}", term::bytes(b)));
+        let line = format!(
+            "loss {:.3}{validation} grad {:.2} lr {:.1e} {rate:.0} tok/s{memory}",
+            r.loss, r.grad_norm, r.rate
+        );
+        if r.skipped {
+            let what = format!("step {}: loss {} or gradient {} is not finite", r.step, r.loss, r.grad_norm);
+            self.bar.say(format!("{what}: the step is skipped"));
+        }
+        self.bar.item(r.step, &line);
+    }
+
+    fn clear(&mut self) {
+        self.bar.clear();
+    }
+}
