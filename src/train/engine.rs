@@ -291,7 +291,7 @@ impl Engine {
     }
 }
 
-fn session_error(error: crate::session::SessionError) -> TrainError {
+pub(super) fn session_error(error: crate::session::SessionError) -> TrainError {
     use crate::session::SessionError;
     match error {
         SessionError::Model(error) => TrainError::Model(error),

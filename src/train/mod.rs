@@ -9,6 +9,7 @@ pub mod data;
 mod engine;
 mod fit;
 pub mod objective;
+mod peak;
 mod schedule;
 mod settings;
 mod trainer;
@@ -18,6 +19,7 @@ pub use adapters::{LoraOptions, TARGETS, adapter_of, initialize, load_adapter, s
 pub use checkpoint::CheckpointError;
 pub use engine::{Engine, EngineOptions, Recompute, Sequence};
 pub use fit::plan;
+pub use peak::{MatmulRate, matmul_rate};
 pub use schedule::Schedule;
 pub use settings::Settings;
 pub use trainer::{Ended, Place, StepReport, Trainer};

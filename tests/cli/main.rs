@@ -6,5 +6,6 @@ mod adapter;
 mod common;
 mod general;
 mod models;
+mod plan_tune;
 mod store;
 mod tune;

@@ -1,6 +1,7 @@
 //! Fine-tuning at the command line.
 
 pub mod args;
+pub mod bench;
 pub mod curve;
 mod drive;
 pub mod plan;
