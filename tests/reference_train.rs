@@ -47,6 +47,7 @@ fn boot(device: DeviceChoice, adapter: &Adapter, recompute: Recompute) -> Engine
     let options = EngineOptions {
         device: SessionOptions { device, ..SessionOptions::default() },
         rows: LENGTH - 1,
+        seq: LENGTH,
         outputs: None,
         recompute,
         train: Train::Adapters,

@@ -14,6 +14,7 @@ use crate::cli::interrupt::Listen;
 use crate::cli::lora::{LoraArgs, in_words};
 use crate::cli::progress::Bar;
 use crate::cli::term::{self, Paint};
+use crate::cli::tune::{self, args::TuneShapeArgs};
 use crate::exec::OpTime;
 use crate::model::{KvType, Model};
 use crate::session::{Generated, Modes, Session};
@@ -28,7 +29,11 @@ const PROFILED: usize = 16;
 /// measured on the same device in the same run, load time, time to first token, peak memory, and time by op.
 #[derive(Args, Clone, Debug)]
 #[command(
-    after_help = "Examples:\n  ember bench\n  ember bench -m qwen3-0.6b -p 512 -n 128 -r 5 --json\n  ember bench --device cpu -t 4"
+    mut_group("TuneShapeArgs", |g| g.requires("tune")),
+    mut_arg("seq", |a| a.default_value("512")),
+    mut_arg("rank", |a| a.default_value("8")),
+    mut_arg("batch", |a| a.default_value("1")),
+    after_help = "Examples:\n  ember bench\n  ember bench -m qwen3-0.6b -p 512 -n 128 -r 5 --json\n  ember bench --device cpu -t 4\n  ember bench --tune --seq 512 --rank 8"
 )]
 pub struct BenchArgs {
     #[command(flatten)]
@@ -45,6 +50,11 @@ pub struct BenchArgs {
     /// As JSON
     #[arg(long)]
     json: bool,
+    /// Measure training steps of one sequence instead, against the prefill of the same tokens
+    #[arg(long, conflicts_with_all = ["n_prompt", "n_gen", "ctx_size"])]
+    tune: bool,
+    #[command(flatten)]
+    shape: TuneShapeArgs,
     #[command(flatten)]
     lora: LoraArgs,
     #[command(flatten)]
@@ -87,6 +97,9 @@ pub fn run(args: &BenchArgs) -> CliResult {
     let model = Model::open(&path)?;
     let adapters = args.lora.load(&model)?;
     let mut options = session_options(&args.device, &args.context, Modes::GENERATE);
+    if args.tune {
+        return tune::bench::run(&model, &args.shape, &options, args.repetitions, args.json);
+    }
     let needed = args.n_prompt.max(args.n_gen + 1) as usize + 1;
     options.ctx = Some(options.ctx.unwrap_or(needed).max(needed));
     let kv = options.kv;

@@ -10,6 +10,8 @@ use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::lora::{self, LoraArgs};
 use crate::cli::term::{self, Paint};
+use crate::cli::tune::args::TuneShapeArgs;
+use crate::cli::tune::plan::TuneStep;
 use crate::model::Model;
 use crate::plan::{DType, Layout, Placement, Program, SegmentKind, TensorId};
 use crate::session::{self, Modes};
@@ -23,11 +25,15 @@ const LISTED: usize = 12;
 /// refused, naming the largest items and a setting that fits.
 #[derive(Args, Clone, Debug)]
 #[command(
-    after_help = "Examples:\n  ember plan -c 8192\n  ember plan -m qwen3-0.6b --budget 1G\n  ember plan --tensors --device cpu"
+    mut_group("TuneShapeArgs", |g| g.requires("tune")),
+    after_help = "Examples:\n  ember plan -c 8192\n  ember plan -m qwen3-0.6b --budget 1G\n  ember plan --tensors --device cpu\n  ember plan --tune sft --seq 512 --batch 1 --rank 8 --budget 1GiB"
 )]
 pub struct PlanArgs {
     #[command(flatten)]
     model: ModelArgs,
+    /// The map of a training step with this objective, instead of that of generating
+    #[arg(long, value_name = "OBJECTIVE", value_enum, num_args = 0..=1, default_missing_value = "sft", conflicts_with_all = ["ctx_size", "kv"])]
+    tune: Option<Objective>,
     /// Every tensor with its place
     #[arg(long)]
     tensors: bool,
@@ -39,7 +45,16 @@ pub struct PlanArgs {
     #[command(flatten)]
     context: ContextArgs,
     #[command(flatten)]
+    shape: TuneShapeArgs,
+    #[command(flatten)]
     device: DeviceArgs,
+}
+
+/// What a training step minimizes.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Objective {
+    /// Supervised fine-tuning
+    Sft,
 }
 
 /// Runs the command.
@@ -49,31 +64,52 @@ pub fn run(args: &PlanArgs) -> CliResult {
     let options = session_options(&args.device, &args.context, Modes::GENERATE);
     let options = lora::with_room(options, &adapters);
     let profile = session::device_profile(&options)?;
-    let (program, layout) = session::plan_memory(&model, &options, profile)
-        .map_err(|e| CliError::from(e).at(model.path().display()))?;
+    let at = |e: CliError| e.at(model.path().display());
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    if args.json {
-        writeln!(out, "{:#}", as_json(&program, &layout))?;
+    if args.tune.is_some() {
+        let options = args.shape.engine(&model, options);
+        let step = TuneStep::draw(&model, &options, profile).map_err(|e| at(e.into()))?;
+        let about = step.about(&model, &args.shape);
+        show(&mut out, args, &model, &step.program, &step.layout, &about, Some(step.as_json(&args.shape)))?;
     } else {
-        heading(&mut out, &model, &program, &layout)?;
-        segments(&mut out, &layout)?;
-        largest(&mut out, &program, &layout)?;
-        plans(&mut out, &program)?;
-        if args.tensors {
-            tensors(&mut out, &program, &layout)?;
-        }
+        let (program, layout) = session::plan_memory(&model, &options, profile).map_err(|e| at(e.into()))?;
+        let (slots, ctx) = program.inputs.map_or((0, 0), |i| (i.slots, i.ctx));
+        let about = format!("{slots} sequence(s) of {ctx} positions");
+        show(&mut out, args, &model, &program, &layout, &about, None)?;
     }
     out.flush()?;
     Ok(())
 }
 
-fn heading(out: &mut dyn Write, model: &Model, program: &Program, layout: &Layout) -> std::io::Result<()> {
+fn show(
+    out: &mut dyn Write,
+    args: &PlanArgs,
+    model: &Model,
+    program: &Program,
+    layout: &Layout,
+    about: &str,
+    extra: Option<serde_json::Value>,
+) -> std::io::Result<()> {
+    if args.json {
+        let mut map = as_json(program, layout);
+        if let Some(extra) = extra {
+            map["tune"] = extra;
+        }
+        return writeln!(out, "{map:#}");
+    }
+    heading(out, model, layout, about)?;
+    segments(out, layout)?;
+    largest(out, program, layout)?;
+    plans(out, program)?;
+    if args.tensors { tensors(out, program, layout) } else { Ok(()) }
+}
+
+fn heading(out: &mut dyn Write, model: &Model, layout: &Layout, about: &str) -> std::io::Result<()> {
     let config = model.config();
     let where_ = if layout.profile.mapped_weights { "CPU" } else { "GPU" };
-    let (slots, ctx) = program.inputs.map_or((0, 0), |i| (i.slots, i.ctx));
     writeln!(
         out,
-        "{} ({}, {} layers of width {}, {} weights) on the {where_}\n{slots} sequence(s) of {ctx} positions\n",
+        "{} ({}, {} layers of width {}, {} weights) on the {where_}\n{about}\n",
         Paint::stdout().bold(&config.name),
         config.arch.name,
         config.layers,

@@ -1,18 +1,14 @@
 //! The training plans on an executor: score, gradient, norm and update, a step at a time.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use crate::exec::{DeviceInfo, Executor, Ticket};
-use crate::model::{
-    AdapterShape, BuildOptions, KvType, Model, ModelError, Train, TrainPlans, TrainSpec, build_training,
-};
-use crate::plan::{BudgetError, Layout, Out, PlanId, Profile, Program, Row, Scalars, Step, TensorId};
+use crate::model::{AdapterShape, Model, Train, TrainPlans, TrainSpec};
+use crate::plan::{Layout, Out, PlanId, Program, Row, Scalars, Step, TensorId};
 use crate::session::SessionOptions;
 use crate::session::boot::Device;
-use crate::train::TrainError;
-
-/// Trained positions whose logits are made together, unless asked otherwise.
-const OUTPUTS: usize = 64;
+use crate::train::{TrainError, plan};
 
 /// Which layers the gradient runs again instead of keeping their activations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -35,7 +31,9 @@ pub struct EngineOptions {
     pub device: SessionOptions,
     /// Most token rows of a step.
     pub rows: usize,
-    /// Trained positions whose logits are made together; `None` for the default.
+    /// Most tokens of a sequence: what a refusal's advice is given in. [`Engine`] does not hold sequences to it.
+    pub seq: usize,
+    /// Trained positions whose logits are made together; `None` for 64, or fewer where the budget asks for it.
     pub outputs: Option<usize>,
     /// Which layers are run again.
     pub recompute: Recompute,
@@ -78,13 +76,15 @@ pub struct Engine {
     outs: Vec<Out>,
     step: Step,
     words: Vec<u32>,
+    /// Seconds spent by plan since they were last taken.
+    seconds: Vec<f64>,
 }
 
 impl Engine {
     /// Opens the device, draws the map, checks it against the budget, and allocates. Everything trained is zero.
     ///
     /// # Errors
-    /// [`TrainError::Model`] with a [`BudgetError`] if the map does not fit, naming what would.
+    /// [`TrainError::Model`] with a [`BudgetError`](crate::plan::BudgetError) if the map does not fit, naming what would.
     pub fn boot(model: &Model, options: &EngineOptions) -> Result<Self, TrainError> {
         let device = Device::open(&options.device).map_err(session_error)?;
         let profile = device.profile(options.device.double);
@@ -94,7 +94,8 @@ impl Engine {
         let outs = Vec::with_capacity(spec.rows);
         let words = Vec::with_capacity(spec.outputs);
         let (model, adapters) = (model.clone(), options.adapters.clone());
-        Ok(Self { model, executor, layout, plans, spec, adapters, outs, step, words })
+        let seconds = vec![0.0; executor.program().plans.len()];
+        Ok(Self { model, executor, layout, plans, spec, adapters, outs, step, words, seconds })
     }
 
     /// The model.
@@ -165,10 +166,16 @@ impl Engine {
         Ok(values)
     }
 
+    /// Seconds that each plan took since this was last asked, waiting included, in the plans' order.
+    pub fn take_seconds(&mut self) -> Vec<(String, f64)> {
+        let names = self.executor.program().plans.iter().map(|p| p.name.clone());
+        names.zip(self.seconds.iter_mut().map(std::mem::take)).collect()
+    }
+
     /// Zeros the gradients: a window of steps begins.
     pub fn clear(&mut self) -> Result<(), TrainError> {
         self.step.clear();
-        self.run(self.plans.clear).map(|_| ())
+        self.run(self.plans.clear)
     }
 
     /// Log-probability of every target, in order; no gradient.
@@ -200,8 +207,7 @@ impl Engine {
         self.forward(sequences, |i| coefs[i], seed)?;
         let scores = self.chunks(self.plans.head)?;
         self.step.outs.clear();
-        let ticket = self.executor.submit(self.plans.backward, &self.step)?;
-        self.executor.wait(ticket, &mut self.words)?;
+        self.run(self.plans.backward)?;
         Ok(scores)
     }
 
@@ -216,12 +222,15 @@ impl Engine {
     pub fn update(&mut self, scalars: Scalars) -> Result<(), TrainError> {
         self.step.clear();
         self.step.scalars = scalars;
-        self.run(self.plans.update).map(|_| ())
+        self.run(self.plans.update)
     }
 
     fn run(&mut self, plan: PlanId) -> Result<(), TrainError> {
+        let start = Instant::now();
         let ticket = self.executor.submit(plan, &self.step)?;
-        Ok(self.executor.wait(ticket, &mut self.words)?)
+        self.executor.wait(ticket, &mut self.words)?;
+        self.seconds[plan.index()] += start.elapsed().as_secs_f64();
+        Ok(())
     }
 
     /// Lays the sequences one behind another and runs the layers; `coef` gives each target's coefficient.
@@ -253,12 +262,12 @@ impl Engine {
                 self.step.rows.push(Row { slot: 0, pos: row, first, token: pair[0] });
             }
         }
-        let ticket = self.executor.submit(self.plans.forward, &self.step)?;
-        Ok(self.executor.wait(ticket, &mut self.words)?)
+        self.run(self.plans.forward)
     }
 
     /// Runs a head plan over all outputs of the step, a chunk at a time.
     fn chunks(&mut self, plan: PlanId) -> Result<Vec<f32>, TrainError> {
+        let start = Instant::now();
         let depth = self.executor.depth().max(1);
         let mut scores = Vec::with_capacity(self.outs.len());
         let mut flight: VecDeque<Ticket> = VecDeque::with_capacity(depth);
@@ -277,102 +286,16 @@ impl Engine {
             self.executor.wait(ticket, &mut self.words)?;
             scores.extend(self.words.iter().map(|w| f32::from_bits(*w)));
         }
+        self.seconds[plan.index()] += start.elapsed().as_secs_f64();
         Ok(scores)
     }
 }
 
-fn session_error(error: crate::session::SessionError) -> TrainError {
+pub(super) fn session_error(error: crate::session::SessionError) -> TrainError {
     use crate::session::SessionError;
     match error {
         SessionError::Model(error) => TrainError::Model(error),
         SessionError::Exec(error) => TrainError::Exec(error),
         other => TrainError::Exec(crate::exec::ExecError::Internal(other.to_string())),
     }
-}
-
-/// The program, its map and its plans for a device profile, checked against the budget; nothing is allocated.
-///
-/// # Errors
-/// [`TrainError::Model`] with a [`BudgetError`] naming the largest items and a setting that fits.
-pub fn plan(
-    model: &Model,
-    options: &EngineOptions,
-    profile: Profile,
-) -> Result<(Program, Layout, TrainPlans, TrainSpec), TrainError> {
-    let layers = model.config().layers;
-    let budget = options.device.budget;
-    let outputs = options.outputs.unwrap_or(OUTPUTS).clamp(1, options.rows.max(1));
-    let draw = |rows: usize, outputs: usize, recompute: usize| -> Result<_, TrainError> {
-        let build = BuildOptions {
-            ctx: rows,
-            slots: 1,
-            kv: KvType::F32,
-            max_binding: (!profile.mapped_weights).then_some(profile.max_binding),
-            adapters: options.adapters.clone(),
-            train: options.train,
-        };
-        let spec = TrainSpec { rows, outputs, recompute };
-        let (program, plans) = build_training(model.config(), &*model.weights(), &build, spec)?;
-        let layout = Layout::new(&program, profile);
-        let verdict = layout.check(&program, budget);
-        Ok(((program, layout, plans, spec), verdict))
-    };
-    let rows = options.rows.max(1);
-    let fixed = match options.recompute {
-        Recompute::Nothing => Some(0),
-        Recompute::All => Some(layers),
-        Recompute::Layers(n) => Some(n.min(layers)),
-        Recompute::Auto => None,
-    };
-    let least = fixed.unwrap_or(layers);
-    let (smallest, verdict) = draw(rows, outputs, least)?;
-    if let Err(refusal) = verdict {
-        return Err(refuse(refusal, &draw, rows, outputs, layers));
-    }
-    if fixed.is_some() {
-        return Ok(smallest);
-    }
-    // Fewer layers run again need more memory: the fewest that fit.
-    let (mut fits, mut low, mut high) = (smallest, 0, layers);
-    let target = budget.unwrap_or(default_budget());
-    while low < high {
-        let middle = (low + high) / 2;
-        let (drawn, verdict) = draw(rows, outputs, middle)?;
-        if verdict.is_ok() && drawn.1.total() <= target {
-            (fits, high) = (drawn, middle);
-        } else {
-            low = middle + 1;
-        }
-    }
-    Ok(fits)
-}
-
-/// What an engine takes without being given a budget.
-fn default_budget() -> u64 {
-    const GIB: u64 = 1 << 30;
-    2 * GIB
-}
-
-/// A refusal with a setting that fits: everything run again, smaller chunks, shorter steps.
-fn refuse<T>(
-    refusal: BudgetError,
-    draw: &dyn Fn(usize, usize, usize) -> Result<(T, Result<(), BudgetError>), TrainError>,
-    rows: usize,
-    outputs: usize,
-    layers: usize,
-) -> TrainError {
-    let fits = |rows: usize, outputs: usize| draw(rows, outputs, layers).is_ok_and(|(_, v)| v.is_ok());
-    let mut fit = None;
-    let mut rows = rows;
-    while fit.is_none() && rows >= 16 {
-        for outputs in [outputs, 16, 4] {
-            if fits(rows, outputs.min(rows)) {
-                fit = Some(format!("--seq {rows} --recompute all --chunk {}", outputs.min(rows)));
-                break;
-            }
-        }
-        rows /= 2;
-    }
-    let fit = fit.unwrap_or("a smaller rank, fewer targets, or a smaller model".into());
-    TrainError::Model(ModelError::Budget(refusal.with_fit(Some(fit))))
 }

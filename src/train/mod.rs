@@ -7,17 +7,23 @@ mod adapters;
 mod checkpoint;
 pub mod data;
 mod engine;
+mod fit;
 pub mod objective;
+mod peak;
 mod schedule;
 mod settings;
 mod trainer;
+mod work;
 
 pub use adapters::{LoraOptions, TARGETS, adapter_of, initialize, load_adapter, shape_of};
 pub use checkpoint::CheckpointError;
-pub use engine::{Engine, EngineOptions, Recompute, Sequence, plan};
+pub use engine::{Engine, EngineOptions, Recompute, Sequence};
+pub use fit::plan;
+pub use peak::{MatmulRate, matmul_rate};
 pub use schedule::Schedule;
 pub use settings::Settings;
 pub use trainer::{Ended, Place, StepReport, Trainer};
+pub use work::{Load, multiply_adds};
 
 use crate::exec::ExecError;
 use crate::model::ModelError;

@@ -112,6 +112,7 @@ impl Trainer {
         let options = EngineOptions {
             device: place.device.clone(),
             rows: rows_needed(&lengths, &validation, settings),
+            seq: settings.seq,
             outputs: place.chunk,
             recompute: place.recompute,
             train: Train::Adapters,

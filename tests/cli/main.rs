@@ -8,5 +8,6 @@ mod eval;
 mod general;
 mod lora;
 mod models;
+mod plan_tune;
 mod store;
 mod tune;

@@ -124,6 +124,7 @@ impl TuneShapeArgs {
         EngineOptions {
             device,
             rows: self.rows(),
+            seq: self.seq as usize,
             outputs: self.chunk.map(|n| n as usize),
             recompute: self.recompute,
             train: Train::Adapters,

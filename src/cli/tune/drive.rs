@@ -223,7 +223,7 @@ fn finish(trainer: &mut Trainer, job: &Job, args: &RunArgs, metrics: &Metrics, m
     }
     #[cfg(feature = "plot")]
     if let Some(path) = &args.plot {
-        curve::write_svg(path, "loss", &train, &validation)
+        curve::write_svg(path, "loss", &train, &validation, &[])
             .map_err(|e| CliError::failed(e).at(path.display()))?;
     }
     #[cfg(not(feature = "plot"))]

@@ -1,8 +1,10 @@
 //! Fine-tuning at the command line.
 
 pub mod args;
+pub mod bench;
 pub mod curve;
 mod drive;
+pub mod plan;
 pub mod preview;
 mod sft;
 

@@ -1,0 +1,219 @@
+//! The map of a training step before anything is allocated: which layers are run again, and what to say when nothing fits.
+
+use crate::model::{BuildOptions, KvType, Model, ModelError, TrainPlans, TrainSpec, build_training};
+use crate::plan::{BudgetError, Layout, Profile, Program};
+use crate::train::{EngineOptions, Recompute, TrainError};
+
+/// Trained positions whose logits are made together, and how many where that does not fit the budget.
+const OUTPUTS: [usize; 2] = [64, 16];
+/// What is taken without a budget where the machine does not say what it has.
+const UNASKED: u64 = 2 << 30;
+
+/// Program, map, plans and sizes.
+type Drawn = (Program, Layout, TrainPlans, TrainSpec);
+
+/// The program, its map and its plans for a device profile, checked against the budget; nothing is allocated.
+///
+/// With [`Recompute::Auto`] as few layers are run again as fit the budget, or, without one, half of the memory that is
+/// free (on a GPU: 2 GiB). Without a chosen number of outputs it is 64, or 16 where only that fits the budget.
+///
+/// # Errors
+/// [`TrainError::Model`] with a [`BudgetError`] naming the largest items and a setting that fits.
+pub fn plan(model: &Model, options: &EngineOptions, profile: Profile) -> Result<Drawn, TrainError> {
+    let draft = Draft { model, options, profile, budget: options.device.budget };
+    let layers = draft.layers();
+    let fixed = draft.fixed();
+    let mut refusal = None;
+    for outputs in draft.outputs() {
+        let sizes = Sizes { outputs, ..draft.asked(fixed.unwrap_or(layers)) };
+        let (smallest, verdict) = draft.draw(sizes)?;
+        match verdict {
+            Ok(()) if fixed.is_some() => return Ok(smallest),
+            Ok(()) => return draft.fewest_again(smallest, sizes),
+            // The first refusal is that of what was asked for.
+            Err(error) => _ = refusal.get_or_insert(error),
+        }
+    }
+    let Some(refusal) = refusal else { return Ok(draft.draw(draft.asked(layers))?.0) };
+    let fit = draft.fit()?;
+    Err(TrainError::Model(ModelError::Budget(refusal.with_fit(fit))))
+}
+
+/// What can be changed to make a step fit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Sizes {
+    rows: usize,
+    outputs: usize,
+    recompute: usize,
+    /// Most rank of a pair.
+    rank: usize,
+}
+
+struct Draft<'a> {
+    model: &'a Model,
+    options: &'a EngineOptions,
+    profile: Profile,
+    budget: Option<u64>,
+}
+
+impl Draft<'_> {
+    fn layers(&self) -> usize {
+        self.model.config().layers
+    }
+
+    /// Layers run again, where that was chosen.
+    fn fixed(&self) -> Option<usize> {
+        match self.options.recompute {
+            Recompute::Nothing => Some(0),
+            Recompute::All => Some(self.layers()),
+            Recompute::Layers(n) => Some(n.min(self.layers())),
+            Recompute::Auto => None,
+        }
+    }
+
+    /// Numbers of outputs to try, the best first.
+    fn outputs(&self) -> Vec<usize> {
+        let most = self.options.rows.max(1);
+        match self.options.outputs {
+            Some(n) => vec![n.clamp(1, most)],
+            None => OUTPUTS.into_iter().map(|n| n.min(most)).collect(),
+        }
+    }
+
+    fn rank(&self) -> usize {
+        self.options.adapters.pairs.values().map(|p| p.rank).max().unwrap_or(1)
+    }
+
+    fn asked(&self, recompute: usize) -> Sizes {
+        let rows = self.options.rows.max(1);
+        let outputs = self.outputs().first().copied().unwrap_or(rows);
+        Sizes { rows, outputs, recompute, rank: self.rank() }
+    }
+
+    fn draw(&self, sizes: Sizes) -> Result<(Drawn, Result<(), BudgetError>), TrainError> {
+        let mut adapters = self.options.adapters.clone();
+        adapters.pairs.values_mut().for_each(|pair| pair.rank = pair.rank.min(sizes.rank));
+        let build = BuildOptions {
+            ctx: sizes.rows,
+            slots: 1,
+            kv: KvType::F32,
+            max_binding: (!self.profile.mapped_weights).then_some(self.profile.max_binding),
+            adapters,
+            train: self.options.train,
+        };
+        let spec = TrainSpec {
+            rows: sizes.rows,
+            outputs: sizes.outputs.min(sizes.rows),
+            recompute: sizes.recompute,
+        };
+        let (program, plans) = build_training(self.model.config(), &*self.model.weights(), &build, spec)?;
+        let layout = Layout::new(&program, self.profile);
+        let verdict = layout.check(&program, self.budget);
+        Ok(((program, layout, plans, spec), verdict))
+    }
+
+    /// Fewer layers run again need more memory: the fewest that fit.
+    fn fewest_again(&self, smallest: Drawn, sizes: Sizes) -> Result<Drawn, TrainError> {
+        let target = self.budget.unwrap_or_else(|| unasked(self.profile));
+        let (mut fits, mut low, mut high) = (smallest, 0, self.layers());
+        while low < high {
+            let middle = (low + high) / 2;
+            let (drawn, verdict) = self.draw(Sizes { recompute: middle, ..sizes })?;
+            if verdict.is_ok() && drawn.1.total() <= target {
+                (fits, high) = (drawn, middle);
+            } else {
+                low = middle + 1;
+            }
+        }
+        Ok(fits)
+    }
+
+    /// Flags that make the step fit, tried in the order in which they cost the least: all layers run again, smaller
+    /// chunks, fewer and then shorter sequences, a lower rank; or else the budget that the smallest step needs.
+    fn fit(&self) -> Result<Option<String>, TrainError> {
+        let fits = |sizes: Sizes| Ok::<_, TrainError>(self.draw(sizes)?.1.is_ok());
+        let mut sizes = Sizes { outputs: self.least_outputs(), ..self.asked(self.layers()) };
+        if fits(sizes)? {
+            let generous = Sizes { outputs: self.asked(0).outputs, ..sizes };
+            let sizes = if fits(generous)? { generous } else { sizes };
+            return Ok(Some(self.flags(sizes, None)));
+        }
+        let seq = self.options.seq.clamp(1, sizes.rows);
+        let (mut batch, mut seq) = (sizes.rows.div_ceil(seq), seq);
+        while batch * seq > 16 {
+            (batch, seq) = if batch > 1 { (batch / 2, seq) } else { (1, seq / 2) };
+            sizes.rows = batch * seq;
+            if fits(sizes)? {
+                return Ok(Some(self.flags(sizes, Some((batch, seq)))));
+            }
+        }
+        while sizes.rank > 1 {
+            sizes.rank /= 2;
+            if fits(sizes)? {
+                return Ok(Some(self.flags(sizes, Some((batch, seq)))));
+            }
+        }
+        let ((_, layout, ..), verdict) = self.draw(sizes)?;
+        let settings = self.flags(sizes, Some((batch, seq)));
+        Ok(Some(match verdict {
+            Err(BudgetError::Over { .. }) => {
+                format!("--budget {}MiB {settings}", layout.total().div_ceil(1 << 20))
+            }
+            _ => "another device (--device), or a smaller model".into(),
+        }))
+    }
+
+    fn least_outputs(&self) -> usize {
+        self.outputs().into_iter().min().unwrap_or(1).min(OUTPUTS[1])
+    }
+
+    /// The flags in which `sizes` differs from what was asked for; `shape`: sequences and their length.
+    fn flags(&self, sizes: Sizes, shape: Option<(usize, usize)>) -> String {
+        let mut flags = Vec::new();
+        if let Some((batch, seq)) = shape {
+            flags.push(format!("--batch {batch}"));
+            if seq < self.options.seq {
+                flags.push(format!("--seq {seq}"));
+            }
+        }
+        if self.fixed().is_some_and(|n| n < self.layers()) {
+            flags.push("--recompute all".into());
+        }
+        if self.options.outputs.is_some_and(|n| n > sizes.outputs) {
+            flags.push(format!("--chunk {}", sizes.outputs));
+        }
+        if sizes.rank < self.rank() {
+            flags.push(format!("--rank {}", sizes.rank));
+        }
+        flags.join(" ")
+    }
+}
+
+/// What an engine takes without being given a budget: on the CPU executor half of the memory that is free.
+fn unasked(profile: Profile) -> u64 {
+    if profile.mapped_weights { available().map_or(UNASKED, |free| free / 2) } else { UNASKED }
+}
+
+/// Memory that the system would give without swapping, in bytes, where it says so.
+fn available() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    available_in(&text)
+}
+
+fn available_in(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kilobytes.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_memory_is_read() {
+        assert_eq!(available_in("MemTotal: 9 kB\nMemAvailable:    2048 kB\nX: 1\n"), Some(2 << 20));
+        assert_eq!(available_in("MemTotal: 9 kB\n"), None);
+        assert_eq!(available_in("MemAvailable: many kB\n"), None);
+    }
+}

@@ -1,0 +1,128 @@
+//! The map of a training step: what is allocated is what it says, and what a refusal advises fits.
+#![cfg(feature = "train")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use common::{golden, open};
+use emberlm::exec::cpu;
+use emberlm::model::{Model, ModelError, Train};
+use emberlm::plan::{BudgetError, Layout};
+use emberlm::session::{DeviceChoice, SessionOptions};
+use emberlm::train::{Engine, EngineOptions, LoraOptions, Recompute, TrainError, plan};
+
+fn tiny(name: &str) -> Model {
+    open(&golden("arch").join(format!("{name}.gguf")))
+}
+
+fn options(model: &Model, seq: usize, batch: usize, rank: usize, recompute: Recompute) -> EngineOptions {
+    EngineOptions {
+        device: SessionOptions { device: DeviceChoice::Cpu, ..SessionOptions::default() },
+        rows: seq * batch,
+        seq,
+        outputs: None,
+        recompute,
+        train: Train::Adapters,
+        adapters: LoraOptions { rank, ..LoraOptions::default() }.shape(model),
+    }
+}
+
+fn draw(model: &Model, options: &EngineOptions) -> Result<(Layout, usize, usize), BudgetError> {
+    match plan(model, options, cpu::profile::<f32>()) {
+        Ok((_, layout, _, spec)) => Ok((layout, spec.recompute, spec.outputs)),
+        Err(TrainError::Model(ModelError::Budget(refusal))) => Err(refusal),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+fn with_budget(options: &EngineOptions, budget: u64) -> EngineOptions {
+    let device = SessionOptions { budget: Some(budget), ..options.device.clone() };
+    EngineOptions { device, ..options.clone() }
+}
+
+#[test]
+fn what_is_allocated_is_what_the_map_says() {
+    for name in ["llama-tied", "llama-untied", "qwen2", "qwen3-tied"] {
+        let model = tiny(name);
+        let mut totals = vec![];
+        for recompute in [Recompute::Nothing, Recompute::All] {
+            let mut engine = Engine::boot(&model, &options(&model, 64, 1, 4, recompute)).unwrap();
+            let planned = engine.layout().total();
+            let allocated: u64 = engine.executor_mut().allocated().iter().map(|(_, b)| b).sum();
+            assert_eq!(allocated, planned, "{name} {recompute:?}");
+            totals.push(planned);
+        }
+        assert!(totals[1] < totals[0], "{name}: running layers again saves memory: {totals:?}");
+    }
+}
+
+#[test]
+fn a_budget_chooses_layers_and_then_the_chunk() {
+    let model = tiny("llama-tied");
+    let asked = options(&model, 128, 1, 4, Recompute::Auto);
+    let layers = model.config().layers;
+    let total = |recompute, outputs| {
+        let sized = EngineOptions { recompute, outputs: Some(outputs), ..asked.clone() };
+        draw(&model, &sized).unwrap().0.total()
+    };
+    let (none, all, least) =
+        (total(Recompute::Nothing, 64), total(Recompute::All, 64), total(Recompute::All, 16));
+    assert!(least < all && all < none, "{least} {all} {none}");
+    for (budget, recompute, outputs) in
+        [(none, 0, 64), (none - 1, 1, 64), (all, layers, 64), (least, layers, 16)]
+    {
+        let (layout, again, chunk) = draw(&model, &with_budget(&asked, budget)).unwrap();
+        assert!(layout.total() <= budget);
+        assert_eq!((again, chunk), (recompute, outputs), "budget {budget} of {least} {all} {none}");
+    }
+    let (_, again, chunk) = draw(&model, &asked).unwrap();
+    assert_eq!((again, chunk), (0, 64), "a tiny model fits any machine");
+}
+
+/// Applies the flags of an advice.
+fn follow(model: &Model, asked: &EngineOptions, rank: usize, advice: &str) -> EngineOptions {
+    let (mut seq, mut batch, mut rank) = (asked.seq, asked.rows / asked.seq, rank);
+    let (mut outputs, mut recompute, mut budget) = (asked.outputs, asked.recompute, asked.device.budget);
+    let words: Vec<&str> = advice.split_whitespace().collect();
+    for pair in words.chunks(2) {
+        match pair {
+            ["--seq", n] => seq = n.parse().unwrap(),
+            ["--batch", n] => batch = n.parse().unwrap(),
+            ["--rank", n] => rank = n.parse().unwrap(),
+            ["--chunk", n] => outputs = Some(n.parse().unwrap()),
+            ["--recompute", "all"] => recompute = Recompute::All,
+            ["--budget", n] => {
+                budget = Some(n.strip_suffix("MiB").unwrap().parse::<u64>().unwrap() << 20);
+            }
+            other => panic!("{other:?} in {advice}"),
+        }
+    }
+    let sized = EngineOptions { outputs, ..options(model, seq, batch, rank, recompute) };
+    with_budget(&sized, budget.unwrap())
+}
+
+#[test]
+fn the_advice_of_a_refusal_fits() {
+    let model = tiny("llama-tied");
+    let rank = 32;
+    let smallest = |seq, batch, rank| {
+        let sized = EngineOptions { outputs: Some(16), ..options(&model, seq, batch, rank, Recompute::All) };
+        draw(&model, &sized).unwrap().0.total()
+    };
+    let budgets = [
+        (smallest(128, 8, rank), Recompute::Nothing, Some(64), "--recompute all"),
+        (smallest(128, 4, rank), Recompute::Auto, None, "--batch 4"),
+        (smallest(64, 1, rank), Recompute::Layers(1), None, "--seq 64"),
+        (smallest(16, 1, 8), Recompute::Auto, None, "--rank 8"),
+        (1000, Recompute::Auto, None, "--budget"),
+    ];
+    for (budget, recompute, outputs, flag) in budgets {
+        let asked = EngineOptions { outputs, ..options(&model, 128, 8, rank, recompute) };
+        let asked = with_budget(&asked, budget);
+        let refusal = draw(&model, &asked).expect_err("more than the budget");
+        let BudgetError::Over { fits: Some(advice), needed, .. } = refusal else { panic!("{refusal}") };
+        assert!(needed > budget && advice.contains(flag), "{advice}, for {flag}");
+        let (layout, ..) = draw(&model, &follow(&model, &asked, rank, &advice)).expect(&advice);
+        assert!(layout.total() > 0);
+    }
+}
