@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use emberlm::exec::cpu;
-use emberlm::model::{BuildOptions, Head, KvType, Model, ModelError, PlanSpec, build, build_fitting};
+use emberlm::model::{
+    AdapterShape, BuildOptions, Head, KvType, Model, ModelError, PlanSpec, Train, build, build_fitting,
+};
 use emberlm::ops::{Access, Op};
 use emberlm::plan::{BudgetError, DType, Layout, Placement, Profile, Program, Role, SegmentKind, TensorId};
 use emberlm::session::{DeviceChoice, Modes, Session, SessionOptions};
@@ -30,7 +32,14 @@ fn device_profile(max_binding: u64) -> Profile {
 }
 
 fn options(max_binding: Option<u64>) -> BuildOptions {
-    BuildOptions { ctx: 512, slots: 2, kv: KvType::Block16, max_binding }
+    BuildOptions {
+        ctx: 512,
+        slots: 2,
+        kv: KvType::Block16,
+        max_binding,
+        adapters: AdapterShape::default(),
+        train: Train::Nothing,
+    }
 }
 
 fn specs() -> Vec<PlanSpec> {
@@ -87,7 +96,7 @@ fn live_tensors_never_share_bytes() {
             [cpu::profile::<f32>(), cpu::profile::<f64>(), device_profile(1 << 27), device_profile(20_000)]
         {
             let limit = (!profile.mapped_weights).then_some(profile.max_binding);
-            let program = build(model.config(), &*model.weights(), options(limit), &specs()).unwrap();
+            let program = build(model.config(), &*model.weights(), &options(limit), &specs()).unwrap();
             check_lives(&program, &Layout::new(&program, profile));
         }
     }
@@ -96,7 +105,7 @@ fn live_tensors_never_share_bytes() {
 #[test]
 fn the_arena_is_smaller_than_the_sum_of_its_tensors() {
     let model = golden("llama-untied.gguf");
-    let program = build(model.config(), &*model.weights(), options(None), &specs()).unwrap();
+    let program = build(model.config(), &*model.weights(), &options(None), &specs()).unwrap();
     let layout = Layout::new(&program, device_profile(1 << 27));
     let sum: u64 = (0..program.tensors.len() as u32)
         .filter_map(|i| layout.placement(TensorId(i)))
@@ -110,7 +119,7 @@ fn the_arena_is_smaller_than_the_sum_of_its_tensors() {
 fn matrices_are_cut_to_the_binding_limit() {
     let model = golden("llama-untied.gguf");
     let limit = 20_000;
-    let program = build(model.config(), &*model.weights(), options(Some(limit)), &specs()).unwrap();
+    let program = build(model.config(), &*model.weights(), &options(Some(limit)), &specs()).unwrap();
     let layout = Layout::new(&program, device_profile(limit));
     let mut cut = BTreeSet::new();
     for (index, tensor) in program.tensors.iter().enumerate() {
@@ -180,7 +189,7 @@ fn a_budget_too_small_is_refused_with_a_setting_that_fits() {
         build_fitting(
             model.config(),
             &*model.weights(),
-            options,
+            &options,
             &specs(),
             device_profile(1 << 27),
             Some(budget),

@@ -137,6 +137,14 @@ pub fn width() -> usize {
     columns.unwrap_or(80).clamp(40, 200)
 }
 
+/// The process's largest resident set, where the system tells it.
+pub fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,12 +162,4 @@ mod tests {
         assert!(parse_bytes("lots").is_err());
         assert!(parse_bytes("3 bananas").is_err());
     }
-}
-
-/// The process's largest resident set, where the system tells it.
-pub fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
-    let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kilobytes * 1024)
 }
