@@ -22,7 +22,7 @@ pub use fit::plan;
 pub use peak::{MatmulRate, matmul_rate};
 pub use schedule::Schedule;
 pub use settings::Settings;
-pub use trainer::{Ended, Place, StepReport, Trainer};
+pub use trainer::{Ended, KEPT_TOKENS, Place, StepReport, Trainer};
 pub use work::{Load, multiply_adds};
 
 use crate::exec::ExecError;

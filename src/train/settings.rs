@@ -26,6 +26,8 @@ pub struct Settings {
     pub batch: usize,
     /// Micro-batches of a step.
     pub accumulate: usize,
+    /// Weight of keeping what the model knew on texts of its own; 0 for not at all.
+    pub keep: f32,
     /// Fills micro-batches with as many sequences as fit `rows`.
     pub pack: bool,
     /// Most tokens of a sequence; of a packed micro-batch, most rows.
@@ -55,6 +57,7 @@ impl Default for Settings {
             clip: 1.0,
             batch: 8,
             accumulate: 1,
+            keep: 0.0,
             pack: false,
             seq: 1024,
             epochs: 3,

@@ -8,11 +8,13 @@ use crate::model::{Model, Train};
 use crate::plan::Scalars;
 use crate::session::SessionOptions;
 use crate::train::data::{Batch, Batcher, Cursor, Example};
-use crate::train::objective::Sft;
+use crate::train::objective::{Anchor, Sft};
 use crate::train::{
     Engine, EngineOptions, Recompute, Sequence, Settings, TrainError, adapter_of, initialize, load_adapter,
 };
 
+/// Most tokens of a text on which the model is to stay as it was.
+pub const KEPT_TOKENS: usize = 96;
 /// Windows in a row whose loss or gradient is not finite after which training ends.
 const STRIKES: u32 = 3;
 
@@ -40,6 +42,8 @@ pub struct StepReport {
     pub grad_norm: f64,
     /// Learning rate.
     pub rate: f64,
+    /// Loss of keeping what the model knew, where that is asked for.
+    pub kept: Option<f64>,
     /// Targets of the window.
     pub targets: u64,
     /// Token rows of the window.
@@ -85,6 +89,8 @@ pub struct Trainer {
     pub(super) progress: Progress,
     /// What is trained as it was after the best validation, by block.
     pub(super) best: Option<Vec<Vec<f32>>>,
+    /// Texts whose log-probabilities are to stay, and what they were.
+    anchors: Vec<(Vec<u32>, Vec<f32>)>,
     batcher: Batcher,
     examples: Vec<Example>,
     validation: Vec<Example>,
@@ -136,6 +142,7 @@ impl Trainer {
             settings: settings.clone(),
             progress: Progress::default(),
             best: None,
+            anchors: vec![],
             batcher,
             examples,
             validation,
@@ -180,6 +187,35 @@ impl Trainer {
         self.progress.best.map(|(loss, step)| (f64::from_bits(loss), step))
     }
 
+    /// Texts on which the model is to stay as it is now, with the weight of the settings; before the first step, and
+    /// before a checkpoint is restored. Longer ones are cut to [`KEPT_TOKENS`].
+    ///
+    /// # Errors
+    /// [`TrainError::Exec`] if the device fails.
+    pub fn keep(&mut self, texts: Vec<Vec<u32>>) -> Result<(), TrainError> {
+        for mut tokens in texts.into_iter().filter(|t| t.len() > 1) {
+            tokens.truncate(KEPT_TOKENS);
+            let trained = vec![true; tokens.len()];
+            let reference = self.engine.score(&[Sequence { tokens: &tokens, trained: &trained }], 0)?;
+            self.anchors.push((tokens, reference));
+        }
+        Ok(())
+    }
+
+    /// Adds the gradient of one text that is to stay as it was; the texts take turns.
+    fn keep_one(&mut self, report: &mut StepReport) -> Result<(), TrainError> {
+        let turn = self.progress.step as usize % self.anchors.len().max(1);
+        let Some((tokens, reference)) = self.anchors.get(turn) else { return Ok(()) };
+        let trained = vec![true; tokens.len()];
+        let text = [Sequence { tokens, trained: &trained }];
+        let anchor = Anchor { weight: self.settings.keep };
+        let scores = self.engine.score(&text, 0)?;
+        self.engine.gradient(&text, &anchor.coefficients(&scores, reference), 0)?;
+        report.kept = Some(anchor.loss(&scores, reference));
+        report.rows += text[0].rows() as u64;
+        Ok(())
+    }
+
     /// Goes to a place in the data and the steps that a checkpoint names.
     pub(super) fn go_to(&mut self, progress: Progress) -> Result<(), TrainError> {
         self.batcher.resume(progress.cursor).map_err(|e| TrainError::Data(e.to_string()))?;
@@ -207,6 +243,7 @@ impl Trainer {
             loss: 0.0,
             grad_norm: 0.0,
             rate: 0.0,
+            kept: None,
             targets: objective.targets as u64,
             rows: 0,
             took: Duration::ZERO,
@@ -225,6 +262,7 @@ impl Trainer {
             pause(took);
         }
         let start = Instant::now();
+        self.keep_one(&mut report)?;
         report.grad_norm = self.engine.norm()?;
         self.update(&mut report)?;
         report.took += start.elapsed();
@@ -403,5 +441,6 @@ fn rows_needed(lengths: &[usize], validation: &[Example], settings: &Settings) -
         false => sorted.iter().take(settings.batch.max(1)).sum(),
     };
     let longest = validation.iter().map(|e| e.tokens.len().saturating_sub(1)).max().unwrap_or(0);
-    most.max(longest).max(1)
+    let kept = if settings.keep > 0.0 { KEPT_TOKENS } else { 0 };
+    most.max(longest).max(kept).max(1)
 }

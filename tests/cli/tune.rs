@@ -41,6 +41,9 @@ fn command(output: &str, more: &[&str]) -> Vec<String> {
         ["tune", "sft", "--device", "cpu", "-t", "2", "--data", "data.jsonl", "--rank", "4", "--lr", "1e-2"];
     let mut args: Vec<String> = fixed.iter().map(|a| (*a).to_owned()).collect();
     args.extend(["-m".into(), model(), "-o".into(), output.into()]);
+    if !more.contains(&"--keep") {
+        args.extend(["--keep".into(), "0".into()]);
+    }
     args.extend(more.iter().map(|a| (*a).to_owned()));
     args
 }
@@ -105,6 +108,21 @@ fn how_a_step_is_cut_up_does_not_matter() {
 }
 
 #[test]
+fn keeping_what_the_model_knew_changes_less() {
+    let sandbox = sandbox(8);
+    let settings = ["--epochs", "12"];
+    let plain = tuned(&sandbox, "plain", &settings[..2]);
+    let kept = tuned(&sandbox, "kept", &[&settings[..2], &["--keep", "30"]].concat());
+    let size = |a: &Adapter| a.pairs.iter().map(|p| p.norm().powi(2)).sum::<f64>().sqrt();
+    assert!(size(&kept) < size(&plain), "{} {}", size(&kept), size(&plain));
+    let text = std::fs::read_to_string(sandbox.path("kept.metrics.jsonl")).unwrap();
+    let first: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    assert_eq!(first["kept"].as_f64(), Some(0.0), "nothing has changed before the first step");
+    let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert!(last["kept"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
 fn layers_run_again_give_the_same_bits() {
     let sandbox = sandbox(8);
     let keep = tuned(&sandbox, "keep", &["--epochs", "3", "--recompute", "none"]);
@@ -117,7 +135,7 @@ fn layers_run_again_give_the_same_bits() {
 #[test]
 fn a_resumed_run_is_the_uninterrupted_one() {
     let sandbox = sandbox(13);
-    let rest = ["--batch", "3", "--dropout", "0.1", "--val", "0.2", "--warmup", "2"];
+    let rest = ["--batch", "3", "--dropout", "0.1", "--val", "0.2", "--warmup", "2", "--keep", "0.5"];
     let settings = [&["--epochs", "5"], &rest[..]].concat();
     let whole = tune(&sandbox, "whole", &settings);
     assert_eq!(whole.code, 0, "{}", whole.err);

@@ -292,6 +292,9 @@ impl Metrics {
             line["validation_loss"] = json!(loss);
             line["best"] = json!(r.best);
         }
+        if let Some(kept) = r.kept {
+            line["kept"] = json!(kept);
+        }
         if r.skipped {
             line["skipped"] = json!(true);
         }
@@ -336,9 +339,10 @@ impl Meter {
         self.validation = r.validation.or(self.validation);
         let rate = self.rows as f64 / self.busy.as_secs_f64().max(1e-9);
         let validation = self.validation.map_or(String::new(), |v| format!(" val {v:.3}"));
+        let kept = r.kept.map_or(String::new(), |k| format!(" kept {k:.3}"));
         let memory = term::peak_memory().map_or(String::new(), |b| format!(" {}", term::bytes(b)));
         let line = format!(
-            "loss {:.3}{validation} grad {:.2} lr {:.1e} {rate:.0} tok/s{memory}",
+            "loss {:.3}{validation}{kept} grad {:.2} lr {:.1e} {rate:.0} tok/s{memory}",
             r.loss, r.grad_norm, r.rate
         );
         if r.skipped {

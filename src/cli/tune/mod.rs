@@ -4,6 +4,7 @@ pub mod args;
 pub mod bench;
 pub mod curve;
 mod drive;
+mod keep;
 pub mod plan;
 pub mod preview;
 mod sft;

@@ -12,7 +12,7 @@ use crate::cli::error::{CliError, CliResult};
 use crate::cli::prompt::Prompter;
 use crate::cli::term::{self, Paint, parse_bytes};
 use crate::cli::tune::args::TuneShapeArgs;
-use crate::cli::tune::{drive, preview};
+use crate::cli::tune::{drive, keep, preview};
 use crate::model::Model;
 use crate::session::Modes;
 use crate::train::data::{Dataset, EncodeOptions, Encoder, Overlong, TrainOn};
@@ -125,6 +125,9 @@ struct TrainingArgs {
     /// Fill each micro-batch with as many sequences as fit --seq tokens
     #[arg(long)]
     pack: bool,
+    /// Keep what the model knew: weight of staying as it is on texts that it writes itself first; 0 for plain fine-tuning
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = weight)]
+    keep: f32,
     /// Times to go through the data [default: 3; small data sets more often]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     epochs: Option<u64>,
@@ -177,6 +180,9 @@ pub fn run(args: &SftArgs) -> CliResult {
         &place,
         from.as_ref(),
     )?;
+    if settings.keep > 0.0 {
+        trainer.keep(keep::texts(&model, &prompter, &place.device, settings.seed as u32)?)?;
+    }
     drive::announce(&mut trainer, &dataset, &validation);
     let info = BTreeMap::from([
         ("data.files".to_owned(), names(&dataset)),
@@ -185,6 +191,13 @@ pub fn run(args: &SftArgs) -> CliResult {
     ]);
     let job = drive::Job { files, identity, info, resume: args.resume, restart: args.restart };
     drive::drive(&mut trainer, &job, &args.run)
+}
+
+fn weight(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(weight) if weight >= 0.0 && weight.is_finite() => Ok(weight),
+        _ => Err(format!("`{text}` is not a number of at least 0")),
+    }
 }
 
 /// Reads the data and cuts off what is held out.
@@ -232,6 +245,7 @@ fn settings(args: &SftArgs, dataset: &Dataset) -> Settings {
         clip: t.clip,
         batch: args.shape.batch as usize,
         accumulate: t.accumulate as usize,
+        keep: t.keep,
         pack: t.pack,
         seq: args.shape.seq as usize,
         max_steps: t.max_steps,
