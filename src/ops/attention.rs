@@ -1,7 +1,12 @@
 //! Causal attention with grouped queries (Ainslie et al. 2023) and a streaming softmax
 //! (Milakov & Gimelshein 2018): no score matrix is kept.
 
-use super::cpu::{Cache, Context, Real};
+use std::ops::Range;
+
+use super::attention_tile::{
+    BLOCK as ATTENTION_BLOCK, Head, SPAN, Tile, block_rows, dots, mix, overlap, spans,
+};
+use super::cpu::{Cache, Columns, Context, Real};
 use super::params::{self, attention::Params};
 use super::{Accepts, Access, Arg, Op, OpDef, require};
 use crate::plan::{OpCall, PlanError, Program, Reverse, Row, Rows};
@@ -10,6 +15,8 @@ use crate::plan::{OpCall, PlanError, Program, Reverse, Row, Rows};
 const BLOCK: usize = 32;
 /// Most query heads that read a KV head together.
 const MAX_TOGETHER: usize = 8;
+/// From so many rows on, attention goes by tiles.
+const MANY: usize = 16;
 /// Largest head width.
 pub const MAX_HEAD_DIM: usize = 256;
 
@@ -52,6 +59,9 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
 
 fn twin<F: Real>(c: &Context<'_, F>) {
     let p: Params = c.params();
+    if p.softcap == 0.0 && c.rows(0) >= MANY {
+        return tiled(c, &p);
+    }
     let (heads, dim) = (p.heads as usize, p.head_dim as usize);
     let group = heads / p.kv_heads as usize;
     let (q, k, v) = (c.read(1), c.cache(2), c.cache(3));
@@ -68,6 +78,116 @@ fn twin<F: Real>(c: &Context<'_, F>) {
     }
 }
 
+/// Many rows: a block of them against a span of positions at a time, by products of tiles.
+fn tiled<F: Real>(c: &Context<'_, F>, p: &Params) {
+    let (heads, dim, kv_heads) = (p.heads as usize, p.head_dim as usize, p.kv_heads as usize);
+    let rows = c.rows(0);
+    let each = block_rows(rows, c.parts());
+    let mut y = c.write_pieces(4, each * heads * dim);
+    let mut scratch = Scratch {
+        weights: [F::ZERO; ATTENTION_BLOCK * SPAN],
+        keys: [F::ZERO; SPAN * MAX_HEAD_DIM],
+        values: [F::ZERO; SPAN * MAX_HEAD_DIM],
+    };
+    for block in c.deal(rows.div_ceil(each)) {
+        let ts = block * each..rows.min((block + 1) * each);
+        let y = &mut y.piece(block)[..ts.len() * heads * dim];
+        y.fill(F::ZERO);
+        // Rows of one slot go together.
+        let mut start = ts.start;
+        while start < ts.end {
+            let slot = c.row(start).slot;
+            let end = (start..ts.end).find(|t| c.row(*t).slot != slot).unwrap_or(ts.end);
+            let y = &mut y[(start - ts.start) * heads * dim..(end - ts.start) * heads * dim];
+            for kv_head in 0..kv_heads {
+                attend_block(c, p, start..end, kv_head, &mut scratch, y);
+            }
+            start = end;
+        }
+    }
+}
+
+/// What a thread needs for a tile.
+struct Scratch<F> {
+    weights: Tile<F>,
+    keys: [F; SPAN * MAX_HEAD_DIM],
+    values: [F; SPAN * MAX_HEAD_DIM],
+}
+
+/// The query heads of one KV head, for rows of one slot.
+fn attend_block<F: Real>(
+    c: &Context<'_, F>,
+    p: &Params,
+    ts: Range<usize>,
+    kv_head: usize,
+    scratch: &mut Scratch<F>,
+    y: &mut [F],
+) {
+    let (heads, dim, kv_heads) = (p.heads as usize, p.head_dim as usize, p.kv_heads as usize);
+    let (q, k, v) = (c.read(1), c.cache(2), c.cache(3));
+    let group = heads / kv_heads;
+    let seen = |t: usize| seen(p, c.row(t));
+    let all = ts.clone().map(seen).fold(usize::MAX..0, |a, b| a.start.min(b.start)..a.end.max(b.end));
+    let slot = c.row(ts.start).slot as usize * p.ctx as usize;
+    // Largest score and sum of weights of each row, by query head of the group.
+    let mut running = [[(F::LOWEST, F::ZERO); ATTENTION_BLOCK]; MAX_TOGETHER];
+    for first in (0..group).step_by(MAX_TOGETHER) {
+        let together = MAX_TOGETHER.min(group - first);
+        running.iter_mut().for_each(|r| r.fill((F::LOWEST, F::ZERO)));
+        for span in spans(all.clone()) {
+            for (i, j) in span.clone().enumerate() {
+                let from = ((slot + j) * kv_heads + kv_head) * dim;
+                k.load(from, &mut scratch.keys[i * dim..(i + 1) * dim]);
+                v.load(from, &mut scratch.values[i * dim..(i + 1) * dim]);
+            }
+            let size = (ts.len(), span.len());
+            let key = Head::of(&scratch.keys, 1, dim, 0, 0);
+            let value = Head::of(&scratch.values, 1, dim, 0, 0);
+            for (one, running) in running.iter_mut().enumerate().take(together) {
+                let head = kv_head * group + first + one;
+                let query = Head::of(q, heads, dim, head, ts.start);
+                dots(query, key, size, F::from_f32(p.scale), &mut scratch.weights, SPAN);
+                let columns = head * dim..(head + 1) * dim;
+                for ((i, t), row) in ts.clone().enumerate().zip(scratch.weights.chunks_mut(SPAN)) {
+                    let own = &mut y[i * heads * dim..][columns.clone()];
+                    weigh_on(&mut row[..span.len()], overlap(&seen(t), &span), &mut running[i], own);
+                }
+                mix(&scratch.weights, SPAN, size, value, &mut Columns::new(y, heads * dim, columns));
+            }
+        }
+        for (one, running) in running.iter().enumerate().take(together) {
+            let head = kv_head * group + first + one;
+            for (i, (_, sum)) in running.iter().take(ts.len()).enumerate() {
+                let norm = F::ONE / *sum;
+                y[(i * heads + head) * dim..][..dim].iter_mut().for_each(|y| *y *= norm);
+            }
+        }
+    }
+}
+
+/// Turns a row's scores into weights relative to its largest so far, to which `y` is shrunk.
+fn weigh_on<F: Real>(row: &mut [F], seen: Range<usize>, running: &mut (F, F), y: &mut [F]) {
+    row[..seen.start].fill(F::ZERO);
+    row[seen.end..].fill(F::ZERO);
+    let row = &mut row[seen];
+    let top = row.iter().fold(running.0, |top, score| if *score > top { *score } else { top });
+    if row.is_empty() {
+        return;
+    }
+    let shrink = if running.0 == F::LOWEST { F::ZERO } else { (running.0 - top).exp() };
+    if shrink != F::ONE {
+        y.iter_mut().for_each(|y| *y *= shrink);
+    }
+    F::exp_less(row, top);
+    *running = (top, running.1 * shrink + row.iter().fold(F::ZERO, |sum, w| sum + *w));
+}
+
+/// Positions that a row sees.
+fn seen(p: &Params, row: Row) -> Range<usize> {
+    let first = if p.window > 0 { row.first.max((row.pos + 1).saturating_sub(p.window)) } else { row.first };
+    first as usize..row.pos as usize + 1
+}
+
 /// Query heads of one KV head: y = softmax(scale * q k^T) v over the positions that `row` may see.
 fn attend<F: Real>(
     p: &Params,
@@ -81,13 +201,12 @@ fn attend<F: Real>(
     let dim = p.head_dim as usize;
     let stride = p.kv_heads as usize * dim;
     let base = row.slot as usize * p.ctx as usize * stride + kv_head * dim;
-    let first = if p.window > 0 { row.first.max((row.pos + 1).saturating_sub(p.window)) } else { row.first };
+    let Range { start: first, end } = seen(p, row);
     let mut softmax = [Softmax { max: F::LOWEST, sum: F::ZERO, weights: [F::ZERO; BLOCK] }; MAX_TOGETHER];
     y.fill(F::ZERO);
     let mut line = [F::ZERO; MAX_HEAD_DIM];
     let line = &mut line[..dim];
-    let end = row.pos as usize + 1;
-    for start in (first as usize..end).step_by(BLOCK) {
+    for start in (first..end).step_by(BLOCK) {
         let count = BLOCK.min(end - start);
         for j in 0..count {
             k.load(base + (start + j) * stride, line);

@@ -2,7 +2,8 @@
 //! dq = sum over keys of p (dy . v - delta) score' k.
 
 use super::attention_stats::check_widths;
-use super::cpu::{Context, Real};
+use super::attention_tile::{BLOCK, Head, SPAN, Tile, block_rows, dots, mix, overlap, seen_by, spans, weigh};
+use super::cpu::{Columns, Context, Real};
 use super::params::attention_dq::Params;
 use super::params::attention_stats::Params as Shape;
 use super::{Arg, OpDef, require};
@@ -36,22 +37,74 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
 fn twin<F: Real>(c: &Context<'_, F>) {
     let p: Shape = c.params();
     let (heads, dim) = (p.heads as usize, p.head_dim as usize);
+    let rows = c.rows(0);
+    let each = block_rows(rows, c.parts());
+    let mut dq = c.write_pieces(6, each * heads * dim);
+    let mut tiles = [[F::ZERO; BLOCK * SPAN]; 2];
+    for block in c.deal(rows.div_ceil(each)) {
+        let ts = block * each..rows.min((block + 1) * each);
+        let dq = &mut dq.piece(block)[..ts.len() * heads * dim];
+        dq.fill(F::ZERO);
+        for head in 0..heads {
+            if p.softcap == 0.0 {
+                tiled(c, &p, ts.clone(), head, &mut tiles, dq);
+            } else {
+                capped(c, &p, ts.clone(), head, dq);
+            }
+        }
+    }
+}
+
+/// A block's rows of one head, tile by tile.
+fn tiled<F: Real>(
+    c: &Context<'_, F>,
+    p: &Shape,
+    ts: std::ops::Range<usize>,
+    head: usize,
+    [weights, slopes]: &mut [Tile<F>; 2],
+    dq: &mut [F],
+) {
+    let (heads, dim, kv_heads) = (p.heads as usize, p.head_dim as usize, p.kv_heads as usize);
+    let kv_head = head / (heads / kv_heads);
+    let (stats, scale) = (c.read(5), F::from_f32(p.scale));
+    let query = Head::of(c.read(1), heads, dim, head, ts.start);
+    let dy = Head::of(c.read(4), heads, dim, head, ts.start);
+    for span in spans(seen_by(c, p, ts.clone())) {
+        let size = (ts.len(), span.len());
+        let key = Head::of(c.read(2), kv_heads, dim, kv_head, span.start);
+        let value = Head::of(c.read(3), kv_heads, dim, kv_head, span.start);
+        dots(query, key, size, scale, weights, SPAN);
+        dots(dy, value, size, F::ONE, slopes, SPAN);
+        let tiles = weights.chunks_mut(SPAN).zip(slopes.chunks_mut(SPAN));
+        for (t, (weights, slopes)) in ts.clone().zip(tiles) {
+            let at = 2 * (t * heads + head);
+            let weights = &mut weights[..span.len()];
+            weigh(weights, overlap(&p.seen(c.row(t)), &span), stats[at]);
+            for (slope, weight) in slopes.iter_mut().zip(weights) {
+                *slope = *weight * (*slope - stats[at + 1]) * scale;
+            }
+        }
+        let mut dq = Columns::new(dq, heads * dim, head * dim..(head + 1) * dim);
+        mix(slopes, SPAN, size, key, &mut dq);
+    }
+}
+
+/// The same for capped scores, one by one.
+fn capped<F: Real>(c: &Context<'_, F>, p: &Shape, ts: std::ops::Range<usize>, head: usize, dq: &mut [F]) {
+    let (heads, dim) = (p.heads as usize, p.head_dim as usize);
     let group = heads / p.kv_heads as usize;
     let (_, kv) = p.widths();
     let (q, k, v, dy, stats) = (c.read(1), c.read(2), c.read(3), c.read(4), c.read(5));
-    let (first, dq) = c.write_chunks(6, c.rows(0) * heads, dim);
-    for (i, dq) in dq.chunks_mut(dim).enumerate() {
-        let (t, head) = ((first + i) / heads, (first + i) % heads);
-        let at = (first + i) * dim;
-        let (query, dy) = (&q[at..at + dim], &dy[at..at + dim]);
-        let (log_sum, delta) = (stats[2 * (first + i)], stats[2 * (first + i) + 1]);
-        dq.fill(F::ZERO);
+    for (i, t) in ts.enumerate() {
+        let item = t * heads + head;
+        let (query, dy) = (&q[item * dim..][..dim], &dy[item * dim..][..dim]);
+        let dq = &mut dq[(i * heads + head) * dim..][..dim];
         for j in p.seen(c.row(t)) {
             let from = j * kv + head / group * dim;
             let (key, value) = (&k[from..from + dim], &v[from..from + dim]);
             let (score, slope) = p.score(query, key);
-            let weight = (score - log_sum).exp();
-            F::axpy(weight * (F::dot(dy, value) - delta) * slope, key, dq);
+            let weight = (score - stats[2 * item]).exp();
+            F::axpy(weight * (F::dot(dy, value) - stats[2 * item + 1]) * slope, key, dq);
         }
     }
 }

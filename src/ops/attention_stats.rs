@@ -1,6 +1,7 @@
 //! What the gradient of attention needs of each row and head: the log of the sum of its weights, and
 //! delta = dy . y (Dao 2023, FlashAttention-2).
 
+use super::attention_tile::{BLOCK, Head, SPAN, Tile, block_rows, dots, overlap, seen_by, spans};
 use super::cpu::{Context, Real};
 use super::params::attention_stats::Params;
 use super::{Arg, OpDef, require};
@@ -80,15 +81,74 @@ pub(super) fn check_widths(
 fn twin<F: Real>(c: &Context<'_, F>) {
     let p: Params = c.params();
     let (heads, dim) = (p.heads as usize, p.head_dim as usize);
-    let group = heads / p.kv_heads as usize;
+    let (y, dy) = (c.read(3), c.read(4));
+    let rows = c.rows(0);
+    let each = block_rows(rows, c.parts());
+    let mut stats = c.write_pieces(5, each * 2 * heads);
+    let mut tile = [F::ZERO; BLOCK * SPAN];
+    for block in c.deal(rows.div_ceil(each)) {
+        let ts = block * each..rows.min((block + 1) * each);
+        let stats = stats.piece(block);
+        for head in 0..heads {
+            if p.softcap == 0.0 {
+                tiled_log_sums(c, &p, ts.clone(), head, &mut tile, stats);
+            } else {
+                capped_log_sums(c, &p, ts.clone(), head, stats);
+            }
+            for (i, t) in ts.clone().enumerate() {
+                let at = (t * heads + head) * dim;
+                stats[2 * (i * heads + head) + 1] = F::dot(&dy[at..at + dim], &y[at..at + dim]);
+            }
+        }
+    }
+}
+
+/// Streaming log-sums of a block's rows, tile by tile.
+fn tiled_log_sums<F: Real>(
+    c: &Context<'_, F>,
+    p: &Params,
+    ts: std::ops::Range<usize>,
+    head: usize,
+    tile: &mut Tile<F>,
+    stats: &mut [F],
+) {
+    let (heads, dim, kv_heads) = (p.heads as usize, p.head_dim as usize, p.kv_heads as usize);
+    let kv_head = head / (heads / kv_heads);
+    let mut running = [(F::LOWEST, F::ZERO); BLOCK];
+    let query = Head::of(c.read(1), heads, dim, head, ts.start);
+    for span in spans(seen_by(c, p, ts.clone())) {
+        let key = Head::of(c.read(2), kv_heads, dim, kv_head, span.start);
+        dots(query, key, (ts.len(), span.len()), F::from_f32(p.scale), tile, SPAN);
+        for ((t, row), running) in ts.clone().zip(tile.chunks_mut(SPAN)).zip(&mut running) {
+            let seen = &mut row[overlap(&p.seen(c.row(t)), &span)];
+            let top = seen.iter().fold(running.0, |top, s| if *s > top { *s } else { top });
+            if top == F::LOWEST {
+                continue;
+            }
+            let shrink = if running.0 == F::LOWEST { F::ZERO } else { (running.0 - top).exp() };
+            F::exp_less(seen, top);
+            *running = (top, running.1 * shrink + seen.iter().fold(F::ZERO, |sum, w| sum + *w));
+        }
+    }
+    for (i, (top, sum)) in running.iter().take(ts.len()).enumerate() {
+        stats[2 * (i * heads + head)] = *top + sum.ln();
+    }
+}
+
+/// The same for capped scores, one by one.
+fn capped_log_sums<F: Real>(
+    c: &Context<'_, F>,
+    p: &Params,
+    ts: std::ops::Range<usize>,
+    head: usize,
+    stats: &mut [F],
+) {
+    let (heads, dim) = (p.heads as usize, p.head_dim as usize);
+    let (q, k) = (c.read(1), c.read(2));
     let (_, kv) = p.widths();
-    let (q, k, y, dy) = (c.read(1), c.read(2), c.read(3), c.read(4));
-    let (first, stats) = c.write_chunks(5, c.rows(0) * heads, 2);
-    for (i, stats) in stats.chunks_mut(2).enumerate() {
-        let (t, head) = ((first + i) / heads, (first + i) % heads);
-        let at = (first + i) * dim;
-        let query = &q[at..at + dim];
-        let key = |j: usize| &k[j * kv + head / group * dim..][..dim];
+    for (i, t) in ts.enumerate() {
+        let query = &q[(t * heads + head) * dim..][..dim];
+        let key = |j: usize| &k[j * kv + head / (heads / p.kv_heads as usize) * dim..][..dim];
         let (mut top, mut sum) = (F::LOWEST, F::ZERO);
         for j in p.seen(c.row(t)) {
             let (score, _) = p.score(query, key(j));
@@ -98,7 +158,6 @@ fn twin<F: Real>(c: &Context<'_, F>) {
             }
             sum += (score - top).exp();
         }
-        stats[0] = top + sum.ln();
-        stats[1] = F::dot(&dy[at..at + dim], &y[at..at + dim]);
+        stats[2 * (i * heads + head)] = top + sum.ln();
     }
 }

@@ -70,6 +70,13 @@ pub trait Real:
         y: &mut Columns<'_, Self>,
     );
 
+    /// x = exp(x - less), element by element.
+    fn exp_less(x: &mut [Self], less: Self) {
+        for x in x {
+            *x = (*x - less).exp();
+        }
+    }
+
     /// Chooses the next token from logits.
     fn choose(logits: &[Self], history: &[u32], p: &SamplerParams, pos: u32) -> Result<Choice, SamplerError>;
 
@@ -157,6 +164,12 @@ impl Real for f32 {
         quant::dot_f32(a, b)
     }
 
+    fn exp_less(x: &mut [f32], less: f32) {
+        for x in x {
+            *x = exp(*x - less);
+        }
+    }
+
     fn axpy(a: f32, x: &[f32], y: &mut [f32]) {
         quant::axpy_f32(a, x, y);
     }
@@ -164,6 +177,20 @@ impl Real for f32 {
     fn choose(logits: &[f32], history: &[u32], p: &SamplerParams, pos: u32) -> Result<Choice, SamplerError> {
         choose(logits, history, p, pos)
     }
+}
+
+/// e^x to an epsilon or two, without branches, so that loops over it use vectors: 2^k times a polynomial on half a step
+/// to either side (the coefficients of Cephes' expf). Below -87 it is e^-87.
+fn exp(x: f32) -> f32 {
+    // Adding and taking this off rounds to an integer.
+    const ROUND: f32 = 12_582_912.0;
+    let x = x.clamp(-87.0, 88.0);
+    let k = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let r = (x - k * 0.693_359_4) + k * 2.121_944_4e-4;
+    let high = (1.987_569_1e-4 * r + 1.398_199_9e-3) * r + 8.333_452e-3;
+    let low = ((high * r + 4.166_579_6e-2) * r + 1.666_666_5e-1) * r + 0.5;
+    let value = low * r * r + r + 1.0;
+    value * f32::from_bits(((k as i32 + 127) << 23) as u32)
 }
 
 impl Real for f64 {
@@ -278,13 +305,20 @@ pub struct Pieces<'a, T> {
     life: PhantomData<&'a mut T>,
 }
 
+/// The part that item `item` is dealt to: there and back again, so that items of rising cost come out even.
+fn dealt_to(item: usize, parts: usize) -> usize {
+    let turn = item % (2 * parts);
+    turn.min(2 * parts - 1 - turn)
+}
+
 impl<T> Pieces<'_, T> {
-    /// Piece `item`, one of those that [`Context::deal`] gave this part.
+    /// Piece `item`, one of those that [`Context::deal`] gave this part; the tensor's last may be shorter.
     pub fn piece(&mut self, item: usize) -> &mut [T] {
-        assert!(item % self.parts == self.part, "piece {item} is another part's");
-        assert!((item + 1) * self.len <= self.raw.len, "piece {item} lies outside the tensor");
+        assert!(dealt_to(item, self.parts) == self.part, "piece {item} is another part's");
+        let (start, end) = (item * self.len, ((item + 1) * self.len).min(self.raw.len));
+        assert!(start <= end, "piece {item} lies outside the tensor");
         // SAFETY: in bounds and this part's (checked above); `&mut self` forbids a second slice.
-        unsafe { std::slice::from_raw_parts_mut(self.raw.ptr.add(item * self.len), self.len) }
+        unsafe { std::slice::from_raw_parts_mut(self.raw.ptr.add(start), end - start) }
     }
 }
 
@@ -370,6 +404,11 @@ impl<'a, F: Real> Context<'a, F> {
     /// A context for part `part` of `parts`; `views` has one entry per argument.
     pub fn new(call: &'a OpCall, step: &'a Step, views: &'a [View<F>], part: usize, parts: usize) -> Self {
         Self { call, step, views, part, parts, taken: Cell::new(0) }
+    }
+
+    /// Number of parts of the call.
+    pub fn parts(&self) -> usize {
+        self.parts
     }
 
     /// The parameters.
@@ -459,9 +498,10 @@ impl<'a, F: Real> Context<'a, F> {
         cut(self.part)..cut(self.part + 1)
     }
 
-    /// This part's share of `total` work items, dealt out one by one, for items of uneven cost.
+    /// This part's share of `total` work items, dealt out one by one, for items of rising or falling cost.
     pub fn deal(&self, total: usize) -> impl Iterator<Item = usize> + use<F> {
-        (self.part..total).step_by(self.parts)
+        let (part, parts) = (self.part, self.parts);
+        (0..total).filter(move |item| dealt_to(*item, parts) == part)
     }
 
     /// Output in pieces of `len` elements, for the items of [`Context::deal`].

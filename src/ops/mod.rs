@@ -6,6 +6,7 @@ pub mod attention;
 pub mod attention_dkv;
 pub mod attention_dq;
 pub mod attention_stats;
+mod attention_tile;
 pub mod bias_back;
 pub mod block16;
 pub mod cpu;
