@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::attention_tile::{
-    BLOCK as ATTENTION_BLOCK, Head, SPAN, Tile, block_rows, dots, mix, overlap, spans,
+    BLOCK as ATTENTION_BLOCK, Head, SPAN, Tile, block_rows, dots, mix, overlap, spans, union,
 };
 use super::cpu::{Cache, Columns, Context, Real};
 use super::params::{self, attention::Params};
@@ -127,7 +127,7 @@ fn attend_block<F: Real>(
     let (q, k, v) = (c.read(1), c.cache(2), c.cache(3));
     let group = heads / kv_heads;
     let seen = |t: usize| seen(p, c.row(t));
-    let all = ts.clone().map(seen).fold(usize::MAX..0, |a, b| a.start.min(b.start)..a.end.max(b.end));
+    let all = union(ts.clone().map(seen));
     let slot = c.row(ts.start).slot as usize * p.ctx as usize;
     // Largest score and sum of weights of each row, by query head of the group.
     let mut running = [[(F::LOWEST, F::ZERO); ATTENTION_BLOCK]; MAX_TOGETHER];

@@ -96,9 +96,13 @@ pub(super) fn weigh<F: Real>(row: &mut [F], seen: Range<usize>, log_sum: F) {
 
 /// Positions that any of the rows sees.
 pub(super) fn seen_by<F: Real>(c: &Context<'_, F>, p: &Params, rows: Range<usize>) -> Range<usize> {
-    let mut all = rows.map(|t| p.seen(c.row(t)));
-    let first = all.next().unwrap_or(0..0);
-    all.fold(first, |a, b| a.start.min(b.start)..a.end.max(b.end))
+    union(rows.map(|t| p.seen(c.row(t))))
+}
+
+/// The smallest range that holds all of the ranges.
+pub(super) fn union(mut ranges: impl Iterator<Item = Range<usize>>) -> Range<usize> {
+    let first = ranges.next().unwrap_or(0..0);
+    ranges.fold(first, |a, b| a.start.min(b.start)..a.end.max(b.end))
 }
 
 /// The spans that a range of positions is cut into.
