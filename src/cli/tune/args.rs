@@ -25,7 +25,7 @@ pub struct TuneShapeArgs {
     /// Matrices of every layer that get an adapter, separated by commas
     #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',', default_value = "all")]
     pub targets: Vec<Target>,
-    /// Most tokens of a sequence; longer ones are cut
+    /// Most tokens of a sequence; longer rows are skipped, or cut with --truncate; of a packed step, most rows
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
     pub seq: u32,
     /// Sequences run through the model together
