@@ -163,7 +163,8 @@ pub struct PromptArgs {
     pub chat_template: Option<String>,
 }
 
-fn number(text: &str) -> Result<f32, String> {
+/// A finite number.
+pub fn number(text: &str) -> Result<f32, String> {
     let value: f32 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
     if value.is_finite() { Ok(value) } else { Err("must be finite".into()) }
 }
@@ -172,7 +173,8 @@ fn non_negative(text: &str) -> Result<f32, String> {
     number(text).and_then(|v| if v >= 0.0 { Ok(v) } else { Err("must not be negative".into()) })
 }
 
-fn positive(text: &str) -> Result<f32, String> {
+/// A number above 0.
+pub fn positive(text: &str) -> Result<f32, String> {
     number(text).and_then(|v| if v > 0.0 { Ok(v) } else { Err("must be greater than 0".into()) })
 }
 

@@ -233,7 +233,7 @@ impl Trainer {
         if self.ended().is_some() {
             return Ok(None);
         }
-        let window = self.next_window();
+        let window = self.next_window()?;
         let Some(epoch) = window.first().map(|b| b.epoch) else { return Ok(None) };
         let objective =
             Sft { targets: window.iter().flat_map(|b| &b.examples).map(|e| self.targets(*e)).sum() };
@@ -277,21 +277,19 @@ impl Trainer {
     }
 
     /// The next window's micro-batches: all of one epoch.
-    fn next_window(&mut self) -> Vec<Batch> {
+    fn next_window(&mut self) -> Result<Vec<Batch>, TrainError> {
         let mut window: Vec<Batch> = Vec::new();
         while window.len() < self.settings.accumulate.max(1) {
             let before = self.batcher.cursor();
             let Some(batch) = self.batcher.next() else { break };
             if window.first().is_some_and(|first| first.epoch != batch.epoch) {
                 // An epoch's last window may be shorter.
-                if self.batcher.resume(before).is_err() {
-                    break;
-                }
+                self.batcher.resume(before).map_err(|e| TrainError::Data(e.to_string()))?;
                 break;
             }
             window.push(batch);
         }
-        window
+        Ok(window)
     }
 
     fn targets(&self, example: usize) -> usize {

@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
+use crate::cli::args::{number, positive};
 use crate::model::{Model, Train};
 use crate::session::SessionOptions;
 use crate::train::{EngineOptions, LoraOptions, Place, Recompute, TARGETS};
@@ -144,15 +145,6 @@ fn recompute(text: &str) -> Result<Recompute, String> {
             .map(Recompute::Layers)
             .map_err(|_| format!("`{text}` is not one of auto, none, all, or a number of layers")),
     }
-}
-
-fn number(text: &str) -> Result<f32, String> {
-    let value: f32 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
-    if value.is_finite() { Ok(value) } else { Err("must be finite".into()) }
-}
-
-fn positive(text: &str) -> Result<f32, String> {
-    number(text).and_then(|v| if v > 0.0 { Ok(v) } else { Err("must be greater than 0".into()) })
 }
 
 fn rate(text: &str) -> Result<f32, String> {
