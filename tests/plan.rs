@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use emberlm::exec::cpu;
 use emberlm::model::{
-    AdapterShape, BuildOptions, Head, KvType, Model, ModelError, PlanSpec, Train, build, build_fitting,
+    AdapterShape, BranchHead, BuildOptions, Head, KvType, Model, ModelError, PlanSpec, Train, build,
+    build_fitting,
 };
 use emberlm::ops::{Access, Op};
 use emberlm::plan::{BudgetError, DType, Layout, Placement, Profile, Program, Role, SegmentKind, TensorId};
@@ -38,6 +39,8 @@ fn options(max_binding: Option<u64>) -> BuildOptions {
         kv: KvType::Block16,
         max_binding,
         adapters: AdapterShape::default(),
+        head: BranchHead::Tokens,
+        branches: vec![],
         train: Train::Nothing,
     }
 }

@@ -11,7 +11,7 @@ use common::default_model::default_model;
 use common::reference::{Reference, references};
 use common::{boot, mean_nll, none_failed, options};
 use emberlm::model::KvType;
-use emberlm::session::{DeviceChoice, Modes, Session, SessionOptions};
+use emberlm::session::{DeviceChoice, Modes, Request, Session, SessionOptions};
 use emberlm::text::{SamplerParams, Tokenizer};
 
 /// Relative L2 distance of the last logits.
@@ -95,12 +95,12 @@ fn greedy(session: &mut Session, longest: usize) {
         all.iter().filter(|r| !r.greedy.is_empty() && r.tokens.len() <= longest).collect();
     let mut failures = Vec::new();
     for group in with_greedy.chunks(SLOTS) {
-        let prompts: Vec<&[u32]> = group.iter().map(|r| r.tokens.as_slice()).collect();
+        let sampler = SamplerParams::greedy();
+        let prompts: Vec<Request<'_>> =
+            group.iter().map(|r| Request { prompt: &r.tokens, sampler }).collect();
         let limit = group.iter().map(|r| r.greedy.len()).max().unwrap_or(0);
         session.reset();
-        let all = session
-            .generate_batch(&prompts, SamplerParams::greedy(), limit, &mut |_, _| ControlFlow::Continue(()))
-            .unwrap();
+        let all = session.generate_batch(&prompts, limit, &mut |_, _| ControlFlow::Continue(())).unwrap();
         for (reference, made) in group.iter().zip(all) {
             let same = made.tokens.iter().zip(&reference.greedy).take_while(|(a, b)| a == b).count();
             println!("{}: {same} of {} greedy tokens", reference.name, reference.greedy.len());

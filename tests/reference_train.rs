@@ -52,6 +52,7 @@ fn boot(device: DeviceChoice, adapter: &Adapter, recompute: Recompute) -> Engine
         recompute,
         train: Train::Adapters,
         adapters: shape_of(adapter, 0.0),
+        ..EngineOptions::default()
     };
     Engine::boot(default_model(), &options).unwrap()
 }

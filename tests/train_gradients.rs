@@ -10,7 +10,8 @@ use common::{golden, none_failed, open};
 use emberlm::exec::Executor;
 use emberlm::exec::cpu::{self, CpuExecutor};
 use emberlm::model::{
-    AdapterShape, BuildOptions, KvType, Model, PairShape, Train, TrainPlans, TrainSpec, build_training,
+    AdapterShape, BranchHead, BuildOptions, KvType, Model, PairShape, Train, TrainPlans, TrainSpec,
+    build_training,
 };
 use emberlm::plan::{Layout, Out, PlanId, Row, Step, TensorId};
 
@@ -56,9 +57,12 @@ impl Bench {
             max_binding: None,
             adapters: AdapterShape { pairs, dropout },
             train,
+            head: BranchHead::Tokens,
+            branches: vec![],
         };
         let spec = TrainSpec { rows, outputs: CHUNK, recompute };
-        let (program, plans) = build_training(model.config(), &*model.weights(), &options, spec).unwrap();
+        let (program, plans) =
+            build_training(model.config(), &*model.weights(), &options, spec, &[]).unwrap();
         let layout = Layout::new(&program, cpu::profile::<f64>());
         let executor = CpuExecutor::<f64>::boot(program, &layout, model.weights(), threads).unwrap();
         let allocated: u64 = executor.allocated().iter().map(|(_, b)| b).sum();
@@ -107,16 +111,16 @@ impl Bench {
 
     /// The sum of coefficients times log-probabilities.
     fn objective(&mut self) -> f64 {
-        self.run(self.plans.forward);
-        self.heads(self.plans.score)
+        self.run(self.plans.passes[0].forward);
+        self.heads(self.plans.passes[0].score)
     }
 
     /// Its gradient, in the window's sums; the objective too.
     fn gradient(&mut self) -> f64 {
         self.run(self.plans.clear);
-        self.run(self.plans.forward);
-        let value = self.heads(self.plans.head);
-        self.run(self.plans.backward);
+        self.run(self.plans.passes[0].forward);
+        let value = self.heads(self.plans.passes[0].head.unwrap());
+        self.run(self.plans.passes[0].backward.unwrap());
         value
     }
 
@@ -246,9 +250,9 @@ fn gradients_of_a_window_add_up() {
         ids.iter().flat_map(|(_, g)| bench.executor.values(*g).unwrap()).collect()
     };
     let single = read(&bench);
-    bench.run(bench.plans.forward);
-    let again = bench.heads(bench.plans.head);
-    bench.run(bench.plans.backward);
+    bench.run(bench.plans.passes[0].forward);
+    let again = bench.heads(bench.plans.passes[0].head.unwrap());
+    bench.run(bench.plans.passes[0].backward.unwrap());
     assert_eq!(once, again);
     for (two, one) in read(&bench).iter().zip(&single) {
         assert!((two - 2.0 * one).abs() <= 1e-12 * one.abs().max(1e-6), "{two} is not twice {one}");

@@ -24,6 +24,7 @@ fn options(model: &Model, seq: usize, batch: usize, rank: usize, recompute: Reco
         recompute,
         train: Train::Adapters,
         adapters: LoraOptions { rank, ..LoraOptions::default() }.shape(model),
+        ..EngineOptions::default()
     }
 }
 

@@ -7,6 +7,7 @@ pub mod gpu;
 
 use std::sync::Arc;
 
+use crate::ops::Op;
 use crate::plan::{DType, PlanId, Program, Role, SegmentKind, Step, TOKEN_FROM_TABLE, TensorId};
 use crate::quant::Format;
 
@@ -151,7 +152,7 @@ pub fn check_access(program: &Program, id: TensorId, values: usize) -> Result<()
         Role::View { of, .. } => &program.get(of).role,
         ref role => role,
     };
-    let open = matches!(role, Role::Trained | Role::Gradient | Role::Moment | Role::Tape);
+    let open = matches!(role, Role::Trained | Role::Gradient | Role::Moment | Role::Tape { .. });
     if !open || tensor.dtype != DType::F32 {
         return Err(ExecError::Step(format!("`{}` is not the host's to set or read", tensor.name)));
     }
@@ -177,14 +178,20 @@ pub fn check_step(program: &Program, plan: PlanId, step: &Step) -> Result<(), Ex
             plan.outputs
         ));
     }
+    // Without a cache, keys and values are those of the step's rows.
+    let (slots, ctx) = if plan.packed { (1, plan.tokens) } else { (inputs.slots, inputs.ctx) };
+    let copies = plan.calls.first().is_some_and(|call| call.op == Op::KvCopy);
     for (t, row) in step.rows.iter().enumerate() {
-        if row.slot as usize >= inputs.slots || row.pos as usize >= inputs.ctx || row.first > row.pos {
+        if row.slot as usize >= slots || row.pos as usize >= ctx || row.first > row.pos {
             return fail(format!(
-                "row {t}: slot {} position {} (first {}) lies outside {} slots of {} positions",
-                row.slot, row.pos, row.first, inputs.slots, inputs.ctx
+                "row {t}: slot {} position {} (first {}) lies outside {slots} slots of {ctx} positions",
+                row.slot, row.pos, row.first
             ));
         }
-        if row.token != TOKEN_FROM_TABLE && row.token as usize >= inputs.vocab {
+        if copies && row.token as usize >= slots {
+            return fail(format!("row {t}: slot {} to copy from is not among {slots}", row.token));
+        }
+        if (row.token != TOKEN_FROM_TABLE || plan.packed) && row.token as usize >= inputs.vocab {
             return fail(format!(
                 "row {t}: token {} is not in the vocabulary of {}",
                 row.token, inputs.vocab

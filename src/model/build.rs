@@ -70,6 +70,39 @@ pub struct AdapterShape {
     pub dropout: f32,
 }
 
+/// What a branch makes of a position.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum BranchHead {
+    /// Log-probabilities of tokens, by the model's own output matrix.
+    #[default]
+    Tokens,
+    /// One number, by a vector of its own behind the output norm: a reward or a value.
+    Scalar,
+}
+
+/// One of several models that share a base: they differ in their adapters and heads, and there is no second base.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Branch {
+    /// For people and for names of tensors: `value`.
+    pub name: String,
+    /// Its adapters; none for the base as it is.
+    pub adapters: AdapterShape,
+    /// What it makes of a position.
+    pub head: BranchHead,
+    /// Adapters and head are trained.
+    pub trained: bool,
+}
+
+impl Branch {
+    /// What its tensors' names begin with: nothing for the first.
+    pub fn prefix(&self, index: usize) -> String {
+        if index == 0 { String::new() } else { format!("{}/", self.name) }
+    }
+}
+
+/// Name of a branch's scalar head, (1, width), without the branch's prefix.
+pub const SCALAR_HEAD: &str = "score.weight";
+
 /// Whether the plans train, and what.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Train {
@@ -97,6 +130,31 @@ pub struct BuildOptions {
     pub adapters: AdapterShape,
     /// What is trained.
     pub train: Train,
+    /// What the model makes of a position in training.
+    pub head: BranchHead,
+    /// Further models on the same base, for training.
+    pub branches: Vec<Branch>,
+}
+
+impl BuildOptions {
+    /// All branches, the model itself first.
+    pub fn all_branches(&self) -> Vec<Branch> {
+        let trained = self.train != Train::Nothing;
+        let first =
+            Branch { name: "policy".into(), adapters: self.adapters.clone(), head: self.head, trained };
+        std::iter::once(first).chain(self.branches.iter().cloned()).collect()
+    }
+}
+
+/// A block of trained tensors that is being filled.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenBlock {
+    /// The tensor.
+    pub id: TensorId,
+    /// Elements taken.
+    pub taken: usize,
+    /// Whose it is.
+    pub branch: usize,
 }
 
 /// Builds the program of `specs`, in their order.
@@ -108,7 +166,7 @@ pub fn build(
 ) -> Result<Program, ModelError> {
     let max = |f: fn(&PlanSpec) -> usize| specs.iter().map(f).max().unwrap_or(1).max(1);
     let mut builder = Builder::new(config, weights, options, max(|s| s.tokens), max(|s| s.outputs))?;
-    let model = Weights::declare(&mut builder)?;
+    let model = Weights::declare(&mut builder, true)?;
     builder.check_adapters()?;
     for spec in specs {
         builder.plan = builder.program.open_plan(&spec.name, spec.tokens, spec.outputs);
@@ -184,8 +242,12 @@ pub struct Builder<'a> {
     pub outs: TensorId,
     /// Token table (slots, ctx).
     pub table: TensorId,
-    /// Blocks that hold what is trained, and how many elements of the last are taken.
-    pub blocks: Vec<(TensorId, usize)>,
+    /// Blocks that hold what is trained.
+    pub blocks: Vec<OpenBlock>,
+    /// All branches.
+    pub branches: Vec<Branch>,
+    /// The one whose plans are being built, or whose tensors are declared.
+    pub branch: usize,
     uses: u32,
 }
 
@@ -217,13 +279,32 @@ impl<'a> Builder<'a> {
         let table = program.tensor(table)?;
         let (slots, ctx, vocab) = (options.slots, options.ctx, config.vocab);
         program.inputs = Some(Inputs { rows, outs, scalars, slots, ctx, vocab });
-        let (plan, blocks, uses) = (PlanId(0), vec![], 0);
-        Ok(Self { program, plan, config, weights, options, rows, outs, table, blocks, uses })
+        let (plan, blocks, branches) = (PlanId(0), vec![], options.all_branches());
+        let (branch, uses) = (0, 0);
+        Ok(Self {
+            program,
+            plan,
+            config,
+            weights,
+            options,
+            rows,
+            outs,
+            table,
+            blocks,
+            branches,
+            branch,
+            uses,
+        })
     }
 
     /// Whether the model's own weights are trained.
     pub fn trains_all(&self) -> bool {
         self.options.train == Train::All
+    }
+
+    /// Rate of dropout of the plans being built: it is for training.
+    pub fn dropout(&self) -> f32 {
+        if self.program.packed { self.branches[self.branch].adapters.dropout } else { 0.0 }
     }
 
     /// A number for each use of dropout.
@@ -236,8 +317,10 @@ impl<'a> Builder<'a> {
     pub fn trained(&mut self, name: &str, rows: usize, width: usize) -> Result<TensorId, ModelError> {
         let size = (rows * width).next_multiple_of(VIEW_ALIGN);
         let limit = self.options.max_binding.map_or(usize::MAX, |b| (b / 4) as usize);
-        let fits = self.blocks.last().is_some_and(|(_, taken)| taken.saturating_add(size) <= limit);
-        if !fits {
+        let last = self.blocks.iter().rposition(|block| block.branch == self.branch);
+        let fits = last.filter(|index| self.blocks[*index].taken.saturating_add(size) <= limit);
+        let index = fits.unwrap_or(self.blocks.len());
+        if fits.is_none() {
             if size > limit {
                 let why = format!("is trained and has {size} elements, the device binds {limit}");
                 return Err(ModelError::Tensor { name: name.into(), why });
@@ -250,11 +333,10 @@ impl<'a> Builder<'a> {
                 role: Role::Trained,
                 plan: None,
             })?;
-            self.blocks.push((block, 0));
+            self.blocks.push(OpenBlock { id: block, taken: 0, branch: self.branch });
         }
-        let index = self.blocks.len() - 1;
-        let (block, first) = self.blocks[index];
-        self.blocks[index].1 = first + size;
+        let OpenBlock { id: block, taken: first, .. } = self.blocks[index];
+        self.blocks[index].taken = first + size;
         self.program.tensors[block.index()].width = first + size;
         let id = self.program.view(name, block, first, rows, width)?;
         self.program.trained.push(id);
@@ -263,17 +345,18 @@ impl<'a> Builder<'a> {
 
     /// Every adapted matrix that the options name must be there.
     pub fn check_adapters(&self) -> Result<(), ModelError> {
-        let known = |label: &String| {
-            let name = format!("{label}.weight.lora_a");
-            self.program.trained.iter().any(|id| self.program.get(*id).name == name)
-        };
-        match self.options.adapters.pairs.keys().find(|label| !known(label)) {
-            None => Ok(()),
-            Some(label) => {
+        for (index, branch) in self.branches.iter().enumerate() {
+            let prefix = branch.prefix(index);
+            let known = |label: &&String| {
+                let name = format!("{prefix}{label}.weight.lora_a");
+                self.program.trained.iter().any(|id| self.program.get(*id).name == name)
+            };
+            if let Some(label) = branch.adapters.pairs.keys().find(|label| !known(label)) {
                 let why = "is adapted, and is no linear layer of this model".into();
-                Err(ModelError::Tensor { name: format!("{label}.weight"), why })
+                return Err(ModelError::Tensor { name: format!("{label}.weight"), why });
             }
         }
+        Ok(())
     }
 
     /// A new activation of the open plan.

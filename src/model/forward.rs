@@ -1,7 +1,7 @@
 //! The forward, written once: decode, prefill and scoring are modes of it.
 
-use crate::model::build::{Builder, Head, KvType, PlanSpec, Rows, Train};
-use crate::model::linear::Linear;
+use crate::model::build::{BranchHead, Builder, Head, KvType, PlanSpec, Rows, SCALAR_HEAD};
+use crate::model::linear::{Linear, Product};
 use crate::model::{GateKind, ModelError, RopePairs};
 use crate::ops::{Op, params};
 use crate::plan::{DType, Role, Rows as TensorRows, Tensor, TensorId};
@@ -18,6 +18,8 @@ pub struct Weights {
     output_norm: TensorId,
     output: Linear,
     rope_factors: Option<TensorId>,
+    /// Each branch's scalar head, (1, width).
+    heads: Vec<Option<TensorId>>,
 }
 
 struct Layer {
@@ -32,31 +34,32 @@ struct Layer {
     gate: Linear,
     up: Linear,
     down: Linear,
-    /// Keys and values between steps; a training step has its own rows instead.
+    /// Keys and values between steps; the plans of a training step have their own rows instead.
     cache: Option<(TensorId, TensorId)>,
 }
 
 impl Weights {
-    /// Declares the frozen tensors and the KV cache.
-    pub fn declare(b: &mut Builder<'_>) -> Result<Self, ModelError> {
+    /// Declares the frozen tensors, what is trained, and, with `caches`, the KV cache.
+    pub fn declare(b: &mut Builder<'_>, caches: bool) -> Result<Self, ModelError> {
         let c = b.config;
         let embedding = Linear::declare(b, "token_embd", c.vocab, c.width, false)?;
         let rope_factors = match b.weights.shape("rope_freqs.weight") {
             Some(_) => Some(b.vector("rope_freqs.weight", 0, c.rope_dim / 2)?),
             None => None,
         };
-        let layers = (0..c.layers).map(|i| Layer::declare(b, i)).collect::<Result<_, _>>()?;
+        let layers = (0..c.layers).map(|i| Layer::declare(b, i, caches)).collect::<Result<_, _>>()?;
         let output_norm = b.norm("output_norm.weight", 0, c.width)?;
         let output = match b.weights.shape("output.weight") {
             Some(_) => Linear::declare(b, "output", c.vocab, c.width, false)?,
             None => Linear { label: "output".into(), ..embedding.clone() },
         };
-        Ok(Self { embedding, layers, output_norm, output, rope_factors })
+        let heads = scalar_heads(b)?;
+        Ok(Self { embedding, layers, output_norm, output, rope_factors, heads })
     }
 }
 
 impl Layer {
-    fn declare(b: &mut Builder<'_>, index: usize) -> Result<Self, ModelError> {
+    fn declare(b: &mut Builder<'_>, index: usize, caches: bool) -> Result<Self, ModelError> {
         let c = b.config;
         let name = |part: &str| format!("blk.{index}.{part}");
         let (q_width, kv_width) = (c.heads * c.head_dim, c.kv_width());
@@ -81,11 +84,9 @@ impl Layer {
             q_norm: head_norm(b, "attn_q_norm.weight")?,
             k_norm: head_norm(b, "attn_k_norm.weight")?,
             ffn_norm: norm(b, "ffn_norm.weight", c.width)?,
-            cache: match b.options.train {
-                Train::Nothing => {
-                    Some((cache(b, &format!("kv.{index}.k"))?, cache(b, &format!("kv.{index}.v"))?))
-                }
-                _ => None,
+            cache: match caches {
+                true => Some((cache(b, &format!("kv.{index}.k"))?, cache(b, &format!("kv.{index}.v"))?)),
+                false => None,
             },
             q,
             k,
@@ -96,6 +97,23 @@ impl Layer {
             down,
         })
     }
+}
+
+/// The vectors of the branches that make one number of a position.
+fn scalar_heads(b: &mut Builder<'_>) -> Result<Vec<Option<TensorId>>, ModelError> {
+    let before = b.branch;
+    let mut heads = Vec::new();
+    for (index, branch) in b.branches.clone().iter().enumerate() {
+        b.branch = index;
+        let name = format!("{}{SCALAR_HEAD}", branch.prefix(index));
+        let width = b.config.width;
+        heads.push(match branch.head {
+            BranchHead::Scalar => Some(b.trained(&name, 1, width)?),
+            BranchHead::Tokens => None,
+        });
+    }
+    b.branch = before;
+    Ok(heads)
 }
 
 fn cache(b: &mut Builder<'_>, name: &str) -> Result<TensorId, ModelError> {
@@ -223,11 +241,13 @@ fn attention(
     factors: Option<TensorId>,
 ) -> Result<TensorId, ModelError> {
     let c = b.config;
-    let (ctx, tokens) = (b.options.ctx, b.program.plans[b.plan.index()].tokens);
+    let tokens = b.program.plans[b.plan.index()].tokens;
+    let cache = layer.cache.filter(|_| !b.program.packed);
+    let ctx = if cache.is_some() { b.options.ctx } else { tokens };
     let q = rotated(b, &layer.q, layer.q_norm, x, c.heads, factors)?;
     let k = rotated(b, &layer.k, layer.k_norm, x, c.kv_heads, factors)?;
     let v = layer.v.forward(b, x, None, Rows::Tokens, None)?;
-    let (keys, values) = match layer.cache {
+    let (keys, values) = match cache {
         Some(cache) => {
             kv_write(b, prefix, (k, v), cache)?;
             cache
@@ -235,11 +255,8 @@ fn attention(
         None => (k, v),
     };
 
-    let splits = if tokens <= DECODE_ROWS && layer.cache.is_some() {
-        ctx.div_ceil(SPLIT.0).clamp(1, SPLIT.1)
-    } else {
-        1
-    };
+    let splits =
+        if tokens <= DECODE_ROWS && cache.is_some() { ctx.div_ceil(SPLIT.0).clamp(1, SPLIT.1) } else { 1 };
     let label = format!("{prefix}.attention");
     let part = if splits > 1 {
         let rows = c.heads * splits;
@@ -301,13 +318,41 @@ fn feed_forward(
     Ok(y)
 }
 
-/// Logits of the output rows only, (O, vocab).
-pub fn logits(b: &mut Builder<'_>, w: &Weights, x: TensorId, fetched: bool) -> Result<TensorId, ModelError> {
-    let (width, vocab) = (b.config.width as u32, b.config.vocab);
+/// Appends copies of all layers' keys and values, and of the tokens, from slot to slot.
+pub fn share(b: &mut Builder<'_>, w: &Weights) -> Result<(), ModelError> {
+    let (width, ctx) = (b.config.kv_width() as u32, b.options.ctx as u32);
+    for (index, (k, v)) in w.layers.iter().filter_map(|layer| layer.cache).enumerate() {
+        let tokens = (index == 0).then_some(b.table);
+        let has_tokens = u32::from(tokens.is_some());
+        let p = params::kv_copy::Params { width, ctx, has_tokens, ..Default::default() };
+        let args = vec![Some(b.rows), Some(k), Some(v), tokens];
+        b.call(Op::KvCopy, &format!("blk.{index}.kv_copy"), args, p)?;
+    }
+    Ok(())
+}
+
+/// What a head works on: the output rows of the last layer, normed, (O, width).
+fn outputs(b: &mut Builder<'_>, w: &Weights, x: TensorId) -> Result<TensorId, ModelError> {
+    let width = b.config.width as u32;
     let h = b.activation("gather", Rows::Outputs, b.config.width)?;
     let p = params::gather::Params { width, ..Default::default() };
     b.call(Op::Gather, "gather", vec![Some(b.rows), Some(b.outs), Some(x), Some(h)], p)?;
-    let h = rms_norm(b, "output_norm", h, w.output_norm, Rows::Outputs)?;
+    rms_norm(b, "output_norm", h, w.output_norm, Rows::Outputs)
+}
+
+/// The number that the branch makes of each output row, (O, 1), fetched; `None` for a branch that has no such head.
+pub fn scalar(b: &mut Builder<'_>, w: &Weights, x: TensorId) -> Result<Option<TensorId>, ModelError> {
+    let Some(head) = w.heads.get(b.branch).copied().flatten() else { return Ok(None) };
+    let h = outputs(b, w, x)?;
+    let y = b.own("scalar", Rows::Outputs, 1, 1, DType::F32, Role::Output)?;
+    Product { w: head, ..Product::of(h, y) }.emit(b, "scalar", Rows::Outputs)?;
+    Ok(Some(y))
+}
+
+/// Logits of the output rows only, (O, vocab).
+pub fn logits(b: &mut Builder<'_>, w: &Weights, x: TensorId, fetched: bool) -> Result<TensorId, ModelError> {
+    let vocab = b.config.vocab;
+    let h = outputs(b, w, x)?;
     let role = if fetched { Role::Output } else { Role::Activation };
     let logits = b.own("logits", Rows::Outputs, 1, vocab, DType::F32, role)?;
     w.output.forward(b, h, None, Rows::Outputs, Some(logits))

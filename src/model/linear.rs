@@ -34,8 +34,8 @@ pub struct Linear {
     pub rows: usize,
     /// Row ranges; one if it is trained.
     pub shards: Vec<Shard>,
-    /// What is added to it.
-    pub lora: Option<Lora>,
+    /// What each branch adds to it.
+    pub lora: Vec<Option<Lora>>,
 }
 
 /// The two factors that are added to a matrix.
@@ -64,7 +64,7 @@ impl Linear {
     ) -> Result<Self, ModelError> {
         let name = format!("{label}.weight");
         let format = check_matrix(b.weights, &name, rows, cols)?;
-        let lora = Lora::declare(b, label, rows, cols)?;
+        let lora = Lora::declare_all(b, label, rows, cols)?;
         if b.trains_all() {
             let w = b.trained(&name, rows, cols)?;
             let bias = if bias { Some(b.norm(&format!("{label}.bias"), 0, rows)?) } else { None };
@@ -116,7 +116,7 @@ impl Linear {
             let args = vec![Some(b.rows), Some(x), Some(shard.w), shard.bias, residual, Some(y)];
             b.call(Op::Linear, &self.label, args, p)?;
         }
-        if let Some(lora) = &self.lora {
+        if let Some(Some(lora)) = self.lora.get(b.branch) {
             lora.forward(b, &self.label, x, y, rows)?;
         }
         Ok(y)
@@ -124,16 +124,35 @@ impl Linear {
 }
 
 impl Lora {
-    /// Declares the factors of `<label>.weight`, if the options ask for them.
+    /// Declares the factors of `<label>.weight` of each branch.
+    fn declare_all(
+        b: &mut Builder<'_>,
+        label: &str,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Vec<Option<Self>>, ModelError> {
+        let before = b.branch;
+        let mut all = Vec::new();
+        for branch in 0..b.branches.len() {
+            b.branch = branch;
+            all.push(Lora::declare(b, label, rows, cols)?);
+        }
+        b.branch = before;
+        Ok(all)
+    }
+
+    /// Declares the current branch's factors, if it has some.
     fn declare(
         b: &mut Builder<'_>,
         label: &str,
         rows: usize,
         cols: usize,
     ) -> Result<Option<Self>, ModelError> {
-        let Some(&PairShape { rank, scale }) = b.options.adapters.pairs.get(label) else { return Ok(None) };
-        let a = b.trained(&format!("{label}.weight.lora_a"), rank, cols)?;
-        let b_factor = b.trained(&format!("{label}.weight.lora_b"), rows, rank)?;
+        let branch = &b.branches[b.branch];
+        let Some(&PairShape { rank, scale }) = branch.adapters.pairs.get(label) else { return Ok(None) };
+        let prefix = branch.prefix(b.branch);
+        let a = b.trained(&format!("{prefix}{label}.weight.lora_a"), rank, cols)?;
+        let b_factor = b.trained(&format!("{prefix}{label}.weight.lora_b"), rows, rank)?;
         let id = b.next_use();
         Ok(Some(Self { a, b: b_factor, rank, scale, id }))
     }
@@ -148,10 +167,10 @@ impl Lora {
         rows: Rows,
     ) -> Result<(), ModelError> {
         let mut input = x;
-        if b.options.adapters.dropout > 0.0 {
+        if b.dropout() > 0.0 {
             let width = b.program.get(x).width;
             input = b.activation(&format!("{label}.dropout"), rows, width)?;
-            let p = params::dropout::Params::new(width, b.options.adapters.dropout, self.id);
+            let p = params::dropout::Params::new(width, b.dropout(), self.id);
             b.call(Op::Dropout, &format!("{label}.dropout"), vec![Some(b.rows), Some(x), Some(input)], p)?;
         }
         let h = b.activation(&format!("{label}.lora"), rows, self.rank)?;
@@ -162,22 +181,22 @@ impl Lora {
 }
 
 /// A product with a trained matrix.
-struct Product {
-    x: TensorId,
-    w: TensorId,
-    bias: Option<TensorId>,
-    residual: Option<TensorId>,
-    y: TensorId,
-    alpha: f32,
-    accumulate: bool,
+pub(super) struct Product {
+    pub(super) x: TensorId,
+    pub(super) w: TensorId,
+    pub(super) bias: Option<TensorId>,
+    pub(super) residual: Option<TensorId>,
+    pub(super) y: TensorId,
+    pub(super) alpha: f32,
+    pub(super) accumulate: bool,
 }
 
 impl Product {
-    fn of(x: TensorId, y: TensorId) -> Self {
+    pub(super) fn of(x: TensorId, y: TensorId) -> Self {
         Self { x, w: x, bias: None, residual: None, y, alpha: 1.0, accumulate: false }
     }
 
-    fn emit(&self, b: &mut Builder<'_>, label: &str, rows: Rows) -> Result<(), ModelError> {
+    pub(super) fn emit(&self, b: &mut Builder<'_>, label: &str, rows: Rows) -> Result<(), ModelError> {
         let out = b.program.capacity_rows(self.w) as u32;
         let p = params::project::Params {
             cols: b.program.get(self.w).width as u32,

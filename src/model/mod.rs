@@ -9,10 +9,13 @@ mod linear;
 mod training;
 
 pub use arch::{ARCHITECTURES, Arch, GateKind, RopePairs};
-pub use build::{AdapterShape, BuildOptions, Head, KvType, PairShape, PlanSpec, Train, build, build_fitting};
+pub use build::{
+    AdapterShape, Branch, BranchHead, BuildOptions, Head, KvType, PairShape, PlanSpec, SCALAR_HEAD, Train,
+    build, build_fitting,
+};
 pub use config::ModelConfig;
 pub use file::Model;
-pub use training::{TrainPlans, TrainSpec, build_training};
+pub use training::{Block, Pass, TrainPlans, TrainSpec, build_training};
 
 use crate::gguf::GgufError;
 use crate::plan::{BudgetError, PlanError};

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::exec::WeightSource;
-use crate::model::build::{BuildOptions, Builder};
-use crate::model::forward::{Weights, embed, layer, log_prob, logits};
+use crate::model::build::{BranchHead, BuildOptions, Builder, OpenBlock, PlanSpec, Rows};
+use crate::model::forward::{Weights, embed, emit, layer, log_prob, logits, scalar, share};
 use crate::model::{ModelConfig, ModelError};
 use crate::ops::{Op, params, sumsq};
 use crate::plan::{DType, OpCall, PlanId, Program, Reverse, Role, Rows as TensorRows, Tensor, TensorId};
@@ -23,17 +23,28 @@ pub struct TrainSpec {
     pub recompute: usize,
 }
 
+/// The plans of one branch. What they hand to each other is lost when another branch runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// Token rows to the last layer's output, which stays.
+    pub forward: PlanId,
+    /// After `forward`: log-probabilities of the output rows' labels, or the scalar head's numbers, fetched.
+    pub score: PlanId,
+    /// After `forward`: the same, and their gradients by the output rows' coefficients; where something is trained.
+    pub head: Option<PlanId>,
+    /// After all of `head`: adds the gradients of the step to those of the window.
+    pub backward: Option<PlanId>,
+}
+
 /// The plans of a training program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrainPlans {
-    /// Token rows to the last layer's output, which stays.
-    pub forward: PlanId,
-    /// After `forward`: log-probabilities of the output rows' labels, fetched.
-    pub score: PlanId,
-    /// After `forward`: the same, and their gradients by the output rows' coefficients.
-    pub head: PlanId,
-    /// After all of `head`: adds the gradients of the step to those of the window.
-    pub backward: PlanId,
+    /// By branch, the model itself first.
+    pub passes: Vec<Pass>,
+    /// Plans with a KV cache, as asked for.
+    pub cached: Vec<PlanId>,
+    /// Copies of keys and values from slot to slot, if there is a KV cache.
+    pub share: Option<PlanId>,
     /// Zeros the gradients.
     pub clear: PlanId,
     /// Partial sums of the squared gradients, fetched: (blocks, 256).
@@ -55,6 +66,8 @@ pub struct Block {
     pub first: TensorId,
     /// Second moment.
     pub second: TensorId,
+    /// Whose.
+    pub branch: usize,
 }
 
 /// A layer of the forward: its calls, input and output.
@@ -64,7 +77,8 @@ struct Taped {
     output: TensorId,
 }
 
-/// Builds the training program. `options.ctx` and `options.slots` are taken from `spec`.
+/// Builds the training program: the plans of every branch, and, with `cached`, plans with a KV cache of `options.ctx`
+/// positions in `options.slots` slots, for which the first branch's adapters are switched on.
 ///
 /// # Errors
 /// [`ModelError`] if a weight is missing or an adapted matrix is not there.
@@ -73,58 +87,118 @@ pub fn build_training(
     weights: &dyn WeightSource,
     options: &BuildOptions,
     spec: TrainSpec,
+    cached: &[PlanSpec],
 ) -> Result<(Program, TrainPlans), ModelError> {
-    let options = BuildOptions { ctx: spec.rows, slots: 1, ..options.clone() };
-    let mut b = Builder::new(config, weights, &options, spec.rows, spec.outputs)?;
-    let model = Weights::declare(&mut b)?;
+    let mut options = options.clone();
+    if cached.is_empty() {
+        (options.ctx, options.slots) = (spec.rows, 1);
+    }
+    let most = |f: fn(&PlanSpec) -> usize| cached.iter().map(f).max().unwrap_or(0);
+    let (tokens, outputs) = (spec.rows.max(most(|s| s.tokens)), spec.outputs.max(most(|s| s.outputs)));
+    let mut b = Builder::new(config, weights, &options, tokens, outputs)?;
+    let model = Weights::declare(&mut b, !cached.is_empty())?;
     b.check_adapters()?;
     let (blocks, sums) = declare_gradients(&mut b)?;
 
-    let forward = b.program.open_plan("forward", spec.rows, 0);
-    b.plan = forward;
-    let first = embed(&mut b, &model)?;
+    b.program.packed = true;
+    let mut passes = Vec::new();
+    for branch in 0..b.branches.len() {
+        (b.branch, b.program.branch) = (branch, branch as u32);
+        passes.push(pass(&mut b, &model, &sums, spec)?);
+    }
+    (b.branch, b.program.branch) = (0, 0);
+    let (clear, norm, update) = optimizer(&mut b, &blocks)?;
+
+    b.program.packed = false;
+    let mut made = Vec::new();
+    for spec in cached {
+        b.plan = b.program.open_plan(&spec.name, spec.tokens, spec.outputs);
+        emit(&mut b, &model, spec)?;
+        made.push(b.plan);
+    }
+    let mut shared = None;
+    if !cached.is_empty() {
+        b.plan = b.program.open_plan("share", tokens, 0);
+        share(&mut b, &model)?;
+        shared = Some(b.plan);
+    }
+    Ok((b.program, TrainPlans { passes, cached: made, share: shared, clear, norm, update, blocks }))
+}
+
+/// The plans of the current branch.
+fn pass(
+    b: &mut Builder<'_>,
+    model: &Weights,
+    sums: &HashMap<TensorId, TensorId>,
+    spec: TrainSpec,
+) -> Result<Pass, ModelError> {
+    let config = b.config;
+    let forward = open(b, "forward", spec.rows, 0);
+    let first = embed(b, model)?;
     let mut x = first;
     let mut layers = Vec::new();
     for index in 0..config.layers {
         let start = b.program.plans[forward.index()].calls.len();
-        let output = layer(&mut b, &model, index, x)?;
+        let output = layer(b, model, index, x)?;
         let end = b.program.plans[forward.index()].calls.len();
         layers.push(Taped { calls: start..end, input: x, output });
         x = output;
     }
-    let dx = tape(&mut b, "d hidden", spec.rows, config.width)?;
-    let p = params::fill::Params { width: config.width as u32, count: 0, value: 0.0, pad0: 0 };
-    b.call(Op::Fill, "d hidden", vec![Some(b.rows), Some(dx)], p)?;
-
-    let score = open(&mut b, "score", spec);
+    let trained = b.branches[b.branch].trained;
+    let dx = match trained {
+        true => Some(hidden_gradient(b, spec)?),
+        false => None,
+    };
+    let score = open(b, "score", spec.rows, spec.outputs);
     b.program.keep(x, score);
-    let made = logits(&mut b, &model, x, false)?;
-    let fetched = log_prob(&mut b, made)?;
-    b.program.plans[score.index()].fetch = Some(fetched);
+    let fetched = match b.branches[b.branch].head {
+        BranchHead::Tokens => {
+            let made = logits(b, model, x, false)?;
+            Some(log_prob(b, made)?)
+        }
+        BranchHead::Scalar => scalar(b, model, x)?,
+    };
+    b.program.plans[score.index()].fetch = fetched;
+    let Some(dx) = dx else { return Ok(Pass { forward, score, head: None, backward: None }) };
 
-    let head = open(&mut b, "head", spec);
-    head_gradient(&mut b, &model, &sums, x, dx)?;
+    let head = open(b, "head", spec.rows, spec.outputs);
+    head_gradient(b, model, sums, x, dx)?;
 
-    let backward = open(&mut b, "backward", spec);
+    let backward = open(b, "backward", spec.rows, spec.outputs);
     let embeds = b.program.plans[forward.index()].calls[..layers[0].calls.start].to_vec();
-    let trains_embedding = sums_of(&embeds, &sums);
+    let trains_embedding = sums_of(&embeds, sums);
     for (index, taped) in layers.iter().enumerate().rev() {
         let wanted = index > 0 || trains_embedding;
-        layer_gradient(&mut b, &model, &sums, (forward, index, taped), dx, index < spec.recompute, wanted)?;
+        layer_gradient(b, model, sums, (forward, index, taped), dx, index < spec.recompute, wanted)?;
     }
     if trains_embedding {
-        let mut walk = Reverse::new(&mut b.program, backward, &sums);
+        let mut walk = Reverse::new(&mut b.program, backward, sums);
         walk.seed(first, dx);
         walk.walk(&embeds)?;
     }
     b.program.prune(backward);
-
-    let (clear, norm, update) = optimizer(&mut b, &blocks)?;
-    Ok((b.program, TrainPlans { forward, score, head, backward, clear, norm, update, blocks }))
+    Ok(Pass { forward, score, head: Some(head), backward: Some(backward) })
 }
 
-fn open(b: &mut Builder<'_>, name: &str, spec: TrainSpec) -> PlanId {
-    b.plan = b.program.open_plan(name, spec.rows, spec.outputs);
+/// The gradient of the last layer's output, zeroed by the forward.
+fn hidden_gradient(b: &mut Builder<'_>, spec: TrainSpec) -> Result<TensorId, ModelError> {
+    let name = format!("{}d hidden", b.branches[b.branch].prefix(b.branch));
+    let (rows, width) = (TensorRows::Fixed(spec.rows), b.config.width);
+    let (dtype, role) = (DType::F32, Role::Tape { branch: b.program.branch });
+    let dx = b.program.tensor(Tensor { name, dtype, rows, width, role, plan: None })?;
+    let p = params::fill::Params { width: width as u32, count: 0, value: 0.0, pad0: 0 };
+    b.call(Op::Fill, "d hidden", vec![Some(b.rows), Some(dx)], p)?;
+    Ok(dx)
+}
+
+/// Opens a plan of the current branch.
+fn open(b: &mut Builder<'_>, name: &str, rows: usize, outputs: usize) -> PlanId {
+    let name = if b.branch == 0 {
+        name.to_owned()
+    } else {
+        format!("{}{name}", b.branches[b.branch].prefix(b.branch))
+    };
+    b.plan = b.program.open_plan(&name, rows, outputs);
     b.plan
 }
 
@@ -133,23 +207,18 @@ fn sums_of(calls: &[OpCall], sums: &HashMap<TensorId, TensorId>) -> bool {
     calls.iter().flat_map(|c| c.args.iter().flatten()).any(|id| sums.contains_key(id))
 }
 
-fn tape(b: &mut Builder<'_>, name: &str, rows: usize, width: usize) -> Result<TensorId, ModelError> {
-    let rows = TensorRows::Fixed(rows);
-    let (dtype, role) = (DType::F32, Role::Tape);
-    Ok(b.program.tensor(Tensor { name: name.into(), dtype, rows, width, role, plan: None })?)
-}
-
 /// Gradients and moments like the blocks, and the gradient of each trained tensor as a part of its block's.
 fn declare_gradients(b: &mut Builder<'_>) -> Result<(Vec<Block>, HashMap<TensorId, TensorId>), ModelError> {
     let mut blocks = Vec::new();
-    for (index, (values, width)) in b.blocks.clone().into_iter().enumerate() {
+    let open: Vec<OpenBlock> = b.blocks.iter().filter(|o| b.branches[o.branch].trained).copied().collect();
+    for (index, OpenBlock { id: values, taken: width, branch }) in open.into_iter().enumerate() {
         let mut like = |name: &str, role: Role| {
             let (rows, dtype) = (TensorRows::Fixed(1), DType::F32);
             b.program.tensor(Tensor { name: format!("{name}.{index}"), dtype, rows, width, role, plan: None })
         };
         let gradient = like("gradient", Role::Gradient)?;
         let (first, second) = (like("moment1", Role::Moment)?, like("moment2", Role::Moment)?);
-        blocks.push(Block { values, gradient, first, second });
+        blocks.push(Block { values, gradient, first, second, branch });
     }
     let mut sums = HashMap::new();
     for id in b.program.trained.clone() {
@@ -172,14 +241,31 @@ fn head_gradient(
     dx: TensorId,
 ) -> Result<(), ModelError> {
     let plan = b.plan;
-    let made = logits(b, model, x, false)?;
+    let (made, seed) = match b.branches[b.branch].head {
+        BranchHead::Tokens => {
+            let made = logits(b, model, x, false)?;
+            (made, made)
+        }
+        BranchHead::Scalar => {
+            let fail = || ModelError::Tensor { name: "score.weight".into(), why: "is not there".into() };
+            let made = scalar(b, model, x)?.ok_or_else(fail)?;
+            (made, b.activation("d scalar", Rows::Outputs, 1)?)
+        }
+    };
     let calls = b.program.plans[plan.index()].calls.clone();
-    let y = log_prob(b, made)?;
-    b.program.plans[plan.index()].fetch = Some(y);
-    let p = params::logprob_back::Params { vocab: b.config.vocab as u32, ..Default::default() };
-    b.call(Op::LogProbBack, "logprob_back", vec![Some(b.rows), Some(b.outs), Some(y), Some(made)], p)?;
+    let fetched = if seed == made {
+        let y = log_prob(b, made)?;
+        let p = params::logprob_back::Params { vocab: b.config.vocab as u32, ..Default::default() };
+        b.call(Op::LogProbBack, "logprob_back", vec![Some(b.rows), Some(b.outs), Some(y), Some(made)], p)?;
+        y
+    } else {
+        let p = params::coefs::Params { width: 1, ..Default::default() };
+        b.call(Op::Coefs, "d scalar", vec![Some(b.rows), Some(b.outs), Some(seed)], p)?;
+        made
+    };
+    b.program.plans[plan.index()].fetch = Some(fetched);
     let mut walk = Reverse::new(&mut b.program, plan, sums);
-    walk.seed(made, made);
+    walk.seed(made, seed);
     walk.seed(x, dx);
     Ok(walk.walk(&calls)?)
 }

@@ -296,6 +296,17 @@ impl<'a, T> Columns<'a, T> {
     }
 }
 
+impl<T: Copy> Columns<'_, T> {
+    /// Copies this part's columns of row `from` to row `to`.
+    pub fn copy(&mut self, from: usize, to: usize) {
+        let cut = |r: usize| r * self.stride + self.range.start;
+        let (from, to, len) = (cut(from), cut(to), self.range.len());
+        assert!(from.max(to) + len <= self.raw.len, "row lies outside the tensor");
+        // SAFETY: in bounds (checked above); other parts hold other columns; `&mut self` forbids slices; `copy` may overlap.
+        unsafe { std::ptr::copy(self.raw.ptr.add(from), self.raw.ptr.add(to), len) }
+    }
+}
+
 /// Pieces of an output, dealt out to the parts in turn.
 pub struct Pieces<'a, T> {
     raw: Raw<T>,
@@ -372,6 +383,14 @@ impl<F: Real> CacheColumns<'_, F> {
         match self {
             CacheColumns::Full(c) => c.range.clone(),
             CacheColumns::Block16(c) => c.range.clone(),
+        }
+    }
+
+    /// Copies the part's columns of row `from` to row `to`.
+    pub fn copy(&mut self, from: usize, to: usize) {
+        match self {
+            CacheColumns::Full(c) => c.copy(from, to),
+            CacheColumns::Block16(c) => c.copy(from, to),
         }
     }
 

@@ -9,6 +9,7 @@ pub mod attention_stats;
 mod attention_tile;
 pub mod bias_back;
 pub mod block16;
+pub mod coefs;
 pub mod cpu;
 pub mod dropout;
 pub mod embed;
@@ -17,6 +18,7 @@ pub mod gate;
 pub mod gate_back;
 pub mod gather;
 pub mod gather_back;
+pub mod kv_copy;
 pub mod kv_write;
 pub mod linear;
 pub mod linear_back;
@@ -169,6 +171,7 @@ op_table! {
     Linear => linear,
     Rope => rope,
     KvWrite => kv_write,
+    KvCopy => kv_copy,
     Attention => attention,
     Gate => gate,
     Gather => gather,
@@ -187,6 +190,7 @@ op_table! {
     GateBack => gate_back,
     GatherBack => gather_back,
     LogProbBack => logprob_back,
+    Coefs => coefs,
     Lookup => lookup,
     LookupBack => lookup_back,
     Dropout => dropout,

@@ -136,8 +136,8 @@ impl Layout {
                 | SegmentKind::Trained
                 | SegmentKind::Gradients
                 | SegmentKind::Moments
-                | SegmentKind::Tape
-                | SegmentKind::Inputs => layout.place_shared(program, kind),
+                | SegmentKind::Inputs => layout.place_shared(program, kind, |_| true),
+                SegmentKind::Tape => layout.place_tapes(program),
                 SegmentKind::Params => nonzero(params_bytes(program, profile)),
                 SegmentKind::Arena => layout.place_plans(program),
                 SegmentKind::Upload => vec![layout.upload_slot(program); profile.ring],
@@ -175,10 +175,31 @@ impl Layout {
         bytes.div_ceil(self.profile.align) * self.profile.align
     }
 
-    fn place_shared(&mut self, program: &Program, kind: SegmentKind) -> Vec<u64> {
+    /// Overlays the tapes of the branches: one begins when another is done with.
+    fn place_tapes(&mut self, program: &Program) -> Vec<u64> {
+        let branches = program.plans.iter().map(|p| p.branch + 1).max().unwrap_or(0);
+        let mut buffers: Vec<u64> = Vec::new();
+        for branch in 0..branches {
+            let own = |role: &Role| *role == Role::Tape { branch };
+            for (index, bytes) in self.place_shared(program, SegmentKind::Tape, own).into_iter().enumerate() {
+                match buffers.get_mut(index) {
+                    Some(held) => *held = bytes.max(*held),
+                    None => buffers.push(bytes),
+                }
+            }
+        }
+        buffers
+    }
+
+    fn place_shared(
+        &mut self,
+        program: &Program,
+        kind: SegmentKind,
+        belongs: impl Fn(&Role) -> bool,
+    ) -> Vec<u64> {
         let mut buffers: Vec<u64> = Vec::new();
         for (index, tensor) in program.tensors.iter().enumerate() {
-            if shared_segment(&tensor.role) != Some(kind) {
+            if shared_segment(&tensor.role) != Some(kind) || !belongs(&tensor.role) {
                 continue;
             }
             let bytes = tensor_bytes(program, TensorId(index as u32), self.profile);
@@ -277,7 +298,7 @@ fn shared_segment(role: &Role) -> Option<SegmentKind> {
         Role::Trained => Some(SegmentKind::Trained),
         Role::Gradient => Some(SegmentKind::Gradients),
         Role::Moment => Some(SegmentKind::Moments),
-        Role::Tape => Some(SegmentKind::Tape),
+        Role::Tape { .. } => Some(SegmentKind::Tape),
         Role::Input => Some(SegmentKind::Inputs),
         Role::View { .. } | Role::Activation | Role::Output => None,
     }

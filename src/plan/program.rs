@@ -105,6 +105,10 @@ pub struct Plan {
     pub calls: Vec<OpCall>,
     /// The tensor the host fetches after a step, if any.
     pub fetch: Option<TensorId>,
+    /// It has no KV cache: a row's position is its place in the step, where its keys and values are.
+    pub packed: bool,
+    /// Plans of one number hand tapes to each other; of those of another number nothing is needed in between.
+    pub branch: u32,
 }
 
 /// Tensors and plans. Append-only while being built.
@@ -118,6 +122,10 @@ pub struct Program {
     pub inputs: Option<Inputs>,
     /// What the host sets and the optimizer changes, named as in a file.
     pub trained: Vec<TensorId>,
+    /// Branch of the plans that are opened from now on.
+    pub branch: u32,
+    /// Whether they are without a KV cache.
+    pub packed: bool,
     names: HashSet<String>,
 }
 
@@ -169,7 +177,16 @@ impl Program {
 
     /// Opens a plan; calls are appended to the last one opened.
     pub fn open_plan(&mut self, name: &str, tokens: usize, outputs: usize) -> PlanId {
-        self.plans.push(Plan { name: name.into(), tokens, outputs, calls: Vec::new(), fetch: None });
+        let (name, branch) = (name.into(), self.branch);
+        self.plans.push(Plan {
+            name,
+            tokens,
+            outputs,
+            calls: vec![],
+            fetch: None,
+            packed: self.packed,
+            branch,
+        });
         PlanId(self.plans.len() as u32 - 1)
     }
 
@@ -177,8 +194,9 @@ impl Program {
     pub fn keep(&mut self, id: TensorId, plan: PlanId) {
         let rows = self.capacity_rows(id);
         let tensor = &mut self.tensors[id.index()];
-        if tensor.plan.is_some_and(|p| p != plan) {
-            (tensor.plan, tensor.role, tensor.rows) = (None, Role::Tape, Rows::Fixed(rows));
+        if let Some(of) = tensor.plan.filter(|p| *p != plan) {
+            let branch = self.plans[of.index()].branch;
+            (tensor.plan, tensor.role, tensor.rows) = (None, Role::Tape { branch }, Rows::Fixed(rows));
         }
     }
 

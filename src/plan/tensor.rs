@@ -63,8 +63,12 @@ pub enum Role {
     Gradient,
     /// A moment of the optimizer.
     Moment,
-    /// An activation that one plan makes and another one needs: the forward's, for the gradient.
-    Tape,
+    /// An activation that one plan makes and another one of the same branch needs: the forward's, for the gradient.
+    /// Tapes of different branches share their memory.
+    Tape {
+        /// Number of the plans, see [`Plan::branch`](crate::plan::Plan::branch).
+        branch: u32,
+    },
     /// Elements of another shared tensor, from `first` on (a multiple of [`VIEW_ALIGN`]).
     View {
         /// The tensor it is a part of.

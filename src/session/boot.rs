@@ -5,7 +5,9 @@ use crate::exec::cpu::{self, CpuExecutor};
 #[cfg(feature = "gpu")]
 use crate::exec::gpu::{Gpu, GpuOptions};
 use crate::exec::{DeviceInfo, ExecError, Executor};
-use crate::model::{AdapterShape, BuildOptions, Head, Model, ModelError, PlanSpec, Train, build_fitting};
+use crate::model::{
+    AdapterShape, BranchHead, BuildOptions, Head, Model, ModelError, PlanSpec, Train, build_fitting,
+};
 use crate::plan::{Layout, PlanId, Profile, Program, Step};
 
 /// Largest context taken without being asked for.
@@ -127,27 +129,49 @@ pub fn boot(model: &Model, options: &SessionOptions) -> Result<Session, SessionE
     let (specs, plans) = specs(options, chunk);
     let (program, layout) = draw(model, options, &specs, profile)?;
     let executor = device.boot(program, &layout, model, options.double)?;
-    let outputs = specs.iter().map(|s| s.outputs).max().unwrap_or(1);
-    let tokens = specs.iter().map(|s| s.tokens).max().unwrap_or(1);
-    let ctx = context(model, options);
-    let slot = Slot { held: Vec::with_capacity(ctx) };
-    Ok(Session {
-        model: model.clone(),
-        executor,
-        layout,
-        plans,
-        slots: vec![slot; options.slots.max(1)],
-        ctx,
-        chunk,
-        room: options.adapters.clone(),
-        active: Vec::new(),
-        step: Step::with_capacity(tokens, outputs),
-        words: Vec::new(),
-    })
+    let sizes = Sizes { slots: options.slots.max(1), ctx: context(model, options), chunk };
+    Ok(Session::over(model, executor, layout, plans, sizes, options.adapters.clone()))
+}
+
+/// Sizes of a session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    pub slots: usize,
+    pub ctx: usize,
+    pub chunk: usize,
+}
+
+impl Session {
+    /// A session on an executor that has been booted.
+    pub(crate) fn over(
+        model: &Model,
+        executor: Box<dyn Executor>,
+        layout: Layout,
+        plans: Plans,
+        sizes: Sizes,
+        room: AdapterShape,
+    ) -> Self {
+        let most = |f: fn(&crate::plan::Plan) -> usize| executor.program().plans.iter().map(f).max();
+        let (tokens, outputs) = (most(|p| p.tokens).unwrap_or(1), most(|p| p.outputs).unwrap_or(1));
+        let slot = Slot { held: Vec::with_capacity(sizes.ctx) };
+        Session {
+            model: model.clone(),
+            layout,
+            plans,
+            slots: vec![slot; sizes.slots],
+            ctx: sizes.ctx,
+            chunk: sizes.chunk,
+            room,
+            active: Vec::new(),
+            step: Step::with_capacity(tokens, outputs),
+            words: Vec::new(),
+            executor,
+        }
+    }
 }
 
 /// Token rows of a prefill step: the same for the map that is printed and the one that is booted.
-fn chunk(options: &SessionOptions, profile: Profile) -> usize {
+pub(crate) fn chunk(options: &SessionOptions, profile: Profile) -> usize {
     options.chunk.unwrap_or(if profile.mapped_weights { CHUNK.0 } else { CHUNK.1 }).max(1)
 }
 
@@ -169,13 +193,15 @@ fn draw(
         // Dropout is for training.
         adapters: AdapterShape { dropout: 0.0, ..options.adapters.clone() },
         train: Train::Nothing,
+        head: BranchHead::Tokens,
+        branches: vec![],
     };
     let weights = model.weights();
     build_fitting(model.config(), &*weights, &build, specs, profile, options.budget)
 }
 
 /// The plans of the modes asked for, and where each will be found.
-fn specs(options: &SessionOptions, chunk: usize) -> (Vec<PlanSpec>, Plans) {
+pub(crate) fn specs(options: &SessionOptions, chunk: usize) -> (Vec<PlanSpec>, Plans) {
     let (mut specs, mut plans) = (Vec::new(), Plans::default());
     let mut add = |spec: PlanSpec| {
         specs.push(spec);

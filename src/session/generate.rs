@@ -35,15 +35,56 @@ pub struct Generated {
     pub first_token: Duration,
     /// Time from the first token to the last.
     pub decode: Duration,
+    /// Log-probability of each token under the full softmax, whatever the sampler left out; of a sampler of one's own, none.
+    pub log_probs: Vec<f32>,
 }
 
-/// One sequence of a batch.
+/// A text to be continued.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Token ids, at least one.
+    pub prompt: &'a [u32],
+    /// How its tokens are chosen: with seeds of their own, equal prompts go on differently.
+    pub sampler: SamplerParams,
+}
+
+/// A request that is being worked on.
 struct Sequence {
+    /// Its number among the requests.
+    request: usize,
     slot: usize,
+    sampler: SamplerParams,
     /// Position of the next token to be fed.
     pos: usize,
+    /// The next token to be fed, where it is not the last one sampled.
+    feed: Option<u32>,
+    /// Steps in flight that carry it.
+    pending: usize,
     tokens: Vec<u32>,
+    log_probs: Vec<f32>,
     ended: Option<StopReason>,
+    computed: usize,
+    reused: usize,
+}
+
+impl Sequence {
+    fn finish(self, first_token: Duration, decode: Duration) -> Generated {
+        Generated {
+            tokens: self.tokens,
+            stop: self.ended.unwrap_or(StopReason::Length),
+            computed: self.computed,
+            reused: self.reused,
+            first_token,
+            decode,
+            log_probs: self.log_probs,
+        }
+    }
+}
+
+/// A step in flight: which sequences it carries, in the order of its rows.
+struct Flight {
+    ticket: Ticket,
+    who: Vec<usize>,
 }
 
 impl Session {
@@ -56,113 +97,192 @@ impl Session {
         limit: usize,
         on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
     ) -> Result<Generated, SessionError> {
-        let mut all = self.generate_batch(&[prompt], sampler, limit, &mut |_, token| on_token(token))?;
+        let requests = [Request { prompt, sampler }];
+        let mut all = self.generate_batch(&requests, limit, &mut |_, token| on_token(token))?;
         all.pop().ok_or(SessionError::EmptyPrompt)
     }
 
-    /// Continues several prompts at once, one slot each. `on_token` gets the prompt's index and the token.
+    /// Continues any number of prompts, as many at once as there are slots; the next one begins when one has ended.
+    /// Beginnings that another slot holds already are copied from it. `on_token` gets the request's index and the token.
     pub fn generate_batch(
         &mut self,
-        prompts: &[&[u32]],
-        sampler: SamplerParams,
+        requests: &[Request<'_>],
         limit: usize,
         on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
     ) -> Result<Vec<Generated>, SessionError> {
         let start = Instant::now();
-        let plan = self.plans.prefill.ok_or(SessionError::Mode("generate"))?;
-        let mut sequences = Vec::with_capacity(prompts.len());
-        let mut done = Vec::with_capacity(prompts.len());
-        for (slot, prompt) in prompts.iter().enumerate() {
-            let reused = self.begin(slot, prompt)?;
-            let ticket = self.prefill(plan, slot, &prompt[reused..], sampler)?;
-            let mut sequence =
-                Sequence { slot, pos: prompt.len(), tokens: Vec::with_capacity(limit), ended: None };
-            if limit == 0 {
-                self.executor.wait(ticket, &mut self.words)?;
-                sequence.ended = Some(StopReason::Length);
-            } else {
-                self.accept(ticket, &[slot], std::slice::from_mut(&mut sequence), limit, on_token)?;
+        let mut done: Vec<Option<Generated>> = requests.iter().map(|_| None).collect();
+        let mut waiting = requests.iter().enumerate();
+        let mut active: Vec<Sequence> = Vec::with_capacity(self.slots.len());
+        let mut first_token = Duration::ZERO;
+        loop {
+            // A slot is free once nothing in flight writes to it any more; before a round, nothing is in flight.
+            for slot in 0..self.slots.len().min(self.together()) {
+                if active.iter().any(|s| s.slot == slot) {
+                    continue;
+                }
+                let Some((index, request)) = waiting.next() else { break };
+                let taken: Vec<usize> = active.iter().map(|s| s.slot).collect();
+                active.push(self.begin_sequence(index, slot, request, limit, &taken, on_token)?);
             }
-            done.push((reused, prompt.len() - reused));
-            sequences.push(sequence);
+            if active.is_empty() {
+                break;
+            }
+            if first_token.is_zero() {
+                first_token = start.elapsed();
+            }
+            self.decode_round(&mut active, limit, waiting.len() > 0, on_token)?;
+            for sequence in active.extract_if(.., |s| s.ended.is_some()) {
+                let decode = start.elapsed().saturating_sub(first_token);
+                let request = sequence.request;
+                done[request] = Some(sequence.finish(first_token, decode));
+            }
         }
-        let first_token = start.elapsed();
-        let decoding = Instant::now();
-        self.decode_all(&mut sequences, sampler, limit, on_token)?;
-        let decode = decoding.elapsed();
-        let finish = |(sequence, (reused, computed)): (Sequence, (usize, usize))| Generated {
-            tokens: sequence.tokens,
-            stop: sequence.ended.unwrap_or(StopReason::Length),
-            computed,
-            reused,
-            first_token,
-            decode,
-        };
-        Ok(sequences.into_iter().zip(done).map(finish).collect())
+        Ok(done.into_iter().flatten().collect())
     }
 
-    /// Steps all sequences that have not ended until none is left.
-    fn decode_all(
+    /// Most sequences that one step carries.
+    fn together(&self) -> usize {
+        self.plans.decode.last().map_or(1, |(size, _)| *size)
+    }
+
+    /// Takes a request into a slot: what is known of its prompt is reused or copied, the rest computed.
+    fn begin_sequence(
+        &mut self,
+        request: usize,
+        slot: usize,
+        Request { prompt, sampler }: &Request<'_>,
+        limit: usize,
+        taken: &[usize],
+        on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
+    ) -> Result<Sequence, SessionError> {
+        let plan = self.plans.prefill.ok_or(SessionError::Mode("generate"))?;
+        let mut reused = self.begin(slot, prompt)?;
+        reused = self.copy_beginning(slot, prompt, reused, taken)?;
+        let mut sequence = Sequence {
+            request,
+            slot,
+            sampler: *sampler,
+            pos: prompt.len(),
+            feed: None,
+            pending: 0,
+            tokens: Vec::with_capacity(limit),
+            log_probs: Vec::with_capacity(limit),
+            ended: (limit == 0).then_some(StopReason::Length),
+            computed: prompt.len() - reused,
+            reused,
+        };
+        if reused + 1 == prompt.len() && limit > 0 {
+            // The last token goes together with those of other sequences.
+            (sequence.pos, sequence.feed) = (reused, prompt.last().copied());
+            return Ok(sequence);
+        }
+        let ticket = self.prefill(plan, slot, &prompt[reused..], *sampler)?;
+        if limit == 0 {
+            self.executor.wait(ticket, &mut self.words)?;
+        } else {
+            let flight = Flight { ticket, who: vec![0] };
+            sequence.pending = 1;
+            self.accept(&flight, std::slice::from_mut(&mut sequence), limit, on_token)?;
+        }
+        Ok(sequence)
+    }
+
+    /// Copies the beginning of a prompt from a slot that holds more of it than `held` tokens; how many are held then.
+    fn copy_beginning(
+        &mut self,
+        slot: usize,
+        prompt: &[u32],
+        held: usize,
+        taken: &[usize],
+    ) -> Result<usize, SessionError> {
+        let Some(plan) = self.plans.share else { return Ok(held) };
+        let common = |other: &usize| {
+            let pairs = self.slots[*other].held.iter().zip(&prompt[..prompt.len() - 1]);
+            pairs.take_while(|(a, b)| a == b).count()
+        };
+        let others = taken.iter().copied().filter(|other| *other != slot);
+        let Some((source, most)) = others.map(|other| (other, common(&other))).max_by_key(|(_, n)| *n) else {
+            return Ok(held);
+        };
+        let width = self.executor.program().plans[plan.index()].tokens.max(1);
+        for first in (held..most).step_by(width) {
+            self.step.clear();
+            for pos in first..most.min(first + width) {
+                let row = Row { slot: slot as u32, pos: pos as u32, first: 0, token: source as u32 };
+                self.step.rows.push(row);
+            }
+            let ticket = self.submit(plan)?;
+            self.executor.wait(ticket, &mut self.words)?;
+        }
+        if most > held {
+            self.slots[slot].held.extend_from_slice(&prompt[held..most]);
+        }
+        Ok(most.max(held))
+    }
+
+    /// Steps all sequences until all have ended, or, if others wait, one has.
+    fn decode_round(
         &mut self,
         sequences: &mut [Sequence],
-        sampler: SamplerParams,
         limit: usize,
+        others_wait: bool,
         on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
     ) -> Result<(), SessionError> {
         let depth = self.executor.depth().max(1);
-        // Which sequences each step in flight carries; the buffers are reused from step to step.
-        let mut flight: VecDeque<(Ticket, Vec<usize>)> = VecDeque::with_capacity(depth);
+        // The lists are reused from step to step.
+        let mut flights: VecDeque<Flight> = VecDeque::with_capacity(depth);
         let mut spare: Vec<Vec<usize>> = (0..=depth).map(|_| Vec::with_capacity(sequences.len())).collect();
         loop {
-            let mut active = spare.pop().unwrap_or_default();
-            active.clear();
+            let mut who = spare.pop().unwrap_or_default();
+            who.clear();
             // A sequence is fed while it may still need the token: those in flight count as made.
+            let leave = others_wait && sequences.iter().any(|s| s.ended.is_some());
             for (index, sequence) in sequences.iter().enumerate() {
-                let pending = flight.iter().filter(|(_, who)| who.contains(&index)).count();
-                let wanted = sequence.tokens.len() + pending < limit;
-                if sequence.ended.is_none() && wanted && sequence.pos < self.ctx {
-                    active.push(index);
+                let wanted = sequence.tokens.len() + sequence.pending < limit;
+                if sequence.ended.is_none() && wanted && sequence.pos < self.ctx && !leave {
+                    who.push(index);
                 }
             }
-            let idle = active.is_empty();
+            let idle = who.is_empty();
             if idle {
-                spare.push(active);
-            } else {
-                let ticket = self.decode_step(sequences, &active, &sampler)?;
-                flight.push_back((ticket, active));
-            }
-            if idle || flight.len() >= depth {
-                let Some((ticket, who)) = flight.pop_front() else { break };
-                self.accept(ticket, &who, sequences, limit, on_token)?;
                 spare.push(who);
+            } else {
+                let ticket = self.decode_step(sequences, &who)?;
+                flights.push_back(Flight { ticket, who });
+            }
+            if idle || flights.len() >= depth {
+                let Some(flight) = flights.pop_front() else { break };
+                self.accept(&flight, sequences, limit, on_token)?;
+                spare.push(flight.who);
             }
         }
-        for sequence in sequences.iter_mut().filter(|s| s.ended.is_none()) {
+        let full = |s: &&mut Sequence| s.ended.is_none() && s.pos >= self.ctx;
+        for sequence in sequences.iter_mut().filter(full) {
             sequence.ended = Some(StopReason::ContextFull);
         }
         Ok(())
     }
 
-    fn decode_step(
-        &mut self,
-        sequences: &mut [Sequence],
-        active: &[usize],
-        sampler: &SamplerParams,
-    ) -> Result<Ticket, SessionError> {
-        let fits = self.plans.decode.iter().find(|(size, _)| *size >= active.len());
+    fn decode_step(&mut self, sequences: &mut [Sequence], who: &[usize]) -> Result<Ticket, SessionError> {
+        let fits = self.plans.decode.iter().find(|(size, _)| *size >= who.len());
         let (_, plan) = *fits.ok_or(SessionError::Mode("generate"))?;
         self.step.clear();
-        for (row, index) in active.iter().enumerate() {
+        for (row, index) in who.iter().enumerate() {
             let sequence = &mut sequences[*index];
             let pos = sequence.pos;
+            let fed = sequence.feed.take();
             self.step.rows.push(Row {
                 slot: sequence.slot as u32,
                 pos: pos as u32,
                 first: 0,
-                token: TOKEN_FROM_TABLE,
+                token: fed.unwrap_or(TOKEN_FROM_TABLE),
             });
-            self.step.outs.push(out_row(row, sequence.slot, pos, sampler));
+            self.step.outs.push(out_row(row, sequence.slot, pos, &sequence.sampler));
+            // A token that the caller gave is held from now on; one that was sampled, once it is known.
+            self.slots[sequence.slot].held.extend(fed);
             sequence.pos += 1;
+            sequence.pending += 1;
         }
         self.submit(plan)
     }
@@ -170,15 +290,15 @@ impl Session {
     /// Reads a step's tokens and hands them to those sequences that still want them.
     fn accept(
         &mut self,
-        ticket: Ticket,
-        who: &[usize],
+        flight: &Flight,
         sequences: &mut [Sequence],
         limit: usize,
         on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
     ) -> Result<(), SessionError> {
-        self.executor.wait(ticket, &mut self.words)?;
-        for (index, sampled) in who.iter().zip(self.words.chunks_exact(4)) {
-            let Some(sequence) = sequences.iter_mut().find(|s| s.slot == *index) else { continue };
+        self.executor.wait(flight.ticket, &mut self.words)?;
+        for (index, sampled) in flight.who.iter().zip(self.words.chunks_exact(4)) {
+            let Some(sequence) = sequences.get_mut(*index) else { continue };
+            sequence.pending -= 1;
             if sequence.ended.is_some() {
                 continue;
             }
@@ -192,7 +312,8 @@ impl Session {
                 held.push(*before);
             }
             sequence.tokens.push(token);
-            if on_token(*index, token).is_break() {
+            sequence.log_probs.push(f32::from_bits(sampled[1]));
+            if on_token(sequence.request, token).is_break() {
                 sequence.ended = Some(StopReason::Caller);
             } else if sequence.tokens.len() >= limit {
                 sequence.ended = Some(StopReason::Length);
@@ -247,6 +368,7 @@ impl Session {
             logits.extend(self.words.iter().map(|w| f32::from_bits(*w)));
         }
         let decode = start.elapsed().saturating_sub(first_token);
-        Ok(Generated { tokens, stop, computed: prompt.len() - reused, reused, first_token, decode })
+        let (computed, log_probs) = (prompt.len() - reused, Vec::new());
+        Ok(Generated { tokens, stop, computed, reused, first_token, decode, log_probs })
     }
 }

@@ -10,7 +10,7 @@ mod options;
 
 pub use adapters::{ActiveAdapter, adapter_room};
 pub use boot::{boot, device_info, device_profile, plan_memory};
-pub use generate::{Generated, StopReason};
+pub use generate::{Generated, Request, StopReason};
 pub use options::{DeviceChoice, Modes, SessionOptions};
 
 use crate::adapter::AdapterError;
@@ -95,7 +95,7 @@ struct Slot {
 
 /// The plans a session was booted with.
 #[derive(Clone, Debug, Default)]
-struct Plans {
+pub(crate) struct Plans {
     /// (sequences, plan), ascending.
     decode: Vec<(usize, PlanId)>,
     prefill: Option<PlanId>,
@@ -103,6 +103,23 @@ struct Plans {
     logits: Option<PlanId>,
     logits_prefill: Option<PlanId>,
     score: Option<PlanId>,
+    /// Copies keys and values from slot to slot.
+    pub(crate) share: Option<PlanId>,
+}
+
+impl Plans {
+    /// The same plans, where the program has `ids[i]` in the place of plan i.
+    pub(crate) fn renumbered(&self, ids: &[PlanId]) -> Self {
+        let of = |plan: PlanId| ids.get(plan.index()).copied().unwrap_or(plan);
+        Self {
+            decode: self.decode.iter().map(|(size, plan)| (*size, of(*plan))).collect(),
+            prefill: self.prefill.map(of),
+            logits: self.logits.map(of),
+            logits_prefill: self.logits_prefill.map(of),
+            score: self.score.map(of),
+            share: self.share,
+        }
+    }
 }
 
 /// Runs one model on one device.
@@ -156,6 +173,11 @@ impl Session {
     /// Token rows of a prefill step.
     pub fn chunk(&self) -> usize {
         self.chunk
+    }
+
+    /// Sequences that can be held at once.
+    pub fn slots(&self) -> usize {
+        self.slots.len()
     }
 
     /// Tokens held by slot 0.

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::exec::{DeviceInfo, Executor, Ticket};
-use crate::model::{AdapterShape, Model, Train, TrainPlans, TrainSpec};
-use crate::plan::{Layout, Out, PlanId, Program, Row, Scalars, Step, TensorId};
-use crate::session::SessionOptions;
-use crate::session::boot::Device;
+use crate::model::{AdapterShape, Branch, BranchHead, Model, Pass, PlanSpec, Train, TrainPlans, TrainSpec};
+use crate::plan::{Layout, Out, PlanId, Profile, Program, Row, Scalars, Step, TensorId};
+use crate::session::boot::{Device, Sizes, chunk, specs};
+use crate::session::{Modes, Plans, Session, SessionOptions};
 use crate::train::{TrainError, plan};
 
 /// Which layers the gradient runs again instead of keeping their activations.
@@ -25,7 +25,7 @@ pub enum Recompute {
 }
 
 /// What an engine is booted with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct EngineOptions {
     /// Device, threads, budget; the rest is not used.
     pub device: SessionOptions,
@@ -41,6 +41,29 @@ pub struct EngineOptions {
     pub train: Train,
     /// The adapters.
     pub adapters: AdapterShape,
+    /// What the trained model makes of a position.
+    pub head: BranchHead,
+    /// Further models on the same base: a reference, a value model, a reward model.
+    pub branches: Vec<Branch>,
+    /// Lets the model write texts as it is trained.
+    pub rollouts: Option<Rollouts>,
+}
+
+/// Sizes of what the model writes as it is trained.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rollouts {
+    /// Sequences written at once.
+    pub slots: usize,
+    /// Most tokens of one, its prompt included.
+    pub ctx: usize,
+}
+
+impl Rollouts {
+    /// The plans with a KV cache, and where each is, by its number among them.
+    pub(super) fn specs(self, device: &SessionOptions, profile: Profile) -> (Vec<PlanSpec>, Plans) {
+        let options = SessionOptions { slots: self.slots, modes: Modes::GENERATE, ..device.clone() };
+        specs(&options, chunk(device, profile))
+    }
 }
 
 /// One sequence of a step.
@@ -66,12 +89,13 @@ impl Sequence<'_> {
 
 /// Runs training steps of one model on one device.
 pub struct Engine {
-    model: Model,
-    executor: Box<dyn Executor>,
-    layout: Layout,
+    /// The executor, and the model as it writes.
+    session: Session,
     plans: TrainPlans,
     spec: TrainSpec,
-    adapters: AdapterShape,
+    branches: Vec<Branch>,
+    /// The branch whose forward ran last, on the step that is still there.
+    live: Option<usize>,
     /// All outputs of the step in work.
     outs: Vec<Out>,
     step: Step,
@@ -93,34 +117,40 @@ impl Engine {
         let step = Step::with_capacity(spec.rows, spec.outputs);
         let outs = Vec::with_capacity(spec.rows);
         let words = Vec::with_capacity(spec.outputs);
-        let (model, adapters) = (model.clone(), options.adapters.clone());
         let seconds = vec![0.0; executor.program().plans.len()];
-        Ok(Self { model, executor, layout, plans, spec, adapters, outs, step, words, seconds })
+        let session = session(model, options, profile, executor, layout, &plans);
+        let branches = branches(options);
+        Ok(Self { session, plans, spec, branches, live: None, outs, step, words, seconds })
     }
 
     /// The model.
     pub fn model(&self) -> &Model {
-        &self.model
+        self.session.model()
     }
 
     /// The device.
     pub fn device(&self) -> &DeviceInfo {
-        self.executor.device()
+        self.session.executor().device()
     }
 
     /// The executor: allocation and timing.
     pub fn executor_mut(&mut self) -> &mut dyn Executor {
-        &mut *self.executor
+        self.session.executor_mut()
+    }
+
+    /// The model as it is now, to write texts with; where the engine was booted with [`EngineOptions::rollouts`].
+    pub fn session(&mut self) -> &mut Session {
+        &mut self.session
     }
 
     /// The memory map.
     pub fn layout(&self) -> &Layout {
-        &self.layout
+        self.session.layout()
     }
 
     /// Tensors and plans.
     pub fn program(&self) -> &Program {
-        self.executor.program()
+        self.session.executor().program()
     }
 
     /// The plans.
@@ -135,17 +165,32 @@ impl Engine {
 
     /// The adapters' shape.
     pub fn adapters(&self) -> &AdapterShape {
-        &self.adapters
+        &self.branches[0].adapters
+    }
+
+    /// All models on the base, the trained one first.
+    pub fn branches(&self) -> &[Branch] {
+        &self.branches
     }
 
     /// Trained tensors, in order: name, rows, width.
     pub fn trained(&self) -> Vec<(TensorId, String, usize, usize)> {
-        let program = self.executor.program();
-        let describe = |id: &TensorId| {
-            let tensor = program.get(*id);
-            (*id, tensor.name.clone(), program.capacity_rows(*id), tensor.width)
+        self.tensors_of(0)
+    }
+
+    /// Factors and heads of a branch, in order: name without the branch's prefix, rows, width.
+    pub fn tensors_of(&self, branch: usize) -> Vec<(TensorId, String, usize, usize)> {
+        let program = self.program();
+        let name = |id: TensorId| program.get(id).name.as_str();
+        let own = |id: TensorId| match branch {
+            0 => (!name(id).contains('/')).then(|| name(id)),
+            _ => name(id).strip_prefix(&self.branches.get(branch)?.prefix(branch)),
         };
-        program.trained.iter().map(describe).collect()
+        let describe = |id: &TensorId| {
+            let name = own(*id)?.to_owned();
+            Some((*id, name, program.capacity_rows(*id), program.get(*id).width))
+        };
+        program.trained.iter().filter_map(describe).collect()
     }
 
     /// Sets a tensor that is trained, or one of its companions.
@@ -153,7 +198,7 @@ impl Engine {
     /// # Errors
     /// [`TrainError::Exec`] if it does not fit.
     pub fn write(&mut self, id: TensorId, values: &[f32]) -> Result<(), TrainError> {
-        Ok(self.executor.write(id, values)?)
+        Ok(self.executor_mut().write(id, values)?)
     }
 
     /// All values of a tensor that is trained, or of one of its companions.
@@ -162,19 +207,19 @@ impl Engine {
     /// [`TrainError::Exec`] if it is neither.
     pub fn read(&mut self, id: TensorId) -> Result<Vec<f32>, TrainError> {
         let mut values = Vec::new();
-        self.executor.read(id, &mut values)?;
+        self.executor_mut().read(id, &mut values)?;
         Ok(values)
     }
 
     /// Seconds that each plan took since this was last asked, waiting included, in the plans' order.
     pub fn take_seconds(&mut self) -> Vec<(String, f64)> {
-        let names = self.executor.program().plans.iter().map(|p| p.name.clone());
-        names.zip(self.seconds.iter_mut().map(std::mem::take)).collect()
+        let names: Vec<String> = self.program().plans.iter().map(|p| p.name.clone()).collect();
+        names.into_iter().zip(self.seconds.iter_mut().map(std::mem::take)).collect()
     }
 
     /// Zeros the gradients: a window of steps begins.
     pub fn clear(&mut self) -> Result<(), TrainError> {
-        self.step.clear();
+        self.forget();
         self.run(self.plans.clear)
     }
 
@@ -183,8 +228,52 @@ impl Engine {
     /// # Errors
     /// [`TrainError::Rows`] if the sequences do not fit a step.
     pub fn score(&mut self, sequences: &[Sequence<'_>], seed: u32) -> Result<Vec<f32>, TrainError> {
-        self.forward(sequences, |_| 0.0, seed)?;
-        self.chunks(self.plans.score)
+        self.score_by(0, sequences, seed)
+    }
+
+    /// What a branch makes of every target, in order: its log-probability, or the number of the scalar head at it.
+    ///
+    /// # Errors
+    /// [`TrainError::Rows`] if the sequences do not fit a step.
+    pub fn score_by(
+        &mut self,
+        branch: usize,
+        sequences: &[Sequence<'_>],
+        seed: u32,
+    ) -> Result<Vec<f32>, TrainError> {
+        self.forward(branch, sequences, seed)?;
+        let pass = self.pass(branch)?;
+        self.chunks(pass.score)
+    }
+
+    /// After [`Self::score_by`], while nothing else has run: adds the gradient of the sum of `coefs[i] * score of target i`
+    /// to what the window has so far. The scores again, too.
+    ///
+    /// # Errors
+    /// [`TrainError::Sequence`] if there are not as many coefficients as targets, or no scores to go on from.
+    pub fn gradient_of(&mut self, branch: usize, coefs: &[f32]) -> Result<Vec<f32>, TrainError> {
+        let fail = |why: String| TrainError::Sequence { sequence: 0, why };
+        if self.live != Some(branch) {
+            return Err(fail(format!("branch {branch} was not scored last")));
+        }
+        if self.outs.len() != coefs.len() {
+            return Err(fail(format!("{} coefficients for {} targets", coefs.len(), self.outs.len())));
+        }
+        let pass = self.pass(branch)?;
+        let (Some(head), Some(backward)) = (pass.head, pass.backward) else {
+            return Err(fail(format!("branch {branch} is not trained")));
+        };
+        self.outs.iter_mut().zip(coefs).for_each(|(out, coef)| out.coef = *coef);
+        let scores = self.chunks(head)?;
+        self.step.outs.clear();
+        self.run(backward)?;
+        self.live = None;
+        Ok(scores)
+    }
+
+    fn pass(&self, branch: usize) -> Result<Pass, TrainError> {
+        let missing = || TrainError::Adapter(format!("the engine was booted without branch {branch}"));
+        self.plans.passes.get(branch).copied().ok_or_else(missing)
     }
 
     /// Log-probability of every target, in order, and the gradient of the sum of `coefs[i] * log-probability of target i`,
@@ -199,47 +288,43 @@ impl Engine {
         coefs: &[f32],
         seed: u32,
     ) -> Result<Vec<f32>, TrainError> {
-        let targets: usize = sequences.iter().map(Sequence::targets).sum();
-        if targets != coefs.len() {
-            let why = format!("{} coefficients for {targets} targets", coefs.len());
-            return Err(TrainError::Sequence { sequence: 0, why });
-        }
-        self.forward(sequences, |i| coefs[i], seed)?;
-        let scores = self.chunks(self.plans.head)?;
-        self.step.outs.clear();
-        self.run(self.plans.backward)?;
-        Ok(scores)
+        self.forward(0, sequences, seed)?;
+        self.gradient_of(0, coefs)
     }
 
     /// Euclidean norm of the window's gradients.
     pub fn norm(&mut self) -> Result<f64, TrainError> {
-        self.step.clear();
+        self.forget();
         self.run(self.plans.norm)?;
         Ok(self.words.iter().map(|w| f64::from(f32::from_bits(*w))).sum::<f64>().sqrt())
     }
 
     /// One step of the optimizer with the window's gradients.
     pub fn update(&mut self, scalars: Scalars) -> Result<(), TrainError> {
-        self.step.clear();
+        self.forget();
         self.step.scalars = scalars;
         self.run(self.plans.update)
     }
 
+    /// The next plan has nothing to do with the rows of the last.
+    fn forget(&mut self) {
+        self.step.clear();
+        self.live = None;
+    }
+
     fn run(&mut self, plan: PlanId) -> Result<(), TrainError> {
         let start = Instant::now();
-        let ticket = self.executor.submit(plan, &self.step)?;
-        self.executor.wait(ticket, &mut self.words)?;
+        let executor = self.session.executor_mut();
+        let ticket = executor.submit(plan, &self.step)?;
+        executor.wait(ticket, &mut self.words)?;
         self.seconds[plan.index()] += start.elapsed().as_secs_f64();
         Ok(())
     }
 
-    /// Lays the sequences one behind another and runs the layers; `coef` gives each target's coefficient.
-    fn forward(
-        &mut self,
-        sequences: &[Sequence<'_>],
-        coef: impl Fn(usize) -> f32,
-        seed: u32,
-    ) -> Result<(), TrainError> {
+    /// Lays the sequences one behind another and runs the layers.
+    fn forward(&mut self, branch: usize, sequences: &[Sequence<'_>], seed: u32) -> Result<(), TrainError> {
+        let pass = self.pass(branch)?;
+        self.live = None;
         let rows: usize = sequences.iter().map(Sequence::rows).sum();
         if rows > self.spec.rows || rows == 0 {
             return Err(TrainError::Rows { rows, capacity: self.spec.rows });
@@ -256,39 +341,74 @@ impl Engine {
             for (i, pair) in sequence.tokens.windows(2).enumerate() {
                 let row = first + i as u32;
                 if sequence.trained[i + 1] {
-                    let coef = coef(self.outs.len());
-                    self.outs.push(Out { row, label: pair[1], pos: row, coef, ..Out::default() });
+                    self.outs.push(Out { row, label: pair[1], pos: row, ..Out::default() });
                 }
                 self.step.rows.push(Row { slot: 0, pos: row, first, token: pair[0] });
             }
         }
-        self.run(self.plans.forward)
+        self.run(pass.forward)?;
+        self.live = Some(branch);
+        Ok(())
     }
 
     /// Runs a head plan over all outputs of the step, a chunk at a time.
     fn chunks(&mut self, plan: PlanId) -> Result<Vec<f32>, TrainError> {
         let start = Instant::now();
-        let depth = self.executor.depth().max(1);
+        let executor = self.session.executor_mut();
+        let depth = executor.depth().max(1);
         let mut scores = Vec::with_capacity(self.outs.len());
         let mut flight: VecDeque<Ticket> = VecDeque::with_capacity(depth);
         for chunk in self.outs.chunks(self.spec.outputs) {
             if flight.len() == depth
                 && let Some(ticket) = flight.pop_front()
             {
-                self.executor.wait(ticket, &mut self.words)?;
+                executor.wait(ticket, &mut self.words)?;
                 scores.extend(self.words.iter().map(|w| f32::from_bits(*w)));
             }
             self.step.outs.clear();
             self.step.outs.extend_from_slice(chunk);
-            flight.push_back(self.executor.submit(plan, &self.step)?);
+            flight.push_back(executor.submit(plan, &self.step)?);
         }
         for ticket in flight {
-            self.executor.wait(ticket, &mut self.words)?;
+            executor.wait(ticket, &mut self.words)?;
             scores.extend(self.words.iter().map(|w| f32::from_bits(*w)));
         }
         self.seconds[plan.index()] += start.elapsed().as_secs_f64();
         Ok(scores)
     }
+}
+
+/// All branches of an engine, the trained model first.
+fn branches(options: &EngineOptions) -> Vec<Branch> {
+    let first = Branch {
+        name: "policy".into(),
+        adapters: options.adapters.clone(),
+        head: options.head,
+        trained: true,
+    };
+    std::iter::once(first).chain(options.branches.iter().cloned()).collect()
+}
+
+/// The executor, as the model writes with it.
+fn session(
+    model: &Model,
+    options: &EngineOptions,
+    profile: Profile,
+    executor: Box<dyn Executor>,
+    layout: Layout,
+    plans: &TrainPlans,
+) -> Session {
+    let (found, sizes) = match options.rollouts {
+        None => (Plans::default(), Sizes { slots: 1, ctx: 1, chunk: 1 }),
+        Some(rollouts) => {
+            let (_, mut found) = rollouts.specs(&options.device, profile);
+            found = found.renumbered(&plans.cached);
+            found.share = plans.share;
+            let chunk = chunk(&options.device, profile);
+            (found, Sizes { slots: rollouts.slots.max(1), ctx: rollouts.ctx, chunk })
+        }
+    };
+    Session::over(model, executor, layout, found, sizes, AdapterShape::default())
 }
 
 pub(super) fn session_error(error: crate::session::SessionError) -> TrainError {

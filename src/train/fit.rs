@@ -1,6 +1,6 @@
 //! The map of a training step before anything is allocated: which layers are run again, and what to say when nothing fits.
 
-use crate::model::{BuildOptions, KvType, Model, ModelError, TrainPlans, TrainSpec, build_training};
+use crate::model::{BuildOptions, Model, ModelError, PlanSpec, TrainPlans, TrainSpec, build_training};
 use crate::plan::{BudgetError, Layout, Profile, Program};
 use crate::train::{EngineOptions, Recompute, TrainError};
 
@@ -93,23 +93,38 @@ impl Draft<'_> {
     fn draw(&self, sizes: Sizes) -> Result<(Drawn, Result<(), BudgetError>), TrainError> {
         let mut adapters = self.options.adapters.clone();
         adapters.pairs.values_mut().for_each(|pair| pair.rank = pair.rank.min(sizes.rank));
+        let mut branches = self.options.branches.clone();
+        branches
+            .iter_mut()
+            .filter(|branch| branch.trained)
+            .flat_map(|branch| branch.adapters.pairs.values_mut())
+            .for_each(|pair| pair.rank = pair.rank.min(sizes.rank));
+        let (ctx, slots) = self.options.rollouts.map_or((sizes.rows, 1), |r| (r.ctx, r.slots));
         let build = BuildOptions {
-            ctx: sizes.rows,
-            slots: 1,
-            kv: KvType::F32,
+            ctx,
+            slots,
+            kv: self.options.device.kv,
             max_binding: (!self.profile.mapped_weights).then_some(self.profile.max_binding),
             adapters,
             train: self.options.train,
+            head: self.options.head,
+            branches,
         };
         let spec = TrainSpec {
             rows: sizes.rows,
             outputs: sizes.outputs.min(sizes.rows),
             recompute: sizes.recompute,
         };
-        let (program, plans) = build_training(self.model.config(), &*self.model.weights(), &build, spec)?;
+        let (config, weights) = (self.model.config(), self.model.weights());
+        let (program, plans) = build_training(config, &*weights, &build, spec, &self.cached())?;
         let layout = Layout::new(&program, self.profile);
         let verdict = layout.check(&program, self.budget);
         Ok(((program, layout, plans, spec), verdict))
+    }
+
+    /// Plans of rollouts.
+    fn cached(&self) -> Vec<PlanSpec> {
+        self.options.rollouts.map_or(vec![], |r| r.specs(&self.options.device, self.profile).0)
     }
 
     /// Fewer layers run again need more memory: the fewest that fit.

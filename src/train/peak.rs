@@ -85,10 +85,10 @@ fn program(model: &Model) -> Result<(Program, [(TensorId, usize); 2], [u64; 2]),
     };
     let rows = tensor("step.rows", DType::U32, 1 + ROWS, 4, Role::Input)?;
     let outs = tensor("step.outs", DType::U32, 1, 12, Role::Input)?;
-    let x = tensor("x", DType::F32, ROWS, cols, Role::Tape)?;
-    let y = tensor("y", DType::F32, ROWS, out, Role::Tape)?;
-    let wide_x = tensor("wide x", DType::F32, ROWS, WIDE, Role::Tape)?;
-    let wide_y = tensor("wide y", DType::F32, ROWS, WIDE, Role::Tape)?;
+    let x = tensor("x", DType::F32, ROWS, cols, Role::Tape { branch: 0 })?;
+    let y = tensor("y", DType::F32, ROWS, out, Role::Tape { branch: 0 })?;
+    let wide_x = tensor("wide x", DType::F32, ROWS, WIDE, Role::Tape { branch: 0 })?;
+    let wide_y = tensor("wide y", DType::F32, ROWS, WIDE, Role::Tape { branch: 0 })?;
     let plain = tensor("plain", DType::F32, WIDE, WIDE, Role::Trained)?;
     let w =
         p.weight(name, 0, out, cols, DType::Matrix(shape.format)).map_err(crate::model::ModelError::from)?;

@@ -126,6 +126,7 @@ impl Trainer {
                 Some(adapter) => crate::train::shape_of(adapter, settings.lora.dropout),
                 None => settings.lora.shape(model),
             },
+            ..EngineOptions::default()
         };
         let mut engine = Engine::boot(model, &options)?;
         match from {

@@ -130,6 +130,7 @@ impl TuneShapeArgs {
             recompute: self.recompute,
             train: Train::Adapters,
             adapters: self.lora().shape(model),
+            ..EngineOptions::default()
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::cli::progress::Bar;
 use crate::cli::prompt::Prompter;
 use crate::cli::term;
 use crate::model::Model;
-use crate::session::{Modes, Session, SessionOptions};
+use crate::session::{Modes, Request, Session, SessionOptions};
 use crate::text::SamplerParams;
 use crate::train::KEPT_TOKENS;
 
@@ -84,8 +84,9 @@ pub fn texts(
     for batch in prompts.chunks(SLOTS) {
         let shortest = batch.iter().map(Vec::len).min().unwrap_or(1);
         let limit = KEPT_TOKENS.saturating_sub(shortest).max(1);
-        let batch: Vec<&[u32]> = batch.iter().map(Vec::as_slice).filter(|p| !p.is_empty()).collect();
-        let written = session.generate_batch(&batch, sampler, limit, &mut |_, token| {
+        let batch: Vec<Request<'_>> =
+            batch.iter().filter(|p| !p.is_empty()).map(|prompt| Request { prompt, sampler }).collect();
+        let written = session.generate_batch(&batch, limit, &mut |_, token| {
             if tokenizer.is_eog(token) {
                 std::ops::ControlFlow::Break(())
             } else {
@@ -93,7 +94,7 @@ pub fn texts(
             }
         })?;
         for (prompt, written) in batch.iter().zip(written) {
-            texts.push([prompt, written.tokens.as_slice()].concat());
+            texts.push([prompt.prompt, written.tokens.as_slice()].concat());
         }
         bar.item(texts.len() as u64, "texts");
     }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::cli::term;
 use crate::cli::tune::args::TuneShapeArgs;
-use crate::model::{Model, TrainPlans, TrainSpec};
+use crate::model::{Model, Pass, TrainPlans, TrainSpec};
 use crate::plan::{Layout, Profile, Program};
 use crate::session::SessionOptions;
 use crate::train::{self, EngineOptions, Load, Recompute, TrainError, multiply_adds};
@@ -106,5 +106,7 @@ impl TuneStep {
 
 /// Multiply-adds of forward, heads and gradient.
 pub fn step_work(program: &Program, plans: &TrainPlans, load: Load) -> u64 {
-    [plans.forward, plans.head, plans.backward].into_iter().map(|p| multiply_adds(program, p, load)).sum()
+    let parts = |pass: &Pass| [Some(pass.forward), pass.head, pass.backward];
+    let first = plans.passes.first().map(parts).into_iter().flatten().flatten();
+    first.map(|p| multiply_adds(program, p, load)).sum()
 }

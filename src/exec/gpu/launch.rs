@@ -127,10 +127,11 @@ pub fn active(call: &OpCall) -> Active {
         Op::RmsNormBack => count!(rms_norm_back),
         Op::GateBack => count!(gate_back),
         Op::Fill => count!(fill),
-        Op::Gather | Op::LogProb | Op::Sample | Op::LogProbBack => Active::Outputs,
+        Op::Gather | Op::LogProb | Op::Sample | Op::LogProbBack | Op::Coefs => Active::Outputs,
         Op::Embed
         | Op::Rope
         | Op::KvWrite
+        | Op::KvCopy
         | Op::Attention
         | Op::AttentionStats
         | Op::AttentionDq
@@ -163,6 +164,7 @@ pub fn choices(
         Op::Linear => linear(&maker, capacity, tuning)?,
         Op::Rope => vec![one((call.params.get::<params::rope::Params>().heads as usize).div_ceil(4))?],
         Op::KvWrite => vec![one(lanes(call.params.get::<params::kv_write::Params>().width))?],
+        Op::KvCopy => vec![one(lanes(call.params.get::<params::kv_copy::Params>().width))?],
         Op::Gate => vec![one(lanes(call.params.get::<params::gate::Params>().width))?],
         Op::Gather => vec![one(lanes(call.params.get::<params::gather::Params>().width))?],
         Op::Attention => attention(&maker, capacity, tuning)?,

@@ -22,6 +22,7 @@ pub fn all(thorough: bool) -> Result<(Bench, Vec<Case>), PlanError> {
     cases.extend(ropes(&mut b)?);
     for block16 in [true, false] {
         cases.push(kv_write(&mut b, block16)?);
+        cases.push(kv_copy(&mut b, block16)?);
         cases.extend(attentions(&mut b, block16)?);
     }
     cases.extend(gates(&mut b)?);
@@ -231,6 +232,21 @@ fn kv_write(b: &mut Bench, block16: bool) -> Result<Case, PlanError> {
     step.rows[2].slot = 2;
     let args = vec![Some(b.rows), Some(k), Some(v), Some(cache_k), Some(cache_v)];
     b.case(format!("kv_write {}", kv_name(block16)), Op::KvWrite, count, args, p, step)
+}
+
+fn kv_copy(b: &mut Bench, block16: bool) -> Result<Case, PlanError> {
+    let (width, ctx, count) = (192, 24, 9);
+    let cache_k = b.cache(block16, 3 * ctx, width)?;
+    let cache_v = b.cache(block16, 3 * ctx, width)?;
+    let words = (0..3 * ctx as u32).map(|i| i * 7 % 50).collect();
+    let tokens = b.words(DType::U32, 3, ctx, words)?;
+    let (width, ctx) = (width as u32, ctx as u32);
+    let p = params::kv_copy::Params { width, ctx, has_tokens: u32::from(block16), ..Default::default() };
+    let mut step = b.step(count, 7);
+    step.rows.iter_mut().for_each(|row| row.token = 0);
+    step.rows[2].token = 2;
+    let args = vec![Some(b.rows), Some(cache_k), Some(cache_v), block16.then_some(tokens)];
+    b.case(format!("kv_copy {}", kv_name(block16)), Op::KvCopy, count, args, p, step)
 }
 
 fn kv_name(block16: bool) -> &'static str {

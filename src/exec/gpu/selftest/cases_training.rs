@@ -14,6 +14,7 @@ pub(super) fn all(b: &mut Bench) -> Cases {
     for count in [1, 67] {
         cases.push(bias_back(b, count)?);
         cases.push(gather_back(b, count)?);
+        cases.push(coefs(b, count)?);
         cases.extend(lookups(b, count)?);
     }
     for (vocab, count) in [(60, 5), (1000, 1), (40_000, 3)] {
@@ -119,6 +120,17 @@ fn bias_back(b: &mut Bench, count: usize) -> Result<Case, PlanError> {
 }
 
 /// Several outputs name one row.
+fn coefs(b: &mut Bench, count: usize) -> Result<Case, PlanError> {
+    let dy = b.output(DType::F32, count, 1)?;
+    let mut step = b.step(count, 0);
+    step.outs.iter_mut().enumerate().for_each(|(o, out)| out.coef = o as f32 - 2.5);
+    let (args, p) = (
+        vec![Some(b.rows), Some(b.outs), Some(dy)],
+        params::coefs::Params { width: 1, ..Default::default() },
+    );
+    b.case(format!("coefs, {count} rows"), Op::Coefs, count, args, p, step)
+}
+
 fn gather_back(b: &mut Bench, count: usize) -> Result<Case, PlanError> {
     let (capacity, width) = (count + 1, 150);
     let dy = b.floats(capacity, width, 1.0)?;
