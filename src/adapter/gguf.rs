@@ -9,6 +9,8 @@ use crate::quant::Format;
 
 pub(super) const ALPHA: &str = "adapter.lora.alpha";
 const ARCHITECTURE: &str = "general.architecture";
+/// The scalar head of a reward model, (1, width).
+pub(super) const HEAD: &str = "score.weight";
 const LORA_A: &str = ".lora_a";
 const LORA_B: &str = ".lora_b";
 const BASE_SHA256: &str = "ember.adapter.base.sha256";
@@ -50,6 +52,7 @@ impl Adapter {
         for tensor in &gguf.tensors {
             match Part::of(&tensor.name)? {
                 Part::Ignored => adapter.ignored.push(tensor.name.clone()),
+                Part::Head => adapter.head = Some(read_head(stream, tensor)?),
                 Part::A(base) => {
                     let b = partner(&gguf, tensor, base, LORA_B)?;
                     adapter.pairs.push(read_pair(stream, base, tensor, b)?);
@@ -73,9 +76,11 @@ impl Adapter {
             let spec = |part, dims: [u64; 2]| TensorSpec::new(name(part), dims, Format::F32.ggml_id());
             [spec(LORA_A, [inputs, rank]), spec(LORA_B, [rank, outputs])]
         };
-        let specs: Vec<TensorSpec> = self.pairs.iter().flat_map(parts).collect();
+        let head = self.head.iter();
+        let heads = head.clone().map(|h| TensorSpec::new(HEAD, [h.len() as u64, 1], Format::F32.ggml_id()));
+        let specs: Vec<TensorSpec> = self.pairs.iter().flat_map(parts).chain(heads).collect();
         let mut writer = GgufWriter::new(out, &self.metadata(), &specs)?;
-        let values = self.pairs.iter().flat_map(|pair| [&pair.a, &pair.b]);
+        let values = self.pairs.iter().flat_map(|pair| [&pair.a, &pair.b]).chain(head);
         for (spec, values) in specs.iter().zip(values) {
             writer.begin(&spec.name)?;
             let mut bytes = [0u8; 4 * PIECE];
@@ -150,6 +155,8 @@ enum Part<'a> {
     B(&'a str),
     /// Without effect, as in llama.cpp.
     Ignored,
+    /// A reward model's head.
+    Head,
 }
 
 impl<'a> Part<'a> {
@@ -162,6 +169,8 @@ impl<'a> Part<'a> {
             Ok(Part::A(target(full)?))
         } else if let Some(full) = name.strip_suffix(LORA_B) {
             Ok(Part::B(target(full)?))
+        } else if name == HEAD {
+            Ok(Part::Head)
         } else if name.ends_with("_norm.weight") {
             Ok(Part::Ignored)
         } else {
@@ -199,6 +208,13 @@ fn read_pair<S: Read + Seek>(
     }
     let (a, b) = (values(stream, a)?, values(stream, b)?);
     Ok(LoraPair { target: target.to_owned(), rank, inputs, outputs, a, b })
+}
+
+fn read_head<S: Read + Seek>(stream: &mut S, tensor: &TensorInfo) -> Result<Vec<f32>, AdapterError> {
+    match matrix(tensor)? {
+        [_, 1] => values(stream, tensor),
+        [_, rows] => Err(AdapterError::tensor(&tensor.name, format!("has {rows} rows, it must have one"))),
+    }
 }
 
 /// The two dimensions of a matrix, contiguous first.

@@ -51,6 +51,9 @@ pub struct Adapter {
     pub alpha: f32,
     /// The adapted matrices, each once.
     pub pairs: Vec<LoraPair>,
+    /// Of a reward model: the vector, as wide as the model, whose product with the last token's normed state is the
+    /// reward.
+    pub head: Option<Vec<f32>>,
     /// Which file it was trained on, where that is known.
     pub base: Option<BaseFingerprint>,
     /// What training notes: data hash, settings, losses. Keys of letters, digits, dots and underscores.
@@ -102,6 +105,11 @@ impl Adapter {
         }
         if self.pairs.is_empty() {
             return Err(AdapterError::Empty);
+        }
+        if let Some(head) = &self.head
+            && (head.is_empty() || head.iter().any(|v| !v.is_finite()))
+        {
+            return Err(AdapterError::tensor(gguf::HEAD, "must have finite numbers, and some"));
         }
         let mut seen = BTreeSet::new();
         for pair in &self.pairs {

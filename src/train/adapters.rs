@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::adapter::{Adapter, BaseFingerprint, LoraPair};
-use crate::model::{AdapterShape, Model, PairShape};
+use crate::model::{AdapterShape, Model, PairShape, SCALAR_HEAD};
 use crate::train::data::Random;
 use crate::train::{Engine, TrainError};
 
@@ -62,12 +62,20 @@ pub fn shape_of(adapter: &Adapter, dropout: f32) -> AdapterShape {
     AdapterShape { pairs: adapter.pairs.iter().map(pair).collect(), dropout }
 }
 
-/// Sets an engine's adapters to where training begins, as PEFT does: A uniform in +-1 / sqrt(inputs), B zero.
+/// Sets the adapters of all branches to where training begins, as PEFT does: A uniform in +-1 / sqrt(inputs), B zero.
+/// Scalar heads are zero.
 ///
 /// # Errors
 /// [`TrainError::Exec`] if the device refuses.
 pub fn initialize(engine: &mut Engine, seed: u64) -> Result<(), TrainError> {
-    for (index, (id, name, rows, width)) in engine.trained().into_iter().enumerate() {
+    for branch in 0..engine.branches().len() {
+        initialize_branch(engine, branch, seed.wrapping_add(branch as u64))?;
+    }
+    Ok(())
+}
+
+fn initialize_branch(engine: &mut Engine, branch: usize, seed: u64) -> Result<(), TrainError> {
+    for (index, (id, name, rows, width)) in engine.tensors_of(branch).into_iter().enumerate() {
         let mut values = vec![0.0f32; rows * width];
         if name.ends_with(".lora_a") {
             let mut random = Random::new(seed, index as u64);
@@ -87,8 +95,25 @@ pub fn initialize(engine: &mut Engine, seed: u64) -> Result<(), TrainError> {
 /// # Errors
 /// [`TrainError::Adapter`] if the adapter lacks a matrix or has another rank than the engine was booted with.
 pub fn load_adapter(engine: &mut Engine, adapter: &Adapter) -> Result<(), TrainError> {
-    for (id, name, rows, width) in engine.trained() {
+    load_branch(engine, 0, adapter)
+}
+
+/// Sets a branch's adapters, and its scalar head if the file has one, to those of a file.
+///
+/// # Errors
+/// As [`load_adapter`].
+pub fn load_branch(engine: &mut Engine, branch: usize, adapter: &Adapter) -> Result<(), TrainError> {
+    for (id, name, rows, width) in engine.tensors_of(branch) {
         let missing = || TrainError::Adapter(format!("the adapter has no `{name}` of {rows} x {width}"));
+        if name == SCALAR_HEAD {
+            match &adapter.head {
+                // One that is new begins at zero.
+                None => continue,
+                Some(head) if head.len() == width => engine.write(id, head)?,
+                Some(_) => return Err(missing()),
+            }
+            continue;
+        }
         let (target, factor) = split(&name).ok_or_else(missing)?;
         let pair = adapter.pair(target).ok_or_else(missing)?;
         let values = if factor == "lora_a" { &pair.a } else { &pair.b };
@@ -111,7 +136,11 @@ pub fn adapter_of(
 ) -> Result<Adapter, TrainError> {
     let fail = |e: crate::adapter::AdapterError| TrainError::Adapter(e.to_string());
     let mut pairs: Vec<LoraPair> = Vec::new();
+    let mut head = None;
     for ((_, name, rows, width), values) in engine.trained().into_iter().zip(values) {
+        if name == SCALAR_HEAD {
+            head = Some(values.clone());
+        }
         let Some((target, factor)) = split(&name) else { continue };
         if pairs.last().is_none_or(|p| p.target != target) {
             pairs.push(LoraPair { target: target.to_owned(), ..LoraPair::default() });
@@ -135,6 +164,7 @@ pub fn adapter_of(
         // A file has one alpha for all: scale times rank, which rsLoRA does not change between pairs of one rank.
         alpha,
         pairs,
+        head,
         base: Some(BaseFingerprint::of(model.file()).map_err(fail)?),
         info,
         ..Adapter::default()

@@ -2,7 +2,7 @@
 
 use crate::io::commit::Slots;
 use crate::io::{CommitError, CommitStore, Sections, SectionsError};
-use crate::train::trainer::Progress;
+use crate::train::core::{Core, Progress};
 use crate::train::{Settings, TrainError, Trainer};
 
 /// Why a checkpoint could not be written or used.
@@ -39,6 +39,31 @@ impl Trainer {
         store: &mut CommitStore<S>,
         identity: &str,
     ) -> Result<(), CheckpointError> {
+        self.core.save(store, identity)
+    }
+
+    /// Goes on from the store's state; false if there is none.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Other`] naming what differs from this run, [`CheckpointError::Sections`] if it is damaged.
+    pub fn restore<S: Slots>(
+        &mut self,
+        store: &mut CommitStore<S>,
+        identity: &str,
+    ) -> Result<bool, CheckpointError> {
+        let Some(progress) = self.core.restore(store, identity)? else { return Ok(false) };
+        self.go_to(progress)?;
+        Ok(true)
+    }
+}
+
+impl Core {
+    /// See [`Trainer::save`].
+    pub fn save<S: Slots>(
+        &mut self,
+        store: &mut CommitStore<S>,
+        identity: &str,
+    ) -> Result<(), CheckpointError> {
         let blocks = self.engine.plans().blocks.clone();
         let mut arrays: Vec<(String, Vec<f32>)> = Vec::new();
         for (index, block) in blocks.iter().enumerate() {
@@ -52,6 +77,7 @@ impl Trainer {
         let mut sections = Sections::new();
         sections.text("identity", identity);
         sections.text("settings", text(serde_json::to_string(&self.settings))?);
+        sections.text("objective", self.objective.to_string());
         sections.text("progress", text(serde_json::to_string(&self.progress))?);
         for (name, values) in &arrays {
             sections.f32s(name.as_str(), values.as_slice());
@@ -65,16 +91,16 @@ impl Trainer {
         Ok(())
     }
 
-    /// Goes on from the store's state; false if there is none.
+    /// Takes up the store's state, apart from the place in it, which it gives back; `None` if there is no state.
     ///
     /// # Errors
-    /// [`CheckpointError::Other`] naming what differs from this run, [`CheckpointError::Sections`] if it is damaged.
+    /// As [`Trainer::restore`].
     pub fn restore<S: Slots>(
         &mut self,
         store: &mut CommitStore<S>,
         identity: &str,
-    ) -> Result<bool, CheckpointError> {
-        let Some(bytes) = store.read_all()? else { return Ok(false) };
+    ) -> Result<Option<Progress>, CheckpointError> {
+        let Some(bytes) = store.read_all()? else { return Ok(None) };
         let sections = Sections::from_bytes(&bytes)?;
         let other = |why: String| Err(CheckpointError::Other(why));
         let saved = sections.get_text("identity")?;
@@ -83,7 +109,13 @@ impl Trainer {
         }
         let parse = |e: serde_json::Error| CheckpointError::Other(format!("it cannot be read: {e}"));
         let settings: Settings = serde_json::from_str(sections.get_text("settings")?).map_err(parse)?;
-        let differences = self.settings.differences(&settings);
+        let objective: serde_json::Value = match sections.get_text("objective") {
+            Ok(text) => serde_json::from_str(text).map_err(parse)?,
+            // Written before there were other objectives.
+            Err(_) => serde_json::Value::Null,
+        };
+        let mut differences = self.settings.differences(&settings);
+        differences.extend(crate::train::settings::differences(&self.objective, &objective));
         if !differences.is_empty() {
             return other(differences.join("; "));
         }
@@ -113,13 +145,12 @@ impl Trainer {
             }
             best.push(values);
         }
-        self.go_to(progress)?;
         for (index, block) in blocks.iter().enumerate() {
             for (name, id) in [("values", block.values), ("first", block.first), ("second", block.second)] {
                 self.engine.write(id, sections.get_f32s(&format!("{name}.{index}"))?)?;
             }
         }
         self.best = (!best.is_empty()).then_some(best);
-        Ok(true)
+        Ok(Some(progress))
     }
 }

@@ -5,6 +5,7 @@
 
 mod adapters;
 mod checkpoint;
+mod core;
 pub mod data;
 mod engine;
 mod fit;
@@ -12,17 +13,18 @@ pub mod objective;
 mod peak;
 mod schedule;
 mod settings;
+mod task;
 mod trainer;
 mod work;
 
-pub use adapters::{LoraOptions, TARGETS, adapter_of, initialize, load_adapter, shape_of};
+pub use adapters::{LoraOptions, TARGETS, adapter_of, initialize, load_adapter, load_branch, shape_of};
 pub use checkpoint::CheckpointError;
-pub use engine::{Engine, EngineOptions, Recompute, Sequence};
+pub use engine::{Engine, EngineOptions, Recompute, Rollouts, Sequence};
 pub use fit::plan;
 pub use peak::{MatmulRate, matmul_rate};
 pub use schedule::Schedule;
 pub use settings::Settings;
-pub use trainer::{Ended, KEPT_TOKENS, Place, StepReport, Trainer};
+pub use trainer::{Ended, KEPT_TOKENS, Place, Sample, StepReport, Trainer};
 pub use work::{Load, multiply_adds};
 
 use crate::exec::ExecError;

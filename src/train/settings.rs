@@ -77,14 +77,17 @@ impl Settings {
 
     /// Names of the settings in which two runs differ, with both values.
     pub fn differences(&self, other: &Self) -> Vec<String> {
-        let flat = |s: &Self| match serde_json::to_value(s) {
-            Ok(serde_json::Value::Object(map)) => map,
-            _ => serde_json::Map::new(),
-        };
-        let (a, b) = (flat(self), flat(other));
-        let differs = a.iter().filter(|(key, value)| b.get(*key) != Some(value));
-        differs
-            .map(|(key, value)| format!("{key}: {value}, was {}", b.get(key).unwrap_or(&"absent".into())))
-            .collect()
+        let value = |s: &Self| serde_json::to_value(s).unwrap_or_default();
+        differences(&value(self), &value(other))
     }
+}
+
+/// Keys in which two objects differ, with both values.
+pub(super) fn differences(new: &serde_json::Value, old: &serde_json::Value) -> Vec<String> {
+    let (Some(a), Some(b)) = (new.as_object(), old.as_object()) else {
+        return if new == old { vec![] } else { vec![format!("objective: {new}, was {old}")] };
+    };
+    let differs = a.iter().filter(|(key, value)| b.get(*key) != Some(value));
+    let absent = serde_json::Value::from("absent");
+    differs.map(|(key, value)| format!("{key}: {value}, was {}", b.get(key).unwrap_or(&absent))).collect()
 }

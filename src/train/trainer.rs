@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::adapter::Adapter;
-use crate::model::{Model, Train};
-use crate::plan::Scalars;
+use crate::model::{Branch, BranchHead, Model, Train};
 use crate::session::SessionOptions;
-use crate::train::data::{Batch, Batcher, Cursor, Example};
-use crate::train::objective::{Anchor, Sft};
+use crate::train::core::{Core, Progress};
+use crate::train::data::{Batch, Batcher, Batching, Cursor, Example};
+use crate::train::objective::Anchor;
+use crate::train::task::{SftTask, Task};
 use crate::train::{
-    Engine, EngineOptions, Recompute, Sequence, Settings, TrainError, adapter_of, initialize, load_adapter,
+    Engine, EngineOptions, Recompute, Sequence, Settings, TrainError, initialize, load_adapter, load_branch,
+    shape_of,
 };
 
 /// Most tokens of a text on which the model is to stay as it was.
 pub const KEPT_TOKENS: usize = 96;
-/// Windows in a row whose loss or gradient is not finite after which training ends.
-const STRIKES: u32 = 3;
 
 /// Memory settings of a run; they do not change what is learnt.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +56,68 @@ pub struct StepReport {
     pub validation: Option<f64>,
     /// The validation loss is the best so far.
     pub best: bool,
+    /// What else the objective tells, by name.
+    pub metrics: Vec<(&'static str, f64)>,
+    /// What the model wrote in this step, where it did.
+    pub samples: Vec<Sample>,
+    /// What people should know of this step.
+    pub notes: Vec<String>,
+}
+
+/// Something that the model wrote, and what it got for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// What it was asked.
+    pub prompt: String,
+    /// What it wrote.
+    pub completion: String,
+    /// Its reward; not a number if it could not be judged.
+    pub reward: f64,
+    /// What the reward is the sum of.
+    pub parts: Vec<(String, f64)>,
+}
+
+impl StepReport {
+    pub(super) fn new(step: u64, epoch: u64) -> Self {
+        Self {
+            step,
+            epoch,
+            loss: 0.0,
+            grad_norm: 0.0,
+            rate: 0.0,
+            kept: None,
+            targets: 0,
+            rows: 0,
+            took: Duration::ZERO,
+            skipped: false,
+            validation: None,
+            best: false,
+            metrics: vec![],
+            samples: vec![],
+            notes: vec![],
+        }
+    }
+}
+
+/// Means of metrics over the parts of a window.
+#[derive(Default)]
+pub(super) struct Sums(Vec<(&'static str, f64, f64)>);
+
+impl Sums {
+    /// Adds sums and the weights that they are divided by.
+    pub fn add(&mut self, metrics: &[(&'static str, f64, f64)]) {
+        for (name, sum, weight) in metrics {
+            match self.0.iter_mut().find(|m| m.0 == *name) {
+                Some(held) => (held.1, held.2) = (held.1 + sum, held.2 + weight),
+                None => self.0.push((name, *sum, *weight)),
+            }
+        }
+    }
+
+    /// The means, in the order in which they came.
+    pub fn means(&self) -> Vec<(&'static str, f64)> {
+        self.0.iter().filter(|m| m.2 > 0.0).map(|(name, sum, weight)| (*name, sum / weight)).collect()
+    }
 }
 
 /// Why a run ended.
@@ -67,40 +129,32 @@ pub enum Ended {
     Early,
 }
 
-/// How far a run is; part of its checkpoints.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-pub(super) struct Progress {
-    pub step: u64,
-    pub tokens: u64,
-    pub strikes: u32,
-    pub cursor: Cursor,
-    /// Best validation loss, as bits, and the step it was measured after.
-    pub best: Option<(u64, u64)>,
-    /// Validations since then.
-    pub worse: u64,
-    /// Last validation loss, last training loss, as bits.
-    pub last: (Option<u64>, Option<u64>),
-}
-
-/// Supervised fine-tuning of adapters.
+/// Trains adapters on a data set.
 pub struct Trainer {
-    pub(super) engine: Engine,
-    pub(super) settings: Settings,
-    pub(super) progress: Progress,
-    /// What is trained as it was after the best validation, by block.
-    pub(super) best: Option<Vec<Vec<f32>>>,
+    pub(super) core: Core,
+    task: Box<dyn Task>,
     /// Texts whose log-probabilities are to stay, and what they were.
     anchors: Vec<(Vec<u32>, Vec<f32>)>,
     batcher: Batcher,
-    examples: Vec<Example>,
-    validation: Vec<Example>,
     total: u64,
     per_epoch: u64,
     ended: Option<Ended>,
 }
 
+/// What a trainer boots its engine with, beside the settings.
+pub(super) struct Boot<'a> {
+    pub place: &'a Place,
+    /// Continues this adapter.
+    pub from: Option<&'a Adapter>,
+    pub head: BranchHead,
+    pub batching: Batching,
+    /// The model before training is asked for, too.
+    pub reference: bool,
+}
+
 impl Trainer {
-    /// Opens the device and makes the adapters where training begins; `from` continues an adapter that exists.
+    /// Supervised fine-tuning. Opens the device and makes the adapters where training begins; `from` continues an
+    /// adapter that exists.
     ///
     /// # Errors
     /// [`TrainError::Data`] if there is nothing to train on, [`TrainError::Model`] if the map does not fit the budget.
@@ -112,50 +166,59 @@ impl Trainer {
         place: &Place,
         from: Option<&Adapter>,
     ) -> Result<Self, TrainError> {
-        let lengths: Vec<usize> = examples.iter().map(|e| e.tokens.len().saturating_sub(1)).collect();
-        let mut batcher = Batcher::new(lengths.iter().copied(), settings.batching(), settings.seed)
-            .map_err(|e| TrainError::Data(e.to_string()))?;
+        let task = SftTask::new(examples, validation, settings);
+        let batching = settings.batching();
+        let boot = Boot { place, from, head: BranchHead::Tokens, batching, reference: false };
+        Self::boot(model, Box::new(task), settings, &boot)
+    }
+
+    /// A trainer of any task.
+    pub(super) fn boot(
+        model: &Model,
+        task: Box<dyn Task>,
+        settings: &Settings,
+        boot: &Boot<'_>,
+    ) -> Result<Self, TrainError> {
+        let data = |e: crate::train::data::BatchError| TrainError::Data(e.to_string());
+        let mut batcher = Batcher::new(task.lengths(), boot.batching, settings.seed).map_err(data)?;
+        let adapters = match boot.from {
+            Some(adapter) => shape_of(adapter, settings.lora.dropout),
+            None => settings.lora.shape(model),
+        };
+        let reference = boot.reference.then(|| reference(boot.from));
+        let kept = if settings.keep > 0.0 { KEPT_TOKENS } else { 0 };
         let options = EngineOptions {
-            device: place.device.clone(),
-            rows: rows_needed(&lengths, &validation, settings),
+            device: boot.place.device.clone(),
+            rows: task.most_rows().max(kept).max(1),
             seq: settings.seq,
-            outputs: place.chunk,
-            recompute: place.recompute,
+            outputs: boot.place.chunk,
+            recompute: boot.place.recompute,
             train: Train::Adapters,
-            adapters: match from {
-                Some(adapter) => crate::train::shape_of(adapter, settings.lora.dropout),
-                None => settings.lora.shape(model),
-            },
-            ..EngineOptions::default()
+            adapters,
+            head: boot.head,
+            branches: reference.into_iter().collect(),
+            rollouts: None,
         };
         let mut engine = Engine::boot(model, &options)?;
-        match from {
-            Some(adapter) => load_adapter(&mut engine, adapter)?,
-            None => initialize(&mut engine, settings.seed)?,
+        initialize(&mut engine, settings.seed)?;
+        if let Some(adapter) = boot.from {
+            load_adapter(&mut engine, adapter)?;
+            if boot.reference {
+                load_branch(&mut engine, REFERENCE, adapter)?;
+            }
         }
         let per_epoch = (batcher.batches_in(0) as u64).div_ceil(settings.accumulate.max(1) as u64);
         let all = (0..settings.epochs).map(|e| batcher.batches_in(e) as u64);
         let all: u64 = all.map(|n| n.div_ceil(settings.accumulate.max(1) as u64)).sum();
         let total = settings.max_steps.map_or(all, |max| max.min(all.max(1)));
-        batcher.resume(Cursor::default()).map_err(|e| TrainError::Data(e.to_string()))?;
-        Ok(Self {
-            engine,
-            settings: settings.clone(),
-            progress: Progress::default(),
-            best: None,
-            anchors: vec![],
-            batcher,
-            examples,
-            validation,
-            total,
-            per_epoch,
-            ended: None,
-        })
+        batcher.resume(Cursor::default()).map_err(data)?;
+        let core = Core::new(engine, settings, task.describe());
+        Ok(Self { core, task, anchors: vec![], batcher, total, per_epoch, ended: None })
     }
 
     /// The engine: device, memory map, timing.
     pub fn engine(&mut self) -> &mut Engine {
-        &mut self.engine
+        &mut self.core.engine
     }
 
     /// Steps of the whole run.
@@ -165,12 +228,12 @@ impl Trainer {
 
     /// Steps so far.
     pub fn step_count(&self) -> u64 {
-        self.progress.step
+        self.core.progress.step
     }
 
     /// Token rows so far.
     pub fn tokens(&self) -> u64 {
-        self.progress.tokens
+        self.core.progress.tokens
     }
 
     /// Steps of the first epoch.
@@ -180,12 +243,12 @@ impl Trainer {
 
     /// Why the run has ended, if it has.
     pub fn ended(&self) -> Option<Ended> {
-        self.ended.or((self.progress.step >= self.total).then_some(Ended::Done))
+        self.ended.or((self.core.progress.step >= self.total).then_some(Ended::Done))
     }
 
     /// Best validation loss and the step it was measured after.
     pub fn best(&self) -> Option<(f64, u64)> {
-        self.progress.best.map(|(loss, step)| (f64::from_bits(loss), step))
+        self.core.best_loss()
     }
 
     /// Texts on which the model is to stay as it is now, with the weight of the settings; before the first step, and
@@ -197,7 +260,7 @@ impl Trainer {
         for mut tokens in texts.into_iter().filter(|t| t.len() > 1) {
             tokens.truncate(KEPT_TOKENS);
             let trained = vec![true; tokens.len()];
-            let reference = self.engine.score(&[Sequence { tokens: &tokens, trained: &trained }], 0)?;
+            let reference = self.core.engine.score(&[Sequence { tokens: &tokens, trained: &trained }], 0)?;
             self.anchors.push((tokens, reference));
         }
         Ok(())
@@ -205,13 +268,13 @@ impl Trainer {
 
     /// Adds the gradient of one text that is to stay as it was; the texts take turns.
     fn keep_one(&mut self, report: &mut StepReport) -> Result<(), TrainError> {
-        let turn = self.progress.step as usize % self.anchors.len().max(1);
+        let turn = self.core.progress.step as usize % self.anchors.len().max(1);
         let Some((tokens, reference)) = self.anchors.get(turn) else { return Ok(()) };
         let trained = vec![true; tokens.len()];
         let text = [Sequence { tokens, trained: &trained }];
-        let anchor = Anchor { weight: self.settings.keep };
-        let scores = self.engine.score(&text, 0)?;
-        self.engine.gradient(&text, &anchor.coefficients(&scores, reference), 0)?;
+        let anchor = Anchor { weight: self.core.settings.keep };
+        let scores = self.core.engine.score(&text, 0)?;
+        self.core.engine.gradient(&text, &anchor.coefficients(&scores, reference), 0)?;
         report.kept = Some(anchor.loss(&scores, reference));
         report.rows += text[0].rows() as u64;
         Ok(())
@@ -220,7 +283,7 @@ impl Trainer {
     /// Goes to a place in the data and the steps that a checkpoint names.
     pub(super) fn go_to(&mut self, progress: Progress) -> Result<(), TrainError> {
         self.batcher.resume(progress.cursor).map_err(|e| TrainError::Data(e.to_string()))?;
-        self.progress = progress;
+        self.core.progress = progress;
         Ok(())
     }
 
@@ -236,41 +299,34 @@ impl Trainer {
         }
         let window = self.next_window()?;
         let Some(epoch) = window.first().map(|b| b.epoch) else { return Ok(None) };
-        let objective =
-            Sft { targets: window.iter().flat_map(|b| &b.examples).map(|e| self.targets(*e)).sum() };
-        let mut report = StepReport {
-            step: self.progress.step + 1,
-            epoch,
-            loss: 0.0,
-            grad_norm: 0.0,
-            rate: 0.0,
-            kept: None,
-            targets: objective.targets as u64,
-            rows: 0,
-            took: Duration::ZERO,
-            skipped: false,
-            validation: None,
-            best: false,
-        };
-        self.engine.clear()?;
+        let items: Vec<usize> = window.iter().flat_map(|b| &b.examples).copied().collect();
+        self.task.open(&items);
+        let mut report = StepReport::new(self.core.progress.step + 1, epoch);
+        self.core.engine.clear()?;
+        let mut sums = Sums::default();
         for batch in &window {
             let start = Instant::now();
-            let (loss, rows) = self.micro_batch(batch, &objective)?;
-            report.loss += loss;
-            report.rows += rows;
+            let seed = (self.core.settings.seed as u32) ^ ((batch.epoch as u32) << 16) ^ batch.index as u32;
+            let part = self.task.gradient(&mut self.core.engine, &batch.examples, seed)?;
+            report.loss += part.loss;
+            report.rows += part.rows;
+            report.targets += part.targets;
+            sums.add(&part.metrics);
             let took = start.elapsed();
             report.took += took;
             pause(took);
         }
+        report.metrics = sums.means();
         let start = Instant::now();
         self.keep_one(&mut report)?;
-        report.grad_norm = self.engine.norm()?;
-        self.update(&mut report)?;
+        let updated = self.core.update(report.loss, self.core.progress.step, self.total)?;
+        (report.grad_norm, report.rate) = (updated.grad_norm, updated.rate);
+        report.skipped = updated.skipped;
         report.took += start.elapsed();
-        self.progress.step += 1;
-        self.progress.tokens += report.rows;
-        self.progress.cursor = self.batcher.cursor();
-        self.progress.last.1 = Some(report.loss.to_bits());
+        self.core.progress.step += 1;
+        self.core.progress.tokens += report.rows;
+        self.core.progress.cursor = self.batcher.cursor();
+        self.core.progress.last.1 = Some(report.loss.to_bits());
         if self.validation_due() {
             self.validate_into(&mut report, pause)?;
         }
@@ -280,7 +336,7 @@ impl Trainer {
     /// The next window's micro-batches: all of one epoch.
     fn next_window(&mut self) -> Result<Vec<Batch>, TrainError> {
         let mut window: Vec<Batch> = Vec::new();
-        while window.len() < self.settings.accumulate.max(1) {
+        while window.len() < self.core.settings.accumulate.max(1) {
             let before = self.batcher.cursor();
             let Some(batch) = self.batcher.next() else { break };
             if window.first().is_some_and(|first| first.epoch != batch.epoch) {
@@ -293,74 +349,25 @@ impl Trainer {
         Ok(window)
     }
 
-    fn targets(&self, example: usize) -> usize {
-        self.examples.get(example).map_or(0, |e| sequence(e).targets())
-    }
-
-    /// Loss and rows of one micro-batch, its gradient added to the window's.
-    fn micro_batch(&mut self, batch: &Batch, objective: &Sft) -> Result<(f64, u64), TrainError> {
-        let sequences: Vec<Sequence<'_>> =
-            batch.examples.iter().filter_map(|e| self.examples.get(*e)).map(sequence).collect();
-        let targets: usize = sequences.iter().map(Sequence::targets).sum();
-        let coefs = vec![objective.coefficient(); targets];
-        let seed = (self.settings.seed as u32) ^ ((batch.epoch as u32) << 16) ^ batch.index as u32;
-        let scores = self.engine.gradient(&sequences, &coefs, seed)?;
-        let rows: usize = sequences.iter().map(Sequence::rows).sum();
-        Ok((objective.loss(&scores), rows as u64))
-    }
-
-    /// Clips and steps, or skips a window that is not finite.
-    fn update(&mut self, report: &mut StepReport) -> Result<(), TrainError> {
-        let s = &self.settings;
-        report.rate =
-            f64::from(s.learning_rate) * s.schedule.factor(self.progress.step, self.total, s.warmup);
-        if !report.loss.is_finite() || !report.grad_norm.is_finite() {
-            report.skipped = true;
-            self.progress.strikes += 1;
-            if self.progress.strikes >= STRIKES {
-                return Err(TrainError::NotFinite { step: report.step, strikes: STRIKES, loss: report.loss });
-            }
-            return Ok(());
-        }
-        self.progress.strikes = 0;
-        let clip = f64::from(s.clip);
-        let scale = if clip > 0.0 && report.grad_norm > clip { clip / report.grad_norm } else { 1.0 };
-        let t = self.progress.step as i32 + 1;
-        let scalars = Scalars {
-            rate: report.rate as f32,
-            beta1: s.betas.0,
-            beta2: s.betas.1,
-            eps: s.epsilon,
-            decay: s.weight_decay,
-            scale: scale as f32,
-            correct1: (1.0 - f64::from(s.betas.0).powi(t)) as f32,
-            correct2: (1.0 - f64::from(s.betas.1).powi(t)) as f32,
-        };
-        self.engine.update(scalars)
-    }
-
     fn validation_due(&self) -> bool {
-        if self.validation.is_empty() {
+        if !self.task.validates() {
             return false;
         }
-        let every = if self.settings.eval_every > 0 { self.settings.eval_every } else { self.per_epoch };
-        self.progress.step.is_multiple_of(every.max(1)) || self.progress.step >= self.total
+        let every =
+            if self.core.settings.eval_every > 0 { self.core.settings.eval_every } else { self.per_epoch };
+        self.core.progress.step.is_multiple_of(every.max(1)) || self.core.progress.step >= self.total
     }
 
-    /// Mean negative log-probability of the validation data's targets.
+    /// Loss on the validation data; `None` without any.
     ///
     /// # Errors
     /// [`TrainError::Exec`] if the device fails.
-    pub fn validate(&mut self, pause: &mut dyn FnMut(Duration)) -> Result<f64, TrainError> {
-        let (mut sum, mut count) = (0.0, 0usize);
-        for example in &self.validation {
-            let start = Instant::now();
-            let scores = self.engine.score(&[sequence(example)], 0)?;
-            sum -= scores.iter().map(|l| f64::from(*l)).sum::<f64>();
-            count += scores.len();
-            pause(start.elapsed());
+    pub fn validate(&mut self, pause: &mut dyn FnMut(Duration)) -> Result<Option<f64>, TrainError> {
+        if self.task.validates() {
+            self.task.validate(&mut self.core.engine, pause).map(Some)
+        } else {
+            Ok(None)
         }
-        Ok(sum / count.max(1) as f64)
     }
 
     fn validate_into(
@@ -368,78 +375,37 @@ impl Trainer {
         report: &mut StepReport,
         pause: &mut dyn FnMut(Duration),
     ) -> Result<(), TrainError> {
-        let loss = self.validate(pause)?;
+        let loss = self.task.validate(&mut self.core.engine, pause)?;
         report.validation = Some(loss);
-        self.progress.last.0 = Some(loss.to_bits());
+        self.core.progress.last.0 = Some(loss.to_bits());
         report.best = loss.is_finite() && self.best().is_none_or(|(best, _)| loss < best);
         if report.best {
-            self.progress.best = Some((loss.to_bits(), self.progress.step));
-            self.progress.worse = 0;
-            self.best = Some(self.values()?);
+            self.core.progress.best = Some((loss.to_bits(), self.core.progress.step));
+            self.core.progress.worse = 0;
+            self.core.best = Some(self.core.values()?);
         } else {
-            self.progress.worse += 1;
-            if self.settings.patience > 0 && self.progress.worse >= self.settings.patience {
+            self.core.progress.worse += 1;
+            if self.core.settings.patience > 0 && self.core.progress.worse >= self.core.settings.patience {
                 self.ended = Some(Ended::Early);
             }
         }
         Ok(())
     }
 
-    /// Values of all blocks of what is trained.
-    pub(super) fn values(&mut self) -> Result<Vec<Vec<f32>>, TrainError> {
-        let blocks = self.engine.plans().blocks.clone();
-        blocks.iter().map(|b| self.engine.read(b.values)).collect()
-    }
-
     /// The adapter: the one with the best validation loss if there was validation, else the latest.
     ///
     /// # Errors
     /// [`TrainError::Adapter`] if it holds numbers that are not finite.
-    pub fn adapter(&mut self, mut info: BTreeMap<String, String>) -> Result<Adapter, TrainError> {
-        let latest = match self.best.take() {
-            None => None,
-            Some(best) => {
-                let latest = self.values()?;
-                self.set_blocks(&best)?;
-                self.best = Some(best);
-                Some(latest)
-            }
-        };
-        let ids = self.engine.trained();
-        let values: Vec<Vec<f32>> =
-            ids.iter().map(|(id, ..)| self.engine.read(*id)).collect::<Result<_, _>>()?;
-        if let Some(latest) = latest {
-            self.set_blocks(&latest)?;
-        }
-        let float = |bits: Option<u64>| bits.map(|b| format!("{:.6}", f64::from_bits(b)));
-        let mut note = |key: &str, value: Option<String>| value.map(|v| info.insert(key.into(), v));
-        note("steps", Some(self.progress.step.to_string()));
-        note("loss", float(self.progress.last.1));
-        note("validation_loss", float(self.progress.best.map(|(loss, _)| loss)));
-        note("settings", serde_json::to_string(&self.settings).ok());
-        adapter_of(&self.engine, &values, info)
-    }
-
-    pub(super) fn set_blocks(&mut self, values: &[Vec<f32>]) -> Result<(), TrainError> {
-        let blocks = self.engine.plans().blocks.clone();
-        blocks.iter().zip(values).try_for_each(|(block, values)| self.engine.write(block.values, values))
+    pub fn adapter(&mut self, info: BTreeMap<String, String>) -> Result<Adapter, TrainError> {
+        self.core.adapter(info)
     }
 }
 
-/// An example as a step takes it.
-fn sequence(example: &Example) -> Sequence<'_> {
-    Sequence { tokens: &example.tokens, trained: &example.trained }
-}
+/// The branch that is the model before training.
+pub(super) const REFERENCE: usize = 1;
 
-/// Most rows that a step of these data can have.
-fn rows_needed(lengths: &[usize], validation: &[Example], settings: &Settings) -> usize {
-    let mut sorted = lengths.to_vec();
-    sorted.sort_unstable_by(|a, b| b.cmp(a));
-    let most = match settings.pack {
-        true => settings.seq.min(lengths.iter().sum()),
-        false => sorted.iter().take(settings.batch.max(1)).sum(),
-    };
-    let longest = validation.iter().map(|e| e.tokens.len().saturating_sub(1)).max().unwrap_or(0);
-    let kept = if settings.keep > 0.0 { KEPT_TOKENS } else { 0 };
-    most.max(longest).max(kept).max(1)
+/// The model before training: the base, or the base with the adapter that training starts from.
+pub(super) fn reference(from: Option<&Adapter>) -> Branch {
+    let adapters = from.map(|adapter| shape_of(adapter, 0.0)).unwrap_or_default();
+    Branch { name: "reference".into(), adapters, head: BranchHead::Tokens, trained: false }
 }

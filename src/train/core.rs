@@ -1,0 +1,139 @@
+//! What every kind of training has in common: the engine, clipping and the optimizer's step, and what is kept of a run.
+
+use std::collections::BTreeMap;
+
+use crate::adapter::Adapter;
+use crate::plan::Scalars;
+use crate::train::data::Cursor;
+use crate::train::{Engine, Settings, TrainError, adapter_of};
+
+/// Windows in a row whose loss or gradient is not finite after which training ends.
+const STRIKES: u32 = 3;
+
+/// How far a run is; part of its checkpoints.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Progress {
+    pub step: u64,
+    pub tokens: u64,
+    pub strikes: u32,
+    pub cursor: Cursor,
+    /// Steps of the optimizer, where a step of the run is several.
+    #[serde(default)]
+    pub updates: u64,
+    /// Best validation loss, as bits, and the step it was measured after.
+    pub best: Option<(u64, u64)>,
+    /// Validations since then.
+    pub worse: u64,
+    /// Last validation loss, last training loss, as bits.
+    pub last: (Option<u64>, Option<u64>),
+}
+
+/// Engine and state of a run.
+pub(super) struct Core {
+    pub engine: Engine,
+    pub settings: Settings,
+    /// What the objective is made of; a resumed run must have the same.
+    pub objective: serde_json::Value,
+    pub progress: Progress,
+    /// What is trained as it was after the best validation, by block.
+    pub best: Option<Vec<Vec<f32>>>,
+}
+
+/// What a step of the optimizer did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Updated {
+    /// Norm of the gradient before clipping.
+    pub grad_norm: f64,
+    /// Learning rate.
+    pub rate: f64,
+    /// Loss or gradient was not finite: nothing was changed.
+    pub skipped: bool,
+}
+
+impl Core {
+    pub fn new(engine: Engine, settings: &Settings, objective: serde_json::Value) -> Self {
+        let (settings, progress) = (settings.clone(), Progress::default());
+        Self { engine, settings, objective, progress, best: None }
+    }
+
+    /// Best validation loss and the step it was measured after.
+    pub fn best_loss(&self) -> Option<(f64, u64)> {
+        self.progress.best.map(|(loss, step)| (f64::from_bits(loss), step))
+    }
+
+    /// Clips and steps, or skips a window that is not finite. `done`, `total`: place in the schedule.
+    ///
+    /// # Errors
+    /// [`TrainError::NotFinite`] after three such windows in a row; what is trained is as it was before them.
+    pub fn update(&mut self, loss: f64, done: u64, total: u64) -> Result<Updated, TrainError> {
+        let grad_norm = self.engine.norm()?;
+        let s = &self.settings;
+        let rate = f64::from(s.learning_rate) * s.schedule.factor(done, total, s.warmup);
+        if !loss.is_finite() || !grad_norm.is_finite() {
+            self.progress.strikes += 1;
+            if self.progress.strikes >= STRIKES {
+                let step = self.progress.step + 1;
+                return Err(TrainError::NotFinite { step, strikes: STRIKES, loss });
+            }
+            return Ok(Updated { grad_norm, rate, skipped: true });
+        }
+        self.progress.strikes = 0;
+        let clip = f64::from(s.clip);
+        let scale = if clip > 0.0 && grad_norm > clip { clip / grad_norm } else { 1.0 };
+        let t = done as i32 + 1;
+        let scalars = Scalars {
+            rate: rate as f32,
+            beta1: s.betas.0,
+            beta2: s.betas.1,
+            eps: s.epsilon,
+            decay: s.weight_decay,
+            scale: scale as f32,
+            correct1: (1.0 - f64::from(s.betas.0).powi(t)) as f32,
+            correct2: (1.0 - f64::from(s.betas.1).powi(t)) as f32,
+        };
+        self.engine.update(scalars)?;
+        Ok(Updated { grad_norm, rate, skipped: false })
+    }
+
+    /// Values of all blocks of what is trained.
+    pub fn values(&mut self) -> Result<Vec<Vec<f32>>, TrainError> {
+        let blocks = self.engine.plans().blocks.clone();
+        blocks.iter().map(|b| self.engine.read(b.values)).collect()
+    }
+
+    /// Sets all blocks of what is trained.
+    pub fn set_blocks(&mut self, values: &[Vec<f32>]) -> Result<(), TrainError> {
+        let blocks = self.engine.plans().blocks.clone();
+        blocks.iter().zip(values).try_for_each(|(block, values)| self.engine.write(block.values, values))
+    }
+
+    /// The adapter: the one with the best validation loss if there was validation, else the latest.
+    ///
+    /// # Errors
+    /// [`TrainError::Adapter`] if it holds numbers that are not finite.
+    pub fn adapter(&mut self, mut info: BTreeMap<String, String>) -> Result<Adapter, TrainError> {
+        let latest = match self.best.take() {
+            None => None,
+            Some(best) => {
+                let latest = self.values()?;
+                self.set_blocks(&best)?;
+                self.best = Some(best);
+                Some(latest)
+            }
+        };
+        let ids = self.engine.trained();
+        let values: Vec<Vec<f32>> =
+            ids.iter().map(|(id, ..)| self.engine.read(*id)).collect::<Result<_, _>>()?;
+        if let Some(latest) = latest {
+            self.set_blocks(&latest)?;
+        }
+        let float = |bits: Option<u64>| bits.map(|b| format!("{:.6}", f64::from_bits(b)));
+        let mut note = |key: &str, value: Option<String>| value.map(|v| info.insert(key.into(), v));
+        note("steps", Some(self.progress.step.to_string()));
+        note("loss", float(self.progress.last.1));
+        note("validation_loss", float(self.progress.best.map(|(loss, _)| loss)));
+        note("settings", serde_json::to_string(&self.settings).ok());
+        note("objective", (!self.objective.is_null()).then(|| self.objective.to_string()));
+        adapter_of(&self.engine, &values, info)
+    }
+}

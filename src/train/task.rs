@@ -1,0 +1,128 @@
+//! What a [`Trainer`](crate::train::Trainer) trains on, a part of a window at a time.
+
+use std::time::{Duration, Instant};
+
+use crate::train::data::Example;
+use crate::train::objective::Sft;
+use crate::train::{Engine, Sequence, Settings, TrainError};
+
+/// What a part of a window did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Part {
+    /// Its contribution to the window's loss.
+    pub loss: f64,
+    /// Token rows run through the model with a gradient.
+    pub rows: u64,
+    /// Tokens that carried a coefficient.
+    pub targets: u64,
+    /// Name, sum, and what the window's sum is to be divided by.
+    pub metrics: Vec<(&'static str, f64, f64)>,
+}
+
+/// Data with an objective.
+pub(super) trait Task: Send {
+    /// What the objective is made of, for checkpoints; null where the settings say it all.
+    fn describe(&self) -> serde_json::Value;
+    /// Rows of each item of the data.
+    fn lengths(&self) -> Vec<usize>;
+    /// Most rows that any step needs.
+    fn most_rows(&self) -> usize;
+    /// A window begins that has these items.
+    fn open(&mut self, items: &[usize]);
+    /// Adds the gradient of some of the window's items.
+    fn gradient(&mut self, engine: &mut Engine, items: &[usize], seed: u32) -> Result<Part, TrainError>;
+    /// Whether there is validation data.
+    fn validates(&self) -> bool;
+    /// Loss on it; `pause` is called after each piece of work with the time it took.
+    fn validate(&mut self, engine: &mut Engine, pause: &mut dyn FnMut(Duration)) -> Result<f64, TrainError>;
+}
+
+/// An example as a step takes it.
+pub(super) fn sequence(example: &Example) -> Sequence<'_> {
+    Sequence { tokens: &example.tokens, trained: &example.trained }
+}
+
+/// Supervised fine-tuning.
+pub(super) struct SftTask {
+    examples: Vec<Example>,
+    validation: Vec<Example>,
+    objective: Sft,
+    rows: usize,
+}
+
+impl SftTask {
+    pub fn new(examples: Vec<Example>, validation: Vec<Example>, settings: &Settings) -> Self {
+        let mut task = Self { examples, validation, objective: Sft { targets: 0 }, rows: 0 };
+        task.rows = rows_needed(&task.lengths(), &task.validation, settings);
+        task
+    }
+
+    fn targets(&self, example: usize) -> usize {
+        self.examples.get(example).map_or(0, |e| sequence(e).targets())
+    }
+}
+
+impl Task for SftTask {
+    fn describe(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
+    fn lengths(&self) -> Vec<usize> {
+        self.examples.iter().map(|e| sequence(e).rows()).collect()
+    }
+
+    fn most_rows(&self) -> usize {
+        self.rows
+    }
+
+    fn open(&mut self, items: &[usize]) {
+        self.objective = Sft { targets: items.iter().map(|e| self.targets(*e)).sum() };
+    }
+
+    fn gradient(&mut self, engine: &mut Engine, items: &[usize], seed: u32) -> Result<Part, TrainError> {
+        let sequences: Vec<Sequence<'_>> =
+            items.iter().filter_map(|e| self.examples.get(*e)).map(sequence).collect();
+        let targets: usize = sequences.iter().map(Sequence::targets).sum();
+        let coefs = vec![self.objective.coefficient(); targets];
+        let scores = engine.gradient(&sequences, &coefs, seed)?;
+        let rows: usize = sequences.iter().map(Sequence::rows).sum();
+        let loss = self.objective.loss(&scores);
+        Ok(Part { loss, rows: rows as u64, targets: targets as u64, metrics: vec![] })
+    }
+
+    fn validates(&self) -> bool {
+        !self.validation.is_empty()
+    }
+
+    fn validate(&mut self, engine: &mut Engine, pause: &mut dyn FnMut(Duration)) -> Result<f64, TrainError> {
+        mean_loss(engine, &self.validation, pause)
+    }
+}
+
+/// Mean negative log-probability of the targets of examples.
+pub(super) fn mean_loss(
+    engine: &mut Engine,
+    examples: &[Example],
+    pause: &mut dyn FnMut(Duration),
+) -> Result<f64, TrainError> {
+    let (mut sum, mut count) = (0.0, 0usize);
+    for example in examples {
+        let start = Instant::now();
+        let scores = engine.score(&[sequence(example)], 0)?;
+        sum -= scores.iter().map(|l| f64::from(*l)).sum::<f64>();
+        count += scores.len();
+        pause(start.elapsed());
+    }
+    Ok(sum / count.max(1) as f64)
+}
+
+/// Most rows that a step of these data can have.
+fn rows_needed(lengths: &[usize], validation: &[Example], settings: &Settings) -> usize {
+    let mut sorted = lengths.to_vec();
+    sorted.sort_unstable_by(|a, b| b.cmp(a));
+    let most = match settings.pack {
+        true => settings.seq.min(lengths.iter().sum()),
+        false => sorted.iter().take(settings.batch.max(1)).sum(),
+    };
+    most.max(validation.iter().map(|e| sequence(e).rows()).max().unwrap_or(0))
+}
