@@ -35,6 +35,10 @@ pub(super) trait Task: Send {
     fn validates(&self) -> bool;
     /// Loss on it; `pause` is called after each piece of work with the time it took.
     fn validate(&mut self, engine: &mut Engine, pause: &mut dyn FnMut(Duration)) -> Result<f64, TrainError>;
+    /// What else the last validation told.
+    fn validation_metrics(&self) -> Vec<(&'static str, f64)> {
+        vec![]
+    }
 }
 
 /// An example as a step takes it.

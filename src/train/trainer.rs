@@ -377,6 +377,7 @@ impl Trainer {
     ) -> Result<(), TrainError> {
         let loss = self.task.validate(&mut self.core.engine, pause)?;
         report.validation = Some(loss);
+        report.metrics.extend(self.task.validation_metrics());
         self.core.progress.last.0 = Some(loss.to_bits());
         report.best = loss.is_finite() && self.best().is_none_or(|(best, _)| loss < best);
         if report.best {
