@@ -10,6 +10,7 @@ mod engine;
 mod fit;
 pub mod objective;
 mod peak;
+pub mod reward;
 mod schedule;
 mod settings;
 mod trainer;
