@@ -13,6 +13,7 @@ mod fit;
 pub mod objective;
 mod peak;
 mod reward_model;
+pub mod reward;
 mod schedule;
 mod settings;
 mod task;
