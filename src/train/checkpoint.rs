@@ -51,9 +51,7 @@ impl Trainer {
         store: &mut CommitStore<S>,
         identity: &str,
     ) -> Result<bool, CheckpointError> {
-        let Some(progress) = self.core.restore(store, identity)? else { return Ok(false) };
-        self.go_to(progress)?;
-        Ok(true)
+        crate::train::Run::restore(self, store, identity)
     }
 }
 

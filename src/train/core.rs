@@ -22,6 +22,9 @@ pub(super) struct Progress {
     pub updates: u64,
     /// Best validation loss, as bits, and the step it was measured after.
     pub best: Option<(u64, u64)>,
+    /// What rewards' costs of departing from the reference are multiplied with.
+    #[serde(default)]
+    pub strictness: f64,
     /// Validations since then.
     pub worse: u64,
     /// Last validation loss, last training loss, as bits.
@@ -37,6 +40,8 @@ pub(super) struct Core {
     pub progress: Progress,
     /// What is trained as it was after the best validation, by block.
     pub best: Option<Vec<Vec<f32>>>,
+    /// What the best was judged by.
+    pub judged: &'static str,
 }
 
 /// What a step of the optimizer did.
@@ -53,7 +58,7 @@ pub(super) struct Updated {
 impl Core {
     pub fn new(engine: Engine, settings: &Settings, objective: serde_json::Value) -> Self {
         let (settings, progress) = (settings.clone(), Progress::default());
-        Self { engine, settings, objective, progress, best: None }
+        Self { engine, settings, objective, progress, best: None, judged: "validation_loss" }
     }
 
     /// Best validation loss and the step it was measured after.
@@ -128,10 +133,11 @@ impl Core {
             self.set_blocks(&latest)?;
         }
         let float = |bits: Option<u64>| bits.map(|b| format!("{:.6}", f64::from_bits(b)));
+        let judged = self.judged;
         let mut note = |key: &str, value: Option<String>| value.map(|v| info.insert(key.into(), v));
         note("steps", Some(self.progress.step.to_string()));
         note("loss", float(self.progress.last.1));
-        note("validation_loss", float(self.progress.best.map(|(loss, _)| loss)));
+        note(judged, float(self.progress.best.map(|(loss, _)| loss)));
         note("settings", serde_json::to_string(&self.settings).ok());
         note("objective", (!self.objective.is_null()).then(|| self.objective.to_string()));
         adapter_of(&self.engine, &values, info)

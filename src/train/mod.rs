@@ -12,8 +12,10 @@ mod feedback;
 mod fit;
 pub mod objective;
 mod peak;
-mod reward_model;
 pub mod reward;
+mod reward_model;
+pub mod rl;
+mod run;
 mod schedule;
 mod settings;
 mod task;
@@ -27,6 +29,7 @@ pub use feedback::{Feedback, FeedbackOptions};
 pub use fit::plan;
 pub use peak::{MatmulRate, matmul_rate};
 pub use reward_model::{Judged, RankedPair, rewards};
+pub use run::Run;
 pub use schedule::Schedule;
 pub use settings::Settings;
 pub use trainer::{Ended, KEPT_TOKENS, Place, Sample, StepReport, Trainer};
@@ -55,6 +58,9 @@ pub enum TrainError {
     /// An adapter that does not fit what is trained, or numbers that are not finite.
     #[error("{0}")]
     Adapter(String),
+    /// A reward that cannot judge.
+    #[error(transparent)]
+    Reward(#[from] reward::RewardError),
     /// The data cannot be trained on.
     #[error("{0}")]
     Data(String),

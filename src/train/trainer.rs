@@ -27,6 +27,8 @@ pub struct Place {
     pub recompute: Recompute,
     /// Trained positions whose logits are made together; `None` for the default.
     pub chunk: Option<usize>,
+    /// Sequences that the model writes at once, where it writes; `None` for the default.
+    pub slots: Option<usize>,
 }
 
 /// What a step did.
@@ -57,7 +59,7 @@ pub struct StepReport {
     /// The validation loss is the best so far.
     pub best: bool,
     /// What else the objective tells, by name.
-    pub metrics: Vec<(&'static str, f64)>,
+    pub metrics: Vec<(String, f64)>,
     /// What the model wrote in this step, where it did.
     pub samples: Vec<Sample>,
     /// What people should know of this step.
@@ -115,8 +117,9 @@ impl Sums {
     }
 
     /// The means, in the order in which they came.
-    pub fn means(&self) -> Vec<(&'static str, f64)> {
-        self.0.iter().filter(|m| m.2 > 0.0).map(|(name, sum, weight)| (*name, sum / weight)).collect()
+    pub fn means(&self) -> Vec<(String, f64)> {
+        let mean = |(name, sum, weight): &(&str, f64, f64)| ((*name).to_owned(), sum / weight);
+        self.0.iter().filter(|m| m.2 > 0.0).map(mean).collect()
     }
 }
 
@@ -127,6 +130,8 @@ pub enum Ended {
     Done,
     /// The validation loss stopped falling.
     Early,
+    /// The policy could not be kept within the limit of its divergence.
+    Limit,
 }
 
 /// Trains adapters on a data set.
@@ -377,7 +382,8 @@ impl Trainer {
     ) -> Result<(), TrainError> {
         let loss = self.task.validate(&mut self.core.engine, pause)?;
         report.validation = Some(loss);
-        report.metrics.extend(self.task.validation_metrics());
+        let told = self.task.validation_metrics();
+        report.metrics.extend(told.into_iter().map(|(name, value)| (name.to_owned(), value)));
         self.core.progress.last.0 = Some(loss.to_bits());
         report.best = loss.is_finite() && self.best().is_none_or(|(best, _)| loss < best);
         if report.best {

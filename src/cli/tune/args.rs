@@ -112,7 +112,7 @@ impl TuneShapeArgs {
 
     /// The memory settings of a run on a device; its budget is in `device`.
     pub fn place(&self, device: SessionOptions) -> Place {
-        Place { device, recompute: self.recompute, chunk: self.chunk.map(|n| n as usize) }
+        Place { device, recompute: self.recompute, chunk: self.chunk.map(|n| n as usize), slots: None }
     }
 
     /// Most token rows of a step.

@@ -17,7 +17,7 @@ use crate::cli::term::{self, Paint};
 use crate::cli::tune::curve;
 use crate::io::{CommitStore, FolderSlots};
 use crate::train::data::Dataset;
-use crate::train::{Ended, StepReport, Trainer};
+use crate::train::{Ended, Run, StepReport};
 
 /// Time between saves, unless asked otherwise.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
@@ -89,9 +89,23 @@ pub struct Job {
     pub restart: bool,
 }
 
-/// Says what will be trained, on what, and where.
-pub fn announce(trainer: &mut Trainer, dataset: &Dataset, validation: &Dataset) {
+/// What examples there are, in words.
+pub fn examples(dataset: &Dataset, validation: &Dataset) -> String {
     let counts = dataset.counts();
+    let held = match validation.examples.len() {
+        0 => String::new(),
+        n => format!(", {n} held out"),
+    };
+    format!(
+        "{} sequences{held}, {} tokens, {} of them trained on",
+        term::grouped(dataset.examples.len() as u64),
+        term::grouped(counts.total),
+        term::grouped(counts.trained)
+    )
+}
+
+/// Says what will be trained, on what (`data`), and where.
+pub fn announce(trainer: &mut impl Run, data: &str) {
     let (total, per_epoch) = (trainer.total(), trainer.steps_per_epoch());
     let engine = trainer.engine();
     let numbers: usize = engine.trained().iter().map(|(_, _, rows, width)| rows * width).sum();
@@ -102,19 +116,9 @@ pub fn announce(trainer: &mut Trainer, dataset: &Dataset, validation: &Dataset) 
         n if n == layers => ", all layers run again".into(),
         n => format!(", {n} of {layers} layers run again"),
     };
-    let held = if validation.examples.is_empty() {
-        String::new()
-    } else {
-        format!(", {} held out", validation.examples.len())
-    };
     let lines = [
         format!("{}, on {}", engine.model().config().name, engine::describe(engine.device())),
-        format!(
-            "{} sequences{held}, {} tokens, {} of them trained on",
-            term::grouped(dataset.examples.len() as u64),
-            term::grouped(counts.total),
-            term::grouped(counts.trained)
-        ),
+        data.to_owned(),
         format!(
             "{} numbers in {} matrices; {total} steps, {per_epoch} an epoch; {} planned{again}",
             term::grouped(numbers as u64),
@@ -128,7 +132,7 @@ pub fn announce(trainer: &mut Trainer, dataset: &Dataset, validation: &Dataset) 
 }
 
 /// Runs to the end, or until Ctrl-C, and leaves the adapter or a state that resumes.
-pub fn drive(trainer: &mut Trainer, job: &Job, args: &RunArgs) -> CliResult {
+pub fn drive(trainer: &mut impl Run, job: &Job, args: &RunArgs) -> CliResult {
     let listen = Listen::new();
     let mut store = open_store(trainer, job)?;
     let mut metrics = Metrics::open(&job.files.metrics, trainer.step_count())?;
@@ -167,7 +171,7 @@ pub fn drive(trainer: &mut Trainer, job: &Job, args: &RunArgs) -> CliResult {
 }
 
 /// The state's store: empty, or resumed from.
-fn open_store(trainer: &mut Trainer, job: &Job) -> CliResult<CommitStore<FolderSlots>> {
+fn open_store(trainer: &mut impl Run, job: &Job) -> CliResult<CommitStore<FolderSlots>> {
     let folder = &job.files.state;
     if job.restart && folder.exists() {
         std::fs::remove_dir_all(folder).map_err(|e| CliError::file(folder, &e))?;
@@ -202,14 +206,14 @@ fn rest(took: Duration, duty: Option<f64>, listen: &Listen) {
     }
 }
 
-fn stop(trainer: &Trainer, job: &Job, interrupted: bool) -> CliResult {
+fn stop(trainer: &impl Run, job: &Job, interrupted: bool) -> CliResult {
     let (step, total) = (trainer.step_count(), trainer.total());
     term::say(format!("stopped after step {step} of {total}; the same command with --resume goes on"));
     term::say(Paint::stderr().dim(format!("state in {}", job.files.state.display())));
     if interrupted { Err(CliError::interrupted()) } else { Ok(()) }
 }
 
-fn finish(trainer: &mut Trainer, job: &Job, args: &RunArgs, metrics: &Metrics, meter: &Meter) -> CliResult {
+fn finish(trainer: &mut impl Run, job: &Job, args: &RunArgs, metrics: &Metrics, meter: &Meter) -> CliResult {
     let adapter = trainer.adapter(job.info.clone())?;
     adapter.save(&job.files.adapter).map_err(|e| CliError::from(e).at(job.files.adapter.display()))?;
     // The adapter is whole and on the disk: the state has served.
@@ -230,10 +234,11 @@ fn finish(trainer: &mut Trainer, job: &Job, args: &RunArgs, metrics: &Metrics, m
     let _ = args;
     let ended = match trainer.ended() {
         Some(Ended::Early) => ", ended early: the validation loss no longer fell",
+        Some(Ended::Limit) => ", ended early: the policy went beyond its limit again and again",
         _ => "",
     };
-    let best = trainer.best().map_or(String::new(), |(loss, step)| {
-        format!("; best validation loss {loss:.4}, after step {step}, is what was kept")
+    let best = trainer.kept().map_or(String::new(), |(what, value, step)| {
+        format!("; kept is the state after step {step}, with a {} of {value:.4}", what.replace('_', " "))
     });
     term::say(format!("{} steps in {}{ended}{best}", trainer.step_count(), time(meter.begun.elapsed())));
     term::say(format!(
@@ -295,8 +300,14 @@ impl Metrics {
         if let Some(kept) = r.kept {
             line["kept"] = json!(kept);
         }
+        for (name, value) in &r.metrics {
+            line[name] = json!(value);
+        }
         if r.skipped {
             line["skipped"] = json!(true);
+        }
+        if !r.notes.is_empty() {
+            line["notes"] = json!(r.notes);
         }
         writeln!(self.file, "{line}").map_err(|e| CliError::file(&self.path, &e))
     }
@@ -314,6 +325,26 @@ impl Metrics {
         }
         Ok((train, validation))
     }
+}
+
+/// Metrics that the progress line shows, with their short names.
+const SHOWN: [(&str, &str); 9] = [
+    ("reward", "reward"),
+    ("reward_std", "+-"),
+    ("kl", "kl"),
+    ("entropy", "entropy"),
+    ("clip_fraction", "clip"),
+    ("length", "length"),
+    ("margin", "margin"),
+    ("accuracy", "acc"),
+    ("validation_accuracy", "val acc"),
+];
+
+/// ` reward 0.31 +- 0.12 kl 0.020`
+fn shown(metrics: &[(String, f64)]) -> String {
+    let value = |name: &str| metrics.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
+    let all = SHOWN.iter().filter_map(|(name, short)| Some(format!(" {short} {:.3}", value(name)?)));
+    all.collect()
 }
 
 /// Progress: a bar with the latest numbers.
@@ -341,11 +372,15 @@ impl Meter {
         let validation = self.validation.map_or(String::new(), |v| format!(" val {v:.3}"));
         let kept = r.kept.map_or(String::new(), |k| format!(" kept {k:.3}"));
         let memory = term::peak_memory().map_or(String::new(), |b| format!(" {}", term::bytes(b)));
+        let shown = shown(&r.metrics);
         let line = format!(
-            "loss {:.3}{validation}{kept} grad {:.2} lr {:.1e} {rate:.0} tok/s{memory}",
+            "loss {:.3}{validation}{kept}{shown} grad {:.2} lr {:.1e} {rate:.0} tok/s{memory}",
             r.loss, r.grad_norm, r.rate
         );
-        if r.skipped {
+        for note in &r.notes {
+            self.bar.say(format!("step {}: {note}", r.step));
+        }
+        if r.skipped && r.notes.is_empty() {
             let what = format!("step {}: loss {} or gradient {} is not finite", r.step, r.loss, r.grad_norm);
             self.bar.say(format!("{what}: the step is skipped"));
         }

@@ -183,7 +183,7 @@ pub fn run(args: &SftArgs) -> CliResult {
     if settings.keep > 0.0 {
         trainer.keep(keep::texts(&model, &prompter, &place.device, settings.seed as u32)?)?;
     }
-    drive::announce(&mut trainer, &dataset, &validation);
+    drive::announce(&mut trainer, &drive::examples(&dataset, &validation));
     let info = BTreeMap::from([
         ("data.files".to_owned(), names(&dataset)),
         ("data.sha256".to_owned(), hashes(&dataset)),
