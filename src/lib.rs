@@ -7,6 +7,8 @@ pub mod cli;
 pub mod exec;
 pub mod gguf;
 pub mod io;
+#[cfg(feature = "train")]
+pub mod journal;
 pub mod model;
 pub mod ops;
 pub mod plan;

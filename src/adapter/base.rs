@@ -44,11 +44,16 @@ impl BaseFingerprint {
         let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(BaseFingerprint { sha256, name: display_name(file), file_len: gguf.file_len })
     }
+
+    /// The first 12 digits of the hash: enough to tell one's own models apart.
+    pub fn short(&self) -> &str {
+        self.sha256.get(..12).unwrap_or(&self.sha256)
+    }
 }
 
 impl fmt::Display for BaseFingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` ({})", short(&self.name), self.sha256.get(..12).unwrap_or(&self.sha256))
+        write!(f, "`{}` ({})", short(&self.name), self.short())
     }
 }
 

@@ -9,6 +9,7 @@ use crate::cli::term::{self, Paint};
 use crate::exec::ExecError;
 use crate::gguf::GgufError;
 use crate::io::{CommitError, IoError};
+use crate::journal::JournalError;
 use crate::model::ModelError;
 use crate::plan::BudgetError;
 use crate::quantize::QuantizeError;
@@ -184,6 +185,7 @@ says_it_all!(
     GgufError,
     QuantizeError,
     IoError,
+    JournalError,
     TokenizerError,
     TemplateError
 );

@@ -12,6 +12,7 @@ mod eval;
 mod input;
 mod inspect;
 mod interrupt;
+pub mod journal;
 pub mod lora;
 mod models;
 mod perplexity;

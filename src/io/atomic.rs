@@ -70,10 +70,10 @@ fn create_beside(path: &Path) -> Result<(File, PathBuf), IoError> {
     }
 }
 
-/// Forces the folder's entry of `path` (after a rename or a creation) to the disk. Only Unix can open a folder for that; elsewhere the file system's own
-/// journal has to do.
+/// Forces the folder's entry of `path` (after a rename or a creation) to the disk. Only Unix can open a folder for that;
+/// elsewhere the file system's own journal has to do.
 #[cfg(unix)]
-pub(super) fn sync_folder(path: &Path) -> Result<(), IoError> {
+pub(crate) fn sync_folder(path: &Path) -> Result<(), IoError> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -84,7 +84,7 @@ pub(super) fn sync_folder(path: &Path) -> Result<(), IoError> {
 }
 
 #[cfg(not(unix))]
-fn sync_folder(_path: &Path) -> Result<(), IoError> {
+pub(crate) fn sync_folder(_path: &Path) -> Result<(), IoError> {
     Ok(())
 }
 

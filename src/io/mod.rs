@@ -17,6 +17,8 @@ mod mapped;
 pub mod sections;
 mod stream;
 
+#[cfg(feature = "train")]
+pub(crate) use atomic::sync_folder;
 pub use atomic::{FileSink, replace_file};
 pub use commit::{CommitError, CommitStore, FolderSlots, Halves};
 pub use faulty::Faulty;
@@ -72,7 +74,7 @@ impl embedded_io::Error for IoError {
 
 impl IoError {
     /// Wraps a system error with what was attempted on which path.
-    fn system(action: &'static str, path: &Path, source: std::io::Error) -> IoError {
+    pub(crate) fn system(action: &'static str, path: &Path, source: std::io::Error) -> IoError {
         IoError::System { action, path: path.to_path_buf(), source }
     }
 }

@@ -21,5 +21,5 @@ pub use sampler::{
     Choice, MAX_LAST_N, Sampler, SamplerError, SamplerParams, choose, from_key, order_key, uniform,
 };
 pub use stream::TokenStream;
-pub use template::{ChatTemplate, Message, TemplateError, TemplateValue, TemplateVars, builtin_names};
+pub use template::{ChatTemplate, Message, TemplateError, TemplateValue, TemplateVars, builtin_names, utc};
 pub use tokenizer::{Segment, Tokenizer};

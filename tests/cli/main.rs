@@ -6,6 +6,7 @@ mod adapter;
 mod common;
 mod eval;
 mod general;
+mod journal;
 mod lora;
 mod models;
 mod plan_tune;

@@ -62,6 +62,33 @@ impl Input {
             Self::Editor { editor, history } => read_edited(editor, history.as_deref()),
         }
     }
+
+    /// Asks for a text, with `text` to begin with where it can be edited; none if there is no answer. Without a terminal
+    /// it is the next message.
+    pub fn ask(&mut self, prompt: &str, text: &str) -> CliResult<Option<String>> {
+        match self {
+            Self::Lines => Ok(match read_lines(&mut std::io::stdin().lock())? {
+                Line::Text(text) => Some(text),
+                Line::End | Line::Interrupted => None,
+            }),
+            Self::Editor { editor, .. } => ask_edited(editor, prompt, text),
+        }
+    }
+}
+
+/// Asks; none if Ctrl-C or Ctrl-D was pressed.
+fn ask_edited(editor: &mut DefaultEditor, prompt: &str, text: &str) -> CliResult<Option<String>> {
+    let mut answer = String::new();
+    let mut before = text;
+    loop {
+        match editor.readline_with_initial(if answer.is_empty() { prompt } else { "… " }, (before, "")) {
+            Ok(line) if append(&mut answer, &line) => before = "",
+            Ok(_) => return Ok(Some(answer)),
+            Err(ReadlineError::Eof | ReadlineError::Interrupted) => return Ok(None),
+            Err(ReadlineError::Io(error)) => return Err(error.into()),
+            Err(other) => return Err(CliError::failed(format!("cannot read the terminal: {other}"))),
+        }
+    }
 }
 
 fn read_edited(editor: &mut DefaultEditor, history: Option<&Path>) -> CliResult<Line> {

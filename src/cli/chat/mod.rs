@@ -1,31 +1,42 @@
 //! `ember chat`: a conversation.
 
 mod adapters;
+mod feedback;
 mod input;
 mod talk;
+mod turn;
 
 use std::io::Write;
 use std::path::Path;
 
 use clap::Args;
 
+use crate::adapter::BaseFingerprint;
+use crate::cli::answer::{self, Answer};
 use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, SamplingArgs, session_options};
+use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::lora::{Loaded, LoraArgs};
 use crate::cli::prompt::Prompter;
 use crate::cli::store::Home;
 use crate::cli::term::{self, Paint};
-use crate::cli::{answer, engine};
 use crate::model::Model;
 use crate::session::{Modes, Session, StopReason};
 
 use input::{Input, Line};
 pub use talk::Talk;
+use turn::{Kept, Shown, Turn};
 
 const HELP: &str = "\
 /system TEXT   set the system prompt (nothing: remove it)
 /adapter       say which adapters are on
 /adapter NAME  switch to an adapter; NAME:0.7 weakens it, several add up, `none` is the model alone
+/good          the last answer was good
+/bad [WHY]     it was bad
+/edit [TEXT]   write the better answer; it takes the place of the model's (Ctrl-C leaves it)
+/again         answer once more, and choose the better one
+/withdraw      take back the last thing said of this answer
+/journal       where all this is noted, and how much there is
 /reset         forget the conversation, keep the system prompt
 /save FILE     write the conversation to a JSON file
 /load FILE     read one back
@@ -55,6 +66,12 @@ pub struct ChatArgs {
     /// A conversation saved with /save to go on with
     #[arg(long, value_name = "FILE")]
     load: Option<std::path::PathBuf>,
+    /// File for what /good, /bad, /edit and /again say [default: journal.jsonl in the folder of EMBER_HOME or the platform's]
+    #[arg(long, value_name = "FILE", conflicts_with = "no_journal")]
+    journal: Option<std::path::PathBuf>,
+    /// Note nothing
+    #[arg(long)]
+    no_journal: bool,
     #[command(flatten)]
     prompt: PromptArgs,
     #[command(flatten)]
@@ -66,6 +83,8 @@ pub struct ChatArgs {
     #[command(flatten)]
     device: DeviceArgs,
 }
+
+const NO_SESSION: &str = "the model could not be started again";
 
 /// Whether the conversation goes on.
 #[derive(PartialEq, Eq)]
@@ -82,9 +101,14 @@ struct Chat<'a> {
     session: Option<Session>,
     adapters: Vec<Loaded>,
     talk: Talk,
+    journal: Kept,
+    /// The first digits of the model's fingerprint.
+    base: String,
+    /// The last answer, until the conversation is another.
+    turn: Option<Turn>,
     stats: bool,
     /// Answers so far: each has another seed, all follow from the first.
-    turn: u32,
+    answers: u32,
     seed: u32,
 }
 
@@ -96,6 +120,8 @@ pub fn run(args: &ChatArgs) -> CliResult {
         Some(path) => Talk::load(path)?,
         None => Talk::new(args.prompt.system.clone()),
     };
+    let base = BaseFingerprint::of(model.file())?.short().to_owned();
+    let journal = feedback::open(args)?;
     let adapters = args.lora.load(&model)?;
     let options = session_options(&args.device, &args.context, Modes::GENERATE);
     let session = engine::boot_with(&model, options, &adapters)?;
@@ -105,15 +131,27 @@ pub fn run(args: &ChatArgs) -> CliResult {
         term::say(Paint::stderr().dim("/help for help, Ctrl-C stops an answer, Ctrl-D leaves"));
     }
     let seed = args.sampling.params().seed;
-    let session = Some(session);
-    let mut chat = Chat { args, model, prompter, session, adapters, talk, stats: args.stats, turn: 0, seed };
+    let mut chat = Chat {
+        args,
+        model,
+        prompter,
+        session: Some(session),
+        adapters,
+        talk,
+        journal,
+        base,
+        turn: None,
+        stats: args.stats,
+        answers: 0,
+        seed,
+    };
     loop {
         let next = match input.read()? {
             Line::End => Next::Leave,
             Line::Interrupted => return Err(CliError::interrupted()),
             Line::Text(text) if text.trim().is_empty() => Next::GoOn,
             Line::Text(text) => match text.trim().strip_prefix('/') {
-                Some(command) => chat.command(command)?,
+                Some(command) => chat.command(command, &mut input)?,
                 None => chat.answer(&text, input.interactive())?,
             },
         };
@@ -125,7 +163,7 @@ pub fn run(args: &ChatArgs) -> CliResult {
 
 impl Chat<'_> {
     /// A command; what goes wrong is said, and the conversation goes on.
-    fn command(&mut self, text: &str) -> CliResult<Next> {
+    fn command(&mut self, text: &str, input: &mut Input) -> CliResult<Next> {
         let (name, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
         let rest = rest.trim();
         match (name, rest) {
@@ -133,6 +171,7 @@ impl Chat<'_> {
             ("help" | "?", _) => term::say(HELP),
             ("reset", _) => {
                 self.talk.reset();
+                self.turn = None;
                 term::say("forgotten");
             }
             ("system", "") => {
@@ -145,6 +184,8 @@ impl Chat<'_> {
             }
             ("adapter" | "adapters", "") => self.say_adapters(),
             ("adapter" | "adapters", names) => self.switch_adapters(names)?,
+            ("good" | "bad" | "edit" | "again" | "withdraw", rest) => self.feedback(name, rest, input)?,
+            ("journal", _) => self.say_journal().unwrap_or_else(|error| error.print()),
             ("stats", _) => self.stats = !self.stats,
             ("save" | "load", "") => term::say(format!("/{name} needs the name of a file")),
             ("save", file) => match self.talk.save(Path::new(file), &self.model.config().name) {
@@ -154,6 +195,7 @@ impl Chat<'_> {
             ("load", file) => match Talk::load(Path::new(file)) {
                 Ok(talk) => {
                     self.talk = talk;
+                    self.turn = None;
                     term::say(format!("loaded {} messages from {file}", self.talk.messages.len()));
                 }
                 Err(error) => error.print(),
@@ -164,11 +206,12 @@ impl Chat<'_> {
     }
 
     fn session(&mut self) -> CliResult<&mut Session> {
-        self.session.as_mut().ok_or_else(|| CliError::failed("the model could not be started again"))
+        self.session.as_mut().ok_or_else(|| CliError::failed(NO_SESSION))
     }
 
     /// Answers a message, streaming.
     fn answer(&mut self, text: &str, interactive: bool) -> CliResult<Next> {
+        self.turn = None;
         self.talk.user(text);
         let tokens = match self.fit() {
             Ok(tokens) => tokens,
@@ -178,29 +221,38 @@ impl Chat<'_> {
                 return if interactive { Ok(Next::GoOn) } else { Err(error) };
             }
         };
-        let limit = self.args.n_predict.unwrap_or(usize::MAX).min(self.session()?.ctx());
+        let messages = self.talk.messages.clone();
+        let answer = self.generate(&tokens, interactive)?;
+        self.talk.assistant(&answer.text);
+        let cut = answer.interrupted || answer.done.stop != StopReason::Caller;
+        self.note(messages, Shown::new(&answer.text, cut, self.adapters_in_words()));
+        if answer.interrupted && !interactive {
+            return Err(CliError::interrupted());
+        }
+        Ok(Next::GoOn)
+    }
+
+    /// Streams an answer to stdout.
+    fn generate(&mut self, tokens: &[u32], interactive: bool) -> CliResult<Answer> {
         let mut sampler = self.args.sampling.params();
-        sampler.seed = self.seed.wrapping_add(self.turn);
-        self.turn += 1;
+        sampler.seed = self.seed.wrapping_add(self.answers);
+        self.answers += 1;
+        let limit = self.args.n_predict.unwrap_or(usize::MAX).min(self.session()?.ctx());
         let mut out = std::io::stdout().lock();
-        let Some(session) = &mut self.session else { return Ok(Next::Leave) };
-        let answer = answer::stream(session, self.prompter.tokenizer(), &tokens, sampler, limit, &mut out)?;
+        let Some(session) = &mut self.session else { return Err(CliError::failed(NO_SESSION)) };
+        let answer = answer::stream(session, self.prompter.tokenizer(), tokens, sampler, limit, &mut out)?;
         writeln!(out)?;
         if interactive {
             writeln!(out)?;
         }
         out.flush()?;
-        self.talk.assistant(&answer.text);
         if answer.done.stop == StopReason::ContextFull {
             term::say(Paint::stderr().dim("(cut short: the context is full; -c takes a larger one)"));
         }
         if self.stats {
             term::say(Paint::stderr().dim(engine::stats_line(&answer.done)));
         }
-        if answer.interrupted && !interactive {
-            return Err(CliError::interrupted());
-        }
-        Ok(Next::GoOn)
+        Ok(answer)
     }
 
     /// The prompt's tokens, after dropping as many of the oldest turns as leaves room for an answer.

@@ -5,35 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::error::{CliError, CliResult};
-
-/// Who speaks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// The person.
-    User,
-    /// The model.
-    Assistant,
-}
-
-impl Role {
-    /// As templates call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Role::User => "user",
-            Role::Assistant => "assistant",
-        }
-    }
-}
-
-/// One message.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Said {
-    /// Who.
-    pub role: Role,
-    /// What.
-    pub content: String,
-}
+use crate::journal::{Role, Said};
 
 /// A system prompt and what was said since.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -56,12 +28,19 @@ impl Talk {
 
     /// The user says something.
     pub fn user(&mut self, text: &str) {
-        self.messages.push(Said { role: Role::User, content: text.to_owned() });
+        self.messages.push(Said::user(text));
     }
 
     /// The model says something.
     pub fn assistant(&mut self, text: &str) {
-        self.messages.push(Said { role: Role::Assistant, content: text.trim().to_owned() });
+        self.messages.push(Said::assistant(text.trim()));
+    }
+
+    /// Puts another text in the place of the model's last answer.
+    pub fn say_instead(&mut self, text: &str) {
+        if let Some(said) = self.messages.last_mut().filter(|said| said.role == Role::Assistant) {
+            said.content = text.to_owned();
+        }
     }
 
     /// Forgets all messages.

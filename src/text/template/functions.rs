@@ -176,6 +176,11 @@ pub(super) fn strftime(format: &str, time: SystemTime) -> String {
     out
 }
 
+/// A time in UTC as RFC 3339 writes it, to the second: `2026-11-25T03:04:11Z`.
+pub fn utc(time: SystemTime) -> String {
+    strftime("%Y-%m-%dT%H:%M:%SZ", time)
+}
+
 /// Year, month and day of a day counted from 1 January 1970 (Howard Hinnant, "chrono-compatible low-level date
 /// algorithms").
 fn civil(days: u64) -> (u64, u64, u64) {
@@ -231,6 +236,7 @@ mod tests {
         };
         assert_eq!(at(0), "1970-01-01 01 Jan January Thu Thursday 00:00:00 12AM 70 % %q");
         assert_eq!(at(951_827_696), "2000-02-29 29 Feb February Tue Tuesday 12:34:56 12PM 00 % %q");
+        assert_eq!(utc(UNIX_EPOCH + Duration::from_secs(951_827_696)), "2000-02-29T12:34:56Z");
         assert_eq!(at(1_735_689_599), "2024-12-31 31 Dec December Tue Tuesday 23:59:59 11PM 24 % %q");
     }
 

@@ -19,6 +19,7 @@ use minijinja::{Environment, Error, ErrorKind, Value, context};
 use thiserror::Error;
 
 pub use builtin::builtin_names;
+pub use functions::utc;
 
 use super::tokenizer::{Segment, Tokenizer};
 use crate::gguf::Metadata;

@@ -1,0 +1,189 @@
+//! `/good`, `/bad`, `/edit`, `/again`, `/withdraw` and `/journal`.
+
+use super::input::Input;
+use super::turn::{Kept, Shown, Turn, writable};
+use super::{Chat, ChatArgs};
+use crate::cli::error::{CliError, CliResult};
+use crate::cli::term::{self, Paint};
+use crate::cli::{journal, lora};
+use crate::journal::{Chosen, Entry, Feedback, Journal, Said};
+use crate::session::StopReason;
+
+const NOTHING: &str = "there is no answer to judge yet";
+const OWN: &str = "this answer is your own; /withdraw brings the model's back";
+
+/// The journal of a chat. The default one may be missing: the chat works without.
+pub(super) fn open(args: &ChatArgs) -> CliResult<Kept> {
+    if args.no_journal {
+        return Ok(Err("--no-journal was given".into()));
+    }
+    let opened = journal::place(args.journal.as_deref()).and_then(|path| Ok(Journal::open(path)?));
+    match opened {
+        Ok(opened) => {
+            journal::warn_of_problems(opened.path(), opened.opened());
+            Ok(Ok(opened))
+        }
+        Err(error) if args.journal.is_some() => Err(error),
+        Err(error) => {
+            term::warn(format!("without a journal: {error}"));
+            Ok(Err(error.what))
+        }
+    }
+}
+
+impl Chat<'_> {
+    /// Notes the answer just given, so that it can be judged.
+    pub(super) fn note(&mut self, messages: Vec<Said>, shown: Shown) {
+        let context = Entry {
+            model: self.model.config().name.clone(),
+            base: self.base.clone(),
+            system: self.talk.system.clone(),
+            messages,
+            ..Entry::default()
+        };
+        self.turn = Some(Turn::new(context, shown));
+    }
+
+    /// The adapters that are on, in words.
+    pub(super) fn adapters_in_words(&self) -> String {
+        self.session.as_ref().map_or_else(String::new, |session| lora::in_words(session.adapters()))
+    }
+
+    /// What was thought of the last answer; the conversation goes on whatever comes of it.
+    pub(super) fn feedback(&mut self, name: &str, rest: &str, input: &mut Input) -> CliResult {
+        let done = match name {
+            "good" => self.judge(Feedback::Good),
+            "bad" => self.judge(Feedback::Bad { why: (!rest.is_empty()).then(|| rest.to_owned()) }),
+            "edit" => self.edit(rest, input),
+            "again" => return self.again(input),
+            _ => self.withdraw(),
+        };
+        match done {
+            Ok(said) => term::say(said),
+            Err(error) => error.print(),
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, feedback: Feedback) -> CliResult<String> {
+        let turn = self.turn.as_mut().ok_or_else(|| CliError::failed(NOTHING))?;
+        if turn.shown.edited.is_some() {
+            return Err(CliError::failed(OWN));
+        }
+        let said = format!("noted: {}", feedback.name());
+        turn.judge(writable(&mut self.journal)?, feedback, None)?;
+        Ok(said)
+    }
+
+    /// The better answer takes the place of the model's.
+    fn edit(&mut self, rest: &str, input: &mut Input) -> CliResult<String> {
+        let turn = self.turn.as_mut().ok_or_else(|| CliError::failed(NOTHING))?;
+        let kept = writable(&mut self.journal)?;
+        let better = match rest {
+            "" => input.ask("better: ", turn.shown.text())?.unwrap_or_default(),
+            text => text.to_owned(),
+        };
+        let better = better.trim();
+        if better.is_empty() || better == turn.shown.text() {
+            return Ok("left as it was".into());
+        }
+        if better == turn.shown.answer {
+            return Err(CliError::failed(
+                "this is the model's own answer; /withdraw brings it back, /good praises it",
+            ));
+        }
+        turn.judge(kept, Feedback::Edit { better: better.to_owned() }, Some(better.to_owned()))?;
+        self.talk.say_instead(better);
+        Ok("noted: edit; your answer stands in the conversation".into())
+    }
+
+    fn withdraw(&mut self) -> CliResult<String> {
+        let turn = self.turn.as_mut().ok_or_else(|| CliError::failed(NOTHING))?;
+        if !turn.withdraw(writable(&mut self.journal)?)? {
+            return Err(CliError::failed("there is nothing to take back of this answer"));
+        }
+        self.talk.say_instead(turn.shown.text());
+        Ok("taken back".into())
+    }
+
+    /// Answers once more, and asks which answer is better.
+    fn again(&mut self, input: &mut Input) -> CliResult {
+        let refused = match &self.turn {
+            None => Some(NOTHING),
+            Some(turn) if turn.shown.edited.is_some() => Some(OWN),
+            Some(_) if self.args.sampling.temp == 0.0 => {
+                Some("at temperature 0 the answer is always the same; --temp takes a higher one")
+            }
+            Some(_) => None,
+        };
+        let refused = refused.map(CliError::failed).or_else(|| writable(&mut self.journal).err());
+        if let Some(error) = refused {
+            error.print();
+            return Ok(());
+        }
+        let Some(first) = self.talk.messages.pop() else { return Ok(()) };
+        let second = self.second(&first.content, input.interactive());
+        self.talk.messages.push(first);
+        let Some(second) = second? else { return Ok(()) };
+        match self.choose(second, input) {
+            Ok(said) => term::say(said),
+            Err(error) => error.print(),
+        }
+        Ok(())
+    }
+
+    /// Another answer to the same question; none if it was stopped or says the same.
+    fn second(&mut self, first: &str, interactive: bool) -> CliResult<Option<Shown>> {
+        let paint = Paint::stderr();
+        let tokens = self.fit()?;
+        term::say(format!("{}\n{first}\n{}", paint.bold("answer 1:"), paint.bold("answer 2:")));
+        let answer = self.generate(&tokens, interactive)?;
+        if answer.interrupted {
+            term::say("stopped; the first answer stays");
+            return if interactive { Ok(None) } else { Err(CliError::interrupted()) };
+        }
+        let cut = answer.done.stop != StopReason::Caller;
+        let second = Shown::new(&answer.text, cut, self.adapters_in_words());
+        if second.answer == first {
+            term::say("the same answer came again");
+            return Ok(None);
+        }
+        Ok(Some(second))
+    }
+
+    fn choose(&mut self, second: Shown, input: &mut Input) -> CliResult<String> {
+        let chosen = loop {
+            let said = input.ask("which is better, 1, 2 or neither? ", "")?.unwrap_or_default();
+            match said.trim().to_lowercase().as_str() {
+                "1" => break Chosen::Answer,
+                "2" => break Chosen::Other,
+                "n" | "neither" | "" => return Ok("neither; the first answer stays".into()),
+                other if input.interactive() => term::say(format!("`{other}` is not 1, 2 or neither")),
+                other => {
+                    let what = format!("`{other}` is not 1, 2 or neither; the first answer stays");
+                    return Err(CliError::failed(what));
+                }
+            }
+        };
+        let turn = self.turn.as_mut().ok_or_else(|| CliError::failed(NOTHING))?;
+        let feedback = Feedback::Choice { other: second.answer.clone(), chosen };
+        let shown = if chosen == Chosen::Other { second } else { turn.shown.clone() };
+        turn.choose(writable(&mut self.journal)?, feedback, shown)?;
+        self.talk.say_instead(turn.shown.text());
+        Ok(format!("noted: choice; answer {} stands", if chosen == Chosen::Other { 2 } else { 1 }))
+    }
+
+    /// Where the journal is and how much of it there is.
+    pub(super) fn say_journal(&mut self) -> CliResult {
+        let kept = writable(&mut self.journal)?;
+        let reading = kept.read()?;
+        journal::warn_of_problems(kept.path(), &reading);
+        let mine = reading.entries.iter().filter(|entry| entry.base == self.base).count();
+        let others = match reading.entries.len() - mine {
+            0 => String::new(),
+            n => format!(", and {n} of other models"),
+        };
+        term::say(format!("{}: {} of this model{others}", kept.path().display(), journal::entries(mine)));
+        Ok(())
+    }
+}
