@@ -8,7 +8,7 @@ use crate::model::{BranchHead, Model};
 use crate::train::data::{Batching, Example};
 use crate::train::objective::{Kto, ObjectiveError, PairObjective, Side};
 use crate::train::task::{Part, Task, sequence};
-use crate::train::trainer::{Boot, REFERENCE};
+use crate::train::trainer::{Against, Boot, REFERENCE};
 use crate::train::{Engine, Place, Sequence, Settings, TrainError, Trainer};
 
 /// One piece of feedback.
@@ -51,6 +51,8 @@ pub struct FeedbackOptions {
     /// Weight of learning a pair's better answer as it is (the mean negative log-probability of its tokens), beside the
     /// pair's objective (Pang et al. 2024).
     pub sft: f64,
+    /// What the model is compared with.
+    pub against: Against,
 }
 
 impl FeedbackOptions {
@@ -88,7 +90,7 @@ struct FeedbackTask {
 }
 
 impl Trainer {
-    /// Learns from feedback. The reference is the model as training finds it: the base, or the base with `from`.
+    /// Learns from feedback.
     ///
     /// # Errors
     /// As [`Trainer::new`]; [`TrainError::Data`] also for options that make no sense.
@@ -109,6 +111,7 @@ impl Trainer {
         };
         let reference = items.iter().chain(&validation).any(needed);
         let batching = Batching::Sequences(settings.batch.max(1));
+        let reference = reference.then_some(options.against);
         let boot = Boot { place, from, head: BranchHead::Tokens, batching, reference };
         let (training, validation) = (Set::new(items), Set::new(validation));
         let task = FeedbackTask { training, validation, options: *options, window: 1 };

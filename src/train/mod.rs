@@ -32,7 +32,7 @@ pub use reward_model::{Judged, RankedPair, rewards};
 pub use run::Run;
 pub use schedule::Schedule;
 pub use settings::Settings;
-pub use trainer::{Ended, KEPT_TOKENS, Place, Sample, StepReport, Trainer};
+pub use trainer::{Against, Ended, KEPT_TOKENS, Place, Sample, StepReport, Trainer};
 pub use work::{Load, multiply_adds};
 
 use crate::exec::ExecError;

@@ -153,8 +153,8 @@ pub(super) struct Boot<'a> {
     pub from: Option<&'a Adapter>,
     pub head: BranchHead,
     pub batching: Batching,
-    /// The model before training is asked for, too.
-    pub reference: bool,
+    /// The model that is compared with, if there is one.
+    pub reference: Option<Against>,
 }
 
 impl Trainer {
@@ -173,7 +173,7 @@ impl Trainer {
     ) -> Result<Self, TrainError> {
         let task = SftTask::new(examples, validation, settings);
         let batching = settings.batching();
-        let boot = Boot { place, from, head: BranchHead::Tokens, batching, reference: false };
+        let boot = Boot { place, from, head: BranchHead::Tokens, batching, reference: None };
         Self::boot(model, Box::new(task), settings, &boot)
     }
 
@@ -190,7 +190,7 @@ impl Trainer {
             Some(adapter) => shape_of(adapter, settings.lora.dropout),
             None => settings.lora.shape(model),
         };
-        let reference = boot.reference.then(|| reference(boot.from));
+        let reference = boot.reference.map(|against| reference(against, boot.from));
         let kept = if settings.keep > 0.0 { KEPT_TOKENS } else { 0 };
         let options = EngineOptions {
             device: boot.place.device.clone(),
@@ -208,7 +208,7 @@ impl Trainer {
         initialize(&mut engine, settings.seed)?;
         if let Some(adapter) = boot.from {
             load_adapter(&mut engine, adapter)?;
-            if boot.reference {
+            if boot.reference == Some(Against::Start) {
                 load_branch(&mut engine, REFERENCE, adapter)?;
             }
         }
@@ -408,11 +408,23 @@ impl Trainer {
     }
 }
 
+/// What a policy is compared with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Against {
+    /// The model as training finds it: the base, or the base with the adapter that training starts from, frozen.
+    #[default]
+    Start,
+    /// The base without adapters.
+    Base,
+}
+
 /// The branch that is the model before training.
 pub(super) const REFERENCE: usize = 1;
 
-/// The model before training: the base, or the base with the adapter that training starts from.
-pub(super) fn reference(from: Option<&Adapter>) -> Branch {
-    let adapters = from.map(|adapter| shape_of(adapter, 0.0)).unwrap_or_default();
+/// The model that a policy is compared with.
+pub(super) fn reference(against: Against, from: Option<&Adapter>) -> Branch {
+    let adapters =
+        from.filter(|_| against == Against::Start).map(|adapter| shape_of(adapter, 0.0)).unwrap_or_default();
     Branch { name: "reference".into(), adapters, head: BranchHead::Tokens, trained: false }
 }

@@ -16,8 +16,8 @@ use crate::train::data::{Batcher, Batching, Cursor};
 use crate::train::reward::{Mix, Scores};
 use crate::train::trainer::{REFERENCE, Sums, reference};
 use crate::train::{
-    Ended, Engine, EngineOptions, Place, Rollouts, Sample, Settings, StepReport, TrainError, initialize,
-    load_adapter, load_branch, shape_of,
+    Against, Ended, Engine, EngineOptions, Place, Rollouts, Sample, Settings, StepReport, TrainError,
+    initialize, load_adapter, load_branch, shape_of,
 };
 
 pub use options::{Method, RlOptions};
@@ -67,8 +67,7 @@ pub struct RlTrainer {
 }
 
 impl RlTrainer {
-    /// Opens the device. The policy begins with `from`, which is also what it is compared with; without it, with new
-    /// adapters and the base. A PPO's value model begins with the first reward model, if there is one.
+    /// Opens the device. The policy begins with `from`; without it, with new adapters. A PPO's value model begins with the first reward model, if there is one.
     ///
     /// # Errors
     /// [`TrainError::Data`] if there is nothing to answer or options make no sense, [`TrainError::Model`] if the map does
@@ -119,7 +118,7 @@ impl RlTrainer {
         initialize(&mut engine, settings.seed)?;
         if let Some(adapter) = from {
             load_adapter(&mut engine, adapter)?;
-            if has_reference(options) {
+            if has_reference(options) && options.against == Against::Start {
                 load_branch(&mut engine, REFERENCE, adapter)?;
             }
         }
@@ -432,7 +431,7 @@ fn branches(
 ) -> (Vec<Branch>, Option<usize>, Vec<ModelJudge>) {
     let mut branches = Vec::new();
     if has_reference(options) {
-        branches.push(reference(from));
+        branches.push(reference(options.against, from));
     }
     let mut value = None;
     if matches!(options.method, Method::Ppo(_)) {

@@ -1,5 +1,6 @@
 //! What reward-guided training is made of.
 
+use crate::train::Against;
 use crate::train::objective::{Grpo, ObjectiveError, Ppo, Rloo};
 
 /// How rewards become gradients.
@@ -76,6 +77,8 @@ pub struct RlOptions {
     /// Most divergence from the model before training, in nats of an answer, by the mean over a step's answers. A policy
     /// that is beyond it is taken back.
     pub kl_limit: Option<f64>,
+    /// What the policy is compared with.
+    pub against: Against,
 }
 
 impl RlOptions {
@@ -97,6 +100,7 @@ impl RlOptions {
             mask_truncated: false,
             missing_end: 0.0,
             kl_limit: None,
+            against: Against::Start,
         }
     }
 
