@@ -207,6 +207,10 @@ fn damage<T: Item>(rows: &[&str], stream: u64, check: impl Fn(&T)) -> (u64, u64,
         Encoder::new(&t, None, skip),
     ];
     let files = [("a.jsonl", rows.join("\n")), ("a.json", format!("[{}]", rows.join(",\n")))];
+    for (name, text) in &files {
+        let (_, report) = items_within_bounds::<T>(text.as_bytes(), name, &encoders[0]).unwrap();
+        assert_eq!(report.skipped_count(), 0, "undamaged: {report}");
+    }
     let (mut whole, mut refused, mut skipped) = (0, 0, 0u64);
     for seed in 0..MUTATIONS / 2 {
         let mut random = Random::new(stream, seed);
@@ -225,8 +229,9 @@ fn damage<T: Item>(rows: &[&str], stream: u64, check: impl Fn(&T)) -> (u64, u64,
     (whole, skipped, refused)
 }
 
+/// These rows are mostly keys and brackets: damage is rarely harmless, but neither always noticed nor never.
 fn assert_noticed((whole, skipped, refused): (u64, u64, u64)) {
-    assert!(whole > MUTATIONS / 100 && skipped > MUTATIONS / 5 && refused > MUTATIONS / 50);
+    assert!(whole > MUTATIONS / 250 && skipped > MUTATIONS / 5 && refused > MUTATIONS / 50);
 }
 
 #[test]
