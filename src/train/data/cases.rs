@@ -5,14 +5,14 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use super::encode::{Encoder, Sequence};
-use super::error::{DataError, Problem, Reason, RowError};
+use super::error::{DataError, Reason, RowError};
 use super::example::{Example, Source};
-use super::load::{io_error, too_long};
+use super::load::{bytes_of, io_error};
 use super::question::{self, Match, Prompt, Question};
 use super::read::{Elements, Format, Lines, Piece, fill};
 use super::report::Report;
 use super::row::{Chat, Row};
-use crate::text::{Message, TemplateVars};
+use crate::text::Message;
 
 /// What a model is to be judged on.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,22 +119,14 @@ impl Into<'_, '_> {
         let kind = match piece {
             // Blank lines between rows ask nothing.
             Piece::Row(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => return Ok(()),
-            Piece::Row(bytes) => question::parse(bytes).and_then(|asked| self.case(asked, line)),
-            Piece::TooLong(bytes) => Err(too_long(bytes)),
-            Piece::Broken(what) => Err(RowError::new(Reason::BadJson, what)),
+            piece => bytes_of(piece).and_then(question::parse).and_then(|asked| self.case(asked, line)),
         };
         match kind {
             Ok(kind) => {
                 self.report.examples += 1;
                 self.cases.push(Case { line, kind });
             }
-            Err(RowError { reason, detail }) => {
-                let problem = Problem { path: self.path.to_owned(), line, reason, detail };
-                if self.encoder.options().strict {
-                    return Err(DataError::Row(Box::new(problem)));
-                }
-                self.report.add(problem);
-            }
+            Err(error) => self.report.skip(self.path, line, error, self.encoder.options().strict)?,
         }
         Ok(())
     }
@@ -145,7 +137,7 @@ impl Into<'_, '_> {
             Question::Open { prompt, reply, accepted, how } => {
                 let prompt = self.as_chat(prompt);
                 let reply = reply.map(|reply| self.reply(&prompt, &reply, line)).transpose()?;
-                let tokens = self.prompt_tokens(&prompt)?;
+                let tokens = self.encoder.asked(&prompt)?;
                 Ok(CaseKind::Answer { question: in_words(&prompt), prompt: tokens, reply, accepted, how })
             }
             Question::Choice { prompt, choices, answer } => {
@@ -204,46 +196,6 @@ impl Into<'_, '_> {
             *marked &= !self.encoder.tokenizer.is_eog(*token);
         }
         Ok(example)
-    }
-
-    /// Tokens after which the model answers; one position at least is left for that.
-    fn prompt_tokens(&self, prompt: &Prompt) -> Result<Vec<u32>, RowError> {
-        let visible = |text: &str| text.bytes().filter(|b| !b.is_ascii_whitespace()).count();
-        let bytes = match prompt {
-            Prompt::Text { text, .. } => visible(text),
-            Prompt::Chat { messages, .. } => messages.iter().map(|m| visible(&m.content)).sum(),
-        };
-        if bytes > self.encoder.surely_too_long {
-            let what = format!("more than the {} tokens that are allowed", self.encoder.options().max_len);
-            return Err(RowError::new(Reason::Overlong, what));
-        }
-        let tokenizer = self.encoder.tokenizer;
-        let tokens = match (prompt, self.encoder.template) {
-            (Prompt::Chat { messages, tools }, Some(template)) => {
-                let vars: TemplateVars =
-                    tools.iter().map(|tools| ("tools".to_owned(), tools.clone())).collect();
-                let encoded = template.encode(tokenizer, messages, true, &vars);
-                encoded.map_err(|e| RowError::new(Reason::Template, e))?
-            }
-            (Prompt::Chat { .. }, None) => {
-                let what = "the model has no chat template for conversations; name one with --chat-template";
-                return Err(RowError::new(Reason::NoTemplate, what));
-            }
-            (Prompt::Text { text, gap }, _) => {
-                let mut tokens = tokenizer.encode(&format!("{text}{gap}"), false, false);
-                self.encoder.put_bos(&mut tokens);
-                tokens
-            }
-        };
-        let (len, max) = (tokens.len(), self.encoder.options().max_len);
-        if tokens.is_empty() {
-            return Err(RowError::new(Reason::NothingToTrain, "the question is empty"));
-        }
-        if len >= max {
-            let what = format!("the question has {len} tokens, and {max} are allowed with the answer");
-            return Err(RowError::new(Reason::Overlong, what));
-        }
-        Ok(tokens)
     }
 
     /// All of a text in windows, each with something to predict.

@@ -9,12 +9,9 @@ use crate::text::{ChatTemplate, Message, TemplateValue, TemplateVars};
 
 impl Encoder<'_> {
     pub(super) fn chat(&self, mut chat: Chat) -> Result<Vec<Sequence>, RowError> {
-        let Some(template) = self.template else {
-            let what = "the model has no chat template for conversations; name one with --chat-template";
-            return Err(RowError::new(Reason::NoTemplate, what));
-        };
-        self.refuse_control_texts(&chat)?;
-        let vars: TemplateVars = chat.tools.iter().map(|tools| ("tools".to_owned(), tools.clone())).collect();
+        let template = self.template_for_chats()?;
+        self.refuse_control_texts(&chat.messages, chat.tools.as_ref())?;
+        let vars = vars_of(chat.tools.as_ref());
         let all = self.options.train_on == TrainOn::All;
         if chat.messages.is_empty() {
             return Err(RowError::new(Reason::NothingToTrain, "the conversation is empty"));
@@ -33,10 +30,19 @@ impl Encoder<'_> {
         one.replies(&chat.messages, &replies)
     }
 
+    pub(super) fn template_for_chats(&self) -> Result<&ChatTemplate, RowError> {
+        let what = "the model has no chat template for conversations; name one with --chat-template";
+        self.template.ok_or_else(|| RowError::new(Reason::NoTemplate, what))
+    }
+
     /// Tools and tool calls are the template's text, in which control tokens are made.
-    fn refuse_control_texts(&self, chat: &Chat) -> Result<(), RowError> {
-        let of_messages = chat.messages.iter().flat_map(|m| m.extra.values());
-        for value in chat.tools.iter().chain(of_messages) {
+    pub(super) fn refuse_control_texts(
+        &self,
+        messages: &[Message],
+        tools: Option<&TemplateValue>,
+    ) -> Result<(), RowError> {
+        let of_messages = messages.iter().flat_map(|m| m.extra.values());
+        for value in tools.into_iter().chain(of_messages) {
             if let Some(text) = find_text(value, &self.reserved, 0) {
                 let what =
                     format!("they contain `{}`, which would become a control token", shorten(&text, 40));
@@ -65,6 +71,11 @@ impl Encoder<'_> {
         chat.messages.truncate(reached + 1);
         Ok(())
     }
+}
+
+/// What a template sees beside the messages.
+pub(super) fn vars_of(tools: Option<&TemplateValue>) -> TemplateVars {
+    tools.map(|tools| ("tools".to_owned(), tools.clone())).into_iter().collect()
 }
 
 /// The indices of messages that are learnt.

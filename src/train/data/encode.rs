@@ -58,7 +58,7 @@ impl Default for EncodeOptions {
 /// A prompt with its completion, or an instruction, becomes a user's turn and an assistant's. Without a template
 /// they are put together as they are (instruction, input and output with line feeds between them), and the end-of-sequence
 /// token follows. The same goes for `text`. Contents never make control tokens.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Encoder<'m> {
     pub(super) tokenizer: &'m Tokenizer,
     pub(super) template: Option<&'m ChatTemplate>,

@@ -33,6 +33,8 @@ pub enum Reason {
     NothingToTrain,
     /// More tokens than allowed.
     Overlong,
+    /// Two answers to choose from that are the same.
+    SameAnswers,
 }
 
 impl Reason {
@@ -51,6 +53,7 @@ impl Reason {
             Self::PrefixBroken => "replies cannot be told from the prompt",
             Self::NothingToTrain => "nothing to train on",
             Self::Overlong => "too long",
+            Self::SameAnswers => "equal answers",
         }
     }
 }
@@ -82,7 +85,7 @@ impl fmt::Display for Problem {
 
 /// A row's problem before it is known which row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct RowError {
+pub struct RowError {
     pub(super) reason: Reason,
     pub(super) detail: String,
 }

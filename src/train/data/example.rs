@@ -37,6 +37,21 @@ impl Example {
         Self { tokens, trained, source, key }
     }
 
+    /// The tokens before the first target.
+    pub fn prompt(&self) -> &[u32] {
+        self.parts().0
+    }
+
+    /// The tokens from the first target on.
+    pub fn answer(&self) -> &[u32] {
+        self.parts().1
+    }
+
+    fn parts(&self) -> (&[u32], &[u32]) {
+        let first = self.trained.iter().position(|&t| t).unwrap_or(self.tokens.len());
+        self.tokens.split_at(first.min(self.tokens.len()))
+    }
+
     /// How many tokens are targets, of how many.
     pub fn counts(&self) -> TokenCounts {
         let trained = self.trained.iter().filter(|&&t| t).count() as u64;
@@ -56,6 +71,14 @@ pub struct TokenCounts {
     pub trained: u64,
     /// All.
     pub total: u64,
+}
+
+impl std::ops::Add for TokenCounts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { trained: self.trained + other.trained, total: self.total + other.total }
+    }
 }
 
 /// A file that was read.
@@ -81,10 +104,7 @@ pub struct Dataset {
 impl Dataset {
     /// Numbers of tokens, over all sequences.
     pub fn counts(&self) -> TokenCounts {
-        self.examples.iter().map(Example::counts).fold(TokenCounts::default(), |sum, one| TokenCounts {
-            trained: sum.trained + one.trained,
-            total: sum.total + one.total,
-        })
+        self.examples.iter().map(Example::counts).fold(TokenCounts::default(), |sum, one| sum + one)
     }
 
     /// The length of every sequence, for a [`Batcher`](super::Batcher).

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use super::encode::{Encoder, Sequence, Sequences};
-use super::error::{DataError, Problem, Reason, RowError};
+use super::error::{DataError, Reason, RowError};
 use super::example::{DataFile, Dataset, Example, Source, hash};
 use super::plain::{Cut, Cutter};
 use super::read::{Elements, Format, Hashing, Lines, MAX_ROW, Piece, fill};
@@ -46,43 +46,81 @@ impl Dataset {
         encoder: &Encoder,
         report: &mut Report,
     ) -> Result<(), DataError> {
-        let mut reader = BufReader::with_capacity(BUFFER, Hashing::new(reader));
-        let failed = |e| io_error(path, e);
-        if fill(&mut reader).map_err(failed)?.starts_with(b"\xef\xbb\xbf") {
-            reader.consume(3);
-        }
-        let format = Format::of(path, fill(&mut reader).map_err(failed)?)
-            .map_err(|kind| DataError::Binary { path: path.to_owned(), kind })?;
+        let (format, reader) = begin(path, reader)?;
         let mut into = Into { path, encoder, dataset: self, report };
         let reader = match format {
-            Format::Lines => {
-                let mut rows = Lines::new(reader);
-                while let Some((line, piece)) = rows.next().map_err(failed)? {
-                    into.piece(line, piece)?;
-                }
-                rows.into_inner()
-            }
-            Format::Array => {
-                let mut rows = Elements::new(reader);
-                while let Some((line, piece)) = rows.next().map_err(failed)? {
-                    into.piece(line, piece)?;
-                }
-                rows.into_inner()
-            }
             Format::Text => into.text(Lines::new(reader))?,
+            _ => each_row(path, format, reader, &mut |line, piece| into.piece(line, piece))?,
         };
-        let (bytes, sha256) = reader.into_inner().finish();
-        self.files.push(DataFile { path: path.to_owned(), bytes, sha256 });
+        self.files.push(finished(path, reader));
         Ok(())
+    }
+}
+
+/// A reader that hashes what it reads.
+pub(super) type Hashed<R> = BufReader<Hashing<R>>;
+
+/// Begins to read: passes over a byte order mark, and looks what it is.
+pub(super) fn begin<R: Read>(path: &Path, reader: R) -> Result<(Format, Hashed<R>), DataError> {
+    let mut reader = BufReader::with_capacity(BUFFER, Hashing::new(reader));
+    let failed = |e| io_error(path, e);
+    if fill(&mut reader).map_err(failed)?.starts_with(b"\xef\xbb\xbf") {
+        reader.consume(3);
+    }
+    let format = Format::of(path, fill(&mut reader).map_err(failed)?)
+        .map_err(|kind| DataError::Binary { path: path.to_owned(), kind })?;
+    Ok((format, reader))
+}
+
+/// What takes a row, with the line on which it begins.
+pub(super) type Take<'a> = dyn FnMut(u64, Piece) -> Result<(), DataError> + 'a;
+
+/// Goes through the rows of JSON lines or of an array, and gives the reader back at its end.
+pub(super) fn each_row<R: BufRead>(
+    path: &Path,
+    format: Format,
+    reader: R,
+    take: &mut Take,
+) -> Result<R, DataError> {
+    let failed = |e| io_error(path, e);
+    match format {
+        Format::Lines => {
+            let mut rows = Lines::new(reader);
+            while let Some((line, piece)) = rows.next().map_err(failed)? {
+                take(line, piece)?;
+            }
+            Ok(rows.into_inner())
+        }
+        Format::Array => {
+            let mut rows = Elements::new(reader);
+            while let Some((line, piece)) = rows.next().map_err(failed)? {
+                take(line, piece)?;
+            }
+            Ok(rows.into_inner())
+        }
+        Format::Text => Err(DataError::NotRows { path: path.to_owned() }),
+    }
+}
+
+/// The file that has been read.
+pub(super) fn finished<R: Read>(path: &Path, reader: Hashed<R>) -> DataFile {
+    let (bytes, sha256) = reader.into_inner().finish();
+    DataFile { path: path.to_owned(), bytes, sha256 }
+}
+
+/// The bytes of a row, or why there are none.
+pub(super) fn bytes_of(piece: Piece<'_>) -> Result<&[u8], RowError> {
+    match piece {
+        Piece::Row(bytes) => Ok(bytes),
+        Piece::TooLong(bytes) => {
+            Err(RowError::new(Reason::RowTooLong, format!("{bytes} bytes, and {MAX_ROW} are read")))
+        }
+        Piece::Broken(what) => Err(RowError::new(Reason::BadJson, what)),
     }
 }
 
 pub(super) fn io_error(path: &Path, source: io::Error) -> DataError {
     DataError::Io { path: path.to_owned(), source }
-}
-
-pub(super) fn too_long(bytes: u64) -> RowError {
-    RowError::new(Reason::RowTooLong, format!("{bytes} bytes, and {MAX_ROW} are read"))
 }
 
 /// Where rows of a file go.
@@ -96,13 +134,9 @@ struct Into<'a, 'm> {
 impl Into<'_, '_> {
     fn piece(&mut self, line: u64, piece: Piece) -> Result<(), DataError> {
         self.report.rows += 1;
-        let sequences = match piece {
-            Piece::Row(bytes) => match row::parse(bytes) {
-                Ok(row) => self.encoder.encode(row),
-                Err(error) => vec![Err(error)],
-            },
-            Piece::TooLong(bytes) => vec![Err(too_long(bytes))],
-            Piece::Broken(what) => vec![Err(RowError::new(Reason::BadJson, what))],
+        let sequences = match bytes_of(piece).and_then(row::parse) {
+            Ok(row) => self.encoder.encode(row),
+            Err(error) => vec![Err(error)],
         };
         self.add(line, sequences)
     }
@@ -128,28 +162,14 @@ impl Into<'_, '_> {
     }
 
     fn skip(&mut self, line: u64, error: RowError) -> Result<(), DataError> {
-        let RowError { reason, detail } = error;
-        let problem = Problem { path: self.path.to_owned(), line, reason, detail };
-        if self.encoder.options.strict {
-            return Err(DataError::Row(Box::new(problem)));
-        }
-        self.report.add(problem);
-        Ok(())
+        self.report.skip(self.path, line, error, self.encoder.options.strict)
     }
 
     fn text<R: BufRead>(&mut self, mut lines: Lines<R>) -> Result<R, DataError> {
         let mut cutter = Cutter::new(self.encoder);
         let mut cuts: Vec<Cut> = Vec::new();
         while let Some((number, piece)) = lines.next().map_err(|e| io_error(self.path, e))? {
-            let line = match piece {
-                Piece::TooLong(bytes) => Err(too_long(bytes)),
-                Piece::Broken(what) => Err(RowError::new(Reason::BadJson, what)),
-                Piece::Row(bytes) => std::str::from_utf8(bytes).map_err(|e| {
-                    let what = format!("the bytes from {} on are no UTF-8", e.valid_up_to() + 1);
-                    RowError::new(Reason::NotUtf8, what)
-                }),
-            };
-            match line {
+            match bytes_of(piece).and_then(row::utf8) {
                 Ok(line) => cutter.line(number, line, &mut |cut| cuts.push(cut)),
                 Err(error) => self.skip(number, error)?,
             }

@@ -1,22 +1,28 @@
-//! Data for supervised fine-tuning: from files to token sequences with the tokens to learn marked, a split for
+//! Data for training: from files to token sequences with the tokens to learn marked, a split for
 //! validation, and batches in an order that a seed fixes.
 //!
 //! Files are JSON lines, a JSON array of the same objects, or plain text. A row is `messages` (with `tools`),
 //! `prompt` and `completion` (strings or lists of messages), `instruction`, `input` and `output`, or `text`; the first
 //! of these that is complete counts, and other keys are ignored. See [`Encoder`] for what is trained on.
 //!
+//! Preferences are [`Pairs`] or [`Thumbs`]; what a model answers while it is rewarded are [`Prompts`].
+//!
 //! Data of another origin needs none of this: make [`Example`]s, and a [`Batcher`] over their lengths.
 
+mod ask;
 mod batch;
 mod cases;
 mod chat;
 mod encode;
 mod error;
 mod example;
+mod items;
 mod load;
 mod pack;
 mod plain;
+mod prefer;
 mod preview;
+mod prompts;
 mod question;
 mod random;
 mod read;
@@ -29,7 +35,10 @@ pub use cases::{Case, CaseKind, Marked, read_cases};
 pub use encode::{EncodeOptions, Encoder, Overlong, TrainOn};
 pub use error::{DataError, Problem, Reason};
 pub use example::{DataFile, Dataset, Example, Source, Span, TokenCounts, lay_out};
+pub use items::{Item, Items};
+pub use prefer::{Pair, Pairs, Thumb, Thumbs};
 pub use preview::{PreviewSpan, marked, spans};
+pub use prompts::{Prompt, Prompts};
 pub use question::{Match, normalized};
 pub use random::Random;
 pub use read::{Format, MAX_ROW};

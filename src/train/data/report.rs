@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
-use super::error::{Problem, Reason};
+use super::error::{DataError, Problem, Reason, RowError};
 
 /// How many problems of a kind are kept in full.
 const KEPT: usize = 3;
@@ -22,7 +23,7 @@ pub struct Skipped {
 pub struct Report {
     /// Rows read (of plain text: pieces), used or not.
     pub rows: u64,
-    /// Sequences made of them. A row can become several: see `unrolled`.
+    /// Sequences (or pairs, rated answers, prompts) made of them. A row can become several: see `unrolled`.
     pub examples: u64,
     /// What was skipped, by reason.
     pub skipped: BTreeMap<Reason, Skipped>,
@@ -42,7 +43,24 @@ impl Report {
         self.skipped.values().map(|s| s.count).sum()
     }
 
-    pub(super) fn add(&mut self, problem: Problem) {
+    /// A row that cannot be used: noted, or, in strict mode, an error.
+    pub(super) fn skip(
+        &mut self,
+        path: &Path,
+        line: u64,
+        error: RowError,
+        strict: bool,
+    ) -> Result<(), DataError> {
+        let RowError { reason, detail } = error;
+        let problem = Problem { path: path.to_owned(), line, reason, detail };
+        if strict {
+            return Err(DataError::Row(Box::new(problem)));
+        }
+        self.add(problem);
+        Ok(())
+    }
+
+    fn add(&mut self, problem: Problem) {
         let skipped = self.skipped.entry(problem.reason).or_default();
         skipped.count += 1;
         if skipped.first.len() < KEPT {

@@ -15,8 +15,8 @@ use crate::text::{Message, TemplateValue};
 const MAX_MESSAGES: usize = 512;
 /// The deepest nesting.
 const MAX_DEPTH: usize = 100;
-/// The most values in tools and tool calls, which take much more memory than their text.
-const MAX_VALUES: usize = 50_000;
+/// The most values in tools, tool calls and further columns, which take much more memory than their text.
+pub(super) const MAX_VALUES: usize = 50_000;
 
 /// What a row says.
 #[derive(Debug)]
@@ -95,12 +95,16 @@ pub(super) fn from_object(text: &str) -> Result<Row, RowError> {
     shape(&raw, text)
 }
 
+/// Bytes as text.
+pub(super) fn utf8(bytes: &[u8]) -> Result<&str, RowError> {
+    std::str::from_utf8(bytes).map_err(|e| {
+        RowError::new(Reason::NotUtf8, format!("the bytes from {} on are no UTF-8", e.valid_up_to() + 1))
+    })
+}
+
 /// The text of a row that is an object, nested no deeper than is read.
 pub(super) fn object(bytes: &[u8]) -> Result<&str, RowError> {
-    let text = std::str::from_utf8(bytes).map_err(|e| {
-        RowError::new(Reason::NotUtf8, format!("the bytes from {} on are no UTF-8", e.valid_up_to() + 1))
-    })?;
-    let text = text.trim();
+    let text = utf8(bytes)?.trim();
     if text.is_empty() {
         return Err(RowError::new(Reason::Empty, "there is nothing in it"));
     }
@@ -118,7 +122,7 @@ pub(super) fn object(bytes: &[u8]) -> Result<&str, RowError> {
 fn shape(raw: &RawRow, text: &str) -> Result<Row, RowError> {
     if let Some(messages) = raw.messages {
         let messages = conversation(messages, "messages", "user")?;
-        return Ok(Row::Chat(Chat { messages, train_from: 0, tools: tools(raw)? }));
+        return Ok(Row::Chat(Chat { messages, train_from: 0, tools: tools(raw.tools)? }));
     }
     if let (Some(prompt), Some(completion)) = (raw.prompt, raw.completion) {
         if is_string(prompt) && is_string(completion) {
@@ -128,7 +132,7 @@ fn shape(raw: &RawRow, text: &str) -> Result<Row, RowError> {
         let mut messages = conversation(prompt, "prompt", "user")?;
         let train_from = messages.len();
         messages.extend(conversation(completion, "completion", "assistant")?);
-        return Ok(Row::Chat(Chat { messages, train_from, tools: tools(raw)? }));
+        return Ok(Row::Chat(Chat { messages, train_from, tools: tools(raw.tools)? }));
     }
     if let (Some(instruction), Some(output)) = (raw.instruction, raw.output) {
         let mut prompt = string(instruction, "instruction")?;
@@ -142,14 +146,15 @@ fn shape(raw: &RawRow, text: &str) -> Result<Row, RowError> {
     if let Some(text) = raw.text {
         return Ok(Row::Text(string(text, "text")?));
     }
-    let keys: Keys = serde_json::from_str(text).map_err(json_error)?;
-    Err(RowError::new(
-        Reason::UnknownShape,
-        format!(
-            "it has {}; known are messages, prompt with completion, instruction with output, and text",
-            keys.in_words()
-        ),
-    ))
+    Err(unknown(text, "known are messages, prompt with completion, instruction with output, and text"))
+}
+
+/// An object without the keys that are needed, of which `advice` tells.
+pub(super) fn unknown(text: &str, advice: &str) -> RowError {
+    match serde_json::from_str::<Keys>(text) {
+        Ok(keys) => RowError::new(Reason::UnknownShape, format!("it has {}; {advice}", keys.in_words())),
+        Err(error) => json_error(error),
+    }
 }
 
 /// A list of messages, or a string, which is one of `role`.
@@ -235,8 +240,8 @@ fn objects_for_arguments(call: &mut serde_json::Value) {
     }
 }
 
-fn tools(raw: &RawRow) -> Result<Option<TemplateValue>, RowError> {
-    let Some(raw) = raw.tools else { return Ok(None) };
+pub(super) fn tools(raw: Option<&RawValue>) -> Result<Option<TemplateValue>, RowError> {
+    let Some(raw) = raw else { return Ok(None) };
     let tools = values(raw, "tools")?;
     let some = tools.as_array().is_some_and(|list| !list.is_empty());
     Ok(some.then(|| TemplateValue::from(Serde(tools))))
@@ -248,10 +253,15 @@ fn values(raw: &RawValue, key: &str) -> Result<serde_json::Value, RowError> {
         return Err(wrong(key, raw, "a list"));
     }
     // A string may hold JSON again, so that its commas count too.
-    if raw.get().bytes().filter(|b| matches!(b, b',' | b':' | b'[' | b'{')).count() > MAX_VALUES {
+    if separators(raw.get()) > MAX_VALUES {
         return Err(RowError::new(Reason::UnsafeTools, format!("{key} has more than {MAX_VALUES} values")));
     }
     serde_json::from_str(raw.get()).map_err(json_error)
+}
+
+/// At least as many as there are values, in strings or not.
+pub(super) fn separators(text: &str) -> usize {
+    text.bytes().filter(|b| matches!(b, b',' | b':' | b'[' | b'{')).count()
 }
 
 pub(super) fn is_string(raw: &RawValue) -> bool {

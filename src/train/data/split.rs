@@ -10,6 +10,28 @@ fn place(key: u64, seed: u64) -> u64 {
     mix(key ^ mix(seed))
 }
 
+/// Splits items by the keys of their content; see [`Dataset::split`].
+pub(super) fn split<T>(items: Vec<T>, key: impl Fn(&T) -> u64, fraction: f64, seed: u64) -> (Vec<T>, Vec<T>) {
+    let keys: HashSet<u64> = items.iter().map(&key).collect();
+    let bound = (fraction.clamp(0.0, 1.0) * u64::MAX as f64) as u64;
+    let mut chosen: HashSet<u64> = HashSet::new();
+    if fraction > 0.0 {
+        chosen = keys.iter().copied().filter(|&key| place(key, seed) <= bound).collect();
+        let by_place = |key: &&u64| (place(**key, seed), **key);
+        let (lowest, highest) = (keys.iter().min_by_key(by_place), keys.iter().max_by_key(by_place));
+        if let (Some(lowest), Some(highest), true) = (lowest, highest, keys.len() > 1) {
+            chosen.insert(*lowest);
+            if chosen.len() == keys.len() {
+                chosen.remove(highest);
+            }
+        } else {
+            chosen.clear();
+        }
+    }
+    let (held_out, kept) = items.into_iter().partition(|item| chosen.contains(&key(item)));
+    (kept, held_out)
+}
+
 impl Dataset {
     /// Splits into training and validation data. About `fraction` (0 to 1) of the rows go to validation: those
     /// whose content hashes, with the seed, below it. So a row always lands on the same side, whatever the other rows
@@ -17,23 +39,7 @@ impl Dataset {
     ///
     /// For a fraction above 0 and at least two different rows, each side gets at least one.
     pub fn split(self, fraction: f64, seed: u64) -> (Dataset, Dataset) {
-        let keys: HashSet<u64> = self.examples.iter().map(|e| e.key).collect();
-        let bound = (fraction.clamp(0.0, 1.0) * u64::MAX as f64) as u64;
-        let mut chosen: HashSet<u64> = HashSet::new();
-        if fraction > 0.0 {
-            chosen = keys.iter().copied().filter(|&key| place(key, seed) <= bound).collect();
-            let by_place = |key: &&u64| (place(**key, seed), **key);
-            let (lowest, highest) = (keys.iter().min_by_key(by_place), keys.iter().max_by_key(by_place));
-            if let (Some(lowest), Some(highest), true) = (lowest, highest, keys.len() > 1) {
-                chosen.insert(*lowest);
-                if chosen.len() == keys.len() {
-                    chosen.remove(highest);
-                }
-            } else {
-                chosen.clear();
-            }
-        }
-        let (held_out, kept) = self.examples.into_iter().partition(|e| chosen.contains(&e.key));
+        let (kept, held_out) = split(self.examples, |e| e.key, fraction, seed);
         (
             Dataset { examples: kept, files: self.files.clone() },
             Dataset { examples: held_out, files: self.files },

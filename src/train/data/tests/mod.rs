@@ -3,6 +3,8 @@
 mod batches;
 mod files;
 mod masks;
+mod preferences;
+mod prompts;
 
 use std::path::Path;
 
@@ -48,6 +50,32 @@ fn read(encoder: &Encoder, name: &str, text: impl AsRef<[u8]>) -> Result<(Datase
         assert!(example.tokens.len() <= encoder.options().max_len);
     }
     Ok((dataset, report))
+}
+
+/// Loads items of some kind from JSON lines.
+fn items<T: Item>(encoder: &Encoder, lines: &str) -> Result<(Items<T>, Report), DataError> {
+    let (mut items, mut report) = (Items::default(), Report::default());
+    items.read(Path::new("a.jsonl"), lines.as_bytes(), encoder, &mut report)?;
+    assert_eq!(items.items.len() as u64, report.examples);
+    Ok((items, report))
+}
+
+/// Expects each row to be refused in both modes, between two good ones, for a reason, in words.
+fn assert_refused<T: Item>(good: &str, bad: &[(&str, Reason, &str)]) {
+    let t = tokenizer();
+    let template = chatml(&t);
+    let options = EncodeOptions { max_len: 100, ..EncodeOptions::default() };
+    for (row, reason, words) in bad {
+        let lines = format!("{good}\n{row}\n{good}\n");
+        let (read, report) = items::<T>(&Encoder::new(&t, Some(&template), options), &lines).unwrap();
+        assert_eq!((report.rows, report.skipped_count()), (3, 1), "{row}: {report}");
+        assert!(read.items.len() >= 2 && read.items.len().is_multiple_of(2), "{row}");
+        let problem = &report.skipped.get(reason).unwrap_or_else(|| panic!("{row}: {report}")).first[0];
+        assert!(problem.line == 2 && problem.detail.contains(words), "{row}: {problem}");
+        let strict = Encoder::new(&t, Some(&template), EncodeOptions { strict: true, ..options });
+        let error = items::<T>(&strict, &lines).err().unwrap();
+        assert!(matches!(&error, DataError::Row(found) if **found == *problem), "{row}: {error}");
+    }
 }
 
 /// Loads JSON lines with ChatML and gives the marked texts.

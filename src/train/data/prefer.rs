@@ -1,0 +1,317 @@
+//! Preferences: an answer that was chosen over another, and answers that were liked or not.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::encode::{EncodeOptions, Encoder, Sequence, TrainOn};
+use super::error::{Reason, RowError, shorten};
+use super::example::{Example, Source, TokenCounts};
+use super::items::private::FromRow;
+use super::items::{Item, Items, Made, answered};
+use super::row::{self, Chat, Row, conversation, is_string, json_error, string, wrong};
+use crate::text::{Message, TemplateValue};
+
+/// Two answers to one prompt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pair {
+    /// The prompt with the better answer, whose tokens are the targets.
+    pub chosen: Example,
+    /// The prompt, of the same tokens, with the worse answer.
+    pub rejected: Example,
+    /// By how much the first is better; 0 where the row does not say.
+    pub margin: f64,
+    /// Where the row is.
+    pub source: Source,
+    /// A hash of the prompt.
+    pub key: u64,
+}
+
+/// Pairs of answers. Rows are `prompt`, `chosen` and `rejected`, strings or lists of messages; or `chosen` and `rejected` alone,
+/// as whole conversations: the messages with which both begin are the prompt. `margin` is a number, `tools` are as in a
+/// conversation. What is learnt are the answers, whatever [`TrainOn`] says.
+pub type Pairs = Items<Pair>;
+
+/// An answer that someone liked, or did not.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Thumb {
+    /// The prompt with the answer, whose tokens are the targets.
+    pub example: Example,
+    /// Whether it was liked.
+    pub desirable: bool,
+}
+
+/// Rated answers. Rows are `prompt`, `completion` (strings or lists of messages) and `label`, true or false; or those of
+/// [`Pairs`], of which each becomes one answer that was liked and one that was not.
+pub type Thumbs = Items<Thumb>;
+
+impl Thumb {
+    /// This prompt with the answer to another one, of at most `max_len` tokens: what [`Kto`](crate::train::objective::Kto)
+    /// estimates the divergence with. Nothing is a target if the prompt leaves no room.
+    pub fn mismatched(&self, other: &Thumb, max_len: usize) -> Example {
+        let (prompt, answer) = (self.example.prompt(), other.example.answer());
+        let mut tokens = [prompt, answer].concat();
+        tokens.truncate(max_len);
+        let trained = (0..tokens.len()).map(|i| i >= prompt.len()).collect();
+        Example::new(tokens, trained, self.example.source)
+    }
+}
+
+#[derive(Deserialize)]
+struct RawPreference<'a> {
+    #[serde(borrow)]
+    prompt: Option<&'a RawValue>,
+    #[serde(borrow)]
+    chosen: Option<&'a RawValue>,
+    #[serde(borrow)]
+    rejected: Option<&'a RawValue>,
+    #[serde(borrow)]
+    completion: Option<&'a RawValue>,
+    #[serde(borrow)]
+    label: Option<&'a RawValue>,
+    #[serde(borrow)]
+    margin: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tools: Option<&'a RawValue>,
+}
+
+/// Part of a row: a text, or turns of a conversation.
+#[derive(Clone)]
+enum Said {
+    Text(String),
+    Turns(Vec<Message>),
+}
+
+impl Said {
+    fn read(raw: &RawValue, key: &str) -> Result<Self, RowError> {
+        if is_string(raw) {
+            return Ok(Self::Text(string(raw, key)?));
+        }
+        Ok(Self::Turns(conversation(raw, key, "assistant")?))
+    }
+
+    /// Whether it begins with the turn of someone else than the assistant.
+    fn begins_elsewhere(&self) -> bool {
+        matches!(self, Self::Turns(turns) if turns.first().is_some_and(|m| m.role != "assistant"))
+    }
+
+    /// As messages; a text is one of `role`.
+    fn turns(self, role: &str) -> Vec<Message> {
+        match self {
+            Self::Text(text) => vec![Message::new(role, text)],
+            Self::Turns(turns) => turns,
+        }
+    }
+}
+
+/// A prompt with its two answers.
+struct Preference {
+    prompt: Said,
+    chosen: Said,
+    rejected: Said,
+}
+
+impl Preference {
+    fn read(raw: &RawPreference, chosen: &RawValue, rejected: &RawValue) -> Result<Self, RowError> {
+        let (chosen, rejected) = (Said::read(chosen, "chosen")?, Said::read(rejected, "rejected")?);
+        let prompt = raw.prompt.map(|prompt| Said::read(prompt, "prompt")).transpose()?;
+        match (prompt, chosen, rejected) {
+            (Some(prompt), chosen, rejected)
+                if !chosen.begins_elsewhere() && !rejected.begins_elsewhere() =>
+            {
+                Ok(Self { prompt, chosen, rejected })
+            }
+            // Data sets often give the prompt in the answers too.
+            (_, Said::Turns(chosen), Said::Turns(rejected)) => Self::implicit(chosen, rejected),
+            _ => {
+                let what =
+                    "without a prompt, chosen and rejected must be whole conversations (lists of messages)";
+                Err(RowError::new(Reason::UnknownShape, what))
+            }
+        }
+    }
+
+    /// The messages with which both conversations begin are the prompt.
+    fn implicit(mut chosen: Vec<Message>, mut rejected: Vec<Message>) -> Result<Self, RowError> {
+        let same = chosen.iter().zip(&rejected).take_while(|(a, b)| a == b).count();
+        let (of_chosen, of_rejected) = (chosen.split_off(same), rejected.split_off(same));
+        for (key, rest) in [("chosen", &of_chosen), ("rejected", &of_rejected)] {
+            match rest.first() {
+                Some(first) if first.role == "assistant" => {}
+                Some(first) => {
+                    let role = shorten(&first.role, 40);
+                    let what = format!(
+                        "the conversations part at {key}[{same}], a turn of `{role}`; they must share their prompt"
+                    );
+                    return Err(RowError::new(Reason::WrongType, what));
+                }
+                None if of_chosen.is_empty() && of_rejected.is_empty() => return Err(same_answers()),
+                None => {
+                    let what = format!("{key} is only the beginning of the other conversation");
+                    return Err(RowError::new(Reason::NothingToTrain, what));
+                }
+            }
+        }
+        Ok(Self {
+            prompt: Said::Turns(chosen),
+            chosen: Said::Turns(of_chosen),
+            rejected: Said::Turns(of_rejected),
+        })
+    }
+
+    /// Both sequences. They begin with the same tokens.
+    fn encode(
+        self,
+        encoder: &Encoder,
+        tools: Option<TemplateValue>,
+    ) -> Result<(Sequence, Sequence), RowError> {
+        let chosen = encoder.answer(self.prompt.clone(), self.chosen, tools.clone(), "chosen")?;
+        let rejected = encoder.answer(self.prompt, self.rejected, tools, "rejected")?;
+        if chosen.tokens == rejected.tokens {
+            return Err(same_answers());
+        }
+        if prompt_of(&chosen) != prompt_of(&rejected) {
+            let what = "the prompt has other tokens before the one answer than before the other";
+            return Err(RowError::new(Reason::PrefixBroken, what));
+        }
+        Ok((chosen, rejected))
+    }
+}
+
+fn same_answers() -> RowError {
+    RowError::new(Reason::SameAnswers, "chosen and rejected are the same, so that there is nothing to prefer")
+}
+
+/// The tokens before the first target.
+fn prompt_of(sequence: &Sequence) -> &[u32] {
+    let first = sequence.trained.iter().position(|&t| t).unwrap_or(sequence.tokens.len());
+    sequence.tokens.get(..first).unwrap_or_default()
+}
+
+impl Encoder<'_> {
+    /// The one sequence of a prompt with an answer, of which the answer is learnt. `key` names it in messages.
+    fn answer(
+        &self,
+        prompt: Said,
+        answer: Said,
+        tools: Option<TemplateValue>,
+        key: &str,
+    ) -> Result<Sequence, RowError> {
+        let row = match (prompt, answer) {
+            (Said::Text(prompt), Said::Text(completion)) if tools.is_none() => {
+                Row::Pair { prompt, gap: "", completion }
+            }
+            (prompt, answer) => {
+                let mut messages = prompt.turns("user");
+                let train_from = messages.len();
+                messages.extend(answer.turns("assistant"));
+                Row::Chat(Chat { messages, train_from, tools })
+            }
+        };
+        let mut sequences = self.encode(row).into_iter();
+        match (sequences.next(), sequences.next()) {
+            (Some(Ok(sequence)), None) => Ok(sequence),
+            (Some(Err(error)), None) => Err(RowError::new(error.reason, format!("{key}: {}", error.detail))),
+            _ => {
+                let what = format!(
+                    "{key}: the chat template writes a reply differently once others follow, so that several are no one answer"
+                );
+                Err(RowError::new(Reason::PrefixBroken, what))
+            }
+        }
+    }
+
+    /// The same, but that answers are learnt.
+    fn of_answers(&self) -> Self {
+        let options = EncodeOptions { train_on: TrainOn::Completions, ..self.options };
+        Self { options, ..self.clone() }
+    }
+}
+
+/// A finite number; 0 if there is none.
+fn margin(raw: Option<&RawValue>) -> Result<f64, RowError> {
+    let Some(raw) = raw else { return Ok(0.0) };
+    if !raw.get().starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
+        return Err(wrong("margin", raw, "a number"));
+    }
+    let number = raw.get().parse().ok().filter(|number: &f64| number.is_finite());
+    number.ok_or_else(|| {
+        let what = format!("margin {} is out of range", shorten(raw.get(), 40));
+        RowError::new(Reason::WrongType, what)
+    })
+}
+
+fn label(raw: &RawValue) -> Result<bool, RowError> {
+    match raw.get() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(wrong("label", raw, "true or false")),
+    }
+}
+
+impl FromRow for Pair {
+    fn from_row(text: &str, encoder: &Encoder, source: Source) -> Result<Made<Self>, RowError> {
+        let raw: RawPreference = serde_json::from_str(text).map_err(json_error)?;
+        let (Some(chosen), Some(rejected)) = (raw.chosen, raw.rejected) else {
+            return Err(row::unknown(text, "known are prompt with chosen and rejected, and those two alone"));
+        };
+        let margin = margin(raw.margin)?;
+        let preference = Preference::read(&raw, chosen, rejected)?;
+        let (chosen, rejected) = preference.encode(&encoder.of_answers(), row::tools(raw.tools)?)?;
+        let mut made = Made::new(Vec::new(), &[&chosen, &rejected]);
+        let (chosen, rejected) = (answered(chosen, source), answered(rejected, source));
+        let key = chosen.key;
+        made.items.push(Self { chosen, rejected, margin, source, key });
+        Ok(made)
+    }
+}
+
+impl Item for Pair {
+    fn key(&self) -> u64 {
+        self.key
+    }
+
+    fn counts(&self) -> TokenCounts {
+        self.chosen.counts() + self.rejected.counts()
+    }
+}
+
+impl FromRow for Thumb {
+    fn from_row(text: &str, encoder: &Encoder, source: Source) -> Result<Made<Self>, RowError> {
+        let raw: RawPreference = serde_json::from_str(text).map_err(json_error)?;
+        let encoder = encoder.of_answers();
+        let tools = row::tools(raw.tools)?;
+        let thumb = |sequence, desirable| Self { example: answered(sequence, source), desirable };
+        if let (Some(prompt), Some(completion), Some(rating)) = (raw.prompt, raw.completion, raw.label) {
+            let desirable = label(rating)?;
+            let completion = Said::read(completion, "completion")?;
+            if completion.begins_elsewhere() {
+                let what =
+                    "completion begins with another turn than the assistant's; it is what follows the prompt";
+                return Err(RowError::new(Reason::WrongType, what));
+            }
+            let sequence = encoder.answer(Said::read(prompt, "prompt")?, completion, tools, "completion")?;
+            let mut made = Made::new(Vec::new(), &[&sequence]);
+            made.items.push(thumb(sequence, desirable));
+            return Ok(made);
+        }
+        let (Some(chosen), Some(rejected)) = (raw.chosen, raw.rejected) else {
+            let advice = "known are prompt with completion and label, and pairs of chosen and rejected";
+            return Err(row::unknown(text, advice));
+        };
+        let preference = Preference::read(&raw, chosen, rejected)?;
+        let (chosen, rejected) = preference.encode(&encoder, tools)?;
+        let mut made = Made::new(Vec::new(), &[&chosen, &rejected]);
+        made.items.extend([thumb(chosen, true), thumb(rejected, false)]);
+        Ok(made)
+    }
+}
+
+impl Item for Thumb {
+    fn key(&self) -> u64 {
+        self.example.key
+    }
+
+    fn counts(&self) -> TokenCounts {
+        self.example.counts()
+    }
+}
