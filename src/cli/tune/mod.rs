@@ -7,6 +7,8 @@ mod drive;
 mod keep;
 pub mod plan;
 pub mod preview;
+pub mod reward_args;
+pub mod samples;
 mod sft;
 
 use clap::{Args, Subcommand};

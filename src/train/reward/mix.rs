@@ -63,7 +63,7 @@ impl Mix {
     /// Judges a batch.
     ///
     /// # Errors
-    /// A reward's; none are lost on the others, which have judged the batch then or not.
+    /// The first reward's that fails; the batch then has no scores.
     pub fn score(&mut self, batch: &[Completion<'_>]) -> Result<Scores, RewardError> {
         let mut scores = Scores::zero(batch.len());
         for part in &mut self.parts {

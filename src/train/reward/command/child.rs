@@ -15,7 +15,7 @@ const LINES_AHEAD: usize = 16;
 /// How much of the end of stderr is kept, in bytes.
 const STDERR_KEPT: usize = 4 << 10;
 /// How long a program may take to end once its input is closed.
-const FAREWELL: Duration = Duration::from_millis(500);
+const FAREWELL: Duration = Duration::from_secs(2);
 /// How often it is looked whether a process has ended.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -46,8 +46,9 @@ impl Child {
     /// Starts a command line: `sh -c LINE`, on Windows `cmd /C LINE`.
     pub(super) fn start(line: &str) -> io::Result<Self> {
         let mut process = shell(line)
-            // Python would keep its answers in a buffer until it ends.
+            // Python would keep its answers in a buffer until it ends, and on Windows take UTF-8 for something else.
             .env("PYTHONUNBUFFERED", "1")
+            .env("PYTHONIOENCODING", "utf-8")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -36,10 +36,10 @@ const ENDING: Duration = Duration::from_secs(1);
 /// `{"id": 0, "prompt": "…", "completion": "…", "row": {"answer": "…"}, "tokens": 12, "truncated": false, "remaining": 7}`
 ///
 /// It answers each, in order, with a line on stdout: a number or `{"reward": NUMBER}`, `null` in place of the number when
-/// it has nothing to say, and must flush its output. `remaining` is the number of lines that follow in this batch, so that
-/// a program may read them all before it answers. An answer may repeat the `id`, which is then checked. Whatever it writes
-/// to stderr is kept for error messages. When training ends its stdin is closed, and it is killed, on Unix with the
-/// processes it started.
+/// it has nothing to say, and must flush its output (Python is told not to buffer). `remaining` is the number of lines that
+/// follow in this batch, so that a program may read them all before it answers. An answer may repeat the `id`, which is
+/// then checked. Whatever it writes to stderr is kept for error messages. At the end its stdin is closed, and what still
+/// runs two seconds later is killed, on Unix with all processes that it started.
 ///
 /// A program that ends or is too slow is started again and asked what it has not answered yet; answers that cannot be
 /// understood are an error at once, since it would be wrong to guess which answer belongs where.

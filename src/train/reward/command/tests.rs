@@ -126,7 +126,7 @@ fn after_a_crash_only_what_is_open_is_asked_again() {
 fn a_program_that_hangs_is_killed_with_its_children() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let line = format!("sleep 1000 & echo $! > {}; wait", file.path().display());
-    let options = CommandOptions { timeout: Duration::from_secs(1), restarts: 0 };
+    let options = CommandOptions { timeout: Duration::from_secs(3), restarts: 0 };
     let error = failure(&line, options);
     assert!(matches!(error, CommandFailure::Timeout { .. }), "{error}");
     assert!(error.to_string().contains("--reward-timeout"), "{error}");
