@@ -49,7 +49,7 @@ pub(super) fn valid(text: &str, keys: &[String]) -> bool {
 /// From 0 to 1 as it comes closer to an object with these keys, so that there is something to learn from before the
 /// first valid one: 0.2 for beginning with `{` (0.1 for having one at all), 0.4 shared by the keys that are written as
 /// `"KEY":`, 0.1 for being an object, 0.3 shared by the keys that it has. Only an object with all of them gets 1.
-pub(super) fn parts(text: &str, keys: &[String]) -> f64 {
+fn parts(text: &str, keys: &[String]) -> f64 {
     let tenths = |wanted: f64, share: usize| wanted * share as f64 / keys.len().max(1) as f64;
     let opening = match text.find('{') {
         Some(0) => 2.0,
@@ -64,6 +64,11 @@ pub(super) fn parts(text: &str, keys: &[String]) -> f64 {
         _ => 0.0,
     };
     (opening + tenths(4.0, written) + object) / 10.0
+}
+
+/// [`parts`] of that part of a text; half of those of all of it where there is no closed fence.
+pub(super) fn parts_of(text: &str, part: Part, keys: &[String]) -> f64 {
+    part.of(text).map_or_else(|| parts(text.trim(), keys) / 2.0, |text| parts(text, keys))
 }
 
 /// Whether `"KEY"` stands in the text with a colon behind it.

@@ -49,7 +49,8 @@ pub enum RuleKind {
     },
     /// `json[:KEY,KEY]`, `fenced-json`: a JSON value, or an object with these keys, and nothing else but white space.
     Json(Part, Vec<String>),
-    /// `json-parts:KEY,KEY`, `fenced-json-parts`: partial credit on the way to such an object.
+    /// `json-parts:KEY,KEY`, `fenced-json-parts`: partial credit on the way to such an object; where a fence is wanted and
+    /// there is none, half of what the text gets without.
     JsonParts(Part, Vec<String>),
     /// `schema:FILE`, `fenced-schema`: JSON that a JSON schema accepts.
     Schema(Part, PathBuf),
@@ -238,9 +239,7 @@ impl Rule {
             RuleKind::Json(part, keys) => {
                 Box::new(move |c| Some(yes(part.of(c.said()).is_some_and(|text| json::valid(text, &keys)))))
             }
-            RuleKind::JsonParts(part, keys) => {
-                Box::new(move |c| Some(part.of(c.said()).map_or(0.0, |text| json::parts(text, &keys))))
-            }
+            RuleKind::JsonParts(part, keys) => Box::new(move |c| Some(json::parts_of(c.said(), part, &keys))),
             RuleKind::Schema(part, path) => schema(part, &path)?,
             RuleKind::Command(_) | RuleKind::Model(_) => return Err(self.not_here()),
         })

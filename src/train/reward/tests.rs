@@ -98,7 +98,8 @@ fn json_is_strict_unless_a_fence_is_asked_for() {
         ("fenced-json", "{\"a\": 1}", 0.0),
         ("json-parts:a,a", "{\"a\": 1}", 1.0),
         ("fenced-json-parts:a", fenced, 1.0),
-        ("fenced-json-parts:a", "{\"a\": 1}", 0.0),
+        ("fenced-json-parts:a", "{\"a\": 1}", 0.5),
+        ("fenced-json-parts:a", "none", 0.0),
     ] {
         assert_eq!(give(rule, said, json!(null)), Some(wanted), "{rule} {said}");
     }
