@@ -22,7 +22,8 @@ fn model() -> Model {
 }
 
 fn place(device: &DeviceChoice) -> Place {
-    let device = SessionOptions { device: device.clone(), ..SessionOptions::default() };
+    // Hardly any work for a second thread.
+    let device = SessionOptions { device: device.clone(), threads: Some(1), ..SessionOptions::default() };
     Place { device, ..Place::default() }
 }
 
@@ -51,6 +52,7 @@ fn settings(steps: u64) -> Settings {
         lora: LoraOptions { rank: 4, alpha: 8.0, ..LoraOptions::default() },
         learning_rate: 1e-2,
         max_steps: Some(steps),
+        batch: 16,
         seed: 3,
         ..Settings::default()
     }
@@ -105,4 +107,120 @@ fn rloo_raises_a_rule_on_the_cpu() {
 #[test]
 fn ppo_raises_a_rule_on_the_cpu() {
     learns(Method::Ppo(Ppo { kl: 0.01, ..Ppo::default() }), &DeviceChoice::Cpu, 40);
+}
+
+/// Fewer steps, a softer bound: a software GPU takes its time.
+#[test]
+fn all_methods_raise_a_rule_on_the_gpu() {
+    let (cpu, gpu) = (&DeviceChoice::Cpu, &DeviceChoice::Gpu);
+    let run = |method: Method, device: &DeviceChoice, steps: u64| {
+        let options = options(method);
+        let mut trainer =
+            RlTrainer::new(&model(), prompts(8), rule(), &options, &settings(steps), &place(device), None)
+                .unwrap();
+        let mut rewards = vec![];
+        while let Some(report) = trainer.step(&mut |_| ()).unwrap() {
+            rewards.push(metric(&report, "reward"));
+        }
+        println!("{} on {}: {rewards:.3?}", method.name(), trainer.engine().device().name);
+        rewards
+    };
+    // Both executors go the same way for as long as rounding has not led them apart.
+    let grpo = Method::Grpo(Grpo::default());
+    let (on_cpu, on_gpu) = (run(grpo, cpu, 4), run(grpo, gpu, 4));
+    assert!((on_cpu[0] - on_gpu[0]).abs() < 0.1, "{on_cpu:?} {on_gpu:?}");
+    learns(grpo, gpu, 40);
+    learns(Method::Rloo(Rloo { beta: 0.01, ..Rloo::default() }), gpu, 40);
+    learns(Method::Ppo(Ppo { kl: 0.01, ..Ppo::default() }), gpu, 40);
+}
+
+/// Answers of random bytes; the one with more letters is the better one.
+fn ranked(count: usize, seed: u64) -> Vec<RankedPair> {
+    let mut random = Random::new(seed, 0);
+    let mut answer = |prompt: &[u32], letters: usize| {
+        let mut body: Vec<u32> =
+            (0..8)
+                .map(|i| {
+                    if i < letters {
+                        LETTER + random.below(26) as u32
+                    } else {
+                        OTHER + random.below(20) as u32
+                    }
+                })
+                .collect();
+        random.shuffle(&mut body);
+        let tokens = [prompt, &body].concat();
+        let trained = (0..tokens.len()).map(|i| i >= prompt.len()).collect();
+        Example::new(tokens, trained, Source::default())
+    };
+    let prompts = prompts(8);
+    (0..count)
+        .map(|i| {
+            let prompt = &prompts[i % prompts.len()].tokens;
+            let (more, less) = (4 + i % 5, i % 4);
+            RankedPair { chosen: answer(prompt, more), rejected: answer(prompt, less), margin: 0.0 }
+        })
+        .collect()
+}
+
+/// Tokens of `a` and of bytes that are no letters, in the tiny vocabulary.
+const LETTER: u32 = 4 + 97;
+const OTHER: u32 = 4 + 48;
+
+fn reward_model(device: &DeviceChoice) -> (Adapter, f64) {
+    let settings = Settings { epochs: 4, batch: 8, max_steps: None, ..settings(0) };
+    let mut trainer = Trainer::reward(
+        &model(),
+        ranked(160, 1),
+        ranked(80, 2),
+        RewardLoss::default(),
+        &settings,
+        &place(device),
+        None,
+    )
+    .unwrap();
+    let mut accuracy = 0.0;
+    while let Some(report) = trainer.step(&mut |_| ()).unwrap() {
+        if report.validation.is_some() {
+            accuracy = metric(&report, "validation_accuracy");
+        }
+    }
+    (trainer.adapter(BTreeMap::new()).unwrap(), accuracy)
+}
+
+/// The three steps on one base: a reward model from pairs, then PPO against it with a value model, and a reference.
+fn reward_model_then_ppo(device: &DeviceChoice) {
+    let (adapter, accuracy) = reward_model(device);
+    println!("reward model: {:.1}% of held-out pairs in the right order", 100.0 * accuracy);
+    assert!(accuracy >= 0.9, "{accuracy}");
+    assert!(adapter.head.is_some());
+    let limit = 8.0;
+    let ppo = Method::Ppo(Ppo { kl: 0.02, ..Ppo::default() });
+    let options = RlOptions { kl_limit: Some(limit), ..options(ppo) };
+    let judges = Judges { mix: Mix::new(), models: vec![(adapter, 1.0)] };
+    let settings = settings(30);
+    let mut trainer =
+        RlTrainer::new(&model(), prompts(8), judges, &options, &settings, &place(device), None).unwrap();
+    let (mut truth, mut kept) = (vec![], vec![]);
+    while let Some(report) = trainer.step(&mut |_| ()).unwrap() {
+        let mean =
+            report.samples.iter().map(|s| letters(&s.completion)).sum::<f64>() / report.samples.len() as f64;
+        truth.push(mean);
+        if metric(&report, "kl") <= limit {
+            kept.push((metric(&report, "kl"), mean));
+        }
+    }
+    let (kl, last) = *kept.last().unwrap();
+    println!("ppo: share of letters {:.3} to {last:.3} at {kl:.2} nats; all {truth:.2?}", truth[0]);
+    assert!(last > truth[0] + 0.3, "the true reward went from {} to {last}", truth[0]);
+}
+
+#[test]
+fn ppo_against_a_reward_model_raises_the_true_reward_on_the_cpu() {
+    reward_model_then_ppo(&DeviceChoice::Cpu);
+}
+
+#[test]
+fn ppo_against_a_reward_model_raises_the_true_reward_on_the_gpu() {
+    reward_model_then_ppo(&DeviceChoice::Gpu);
 }

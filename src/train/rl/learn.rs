@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::train::data::Random;
-use crate::train::objective::{Ppo, TokenLoss, Window};
+use crate::train::objective::{Ppo, Window};
 use crate::train::rl::rollout::Answer;
 use crate::train::rl::{Method, RlOptions};
 use crate::train::trainer::{REFERENCE, Sums};
@@ -36,17 +36,19 @@ impl Experience {
     }
 }
 
-/// Answers with their log-probabilities under the reference, if that is asked for.
+/// Answers with their log-probabilities under the reference, if that is asked for; `together`: so many go through the model
+/// at once.
 pub(super) fn experiences(
     engine: &mut Engine,
     answers: Vec<Answer>,
     with_reference: bool,
+    together: usize,
     pause: &mut dyn FnMut(Duration),
 ) -> Result<Vec<Experience>, TrainError> {
     let mut all = Vec::with_capacity(answers.len());
     for answer in answers {
         let trained = answer.trained();
-        let mut one = Experience {
+        let one = Experience {
             answer,
             trained,
             reference: vec![],
@@ -55,14 +57,38 @@ pub(super) fn experiences(
             returns: vec![],
             usable: true,
         };
-        if with_reference && !one.answer.is_empty() {
-            let start = Instant::now();
-            one.reference = engine.score_by(REFERENCE, &[one.sequence()], 0)?;
-            pause(start.elapsed());
-        }
         all.push(one);
     }
+    if with_reference {
+        let whole: Vec<usize> = (0..all.len()).filter(|i| !all[*i].answer.is_empty()).collect();
+        for some in whole.chunks(together.max(1)) {
+            let start = Instant::now();
+            for (index, scores) in some.iter().zip(score(engine, REFERENCE, &all, some, 0)?) {
+                all[*index].reference = scores;
+            }
+            pause(start.elapsed());
+        }
+    }
     Ok(all)
+}
+
+/// Scores of some answers, which go through the model together.
+fn score(
+    engine: &mut Engine,
+    branch: usize,
+    all: &[Experience],
+    some: &[usize],
+    seed: u32,
+) -> Result<Vec<Vec<f32>>, TrainError> {
+    let sequences: Vec<Sequence<'_>> = some.iter().map(|i| all[*i].sequence()).collect();
+    let scores = engine.score_by(branch, &sequences, seed)?;
+    let mut rest = scores.as_slice();
+    let cut = |sequence: &Sequence<'_>| {
+        let (mine, others) = rest.split_at(sequence.targets().min(rest.len()));
+        rest = others;
+        mine.to_vec()
+    };
+    Ok(sequences.iter().map(cut).collect())
 }
 
 /// Sets advantages from rewards. False if there is nothing to learn: all rewards of every group are equal.
@@ -72,7 +98,7 @@ pub(super) fn advantages(
     rewards: &[f64],
     method: &Method,
     options: &RlOptions,
-    value_branch: Option<usize>,
+    (value_branch, together): (Option<usize>, usize),
 ) -> Result<bool, TrainError> {
     for (one, reward) in all.iter_mut().zip(rewards) {
         one.usable = reward.is_finite()
@@ -83,7 +109,7 @@ pub(super) fn advantages(
     match method {
         Method::Ppo(ppo) => {
             let Some(branch) = value_branch else { return Ok(false) };
-            values(engine, all, rewards, ppo, branch)?;
+            values(engine, all, rewards, ppo, (branch, together))?;
             Ok(all.iter().any(|one| one.usable))
         }
         _ => {
@@ -123,11 +149,16 @@ fn values(
     all: &mut [Experience],
     rewards: &[f64],
     ppo: &Ppo,
-    branch: usize,
+    (branch, together): (usize, usize),
 ) -> Result<(), TrainError> {
+    let usable: Vec<usize> = (0..all.len()).filter(|i| all[*i].usable).collect();
+    for some in usable.chunks(together.max(1)) {
+        for (index, values) in some.iter().zip(score(engine, branch, all, some, 0)?) {
+            all[*index].values = values;
+        }
+    }
     let mut advantages = Vec::new();
     for (one, reward) in all.iter_mut().zip(rewards).filter(|(one, _)| one.usable) {
-        one.values = engine.score_by(branch, &[one.sequence()], 0)?;
         let rewards = ppo.rewards(&one.answer.old, &one.reference, *reward);
         let (mine, returns) = ppo.gae(&rewards, &one.values);
         one.returns = returns;
@@ -157,60 +188,116 @@ pub(super) struct Learnt {
     pub targets: u64,
 }
 
-/// Adds the gradients of an update's answers, and their metrics.
-pub(super) fn gradients(
-    engine: &mut Engine,
-    all: &[Experience],
-    batch: &[usize],
-    method: &Method,
-    (max_new, value_branch, seed): (usize, Option<usize>, u32),
-    sums: &mut Sums,
-    pause: &mut dyn FnMut(Duration),
-) -> Result<Learnt, TrainError> {
-    let tokens: usize = batch.iter().map(|i| all[*i].answer.len()).sum();
-    let window = Window { sequences: batch.len(), tokens, max_len: max_new };
-    let mut learnt = Learnt::default();
-    for one in batch.iter().map(|i| &all[*i]) {
-        let start = Instant::now();
-        let advantage = one.advantages.first().copied().unwrap_or(0.0);
-        let idle = match method {
-            Method::Grpo(grpo) => advantage == 0.0 && !grpo.needs_reference(),
-            Method::Rloo(_) => advantage == 0.0,
-            Method::Ppo(_) => false,
-        };
-        if idle {
-            continue;
-        }
-        let now = engine.score_by(0, &[one.sequence()], seed)?;
-        let old = &one.answer.old;
-        let made = match method {
-            Method::Grpo(grpo) => {
-                grpo.sequence(&now, old, &one.reference, advantage, grpo.norm(now.len(), window))
-            }
-            Method::Rloo(rloo) => rloo.sequence(&now, old, advantage, 1.0 / window.sequences.max(1) as f64),
-            Method::Ppo(ppo) => ppo.policy(&now, old, &one.advantages, 1.0 / tokens.max(1) as f64),
-        };
-        take(engine, 0, &made, &mut learnt)?;
-        let count = now.len() as f64;
-        sums.add(&[("clip_fraction", made.clipped as f64, count)]);
-        if let (Method::Ppo(ppo), Some(branch)) = (method, value_branch) {
-            let now = engine.score_by(branch, &[one.sequence()], seed)?;
-            let made = ppo.value(&now, &one.values, &one.returns, 1.0 / tokens.max(1) as f64);
-            take(engine, branch, &made, &mut learnt)?;
-            let square = |(v, r): (&f32, &f64)| (f64::from(*v) - r).powi(2);
-            sums.add(&[("value_error", now.iter().zip(&one.returns).map(square).sum(), count)]);
-        }
-        learnt.rows += one.sequence().rows() as u64;
-        learnt.targets += now.len() as u64;
-        pause(start.elapsed());
-    }
-    Ok(learnt)
+/// How an update is made.
+pub(super) struct Update<'a> {
+    pub method: &'a Method,
+    /// Most tokens of an answer.
+    pub max_new: usize,
+    /// The value model.
+    pub value: Option<usize>,
+    /// Of dropout.
+    pub seed: u32,
+    /// Answers that go through the model at once.
+    pub together: usize,
 }
 
-fn take(engine: &mut Engine, branch: usize, made: &TokenLoss, learnt: &mut Learnt) -> Result<(), TrainError> {
-    learnt.loss += made.loss;
-    if made.loss.is_finite() {
-        engine.gradient_of(branch, &made.coefs)?;
+impl Update<'_> {
+    /// Adds the gradients of an update's answers, and their metrics.
+    pub fn gradients(
+        &self,
+        engine: &mut Engine,
+        all: &[Experience],
+        batch: &[usize],
+        sums: &mut Sums,
+        pause: &mut dyn FnMut(Duration),
+    ) -> Result<Learnt, TrainError> {
+        let tokens: usize = batch.iter().map(|i| all[*i].answer.len()).sum();
+        let window = Window { sequences: batch.len(), tokens, max_len: self.max_new };
+        let mut learnt = Learnt::default();
+        let moving: Vec<usize> = batch.iter().copied().filter(|i| self.moves(&all[*i])).collect();
+        for some in moving.chunks(self.together.max(1)) {
+            let start = Instant::now();
+            self.policy(engine, all, some, window, &mut learnt, sums)?;
+            self.values(engine, all, some, window, &mut learnt, sums)?;
+            pause(start.elapsed());
+        }
+        Ok(learnt)
+    }
+
+    /// Whether an answer has a gradient.
+    fn moves(&self, one: &Experience) -> bool {
+        let advantage = one.advantages.first().copied().unwrap_or(0.0);
+        match self.method {
+            Method::Grpo(grpo) => advantage != 0.0 || grpo.needs_reference(),
+            Method::Rloo(_) => advantage != 0.0,
+            Method::Ppo(_) => true,
+        }
+    }
+
+    fn policy(
+        &self,
+        engine: &mut Engine,
+        all: &[Experience],
+        some: &[usize],
+        window: Window,
+        learnt: &mut Learnt,
+        sums: &mut Sums,
+    ) -> Result<(), TrainError> {
+        let (mut coefs, mut loss) = (Vec::new(), 0.0);
+        for (one, now) in some.iter().map(|i| &all[*i]).zip(score(engine, 0, all, some, self.seed)?) {
+            let (old, advantages) = (&one.answer.old, &one.advantages);
+            let advantage = advantages.first().copied().unwrap_or(0.0);
+            let made = match self.method {
+                Method::Grpo(grpo) => {
+                    grpo.sequence(&now, old, &one.reference, advantage, grpo.norm(now.len(), window))
+                }
+                Method::Rloo(rloo) => {
+                    rloo.sequence(&now, old, advantage, 1.0 / window.sequences.max(1) as f64)
+                }
+                Method::Ppo(ppo) => ppo.policy(&now, old, advantages, 1.0 / window.tokens.max(1) as f64),
+            };
+            sums.add(&[("clip_fraction", made.clipped as f64, now.len() as f64)]);
+            learnt.rows += one.sequence().rows() as u64;
+            learnt.targets += now.len() as u64;
+            loss += made.loss;
+            coefs.extend(made.coefs);
+        }
+        take(engine, 0, loss, &coefs, learnt)
+    }
+
+    fn values(
+        &self,
+        engine: &mut Engine,
+        all: &[Experience],
+        some: &[usize],
+        window: Window,
+        learnt: &mut Learnt,
+        sums: &mut Sums,
+    ) -> Result<(), TrainError> {
+        let (Method::Ppo(ppo), Some(branch)) = (self.method, self.value) else { return Ok(()) };
+        let (mut coefs, mut loss) = (Vec::new(), 0.0);
+        for (one, now) in some.iter().map(|i| &all[*i]).zip(score(engine, branch, all, some, self.seed)?) {
+            let made = ppo.value(&now, &one.values, &one.returns, 1.0 / window.tokens.max(1) as f64);
+            let square = |(v, r): (&f32, &f64)| (f64::from(*v) - r).powi(2);
+            let error: f64 = now.iter().zip(&one.returns).map(square).sum();
+            sums.add(&[("value_error", error, now.len() as f64)]);
+            loss += made.loss;
+            coefs.extend(made.coefs);
+        }
+        take(engine, branch, loss, &coefs, learnt)
+    }
+}
+
+fn take(
+    engine: &mut Engine,
+    branch: usize,
+    loss: f64,
+    coefs: &[f32],
+    learnt: &mut Learnt,
+) -> Result<(), TrainError> {
+    learnt.loss += loss;
+    if loss.is_finite() {
+        engine.gradient_of(branch, coefs)?;
     }
     Ok(())
 }

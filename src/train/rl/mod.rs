@@ -98,7 +98,7 @@ impl RlTrainer {
         let (branches, value, models) = branches(model, &judges, options, settings, from);
         let engine_options = EngineOptions {
             device: place.device.clone(),
-            rows: longest + options.max_new,
+            rows: (longest + options.max_new) * settings.batch.max(1),
             seq: longest + options.max_new,
             outputs: place.chunk,
             recompute: place.recompute,
@@ -321,7 +321,8 @@ impl RlTrainer {
             .map(|(r, a)| if a.truncated { r - self.options.missing_end } else { *r })
             .collect();
         let with_reference = has_reference(&self.options);
-        let mut all = learn::experiences(&mut self.core.engine, answers, with_reference, pause)?;
+        let together = self.core.settings.batch;
+        let mut all = learn::experiences(&mut self.core.engine, answers, with_reference, together, pause)?;
         if with_reference && !all.is_empty() {
             let kl = all.iter().map(Experience::divergence).sum::<f64>() / all.len() as f64;
             sums.add(&[("kl", kl, 1.0)]);
@@ -330,8 +331,14 @@ impl RlTrainer {
             }
         }
         let method = self.options.method.stricter(self.core.progress.strictness);
-        let something =
-            learn::advantages(&mut self.core.engine, &mut all, &rewards, &method, &self.options, self.value)?;
+        let something = learn::advantages(
+            &mut self.core.engine,
+            &mut all,
+            &rewards,
+            &method,
+            &self.options,
+            (self.value, together),
+        )?;
         if !something {
             report.skipped = true;
             report.notes.push(if scores.bad == rewards.len() {
@@ -360,8 +367,14 @@ impl RlTrainer {
             for batch in learn::minibatches(all, &self.options, seed, order) {
                 self.core.engine.clear()?;
                 let dropout = (seed as u32) ^ (self.core.progress.updates as u32).wrapping_mul(0x9e37_79b9);
-                let rest = (self.options.max_new, self.value, dropout);
-                let learnt = learn::gradients(&mut self.core.engine, all, &batch, method, rest, sums, pause)?;
+                let update = learn::Update {
+                    method,
+                    max_new: self.options.max_new,
+                    value: self.value,
+                    seed: dropout,
+                    together: self.core.settings.batch,
+                };
+                let learnt = update.gradients(&mut self.core.engine, all, &batch, sums, pause)?;
                 let done = self.core.progress.updates;
                 let updated = self.core.update(learnt.loss, done, self.total.max(1) * each)?;
                 self.core.progress.updates += 1;
