@@ -17,9 +17,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let row = rows[1u + t];
     let at = row.slot * p.ctx + row.pos;
     var token = row.token;
-    if token == FROM_TABLE {
+    if token == FROM_TABLE && p.ctx != 0u {
         token = tokens[at];
-    } else if lane == 0u {
+    } else if lane == 0u && p.ctx != 0u {
         tokens[at] = token;
     }
     let local = token - p.row_first;

@@ -18,8 +18,8 @@ use emberlm::train::{Engine, EngineOptions, LoraOptions, Sequence};
 const REFERENCE: usize = 1;
 const VALUE: usize = 2;
 /// Length of the move along a direction, and how far slope and gradient may be apart.
-const MOVE: f64 = 2e-2;
-const BOUND: f64 = 2e-3;
+const MOVE: f64 = 4e-3;
+const BOUND: f64 = 5e-4;
 
 /// Two answers to one prompt, and one of another length.
 const TEXTS: [&[u32]; 3] =
@@ -32,7 +32,7 @@ fn trained(text: &[u32]) -> Vec<bool> {
 
 fn engine(head: BranchHead) -> Engine {
     let model = open(&golden("arch/llama-tied.gguf"));
-    let adapters = LoraOptions { rank: 3, ..LoraOptions::default() }.shape(&model);
+    let adapters = LoraOptions { rank: 3, alpha: 3.0, ..LoraOptions::default() }.shape(&model);
     let branch = |name: &str, head, trained, adapters: AdapterShape| Branch {
         name: name.into(),
         adapters,
@@ -61,7 +61,7 @@ fn engine(head: BranchHead) -> Engine {
     let mut random = Random::new(5, 0);
     for branch in [0, VALUE] {
         for (id, _, rows, width) in engine.tensors_of(branch) {
-            let values: Vec<f32> = (0..rows * width).map(|_| 0.2 * unit(&mut random)).collect();
+            let values: Vec<f32> = (0..rows * width).map(|_| 0.1 * unit(&mut random)).collect();
             engine.write(id, &values).unwrap();
         }
     }

@@ -158,6 +158,7 @@ pub fn embed(b: &mut Builder<'_>, w: &Weights) -> Result<TensorId, ModelError> {
     let width = b.config.width;
     let scale = if b.config.arch.scale_embedding { (width as f32).sqrt() } else { 1.0 };
     let x = b.activation("embedding", Rows::Tokens, width)?;
+    let table = (!b.program.packed).then_some(b.table);
     for shard in &w.embedding.shards {
         if b.trains_all() {
             let p = params::lookup::Params { width: width as u32, scale, ..Default::default() };
@@ -169,11 +170,11 @@ pub fn embed(b: &mut Builder<'_>, w: &Weights) -> Result<TensorId, ModelError> {
             width: width as u32,
             row_first: shard.first as u32,
             row_count: shard.rows as u32,
-            ctx: b.options.ctx as u32,
+            ctx: table.map_or(0, |_| b.options.ctx as u32),
             scale,
             ..Default::default()
         };
-        let args = vec![Some(b.rows), Some(shard.w), Some(b.table), Some(x)];
+        let args = vec![Some(b.rows), Some(shard.w), table, Some(x)];
         b.call(Op::Embed, "token_embd", args, p)?;
     }
     Ok(x)

@@ -1,4 +1,4 @@
-//! Token embedding: `x[t] = scale * w[token of row t]`; also keeps the token table.
+//! Token embedding: `x[t] = scale * w[token of row t]`; also keeps the token table, where there is one.
 
 use std::sync::atomic::Ordering;
 
@@ -7,13 +7,13 @@ use super::params::embed::Params;
 use super::{Accepts, Access, Arg, OpDef, require};
 use crate::plan::{OpCall, PlanError, Program, TOKEN_FROM_TABLE};
 
-/// Arguments: rows, w (vocab, width), tokens (slots, ctx), x (T, width).
+/// Arguments: rows, w (vocab, width), tokens (slots, ctx) unless `ctx` is 0, x (T, width).
 pub static DEF: OpDef = OpDef {
     stem: "embed",
     args: &[
         Arg::input("rows"),
         Arg::new("w", Access::Read, Accepts::Matrix),
-        Arg::new("tokens", Access::Update, Accepts::U32),
+        Arg::new("tokens", Access::Update, Accepts::U32).optional(),
         Arg::write("x"),
     ],
     check,
@@ -40,9 +40,12 @@ fn twin<F: Real>(c: &Context<'_, F>) {
     let mut decoded = [0f32; 256];
     for (i, x) in x.chunks_mut(width).enumerate() {
         let row = c.row(first + i);
-        let slot = &tokens[row.slot as usize * p.ctx as usize + row.pos as usize];
-        let token = if row.token == TOKEN_FROM_TABLE { slot.load(Ordering::Relaxed) } else { row.token };
-        slot.store(token, Ordering::Relaxed);
+        let mut token = row.token;
+        if !tokens.is_empty() {
+            let slot = &tokens[row.slot as usize * p.ctx as usize + row.pos as usize];
+            token = if token == TOKEN_FROM_TABLE { slot.load(Ordering::Relaxed) } else { token };
+            slot.store(token, Ordering::Relaxed);
+        }
         let Some(local) = token.checked_sub(p.row_first).filter(|l| *l < p.row_count) else { continue };
         let blocks = w.row(local as usize).chunks(w.format.block_bytes());
         for (bytes, x) in blocks.zip(x.chunks_mut(w.format.block_len())) {

@@ -14,9 +14,10 @@ pub fn all(thorough: bool) -> Result<(Bench, Vec<Case>), PlanError> {
     let formats = if thorough { &Format::ALL[..] } else { &[Format::F16, Format::Q4_1, Format::Q4K][..] };
     let mut cases = Vec::new();
     for &format in formats {
-        cases.push(embed(&mut b, format)?);
+        cases.push(embed(&mut b, format, true)?);
         cases.extend(linear_of(&mut b, format)?);
     }
+    cases.push(embed(&mut b, Format::Q8_0, false)?);
     cases.extend(linear_shapes(&mut b)?);
     cases.extend(norms(&mut b)?);
     cases.extend(ropes(&mut b)?);
@@ -47,15 +48,16 @@ pub(super) fn cols(format: Format) -> usize {
     }
 }
 
-/// A shard of a vocabulary: tokens before and after it leave their rows alone; some tokens come from the table.
-fn embed(b: &mut Bench, format: Format) -> Result<Case, PlanError> {
+/// A shard of a vocabulary: tokens before and after it leave their rows alone; some tokens come from the table, if there is
+/// one.
+fn embed(b: &mut Bench, format: Format, table: bool) -> Result<Case, PlanError> {
     let (width, ctx, count) = (cols(format), 40, 9);
     let mut step = b.step(count, 5);
     for (t, row) in step.rows.iter_mut().enumerate() {
-        row.token = if t % 3 == 0 { TOKEN_FROM_TABLE } else { 8 * t as u32 };
+        row.token = if table && t % 3 == 0 { TOKEN_FROM_TABLE } else { 8 * t as u32 };
     }
-    let table = (0..4 * ctx).map(|i| (i * 11 % 70) as u32).collect();
-    let tokens = b.words(DType::U32, 4, ctx, table)?;
+    let words = (0..4 * ctx).map(|i| (i * 11 % 70) as u32).collect();
+    let tokens = if table { Some(b.words(DType::U32, 4, ctx, words)?) } else { None };
     let w = b.weight(Some(format), 40, width)?;
     let x = b.output(DType::F32, count, width)?;
     let p = params::embed::Params {
@@ -63,12 +65,13 @@ fn embed(b: &mut Bench, format: Format) -> Result<Case, PlanError> {
         width: width as u32,
         row_first: 10,
         row_count: 40,
-        ctx: ctx as u32,
+        ctx: if table { ctx as u32 } else { 0 },
         scale: 1.5,
         ..Default::default()
     };
-    let args = vec![Some(b.rows), Some(w), Some(tokens), Some(x)];
-    b.case(format!("embed {}", format.name()), Op::Embed, count, args, p, step)
+    let args = vec![Some(b.rows), Some(w), tokens, Some(x)];
+    let kind = if table { "" } else { " without a table" };
+    b.case(format!("embed {}{kind}", format.name()), Op::Embed, count, args, p, step)
 }
 
 pub(super) fn planes(format: Format, rows: usize, cols: usize) -> [u32; 4] {
