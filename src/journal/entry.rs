@@ -182,10 +182,10 @@ impl<'de> Deserialize<'de> for Key {
 }
 
 impl Entry {
-    /// What identifies the entry's content: conversation, answer and feedback. Number, time, model and reasons do not
-    /// count, so that the same words are learnt once.
+    /// What identifies the entry's content: base model, conversation, answer and feedback. Number, time, adapters and
+    /// reasons do not count, so that the same words are learnt once.
     pub fn key(&self) -> Key {
-        let mut hash = self.hash(&[&self.answer, self.feedback.name()]);
+        let mut hash = self.hash(&[&self.base, &self.answer, self.feedback.name()]);
         match &self.feedback {
             Feedback::Edit { better } => put(&mut hash, better),
             Feedback::Choice { other, chosen } => {
@@ -202,9 +202,9 @@ impl Entry {
         finish(self.hash(&[]))
     }
 
-    /// What identifies the answer in its conversation.
+    /// What identifies the answer in its conversation with its model.
     pub(super) fn answer_key(&self) -> Key {
-        finish(self.hash(&[&self.answer]))
+        finish(self.hash(&[&self.base, &self.answer]))
     }
 
     fn hash(&self, more: &[&str]) -> Sha256 {

@@ -43,6 +43,7 @@ mod error;
 mod examples;
 mod file;
 mod lesson;
+pub mod live;
 mod read;
 #[cfg(test)]
 mod tests;

@@ -128,6 +128,9 @@ fn the_last_word_on_an_answer_counts() {
     // Choices stand beside judgements; the same one twice is one.
     let choice = entry("a?", "x", Feedback::Choice { other: "y".into(), chosen: Chosen::Other });
     assert_eq!(ids(&of(&[good("a?"), choice.clone(), choice.clone(), good("a?")])), [2, 4]);
+    // The same words of another model are another matter.
+    let other = Entry { base: "other".into(), ..bad("a?", None) };
+    assert_eq!(ids(&of(&[good("a?"), other])), [1, 2]);
     // Only earlier entries can be superseded.
     assert_eq!(ids(&of(&[bad("a?", Some(2)), good("b?")])), [1, 2]);
 }
@@ -216,13 +219,14 @@ fn keys_are_of_what_is_said() {
     assert_eq!(other_time.key(), first.key());
     let changed = [
         Entry { answer: "C".into(), ..first.clone() },
+        Entry { base: "other".into(), ..first.clone() },
         Entry { system: None, ..first.clone() },
         Entry { system: Some(String::new()), ..first.clone() },
         Entry { feedback: Feedback::Good, ..first.clone() },
         Entry { messages: first.messages[2..].to_vec(), ..first.clone() },
     ];
     let keys: HashSet<Key> = changed.iter().chain([first]).map(Entry::key).collect();
-    assert_eq!(keys.len(), 6);
+    assert_eq!(keys.len(), 7);
     let text = first.key().to_string();
     assert_eq!(text.parse(), Ok(first.key()));
     for wrong in ["", &text[1..], &text.replace(&text[..2], "+1"), &"é".repeat(16)] {
