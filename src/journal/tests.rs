@@ -21,7 +21,7 @@ fn entry(question: &str, answer: &str, feedback: Feedback) -> Entry {
 
 fn samples() -> Vec<Entry> {
     let edit = |better: &str| Feedback::Edit { better: better.into() };
-    let choice = |other: &str, chosen| Feedback::Choice { other: other.into(), chosen };
+    let choice = |other: &str, chosen| Feedback::Choice { other: other.into(), other_cut: true, chosen };
     vec![
         entry("a?", "a", Feedback::Good),
         Entry {
@@ -126,7 +126,8 @@ fn the_last_word_on_an_answer_counts() {
     // Of another day, without a number.
     assert_eq!(ids(&of(&[good("a?"), bad("a?", None)])), [2]);
     // Choices stand beside judgements; the same one twice is one.
-    let choice = entry("a?", "x", Feedback::Choice { other: "y".into(), chosen: Chosen::Other });
+    let choice =
+        entry("a?", "x", Feedback::Choice { other: "y".into(), other_cut: false, chosen: Chosen::Other });
     assert_eq!(ids(&of(&[good("a?"), choice.clone(), choice.clone(), good("a?")])), [2, 4]);
     // The same words of another model are another matter.
     let other = Entry { base: "other".into(), ..bad("a?", None) };
@@ -246,6 +247,11 @@ fn examples_are_what_trainers_take() {
     assert_eq!(pairs, ["D>d", "E>e", "f>F"]);
     let better: Vec<String> = demonstrations(&samples).into_iter().map(|d| d.completion).collect();
     assert_eq!(better, ["D", "E", "f"]);
+    let cut: Vec<(bool, bool)> =
+        preferences(&samples).iter().map(|p| (p.chosen_cut, p.rejected_cut)).collect();
+    assert_eq!(cut, [(false, false), (true, false), (false, true)]);
+    let cut: Vec<bool> = demonstrations(&samples).iter().map(|d| d.cut).collect();
+    assert_eq!(cut, [false, true, false]);
     let prompt = &preferences(&samples)[0].messages;
     let said: Vec<(&str, &str)> = prompt.iter().map(|m| (m.role.as_str(), m.content.as_str())).collect();
     assert_eq!(said, [("system", "be brief"), ("user", "hi"), ("assistant", "hello"), ("user", "d?")]);

@@ -166,7 +166,7 @@ impl Chat<'_> {
             }
         };
         let turn = self.turn.as_mut().ok_or_else(|| CliError::failed(NOTHING))?;
-        let feedback = Feedback::Choice { other: second.answer.clone(), chosen };
+        let feedback = Feedback::Choice { other: second.answer.clone(), other_cut: second.cut, chosen };
         let shown = if chosen == Chosen::Other { second } else { turn.shown.clone() };
         turn.choose(writable(&mut self.journal)?, feedback, shown)?;
         self.talk.say_instead(turn.shown.text());
