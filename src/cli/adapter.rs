@@ -1,6 +1,7 @@
 //! `ember adapter`: adapters as files.
 
 mod convert;
+mod live;
 mod merge;
 mod show;
 
@@ -14,7 +15,9 @@ use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::gguf::GgufFile;
 
-/// Import, export, show and merge adapters
+pub use live::print_figures;
+
+/// Import, export, show and merge adapters; the live one's log and rollback
 ///
 /// An adapter (LoRA) is a small file that changes what a model says. Ember's are GGUF files as llama.cpp reads and
 /// writes them, with a fingerprint of the model they belong to.
@@ -22,7 +25,8 @@ use crate::gguf::GgufFile;
 #[command(
     after_help = "Examples:\n  ember adapter import peft-folder -m model.gguf -o mine.gguf\n  ember adapter show mine.gguf\n  \
     ember adapter export mine.gguf -m model.gguf --to mlx -o mlx-folder\n  \
-    ember adapter merge -m model.gguf --adapter mine.gguf -o merged.gguf"
+    ember adapter merge -m model.gguf --adapter mine.gguf -o merged.gguf\n  \
+    ember adapter log\n  ember adapter rollback"
 )]
 pub struct AdapterArgs {
     #[command(subcommand)]
@@ -35,6 +39,8 @@ enum Command {
     Export(convert::ExportArgs),
     Show(show::ShowArgs),
     Merge(merge::MergeArgs),
+    Log(live::LogArgs),
+    Rollback(live::RollbackArgs),
 }
 
 /// Runs the command.
@@ -44,6 +50,8 @@ pub fn run(args: &AdapterArgs) -> CliResult {
         Command::Export(args) => convert::export(args),
         Command::Show(args) => show::run(args),
         Command::Merge(args) => merge::run(args),
+        Command::Log(args) => live::log(args),
+        Command::Rollback(args) => live::rollback(args),
     }
 }
 

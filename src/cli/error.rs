@@ -10,6 +10,7 @@ use crate::exec::ExecError;
 use crate::gguf::GgufError;
 use crate::io::{CommitError, IoError};
 use crate::journal::JournalError;
+use crate::journal::live::LiveError;
 use crate::model::ModelError;
 use crate::plan::BudgetError;
 use crate::quantize::QuantizeError;
@@ -186,6 +187,7 @@ says_it_all!(
     QuantizeError,
     IoError,
     JournalError,
+    LiveError,
     TokenizerError,
     TemplateError
 );

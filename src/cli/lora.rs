@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::adapter::Adapter;
 use crate::cli::error::{CliError, CliResult};
+use crate::cli::live;
 use crate::cli::store::Home;
 use crate::gguf::GgufFile;
 use crate::model::Model;
@@ -15,7 +16,7 @@ use crate::session::{ActiveAdapter, Session, SessionError, SessionOptions, adapt
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Adapters")]
 pub struct LoraArgs {
-    /// Adapter, and what to multiply its effect with: a file, or a name in the folder `adapters`; may be repeated
+    /// Adapter, and what to multiply its effect with: a file, a name in the folder `adapters`, or `live`; may be repeated
     #[arg(long = "adapter", value_name = "NAME|PATH[:SCALE]", value_parser = scaled)]
     pub adapters: Vec<Scaled>,
     /// Even if an adapter was trained on another model file
@@ -102,7 +103,11 @@ pub struct Loaded {
 
 impl Loaded {
     /// Opens an adapter and checks that it belongs to `base`; `force` accepts another file of the same shapes.
+    /// `live` is the model's live adapter.
     pub fn open(wanted: &Scaled, base: &GgufFile, force: bool) -> CliResult<Self> {
+        if wanted.name == live::NAME {
+            return live::wanted(base, wanted.scale);
+        }
         let path = find(&wanted.name)?;
         let failed = |e| CliError::from(e).at(path.display());
         let mut adapter = Adapter::open(&path).map_err(failed)?;

@@ -1,5 +1,6 @@
 //! The `ember` command: arguments, progress, printing. One file per subcommand.
 
+pub mod adapt;
 mod adapter;
 mod answer;
 pub mod args;
@@ -13,6 +14,7 @@ mod input;
 mod inspect;
 mod interrupt;
 pub mod journal;
+pub mod live;
 pub mod lora;
 mod models;
 mod perplexity;

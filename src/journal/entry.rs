@@ -82,6 +82,8 @@ pub enum Feedback {
     Choice {
         /// The second answer.
         other: String,
+        /// Whether the second answer ended before its end.
+        other_cut: bool,
         /// The one preferred.
         chosen: Chosen,
     },
@@ -182,13 +184,13 @@ impl<'de> Deserialize<'de> for Key {
 }
 
 impl Entry {
-    /// What identifies the entry's content: conversation, answer and feedback. Number, time, model and reasons do not
-    /// count, so that the same words are learnt once.
+    /// What identifies the entry's content: base model, conversation, answer and feedback. Number, time, adapters and
+    /// reasons do not count, so that the same words are learnt once.
     pub fn key(&self) -> Key {
-        let mut hash = self.hash(&[&self.answer, self.feedback.name()]);
+        let mut hash = self.hash(&[&self.base, &self.answer, self.feedback.name()]);
         match &self.feedback {
             Feedback::Edit { better } => put(&mut hash, better),
-            Feedback::Choice { other, chosen } => {
+            Feedback::Choice { other, chosen, .. } => {
                 put(&mut hash, other);
                 put(&mut hash, if *chosen == Chosen::Other { "other" } else { "answer" });
             }
@@ -202,9 +204,9 @@ impl Entry {
         finish(self.hash(&[]))
     }
 
-    /// What identifies the answer in its conversation.
+    /// What identifies the answer in its conversation with its model.
     pub(super) fn answer_key(&self) -> Key {
-        finish(self.hash(&[&self.answer]))
+        finish(self.hash(&[&self.base, &self.answer]))
     }
 
     fn hash(&self, more: &[&str]) -> Sha256 {
@@ -260,6 +262,8 @@ struct Line {
     better: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     other: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    other_cut: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     chosen: Option<Chosen>,
 }
@@ -291,14 +295,16 @@ impl From<Entry> for Line {
             cut: entry.cut,
             better: None,
             other: None,
+            other_cut: false,
             chosen: None,
         };
         match entry.feedback {
             Feedback::Good => {}
             Feedback::Bad { why } => (line.feedback, line.why) = (Kind::Bad, why),
             Feedback::Edit { better } => (line.feedback, line.better) = (Kind::Edit, Some(better)),
-            Feedback::Choice { other, chosen } => {
-                (line.feedback, line.other, line.chosen) = (Kind::Choice, Some(other), Some(chosen));
+            Feedback::Choice { other, other_cut, chosen } => {
+                (line.feedback, line.other_cut) = (Kind::Choice, other_cut);
+                (line.other, line.chosen) = (Some(other), Some(chosen));
             }
             Feedback::Withdrawn => line.feedback = Kind::Withdrawn,
         }
@@ -320,6 +326,7 @@ impl TryFrom<Line> for Entry {
             Kind::Edit => Feedback::Edit { better: line.better.ok_or_else(|| without("better"))? },
             Kind::Choice => Feedback::Choice {
                 other: line.other.ok_or_else(|| without("other"))?,
+                other_cut: line.other_cut,
                 chosen: line.chosen.ok_or_else(|| without("chosen"))?,
             },
             Kind::Withdrawn => Feedback::Withdrawn,

@@ -31,6 +31,10 @@ pub struct Preference {
     pub chosen: String,
     /// The other one.
     pub rejected: String,
+    /// Whether the better one ended before its end, so that nothing is to be learnt of where it ends.
+    pub chosen_cut: bool,
+    /// Whether the other one did.
+    pub rejected_cut: bool,
 }
 
 /// An answer as it should be, for supervised fine-tuning.
@@ -42,6 +46,8 @@ pub struct Demonstration {
     pub messages: Vec<Message>,
     /// The answer.
     pub completion: String,
+    /// Whether the answer ended before its end, so that nothing is to be learnt of where it ends.
+    pub cut: bool,
 }
 
 /// Every `good` and `bad` among the entries.
@@ -84,31 +90,38 @@ impl Entry {
 
     /// Of `edit` and `choice`, where both answers say something and differ.
     pub fn preference(&self) -> Option<Preference> {
-        let (chosen, rejected) = self.better_and_worse()?;
+        let [(chosen, chosen_cut), (rejected, rejected_cut)] = self.better_and_worse()?;
         let differ = !blank(chosen) && !blank(rejected) && chosen != rejected;
         differ.then(|| Preference {
             key: self.key(),
             messages: self.prompt(),
             chosen: chosen.to_owned(),
             rejected: rejected.to_owned(),
+            chosen_cut,
+            rejected_cut,
         })
     }
 
     /// Of `edit` and `choice`.
     pub fn demonstration(&self) -> Option<Demonstration> {
-        let (better, _) = self.better_and_worse()?;
+        let [(better, cut), _] = self.better_and_worse()?;
         (!blank(better)).then(|| Demonstration {
             key: self.key(),
             messages: self.prompt(),
             completion: better.to_owned(),
+            cut,
         })
     }
 
-    fn better_and_worse(&self) -> Option<(&str, &str)> {
+    /// Two answers, each with whether it was cut short.
+    fn better_and_worse(&self) -> Option<[(&str, bool); 2]> {
+        let answer = (self.answer.as_str(), self.cut);
         match &self.feedback {
-            Feedback::Edit { better } => Some((better, &self.answer)),
-            Feedback::Choice { other, chosen: Chosen::Answer } => Some((&self.answer, other)),
-            Feedback::Choice { other, chosen: Chosen::Other } => Some((other, &self.answer)),
+            Feedback::Edit { better } => Some([(better, false), answer]),
+            Feedback::Choice { other, other_cut, chosen } => {
+                let other = (other.as_str(), *other_cut);
+                Some(if *chosen == Chosen::Answer { [answer, other] } else { [other, answer] })
+            }
             _ => None,
         }
     }

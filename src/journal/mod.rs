@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `id` | number of the entry, counted up |
 //! | `time` | RFC 3339, UTC |
-//! | `feedback` | `good`, `bad` (with `why`, where given), `edit` (`better`), `choice` (`other`, `chosen`: `answer` or `other`), `withdrawn` |
+//! | `feedback` | `good`, `bad` (with `why`, where given), `edit` (`better`), `choice` (`other`, `other_cut`, `chosen`: `answer` or `other`), `withdrawn` |
 //! | `supersedes` | the `id` of an earlier entry that no longer counts |
 //! | `model`, `base` | the model's name, and the first 12 digits of its fingerprint |
 //! | `adapter` | what adapters were on |
@@ -43,6 +43,7 @@ mod error;
 mod examples;
 mod file;
 mod lesson;
+pub mod live;
 mod read;
 #[cfg(test)]
 mod tests;

@@ -21,7 +21,7 @@ fn entry(question: &str, answer: &str, feedback: Feedback) -> Entry {
 
 fn samples() -> Vec<Entry> {
     let edit = |better: &str| Feedback::Edit { better: better.into() };
-    let choice = |other: &str, chosen| Feedback::Choice { other: other.into(), chosen };
+    let choice = |other: &str, chosen| Feedback::Choice { other: other.into(), other_cut: true, chosen };
     vec![
         entry("a?", "a", Feedback::Good),
         Entry {
@@ -126,8 +126,12 @@ fn the_last_word_on_an_answer_counts() {
     // Of another day, without a number.
     assert_eq!(ids(&of(&[good("a?"), bad("a?", None)])), [2]);
     // Choices stand beside judgements; the same one twice is one.
-    let choice = entry("a?", "x", Feedback::Choice { other: "y".into(), chosen: Chosen::Other });
+    let choice =
+        entry("a?", "x", Feedback::Choice { other: "y".into(), other_cut: false, chosen: Chosen::Other });
     assert_eq!(ids(&of(&[good("a?"), choice.clone(), choice.clone(), good("a?")])), [2, 4]);
+    // The same words of another model are another matter.
+    let other = Entry { base: "other".into(), ..bad("a?", None) };
+    assert_eq!(ids(&of(&[good("a?"), other])), [1, 2]);
     // Only earlier entries can be superseded.
     assert_eq!(ids(&of(&[bad("a?", Some(2)), good("b?")])), [1, 2]);
 }
@@ -216,13 +220,14 @@ fn keys_are_of_what_is_said() {
     assert_eq!(other_time.key(), first.key());
     let changed = [
         Entry { answer: "C".into(), ..first.clone() },
+        Entry { base: "other".into(), ..first.clone() },
         Entry { system: None, ..first.clone() },
         Entry { system: Some(String::new()), ..first.clone() },
         Entry { feedback: Feedback::Good, ..first.clone() },
         Entry { messages: first.messages[2..].to_vec(), ..first.clone() },
     ];
     let keys: HashSet<Key> = changed.iter().chain([first]).map(Entry::key).collect();
-    assert_eq!(keys.len(), 6);
+    assert_eq!(keys.len(), 7);
     let text = first.key().to_string();
     assert_eq!(text.parse(), Ok(first.key()));
     for wrong in ["", &text[1..], &text.replace(&text[..2], "+1"), &"é".repeat(16)] {
@@ -242,6 +247,11 @@ fn examples_are_what_trainers_take() {
     assert_eq!(pairs, ["D>d", "E>e", "f>F"]);
     let better: Vec<String> = demonstrations(&samples).into_iter().map(|d| d.completion).collect();
     assert_eq!(better, ["D", "E", "f"]);
+    let cut: Vec<(bool, bool)> =
+        preferences(&samples).iter().map(|p| (p.chosen_cut, p.rejected_cut)).collect();
+    assert_eq!(cut, [(false, false), (true, false), (false, true)]);
+    let cut: Vec<bool> = demonstrations(&samples).iter().map(|d| d.cut).collect();
+    assert_eq!(cut, [false, true, false]);
     let prompt = &preferences(&samples)[0].messages;
     let said: Vec<(&str, &str)> = prompt.iter().map(|m| (m.role.as_str(), m.content.as_str())).collect();
     assert_eq!(said, [("system", "be brief"), ("user", "hi"), ("assistant", "hello"), ("user", "d?")]);

@@ -52,7 +52,7 @@ fn thumbs_and_edits_are_noted_with_what_they_are_about() {
     assert_eq!(noted[0]["base"].as_str().unwrap().len(), 12);
     assert!(ran.err.contains("this answer is your own"), "{}", ran.err);
     assert!(ran.err.contains("left as it was"), "{}", ran.err);
-    assert!(ran.err.contains("journal.jsonl: 3 entries of this model"), "{}", ran.err);
+    assert!(ran.err.contains("journal.jsonl: 3 entries of this model, 3 not learnt yet"), "{}", ran.err);
 }
 
 #[test]

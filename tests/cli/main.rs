@@ -7,6 +7,7 @@ mod common;
 mod eval;
 mod general;
 mod journal;
+mod live;
 mod lora;
 mod models;
 mod plan_tune;

@@ -5,7 +5,7 @@ use super::turn::{Kept, Shown, Turn, writable};
 use super::{Chat, ChatArgs};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::term::{self, Paint};
-use crate::cli::{journal, lora};
+use crate::cli::{journal, live, lora};
 use crate::journal::{Chosen, Entry, Feedback, Journal, Said};
 use crate::session::StopReason;
 
@@ -36,7 +36,7 @@ impl Chat<'_> {
     pub(super) fn note(&mut self, messages: Vec<Said>, shown: Shown) {
         let context = Entry {
             model: self.model.config().name.clone(),
-            base: self.base.clone(),
+            base: self.base.short().to_owned(),
             system: self.talk.system.clone(),
             messages,
             ..Entry::default()
@@ -166,7 +166,7 @@ impl Chat<'_> {
             }
         };
         let turn = self.turn.as_mut().ok_or_else(|| CliError::failed(NOTHING))?;
-        let feedback = Feedback::Choice { other: second.answer.clone(), chosen };
+        let feedback = Feedback::Choice { other: second.answer.clone(), other_cut: second.cut, chosen };
         let shown = if chosen == Chosen::Other { second } else { turn.shown.clone() };
         turn.choose(writable(&mut self.journal)?, feedback, shown)?;
         self.talk.say_instead(turn.shown.text());
@@ -178,12 +178,21 @@ impl Chat<'_> {
         let kept = writable(&mut self.journal)?;
         let reading = kept.read()?;
         journal::warn_of_problems(kept.path(), &reading);
-        let mine = reading.entries.iter().filter(|entry| entry.base == self.base).count();
-        let others = match reading.entries.len() - mine {
+        let all = reading.entries.len();
+        let mine: Vec<&Entry> = reading.entries.iter().filter(|e| e.base == self.base.short()).collect();
+        let others = match all - mine.len() {
             0 => String::new(),
             n => format!(", and {n} of other models"),
         };
-        term::say(format!("{}: {} of this model{others}", kept.path().display(), journal::entries(mine)));
+        let path = kept.path().display().to_string();
+        let new = match live::open(&self.base) {
+            Ok(live) => format!(", {} not learnt yet", live.cursor().count_new(mine.iter().copied())),
+            Err(error) => {
+                term::warn(format!("what was learnt cannot be read: {error}"));
+                String::new()
+            }
+        };
+        term::say(format!("{path}: {} of this model{new}{others}", journal::entries(mine.len())));
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ use crate::cli::answer::{self, Answer};
 use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, SamplingArgs, session_options};
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
+use crate::cli::live;
 use crate::cli::lora::{Loaded, LoraArgs};
 use crate::cli::prompt::Prompter;
 use crate::cli::store::Home;
@@ -30,7 +31,7 @@ use turn::{Kept, Shown, Turn};
 const HELP: &str = "\
 /system TEXT   set the system prompt (nothing: remove it)
 /adapter       say which adapters are on
-/adapter NAME  switch to an adapter; NAME:0.7 weakens it, several add up, `none` is the model alone
+/adapter NAME  switch to an adapter; NAME:0.7 weakens it, several add up; `live` is what was learnt, `none` the model alone
 /good          the last answer was good
 /bad [WHY]     it was bad
 /edit [TEXT]   write the better answer; it takes the place of the model's (Ctrl-C leaves it)
@@ -66,6 +67,9 @@ pub struct ChatArgs {
     /// A conversation saved with /save to go on with
     #[arg(long, value_name = "FILE")]
     load: Option<std::path::PathBuf>,
+    /// Without what was learnt from the journal
+    #[arg(long)]
+    no_live: bool,
     /// File for what /good, /bad, /edit and /again say [default: journal.jsonl in the folder of EMBER_HOME or the platform's]
     #[arg(long, value_name = "FILE", conflicts_with = "no_journal")]
     journal: Option<std::path::PathBuf>,
@@ -102,8 +106,7 @@ struct Chat<'a> {
     adapters: Vec<Loaded>,
     talk: Talk,
     journal: Kept,
-    /// The first digits of the model's fingerprint.
-    base: String,
+    base: BaseFingerprint,
     /// The last answer, until the conversation is another.
     turn: Option<Turn>,
     stats: bool,
@@ -120,9 +123,11 @@ pub fn run(args: &ChatArgs) -> CliResult {
         Some(path) => Talk::load(path)?,
         None => Talk::new(args.prompt.system.clone()),
     };
-    let base = BaseFingerprint::of(model.file())?.short().to_owned();
+    let base = BaseFingerprint::of(model.file())?;
     let journal = feedback::open(args)?;
-    let adapters = args.lora.load(&model)?;
+    let named = args.lora.adapters.iter().any(|wanted| wanted.name == live::NAME);
+    let live = if args.no_live || named { None } else { live::by_default(model.file()) };
+    let adapters: Vec<Loaded> = live.into_iter().chain(args.lora.load(&model)?).collect();
     let options = session_options(&args.device, &args.context, Modes::GENERATE);
     let session = engine::boot_with(&model, options, &adapters)?;
     engine::announce(&session);

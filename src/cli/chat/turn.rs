@@ -154,7 +154,7 @@ mod tests {
         assert!(!turn.withdraw(&mut journal).unwrap());
 
         turn.judge(&mut journal, Feedback::Good, None).unwrap();
-        let choice = Feedback::Choice { other: "two".into(), chosen: Chosen::Other };
+        let choice = Feedback::Choice { other: "two".into(), other_cut: true, chosen: Chosen::Other };
         turn.choose(&mut journal, choice, Shown::new("two", true, "poet".into())).unwrap();
         turn.judge(&mut journal, Feedback::Good, None).unwrap();
         let one = (5, "good", "one".to_owned());
