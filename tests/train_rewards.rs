@@ -15,7 +15,7 @@ use emberlm::train::data::{Example, Random, Source};
 use emberlm::train::objective::{Grpo, Ppo, RewardLoss, Rloo};
 use emberlm::train::reward::{Completion, Mix, from_fn};
 use emberlm::train::rl::{Judges, Method, RlOptions, RlPrompt, RlTrainer};
-use emberlm::train::{LoraOptions, Place, RankedPair, Settings, StepReport, Trainer};
+use emberlm::train::{LoraOptions, Place, RankedPair, Run, Settings, StepReport, Trainer};
 
 fn model() -> Model {
     open(&golden("arch/llama-tied.gguf"))
@@ -132,9 +132,9 @@ fn all_methods_raise_a_rule_on_the_gpu() {
     let grpo = Method::Grpo(Grpo::default());
     let (on_cpu, on_gpu) = (run(grpo, cpu, 4), run(grpo, gpu, 4));
     assert!((on_cpu[0] - on_gpu[0]).abs() < 0.1, "{on_cpu:?} {on_gpu:?}");
-    learns(grpo, gpu, 40);
-    learns(Method::Rloo(Rloo { beta: 0.01, ..Rloo::default() }), gpu, 40);
-    learns(Method::Ppo(Ppo { kl: 0.01, ..Ppo::default() }), gpu, 40);
+    learns(grpo, gpu, 26);
+    learns(Method::Rloo(Rloo { beta: 0.01, ..Rloo::default() }), gpu, 26);
+    learns(Method::Ppo(Ppo { kl: 0.01, ..Ppo::default() }), gpu, 26);
 }
 
 /// Answers of random bytes; the one with more of the letters is the better one.
@@ -160,7 +160,7 @@ fn ranked(count: usize, seed: u64) -> Vec<RankedPair> {
     (0..count)
         .map(|i| {
             let prompt = &prompts[i % prompts.len()].tokens;
-            let (more, less) = (4 + i % 5, i % 4);
+            let (more, less) = (5 + i % 4, i % 3);
             RankedPair { chosen: answer(prompt, more), rejected: answer(prompt, less), margin: 0.0 }
         })
         .collect()
@@ -171,10 +171,10 @@ const FIRST: u32 = 4;
 const LETTER: u32 = FIRST + b'a' as u32;
 
 fn reward_model(device: &DeviceChoice) -> (Adapter, f64) {
-    let settings = Settings { epochs: 5, batch: 8, max_steps: None, ..settings(0) };
+    let settings = Settings { epochs: 4, max_steps: None, ..settings(0) };
     let mut trainer = Trainer::reward(
         &model(),
-        ranked(400, 1),
+        ranked(800, 1),
         ranked(80, 2),
         RewardLoss::default(),
         &settings,
@@ -197,11 +197,12 @@ fn reward_model_then_ppo(device: &DeviceChoice) {
     println!("reward model: {:.1}% of held-out pairs in the right order", 100.0 * accuracy);
     assert!(accuracy >= 0.9, "{accuracy}");
     assert!(adapter.head.is_some());
-    let limit = 8.0;
+    // Letters alone are log(272 / 20) nats each away from an even choice, 21 in all.
+    let limit = 25.0;
     let ppo = Method::Ppo(Ppo { kl: 0.02, ..Ppo::default() });
     let options = RlOptions { kl_limit: Some(limit), ..options(ppo) };
     let judges = Judges { mix: Mix::new(), models: vec![(adapter, 1.0)] };
-    let settings = settings(30);
+    let settings = Settings { learning_rate: 3e-3, ..settings(40) };
     let mut trainer =
         RlTrainer::new(&model(), prompts(8), judges, &options, &settings, &place(device), None).unwrap();
     let (mut truth, mut judged, mut kept) = (vec![], vec![], vec![]);
@@ -215,6 +216,7 @@ fn reward_model_then_ppo(device: &DeviceChoice) {
         }
     }
     let (kl, last) = *kept.last().unwrap();
+    assert_eq!(trainer.kept().map(|(what, ..)| what), Some("reward"));
     println!("ppo: share of letters {:.3} to {last:.3} at {kl:.2} nats; all {truth:.2?}", truth[0]);
     println!("by the reward model: {judged:.2?}");
     assert!(last > truth[0] + 0.3, "the true reward went from {} to {last}", truth[0]);
