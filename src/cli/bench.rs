@@ -30,6 +30,8 @@ const PROFILED: usize = 16;
 #[derive(Args, Clone, Debug)]
 #[command(
     mut_group("TuneShapeArgs", |g| g.requires("tune")),
+    mut_group("LoraShapeArgs", |g| g.requires("tune")),
+    mut_group("MemoryArgs", |g| g.requires("tune")),
     mut_arg("seq", |a| a.default_value("512")),
     mut_arg("rank", |a| a.default_value("8")),
     mut_arg("batch", |a| a.default_value("1")),

@@ -102,23 +102,46 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Opens an adapter and checks that it belongs to `base`; `force` accepts another file of the same shapes.
-    /// `live` is the model's live adapter.
+    /// Opens an adapter and checks that it belongs to `base` and is one to write with; `force` accepts another file of the
+    /// same shapes, and a reward model without its head. `live` is the model's live adapter.
     pub fn open(wanted: &Scaled, base: &GgufFile, force: bool) -> CliResult<Self> {
         if wanted.name == live::NAME {
             return live::wanted(base, wanted.scale);
         }
-        let path = find(&wanted.name)?;
-        let failed = |e| CliError::from(e).at(path.display());
-        let mut adapter = Adapter::open(&path).map_err(failed)?;
-        adapter.check_base(base, force).map_err(failed)?;
-        if force {
-            // What was decided here is not to be asked again.
-            adapter.base = None;
+        let (adapter, path) = open(&wanted.name, base, force)?;
+        if adapter.head.is_some() && !force {
+            let what = "it is a reward model, which judges texts and does not write them";
+            let failure = CliError::failed(what).at(path.display());
+            return Err(failure
+                .advise(format!("`ember score --adapter {}`", wanted.name))
+                .advise("--force to write with it all the same"));
         }
-        adapter.name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
         Ok(Self { adapter, scale: wanted.scale })
     }
+}
+
+/// Opens a reward model and checks that it belongs to `base`.
+pub fn judge(name: &str, base: &GgufFile) -> CliResult<Adapter> {
+    let (adapter, path) = open(name, base, false)?;
+    if adapter.head.is_none() {
+        let what = "it is no reward model: it has no head that makes a number of a text";
+        return Err(CliError::failed(what).at(path.display()).advise("one that `ember tune reward` made"));
+    }
+    Ok(adapter)
+}
+
+/// An adapter that belongs to `base`, under its file's name, and the file.
+fn open(name: &str, base: &GgufFile, force: bool) -> CliResult<(Adapter, PathBuf)> {
+    let path = find(name)?;
+    let failed = |e| CliError::from(e).at(path.display());
+    let mut adapter = Adapter::open(&path).map_err(failed)?;
+    adapter.check_base(base, force).map_err(failed)?;
+    if force {
+        // What was decided here is not to be asked again.
+        adapter.base = None;
+    }
+    adapter.name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    Ok((adapter, path))
 }
 
 /// Options with room for `adapters`.

@@ -24,6 +24,7 @@ mod prompt;
 mod pull;
 mod quantize;
 mod run;
+mod score;
 pub mod store;
 pub mod term;
 mod tokenize;
@@ -72,6 +73,7 @@ enum Command {
     Bench(bench::BenchArgs),
     Adapter(adapter::AdapterArgs),
     Tune(tune::TuneArgs),
+    Score(score::ScoreArgs),
 }
 
 /// Parses the command line, runs the command and reports how it went.
@@ -120,6 +122,7 @@ fn dispatch(command: Command) -> CliResult {
         Command::Quantize(args) => quantize::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Tune(args) => tune::run(&args),
+        Command::Score(args) => score::run(&args),
         Command::Adapter(args) => adapter::run(&args),
     }
 }

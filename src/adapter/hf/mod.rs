@@ -150,6 +150,9 @@ pub fn to_bytes(adapter: &Adapter, base: &Gguf, layout: Layout) -> Result<(Vec<u
     adapter.check_shapes(base)?;
     let pairs = assemble::modules(adapter, base)?;
     match layout {
+        Layout::Mlx if adapter.head.is_some() => {
+            Err(AdapterError::unsupported("the head of a reward model in MLX's form"))
+        }
         Layout::Peft => peft::write(adapter, &pairs, base),
         Layout::Mlx => mlx::write(adapter, pairs, base),
     }

@@ -189,6 +189,9 @@ impl<'de> Deserialize<'de> for Patterns {
     }
 }
 
+/// What transformers calls the head of a reward model.
+const SCORE: &str = "score";
+
 /// Tensors and configuration of an adapter.
 pub(super) fn write(
     adapter: &Adapter,
@@ -203,7 +206,12 @@ pub(super) fn write(
             (name("B"), of([pair.outputs, pair.rank], &pair.b[..])),
         ]
     });
-    let weights = tensors::write(matrices.collect(), "pt")?;
+    // The head of a model for sequence classification with one label.
+    let head = adapter.head.iter().map(|head| {
+        let matrix = Matrix { shape: [1, head.len()], values: Cow::Borrowed(&head[..]) };
+        (format!("base_model.model.{SCORE}.weight"), matrix)
+    });
+    let weights = tensors::write(matrices.chain(head).collect(), "pt")?;
     let ranks: Vec<usize> = modules.iter().map(|module| module.pair.rank).collect();
     let rank = most_common(&ranks).ok_or(AdapterError::Empty)?;
     // An alpha of 0 stands for a scale of 1, whatever the rank.
@@ -216,7 +224,7 @@ pub(super) fn write(
         .collect();
     let config = json!({
         "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
+        "task_type": if adapter.head.is_some() { "SEQ_CLS" } else { "CAUSAL_LM" },
         "base_model_name_or_path": base.metadata.find::<&str>("general.name")?.unwrap_or_default(),
         "r": rank,
         "lora_alpha": json_number(alpha_of(rank)),
@@ -228,7 +236,7 @@ pub(super) fn write(
         "use_rslora": false,
         "use_dora": false,
         "fan_in_fan_out": false,
-        "modules_to_save": null,
+        "modules_to_save": adapter.head.as_ref().map(|_| [SCORE]),
         "inference_mode": true,
     });
     Ok((weights, config))

@@ -37,6 +37,23 @@ fn round_trips_keep_every_bit() {
 }
 
 #[test]
+fn a_reward_models_head_is_the_score_of_transformers() {
+    let base = golden("llama-tied");
+    let mut adapter = adapter_for(&base, 2);
+    let head: Vec<f32> =
+        (0..base.header().tensor("token_embd.weight").unwrap().dim(0)).map(|i| i as f32).collect();
+    adapter.head = Some(head.clone());
+    let (weights, config) = to_bytes(&adapter, base.header(), Layout::Peft).unwrap();
+    assert_eq!((&config["task_type"], &config["modules_to_save"]), (&json!("SEQ_CLS"), &json!(["score"])));
+    let tensors = safetensors::SafeTensors::deserialize(&weights).unwrap();
+    let score = tensors.tensor("base_model.model.score.weight").unwrap();
+    assert_eq!(score.shape(), [1, head.len()]);
+    assert_eq!(score.data(), bytemuck::cast_slice::<f32, u8>(&head));
+    let refused = to_bytes(&adapter, base.header(), Layout::Mlx).unwrap_err().to_string();
+    assert!(refused.contains("reward model"), "{refused}");
+}
+
+#[test]
 fn an_alpha_of_zero_is_a_scale_of_one() {
     let base = golden("llama-untied");
     let mut adapter = adapter_for(&base, 4);

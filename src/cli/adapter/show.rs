@@ -118,6 +118,14 @@ fn print(out: &mut dyn Write, args: &ShowArgs, adapter: &Adapter, kinds: &[Kind<
         adapter.pairs.len(),
         term::grouped(adapter.parameters()),
     )?;
+    if let Some(head) = &adapter.head {
+        writeln!(
+            out,
+            "reward model: a head of {} numbers, norm {:.4} (`ember score`)",
+            term::grouped(head.len() as u64),
+            norm(head)
+        )?;
+    }
     match &adapter.base {
         Some(base) => {
             writeln!(
@@ -166,6 +174,11 @@ fn print(out: &mut dyn Write, args: &ShowArgs, adapter: &Adapter, kinds: &[Kind<
     Ok(())
 }
 
+/// Euclidean norm.
+fn norm(values: &[f32]) -> f64 {
+    values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt()
+}
+
 /// A text from a file, without what would move the cursor.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
@@ -192,6 +205,7 @@ fn as_json(adapter: &Adapter, kinds: &[Kind<'_>]) -> Json {
         "alpha": adapter.alpha,
         "ranks": ranks(&adapter.pairs),
         "parameters": adapter.parameters(),
+        "head": adapter.head.as_ref().map(|head| json!({ "numbers": head.len(), "norm": norm(head) })),
         "base": base,
         "kinds": kinds.iter().map(kind).collect::<Vec<_>>(),
         "targets": adapter.pairs.iter().map(|pair| &pair.target).collect::<Vec<_>>(),

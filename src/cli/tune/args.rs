@@ -11,34 +11,51 @@ use crate::train::{EngineOptions, LoraOptions, Place, Recompute, TARGETS};
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Adapter and step")]
 pub struct TuneShapeArgs {
-    /// Rank of the LoRA factors: more can learn more, and takes more memory
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub rank: u32,
-    /// Scale of the adapters: their product counts alpha / rank times [default: twice the rank]
-    #[arg(long, value_name = "X", value_parser = positive)]
-    pub alpha: Option<f32>,
-    /// Scale by alpha / sqrt(rank) instead (rsLoRA), for ranks above 32 or so
-    #[arg(long)]
-    pub rslora: bool,
-    /// Rate of dropout on the adapters' input, from 0 to below 1
-    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = rate)]
-    pub dropout: f32,
-    /// Matrices of every layer that get an adapter, separated by commas
-    #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',', default_value = "all")]
-    pub targets: Vec<Target>,
+    #[command(flatten)]
+    adapters: LoraShapeArgs,
     /// Most tokens of a sequence; longer rows are skipped, or cut with --truncate; of a packed step, most rows
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
     pub seq: u32,
     /// Sequences run through the model together
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub batch: u32,
+    /// What saves memory.
+    #[command(flatten)]
+    pub memory: MemoryArgs,
+}
+
+/// The adapters.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Adapter and step")]
+pub struct LoraShapeArgs {
+    /// Rank of the LoRA factors: more can learn more, and takes more memory
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    rank: u32,
+    /// Scale of the adapters: their product counts alpha / rank times [default: twice the rank]
+    #[arg(long, value_name = "X", value_parser = positive)]
+    alpha: Option<f32>,
+    /// Scale by alpha / sqrt(rank) instead (rsLoRA), for ranks above 32 or so
+    #[arg(long)]
+    rslora: bool,
+    /// Rate of dropout on the adapters' input, from 0 to below 1
+    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = rate)]
+    dropout: f32,
+    /// Matrices of every layer that get an adapter, separated by commas
+    #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',', default_value = "all")]
+    targets: Vec<Target>,
+}
+
+/// What a step saves memory with; it changes nothing of what is learnt.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Adapter and step")]
+pub struct MemoryArgs {
     /// Layers that the gradient runs again instead of keeping their activations: auto (as few as fit), none (fastest),
     /// all (smallest), or the number of the first so many
     #[arg(long, value_name = "WHICH", default_value = "auto", value_parser = recompute)]
-    pub recompute: Recompute,
+    recompute: Recompute,
     /// Trained positions whose logits are held together; fewer need less memory [default: 64, or what fits]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
-    pub chunk: Option<u32>,
+    chunk: Option<u32>,
 }
 
 /// A kind of matrix that can be adapted, or several.
@@ -93,7 +110,7 @@ impl Target {
     }
 }
 
-impl TuneShapeArgs {
+impl LoraShapeArgs {
     /// LoRA's settings; targets in the order of [`TARGETS`], each once.
     pub fn lora(&self) -> LoraOptions {
         let asked = |short: &str| self.targets.iter().any(|t| t.names().contains(&short));
@@ -109,10 +126,19 @@ impl TuneShapeArgs {
                 .collect(),
         }
     }
+}
 
+impl MemoryArgs {
     /// The memory settings of a run on a device; its budget is in `device`.
     pub fn place(&self, device: SessionOptions) -> Place {
         Place { device, recompute: self.recompute, chunk: self.chunk.map(|n| n as usize), slots: None }
+    }
+}
+
+impl TuneShapeArgs {
+    /// LoRA's settings.
+    pub fn lora(&self) -> LoraOptions {
+        self.adapters.lora()
     }
 
     /// Most token rows of a step.
@@ -126,8 +152,8 @@ impl TuneShapeArgs {
             device,
             rows: self.rows(),
             seq: self.seq as usize,
-            outputs: self.chunk.map(|n| n as usize),
-            recompute: self.recompute,
+            outputs: self.memory.chunk.map(|n| n as usize),
+            recompute: self.memory.recompute,
             train: Train::Adapters,
             adapters: self.lora().shape(model),
             ..EngineOptions::default()
@@ -177,7 +203,7 @@ mod tests {
         let settings = crate::train::Settings::default();
         assert_eq!(shape.lora(), settings.lora);
         assert_eq!((shape.seq as usize, shape.batch as usize), (settings.seq, settings.batch));
-        assert_eq!((shape.recompute, shape.chunk), (Recompute::Auto, None));
+        assert_eq!((shape.memory.recompute, shape.memory.chunk), (Recompute::Auto, None));
     }
 
     #[test]
@@ -207,7 +233,7 @@ mod tests {
         ] {
             assert!(parse(&words).is_err(), "{words:?}");
         }
-        assert_eq!(parse(&["--recompute", "7"]).unwrap().recompute, Recompute::Layers(7));
+        assert_eq!(parse(&["--recompute", "7"]).unwrap().memory.recompute, Recompute::Layers(7));
     }
 
     #[test]

@@ -169,7 +169,7 @@ fn print(out: &mut dyn Write, model: &Model, shape: &TuneShapeArgs, r: &Report) 
         r.best(),
         r.rows,
         r.steps.len(),
-        shape.rank,
+        shape.lora().rank,
         r.recompute
     )?;
     writeln!(out, "prefill          {:8.1} tok/s  {:.3} s for the same rows", rate(r.prefill), r.prefill)?;
@@ -215,7 +215,7 @@ fn as_json(model: &Model, shape: &TuneShapeArgs, r: &Report) -> serde_json::Valu
         "device": { "name": r.device.name, "driver": r.device.driver, "why": r.device.why },
         "seq": shape.seq,
         "batch": shape.batch,
-        "rank": shape.rank,
+        "rank": shape.lora().rank,
         "layers_run_again": r.recompute,
         "rows": r.rows,
         "step_s": { "best": r.best(), "all": r.steps },

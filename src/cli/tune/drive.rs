@@ -1,23 +1,20 @@
 //! Driving a training run at the command line: progress, metrics, saving, Ctrl-C.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use serde_json::json;
 
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::interrupt::Listen;
-use crate::cli::progress::Bar;
 use crate::cli::term::{self, Paint};
 use crate::cli::tune::curve;
+use crate::cli::tune::shared::{Data, OutputArgs};
+use crate::cli::tune::steps::{Meter, Metrics, Samples};
 use crate::io::{CommitStore, FolderSlots};
-use crate::train::data::Dataset;
-use crate::train::{Ended, Run, StepReport};
+use crate::train::{Ended, Run};
 
 /// Time between saves, unless asked otherwise.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
@@ -87,20 +84,38 @@ pub struct Job {
     pub resume: bool,
     /// Throws the state of a run away that was stopped.
     pub restart: bool,
+    /// What is shown of what the model writes.
+    pub samples: Samples,
 }
 
-/// What examples there are, in words.
-pub fn examples(dataset: &Dataset, validation: &Dataset) -> String {
-    let counts = dataset.counts();
-    let held = match validation.examples.len() {
+impl Job {
+    /// A run that writes what `output` says.
+    pub fn new(
+        output: &OutputArgs,
+        data: &[PathBuf],
+        identity: String,
+        info: BTreeMap<String, String>,
+    ) -> Self {
+        let (resume, restart) = (output.resume, output.restart);
+        Self { files: output.files(data), identity, info, resume, restart, samples: Samples::default() }
+    }
+}
+
+/// What data there is, in words; `what` are its items.
+pub fn data_in_words<D: Data>(what: &str, data: &D, validation: &D) -> String {
+    let counts = data.tokens();
+    let held = match validation.count() {
         0 => String::new(),
         n => format!(", {n} held out"),
     };
+    let trained = match counts.trained {
+        0 => String::new(),
+        n => format!(", {} of them trained on", term::grouped(n)),
+    };
     format!(
-        "{} sequences{held}, {} tokens, {} of them trained on",
-        term::grouped(dataset.examples.len() as u64),
-        term::grouped(counts.total),
-        term::grouped(counts.trained)
+        "{} {what}{held}, {} tokens{trained}",
+        term::grouped(data.count() as u64),
+        term::grouped(counts.total)
     )
 }
 
@@ -157,7 +172,7 @@ pub fn drive(trainer: &mut impl Run, job: &Job, args: &RunArgs) -> CliResult {
             }
         };
         metrics.write(&report)?;
-        meter.show(&report);
+        meter.show(&report, &job.samples);
         let due = args.save_every.map_or(saved.elapsed() >= SAVE_EVERY, |n| report.step.is_multiple_of(n));
         if due {
             trainer.save(&mut store, &job.identity)?;
@@ -218,16 +233,16 @@ fn finish(trainer: &mut impl Run, job: &Job, args: &RunArgs, metrics: &Metrics, 
     adapter.save(&job.files.adapter).map_err(|e| CliError::from(e).at(job.files.adapter.display()))?;
     // The adapter is whole and on the disk: the state has served.
     let _ = std::fs::remove_dir_all(&job.files.state);
-    let (train, validation) = metrics.curves()?;
+    let (what, train, validation) = metrics.curves()?;
     if let Some(line) = curve::sparkline(&train, term::width().saturating_sub(20)) {
-        term::say(format!("loss        {line}"));
+        term::say(format!("{what:10}  {line}"));
     }
     if let Some(line) = curve::sparkline(&validation, term::width().saturating_sub(20)) {
         term::say(format!("validation  {line}"));
     }
     #[cfg(feature = "plot")]
     if let Some(path) = &args.plot {
-        curve::write_svg(path, "loss", &train, &validation, &[])
+        curve::write_svg(path, what, &train, &validation, &[])
             .map_err(|e| CliError::failed(e).at(path.display()))?;
     }
     #[cfg(not(feature = "plot"))]
@@ -241,13 +256,17 @@ fn finish(trainer: &mut impl Run, job: &Job, args: &RunArgs, metrics: &Metrics, 
         format!("; kept is the state after step {step}, with a {} of {value:.4}", what.replace('_', " "))
     });
     term::say(format!("{} steps in {}{ended}{best}", trainer.step_count(), time(meter.begun.elapsed())));
+    if let Some(parts) = meter.parts() {
+        term::say(parts);
+    }
     term::say(format!(
         "wrote {} ({})",
         job.files.adapter.display(),
         term::bytes(std::fs::metadata(&job.files.adapter).map_or(0, |m| m.len()))
     ));
     let name = job.files.adapter.with_extension("");
-    term::say(Paint::stderr().dim(format!("try: ember chat --adapter {}", name.display())));
+    let next = if adapter.head.is_some() { "score" } else { "chat" };
+    term::say(Paint::stderr().dim(format!("try: ember {next} --adapter {}", name.display())));
     Ok(())
 }
 
@@ -258,136 +277,5 @@ fn time(took: Duration) -> String {
         0..60 => format!("{:.1} s", took.as_secs_f64()),
         60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
         _ => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
-    }
-}
-
-/// The metrics file: what a run before had written after the step it was resumed from is cut off.
-struct Metrics {
-    path: PathBuf,
-    file: File,
-}
-
-impl Metrics {
-    fn open(path: &Path, step: u64) -> CliResult<Self> {
-        let fail = |e: std::io::Error| CliError::file(path, &e);
-        let kept = if step > 0 { std::fs::read_to_string(path).unwrap_or_default() } else { String::new() };
-        let mut file = OpenOptions::new().create(true).write(true).truncate(true).open(path).map_err(fail)?;
-        for line in kept.lines() {
-            let number =
-                serde_json::from_str::<serde_json::Value>(line).ok().and_then(|v| v["step"].as_u64());
-            if number.is_some_and(|n| n <= step) {
-                writeln!(file, "{line}").map_err(fail)?;
-            }
-        }
-        Ok(Self { path: path.to_owned(), file })
-    }
-
-    fn write(&mut self, r: &StepReport) -> CliResult {
-        let mut line = json!({
-            "step": r.step,
-            "epoch": r.epoch,
-            "loss": r.loss,
-            "grad_norm": r.grad_norm,
-            "lr": r.rate,
-            "targets": r.targets,
-            "rows": r.rows,
-            "seconds": r.took.as_secs_f64(),
-        });
-        if let Some(loss) = r.validation {
-            line["validation_loss"] = json!(loss);
-            line["best"] = json!(r.best);
-        }
-        if let Some(kept) = r.kept {
-            line["kept"] = json!(kept);
-        }
-        for (name, value) in &r.metrics {
-            line[name] = json!(value);
-        }
-        if r.skipped {
-            line["skipped"] = json!(true);
-        }
-        if !r.notes.is_empty() {
-            line["notes"] = json!(r.notes);
-        }
-        writeln!(self.file, "{line}").map_err(|e| CliError::file(&self.path, &e))
-    }
-
-    /// (step, loss) of the whole run, and of its validations.
-    #[allow(clippy::type_complexity)]
-    fn curves(&self) -> CliResult<(Vec<(u64, f64)>, Vec<(u64, f64)>)> {
-        let text = std::fs::read_to_string(&self.path).map_err(|e| CliError::file(&self.path, &e))?;
-        let (mut train, mut validation) = (vec![], vec![]);
-        for line in text.lines() {
-            let Ok(line) = serde_json::from_str::<serde_json::Value>(line) else { continue };
-            let Some(step) = line["step"].as_u64() else { continue };
-            train.extend(line["loss"].as_f64().map(|loss| (step, loss)));
-            validation.extend(line["validation_loss"].as_f64().map(|loss| (step, loss)));
-        }
-        Ok((train, validation))
-    }
-}
-
-/// Metrics that the progress line shows, with their short names.
-const SHOWN: [(&str, &str); 9] = [
-    ("reward", "reward"),
-    ("reward_std", "+-"),
-    ("kl", "kl"),
-    ("entropy", "entropy"),
-    ("clip_fraction", "clip"),
-    ("length", "length"),
-    ("margin", "margin"),
-    ("accuracy", "acc"),
-    ("validation_accuracy", "val acc"),
-];
-
-/// ` reward 0.31 +- 0.12 kl 0.020`
-fn shown(metrics: &[(String, f64)]) -> String {
-    let value = |name: &str| metrics.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
-    let all = SHOWN.iter().filter_map(|(name, short)| Some(format!(" {short} {:.3}", value(name)?)));
-    all.collect()
-}
-
-/// Progress: a bar with the latest numbers.
-struct Meter {
-    bar: Bar,
-    begun: Instant,
-    rows: u64,
-    busy: Duration,
-    validation: Option<f64>,
-}
-
-impl Meter {
-    fn new(total: u64, done: u64) -> Self {
-        let mut bar = Bar::items(total);
-        bar.item(done, "");
-        bar.start_from(done);
-        Self { bar, begun: Instant::now(), rows: 0, busy: Duration::ZERO, validation: None }
-    }
-
-    fn show(&mut self, r: &StepReport) {
-        self.rows += r.rows;
-        self.busy += r.took;
-        self.validation = r.validation.or(self.validation);
-        let rate = self.rows as f64 / self.busy.as_secs_f64().max(1e-9);
-        let validation = self.validation.map_or(String::new(), |v| format!(" val {v:.3}"));
-        let kept = r.kept.map_or(String::new(), |k| format!(" kept {k:.3}"));
-        let memory = term::peak_memory().map_or(String::new(), |b| format!(" {}", term::bytes(b)));
-        let shown = shown(&r.metrics);
-        let line = format!(
-            "loss {:.3}{validation}{kept}{shown} grad {:.2} lr {:.1e} {rate:.0} tok/s{memory}",
-            r.loss, r.grad_norm, r.rate
-        );
-        for note in &r.notes {
-            self.bar.say(format!("step {}: {note}", r.step));
-        }
-        if r.skipped && r.notes.is_empty() {
-            let what = format!("step {}: loss {} or gradient {} is not finite", r.step, r.loss, r.grad_norm);
-            self.bar.say(format!("{what}: the step is skipped"));
-        }
-        self.bar.item(r.step, &line);
-    }
-
-    fn clear(&mut self) {
-        self.bar.clear();
     }
 }

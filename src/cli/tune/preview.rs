@@ -3,8 +3,9 @@
 use std::io::{self, Write};
 
 use crate::cli::term::{Paint, grouped};
+use crate::cli::tune::shared::Data;
 use crate::text::Tokenizer;
-use crate::train::data::{Dataset, Example, spans};
+use crate::train::data::{DataFile, Dataset, Example, Prompt, Source, spans};
 
 /// Prints the first `count` sequences with what is trained on marked, in colour or by `[[` and `]]`, and the numbers of
 /// tokens.
@@ -18,22 +19,74 @@ pub fn print(
     paint: Paint,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    for example in dataset.examples.iter().take(count) {
+    let shown = dataset.examples.iter().take(count).map(|example| ("", example));
+    sequences(shown, &dataset.files, tokenizer, paint, out)?;
+    total("sequences", dataset, out)
+}
+
+/// Prints sequences, each with what it is if there are several kinds.
+///
+/// # Errors
+/// The writer's.
+pub fn sequences<'a>(
+    shown: impl Iterator<Item = (&'static str, &'a Example)>,
+    files: &[DataFile],
+    tokenizer: &Tokenizer,
+    paint: Paint,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    for (kind, example) in shown {
         let counts = example.counts();
-        let path = dataset.files.get(example.source.file).map(|f| f.path.display().to_string());
         let head = format!(
-            "{}:{}: {} of {} tokens are trained on",
-            path.as_deref().unwrap_or("data"),
-            example.source.line,
+            "{}: {kind}{}{} of {} tokens are trained on",
+            place(example.source, files),
+            if kind.is_empty() { "" } else { ": " },
             grouped(counts.trained),
             grouped(counts.total)
         );
         writeln!(out, "{}\n{}\n", paint.bold(head), marked(example, tokenizer, paint))?;
     }
-    let counts = dataset.counts();
-    let (sequences, trained, total) =
-        (dataset.examples.len() as u64, grouped(counts.trained), grouped(counts.total));
-    writeln!(out, "{} sequences, {total} tokens, {trained} of them trained on", grouped(sequences))
+    Ok(())
+}
+
+/// Prints prompts, as the model reads them.
+///
+/// # Errors
+/// The writer's.
+pub fn prompts<'a>(
+    shown: impl Iterator<Item = &'a Prompt>,
+    files: &[DataFile],
+    tokenizer: &Tokenizer,
+    paint: Paint,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    for prompt in shown {
+        let head = format!("{}: {} tokens", place(prompt.source, files), grouped(prompt.tokens.len() as u64));
+        let text = printable(&tokenizer.decode(&prompt.tokens, false));
+        writeln!(out, "{}\n{text}", paint.bold(head))?;
+        let row = serde_json::Value::Object(prompt.row()).to_string();
+        writeln!(out, "{}\n", paint.dim(format!("for the rewards: {}", printable(&row))))?;
+    }
+    Ok(())
+}
+
+/// Prints how much data there is.
+///
+/// # Errors
+/// The writer's.
+pub fn total<D: Data>(what: &str, data: &D, out: &mut impl Write) -> io::Result<()> {
+    let (counts, trained) = (data.tokens(), grouped(data.tokens().trained));
+    let (count, total) = (grouped(data.count() as u64), grouped(counts.total));
+    match counts.trained {
+        0 => writeln!(out, "{count} {what}, {total} tokens"),
+        _ => writeln!(out, "{count} {what}, {total} tokens, {trained} of them trained on"),
+    }
+}
+
+/// `data.jsonl:7`
+fn place(source: Source, files: &[DataFile]) -> String {
+    let path = files.get(source.file).map(|f| f.path.display().to_string());
+    format!("{}:{}", path.as_deref().unwrap_or("data"), source.line)
 }
 
 fn marked(example: &Example, tokenizer: &Tokenizer, paint: Paint) -> String {

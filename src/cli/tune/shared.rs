@@ -1,0 +1,361 @@
+//! What all trainings take at the command line: where the run's files lie, the optimizer, what is held out, the device.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use crate::adapter::{Adapter, BaseFingerprint};
+use crate::cli::args::{ContextArgs, DeviceArgs, PromptArgs, session_options};
+use crate::cli::error::{CliError, CliResult};
+use crate::cli::prompt::Prompter;
+use crate::cli::term::{self, parse_bytes};
+use crate::cli::tune::args::MemoryArgs;
+use crate::cli::tune::drive::Files;
+use crate::model::Model;
+use crate::session::Modes;
+use crate::train::data::{
+    DataError, DataFile, Dataset, EncodeOptions, Encoder, Item, Items, Overlong, Report, TokenCounts, TrainOn,
+};
+use crate::train::{LoraOptions, Place, Schedule, Settings};
+
+/// What comes out, and what a run begins with.
+#[derive(Args, Clone, Debug)]
+pub struct OutputArgs {
+    /// The adapter to write, `.gguf` added; metrics and the run's state lie beside it [default: the data's name]
+    #[arg(short = 'o', long, value_name = "NAME")]
+    output: Option<PathBuf>,
+    /// Show the first examples with what is trained on marked, and stop
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "3")]
+    pub preview: Option<usize>,
+    /// Go on with a run that was stopped
+    #[arg(long)]
+    pub resume: bool,
+    /// Throw away the state of a run that was stopped
+    #[arg(long, conflicts_with = "resume")]
+    pub restart: bool,
+    /// Begin with this adapter instead of a new one
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+}
+
+impl OutputArgs {
+    /// The run's files.
+    pub fn files(&self, data: &[PathBuf]) -> Files {
+        Files::beside(&self.output.clone().unwrap_or_else(|| default_output(data)))
+    }
+
+    /// The adapter to begin with. One with a head is a reward model: only those that train `heads` go on from it.
+    pub fn begin(&self, model: &Model, heads: bool) -> CliResult<Option<Adapter>> {
+        let Some(path) = &self.from else { return Ok(None) };
+        let failed = |e| CliError::from(e).at(path.display());
+        let adapter = Adapter::open(path).map_err(failed)?;
+        adapter.check_base(model.file(), false).map_err(failed)?;
+        if adapter.head.is_some() && !heads {
+            let what = "it is a reward model, which judges texts and does not write them";
+            return Err(CliError::failed(what).at(path.display()).advise("an adapter of another training"));
+        }
+        Ok(Some(adapter))
+    }
+
+    /// What a run began with, for its identity.
+    pub fn begun_with(&self) -> String {
+        self.from.as_deref().map_or("nothing".into(), |p| p.display().to_string())
+    }
+}
+
+/// `my.jsonl` makes `my-adapter`, in the current folder.
+fn default_output(data: &[PathBuf]) -> PathBuf {
+    let stem = data.first().and_then(|p| p.file_stem()).unwrap_or_default().to_string_lossy().into_owned();
+    PathBuf::from(format!("{stem}-adapter"))
+}
+
+/// The optimizer.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Training")]
+pub struct OptimizerArgs {
+    /// Learning rate
+    #[arg(long, value_name = "X", default_value_t = 5e-4)]
+    lr: f32,
+    /// Learning rate over time
+    #[arg(long, value_enum, default_value_t)]
+    schedule: Falls,
+    /// Steps over which the learning rate rises at the start
+    #[arg(long, value_name = "STEPS", default_value_t = 0)]
+    warmup: u64,
+    /// Decoupled weight decay
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    weight_decay: f32,
+    /// Largest norm of the gradient; 0 for no limit
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    clip: f32,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Falls {
+    /// The same to the end
+    Constant,
+    /// Falls to zero in a straight line
+    #[default]
+    Linear,
+    /// Falls to zero in half a cosine wave
+    Cosine,
+}
+
+impl OptimizerArgs {
+    /// Settings with these and `lora`, all others as they are by default.
+    pub fn settings(&self, lora: LoraOptions) -> Settings {
+        Settings {
+            lora,
+            learning_rate: self.lr,
+            schedule: match self.schedule {
+                Falls::Constant => Schedule::Constant,
+                Falls::Linear => Schedule::Linear,
+                Falls::Cosine => Schedule::Cosine,
+            },
+            warmup: self.warmup,
+            weight_decay: self.weight_decay,
+            clip: self.clip,
+            ..Settings::default()
+        }
+    }
+}
+
+/// How long training takes.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Training")]
+pub struct LengthArgs {
+    /// Times to go through the data [default: 3; small data sets more often]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    epochs: Option<u64>,
+    /// Stop after so many steps
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_steps: Option<u64>,
+    /// Random seed
+    #[arg(short = 's', long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// How often data is gone through without being asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Epochs {
+    /// At least.
+    pub least: u64,
+    /// More often where that is less than so many steps.
+    pub few_steps: u64,
+    /// But not more often than this.
+    pub most: u64,
+}
+
+impl LengthArgs {
+    /// Sets the length; an epoch has `steps`.
+    pub fn put(&self, settings: &mut Settings, steps: u64, epochs: Epochs) {
+        (settings.max_steps, settings.seed) = (self.max_steps, self.seed);
+        settings.epochs = self.epochs.unwrap_or_else(|| {
+            let enough = self.max_steps.map_or(epochs.few_steps, |max| max.max(epochs.few_steps));
+            let most = if self.max_steps.is_some() { u64::MAX } else { epochs.most };
+            enough.div_ceil(steps.max(1)).clamp(epochs.least, most)
+        });
+    }
+}
+
+/// When the held-out data is looked at.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Training")]
+pub struct ValidationArgs {
+    /// Steps between validations [default: once an epoch]
+    #[arg(long, value_name = "STEPS", default_value_t = 0)]
+    eval_every: u64,
+    /// Validations without a better loss after which training ends; 0 for never
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    patience: u64,
+}
+
+impl ValidationArgs {
+    /// Sets when validation is due.
+    pub fn put(&self, settings: &mut Settings) {
+        (settings.eval_every, settings.patience) = (self.eval_every, self.patience);
+    }
+}
+
+/// A weight of at least 0.
+pub fn weight(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(weight) if weight >= 0.0 && weight.is_finite() => Ok(weight),
+        _ => Err(format!("`{text}` is not a number of at least 0")),
+    }
+}
+
+/// What becomes of rows, and which are held out.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Data")]
+pub struct HeldOutArgs {
+    /// Held out for validation: a part (0.1) or a file
+    #[arg(long, value_name = "PART|FILE")]
+    val: Option<String>,
+    /// Stop at the first row that cannot be used, instead of skipping it
+    #[arg(long)]
+    strict: bool,
+    /// Cut rows that are longer than --seq instead of skipping them
+    #[arg(long)]
+    truncate: bool,
+}
+
+/// A kind of data.
+pub trait Data: Sized + Default {
+    /// Reads files.
+    ///
+    /// # Errors
+    /// As the kind's own.
+    fn load(paths: &[PathBuf], encoder: &Encoder) -> Result<(Self, Report), DataError>;
+    /// Cuts a part off.
+    fn split(self, part: f64, seed: u64) -> (Self, Self);
+    /// The files.
+    fn files(&self) -> &[DataFile];
+    /// Sequences, or items.
+    fn count(&self) -> usize;
+    /// Their tokens.
+    fn tokens(&self) -> TokenCounts;
+}
+
+impl Data for Dataset {
+    fn load(paths: &[PathBuf], encoder: &Encoder) -> Result<(Self, Report), DataError> {
+        Self::load(paths, encoder)
+    }
+
+    fn split(self, part: f64, seed: u64) -> (Self, Self) {
+        self.split(part, seed)
+    }
+
+    fn files(&self) -> &[DataFile] {
+        &self.files
+    }
+
+    fn count(&self) -> usize {
+        self.examples.len()
+    }
+
+    fn tokens(&self) -> TokenCounts {
+        self.counts()
+    }
+}
+
+impl<T: Item> Data for Items<T> {
+    fn load(paths: &[PathBuf], encoder: &Encoder) -> Result<(Self, Report), DataError> {
+        Self::load(paths, encoder)
+    }
+
+    fn split(self, part: f64, seed: u64) -> (Self, Self) {
+        self.split(part, seed)
+    }
+
+    fn files(&self) -> &[DataFile] {
+        &self.files
+    }
+
+    fn count(&self) -> usize {
+        self.items.len()
+    }
+
+    fn tokens(&self) -> TokenCounts {
+        self.counts()
+    }
+}
+
+/// Reads data, and says what of it could not be used.
+pub fn read<D: Data>(paths: &[PathBuf], prompter: &Prompter, options: EncodeOptions) -> CliResult<D> {
+    let encoder = Encoder::new(prompter.tokenizer(), prompter.template(), options);
+    let (data, report) = D::load(paths, &encoder)?;
+    if report.skipped_count() > 0 || report.truncated > 0 || report.without_end > 0 {
+        term::warn(&report);
+    }
+    Ok(data)
+}
+
+impl HeldOutArgs {
+    /// Reads the data and cuts off what is held out.
+    pub fn load<D: Data>(
+        &self,
+        paths: &[PathBuf],
+        prompter: &Prompter,
+        (train_on, max_len, seed): (TrainOn, usize, u64),
+    ) -> CliResult<(D, D)> {
+        let options = EncodeOptions {
+            train_on,
+            max_len,
+            overlong: if self.truncate { Overlong::Truncate } else { Overlong::Skip },
+            strict: self.strict,
+        };
+        let data: D = read(paths, prompter, options)?;
+        match self.val.as_deref() {
+            None => Ok((data, D::default())),
+            Some(part) => match part.parse::<f64>() {
+                Ok(part) if (0.0..1.0).contains(&part) => Ok(data.split(part, seed)),
+                Ok(_) => Err(CliError::usage("--val takes a part below 1, such as 0.1, or a file")),
+                Err(_) => Ok((data, read(&[PathBuf::from(part)], prompter, options)?)),
+            },
+        }
+    }
+}
+
+/// What a checkpoint must have been begun with: the model and the data, and, in words, how the data is read.
+pub fn identity<D: Data>(
+    model: &Model,
+    data: &D,
+    validation: &D,
+    output: &OutputArgs,
+    how: &str,
+) -> CliResult<String> {
+    let base = BaseFingerprint::of(model.file())?;
+    let held_out = if validation.count() == 0 { String::new() } else { hashes(validation.files()) };
+    Ok(format!(
+        "base {}, data {}, {} sequences, {} held out {held_out}, {how}, from {}",
+        &base.sha256[..base.sha256.len().min(16)],
+        hashes(data.files()),
+        data.count(),
+        validation.count(),
+        output.begun_with(),
+    ))
+}
+
+/// Notes on the data that go into the adapter.
+pub fn info<D: Data>(data: &D) -> std::collections::BTreeMap<String, String> {
+    let name = |p: &Path| p.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let names = data.files().iter().map(|f| name(&f.path)).collect::<Vec<_>>().join(" ");
+    [
+        ("data.files".to_owned(), names),
+        ("data.sha256".to_owned(), hashes(data.files())),
+        ("data.sequences".to_owned(), data.count().to_string()),
+    ]
+    .into()
+}
+
+fn hashes(files: &[DataFile]) -> String {
+    files.iter().map(|f| f.sha256.get(..16).unwrap_or(&f.sha256)).collect::<Vec<_>>().join(" ")
+}
+
+/// Template and device.
+#[derive(Args, Clone, Debug)]
+pub struct PlaceArgs {
+    /// Chat template: a built-in name, or the path of a Jinja file [default: the model's own]
+    #[arg(long, value_name = "NAME|PATH", help_heading = "Data")]
+    chat_template: Option<String>,
+    /// Refuse to start if the memory map is larger; layers are run again where that makes it fit
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, help_heading = "Device")]
+    budget: Option<u64>,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+impl PlaceArgs {
+    /// Tokenizer and template.
+    pub fn prompter(&self, model: &Model) -> CliResult<Prompter> {
+        let prompt = PromptArgs { system: None, chat_template: self.chat_template.clone() };
+        Prompter::for_text(model, &prompt, false)
+    }
+
+    /// Device and memory.
+    pub fn place(&self, memory: &MemoryArgs) -> Place {
+        let context = ContextArgs { budget: self.budget, ..ContextArgs::default() };
+        memory.place(session_options(&self.device, &context, Modes::GENERATE))
+    }
+}

@@ -1,0 +1,209 @@
+//! What is told of a run's steps: the metrics file, the progress line, samples of what the model writes.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::cli::error::{CliError, CliResult};
+use crate::cli::progress::Bar;
+use crate::cli::term::{self, Paint};
+use crate::cli::tune::samples::{self, SampleView};
+use crate::train::StepReport;
+
+/// What is shown of what the model writes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Samples {
+    /// So many of a step's texts.
+    pub count: usize,
+    /// At the first step, and then after so many.
+    pub every: u64,
+}
+
+impl Samples {
+    /// Those of a step that are shown, if it is one of those steps: from all over the step, as texts on one prompt lie
+    /// side by side.
+    fn of<'a>(&self, r: &'a StepReport) -> Vec<SampleView<'a>> {
+        if !(r.step == 1 || r.step.is_multiple_of(self.every.max(1))) {
+            return Vec::new();
+        }
+        let count = self.count.min(r.samples.len());
+        let chosen = (0..count).filter_map(|i| r.samples.get(i * r.samples.len() / count));
+        chosen
+            .map(|s| SampleView {
+                prompt: &s.prompt,
+                completion: &s.completion,
+                reward: s.reward,
+                parts: &s.parts,
+            })
+            .collect()
+    }
+}
+
+/// The metrics file: what a run before had written after the step it was resumed from is cut off.
+pub struct Metrics {
+    path: PathBuf,
+    file: File,
+}
+
+impl Metrics {
+    /// Opens it, at a step.
+    pub fn open(path: &Path, step: u64) -> CliResult<Self> {
+        let fail = |e: std::io::Error| CliError::file(path, &e);
+        let kept = if step > 0 { std::fs::read_to_string(path).unwrap_or_default() } else { String::new() };
+        let mut file = OpenOptions::new().create(true).write(true).truncate(true).open(path).map_err(fail)?;
+        for line in kept.lines() {
+            let number =
+                serde_json::from_str::<serde_json::Value>(line).ok().and_then(|v| v["step"].as_u64());
+            if number.is_some_and(|n| n <= step) {
+                writeln!(file, "{line}").map_err(fail)?;
+            }
+        }
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// Adds a step.
+    pub fn write(&mut self, r: &StepReport) -> CliResult {
+        let mut line = json!({
+            "step": r.step,
+            "epoch": r.epoch,
+            "loss": r.loss,
+            "grad_norm": r.grad_norm,
+            "lr": r.rate,
+            "targets": r.targets,
+            "rows": r.rows,
+            "seconds": r.took.as_secs_f64(),
+        });
+        if let Some(loss) = r.validation {
+            line["validation_loss"] = json!(loss);
+            line["best"] = json!(r.best);
+        }
+        if let Some(kept) = r.kept {
+            line["kept"] = json!(kept);
+        }
+        for (name, value) in &r.metrics {
+            line[name] = json!(value);
+        }
+        if r.skipped {
+            line["skipped"] = json!(true);
+        }
+        if !r.notes.is_empty() {
+            line["notes"] = json!(r.notes);
+        }
+        writeln!(self.file, "{line}").map_err(|e| CliError::file(&self.path, &e))
+    }
+
+    /// (step, value) of the whole run, and of its validations, with what the value is: the reward where there is one.
+    #[allow(clippy::type_complexity)]
+    pub fn curves(&self) -> CliResult<(&'static str, Vec<(u64, f64)>, Vec<(u64, f64)>)> {
+        let text = std::fs::read_to_string(&self.path).map_err(|e| CliError::file(&self.path, &e))?;
+        let (mut train, mut rewards, mut validation) = (vec![], vec![], vec![]);
+        for line in text.lines() {
+            let Ok(line) = serde_json::from_str::<serde_json::Value>(line) else { continue };
+            let Some(step) = line["step"].as_u64() else { continue };
+            train.extend(line["loss"].as_f64().map(|loss| (step, loss)));
+            rewards.extend(line["reward"].as_f64().map(|reward| (step, reward)));
+            validation.extend(line["validation_loss"].as_f64().map(|loss| (step, loss)));
+        }
+        Ok(if rewards.is_empty() { ("loss", train, validation) } else { ("reward", rewards, validation) })
+    }
+}
+
+/// Metrics that the progress line shows, with their short names.
+const SHOWN: [(&str, &str); 9] = [
+    ("reward", "reward"),
+    ("reward_std", "+-"),
+    ("kl", "kl"),
+    ("entropy", "entropy"),
+    ("clip_fraction", "clip"),
+    ("length", "length"),
+    ("margin", "margin"),
+    ("accuracy", "acc"),
+    ("validation_accuracy", "val acc"),
+];
+
+/// ` reward 0.31 +- 0.12 kl 0.020`
+fn shown(metrics: &[(String, f64)]) -> String {
+    let value = |name: &str| metrics.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
+    let all = SHOWN.iter().filter_map(|(name, short)| Some(format!(" {short} {:.3}", value(name)?)));
+    all.collect()
+}
+
+/// Progress: a bar with the latest numbers.
+pub struct Meter {
+    bar: Bar,
+    /// When it was made.
+    pub begun: Instant,
+    rows: u64,
+    busy: Duration,
+    validation: Option<f64>,
+    /// Seconds of each of [`PARTS`].
+    parts: [f64; PARTS.len()],
+}
+
+/// What the time of a step in which the model writes goes into: metrics, and what people call them.
+const PARTS: [(&str, &str); 3] =
+    [("rollout_seconds", "writing"), ("reward_seconds", "judging"), ("update_seconds", "learning")];
+
+impl Meter {
+    /// Of so many steps, some of which are done.
+    pub fn new(total: u64, done: u64) -> Self {
+        let mut bar = Bar::items(total);
+        bar.item(done, "");
+        bar.start_from(done);
+        let parts = [0.0; PARTS.len()];
+        Self { bar, begun: Instant::now(), rows: 0, busy: Duration::ZERO, validation: None, parts }
+    }
+
+    /// `time: 61% writing, 1% judging, 38% learning`
+    pub fn parts(&self) -> Option<String> {
+        let all: f64 = self.parts.iter().sum();
+        let share =
+            |((_, what), seconds): (&(&str, &str), &f64)| format!("{:.0}% {what}", seconds * 100.0 / all);
+        let shares: Vec<String> = PARTS.iter().zip(&self.parts).map(share).collect();
+        (all > 0.0).then(|| format!("time: {}", shares.join(", ")))
+    }
+
+    /// Shows a step.
+    pub fn show(&mut self, r: &StepReport, samples: &Samples) {
+        for ((name, _), sum) in PARTS.iter().zip(&mut self.parts) {
+            *sum += r.metrics.iter().find(|(n, _)| n == name).map_or(0.0, |(_, seconds)| *seconds);
+        }
+        self.show_samples(r, samples);
+        self.rows += r.rows;
+        self.busy += r.took;
+        self.validation = r.validation.or(self.validation);
+        let rate = self.rows as f64 / self.busy.as_secs_f64().max(1e-9);
+        let validation = self.validation.map_or(String::new(), |v| format!(" val {v:.3}"));
+        let kept = r.kept.map_or(String::new(), |k| format!(" kept {k:.3}"));
+        let memory = term::peak_memory().map_or(String::new(), |b| format!(" {}", term::bytes(b)));
+        let shown = shown(&r.metrics);
+        let line = format!(
+            "loss {:.3}{validation}{kept}{shown} grad {:.2} lr {:.1e} {rate:.0} tok/s{memory}",
+            r.loss, r.grad_norm, r.rate
+        );
+        for note in &r.notes {
+            self.bar.say(format!("step {}: {note}", r.step));
+        }
+        if r.skipped && r.notes.is_empty() {
+            let what = format!("step {}: loss {} or gradient {} is not finite", r.step, r.loss, r.grad_norm);
+            self.bar.say(format!("{what}: the step is skipped"));
+        }
+        self.bar.item(r.step, &line);
+    }
+
+    fn show_samples(&self, r: &StepReport, samples: &Samples) {
+        let (views, mut text) = (samples.of(r), Vec::new());
+        // Writing to memory does not fail.
+        if !views.is_empty() && samples::print(&views, term::width(), Paint::stderr(), &mut text).is_ok() {
+            self.bar.say(format!("step {}:\n{}", r.step, String::from_utf8_lossy(&text).trim_end()));
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn clear(&mut self) {
+        self.bar.clear();
+    }
+}
