@@ -5,15 +5,17 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use emberlm::quant::Format;
+use emberlm::quant::{FEW, FewRows, Format, Matrix, Operand, Rows};
 
 const COLS: usize = 1536;
 const ROWS: usize = 64;
 
 fn main() {
     let wanted = std::env::args().skip(1).find(|a| !a.starts_with('-'));
-    println!("{COLS} columns, {ROWS} rows; giga weights per second (dot4: times activations)");
-    println!("{:8} {:>8} {:>8} {:>8} {:>8} {:>8}", "format", "dot", "dot4", "decode", "repack", "encode");
+    println!(
+        "{COLS} columns, {ROWS} rows; giga weights per second (few: times the {FEW} rows of activations)"
+    );
+    println!("{:8} {:>8} {:>8} {:>8} {:>8} {:>8}", "format", "dot", "few", "decode", "repack", "encode");
     for format in Format::ALL {
         if wanted.as_deref().is_none_or(|w| Format::from_name(w) == Some(format)) {
             measure(format);
@@ -21,11 +23,19 @@ fn main() {
     }
 }
 
+/// A matrix of `ROWS` columns.
+struct Whole<'a>(&'a mut [f32]);
+
+impl Rows for Whole<'_> {
+    fn row(&mut self, r: usize) -> &mut [f32] {
+        &mut self.0[r * ROWS..(r + 1) * ROWS]
+    }
+}
+
 fn measure(format: Format) {
     let noise = |i: usize| ((i.wrapping_mul(2_654_435_761) >> 7) % 2001) as f32 / 1000.0 - 1.0;
     let weights: Vec<f32> = (0..COLS * ROWS).map(noise).collect();
-    let x: Vec<f32> = (0..4 * COLS).map(|i| noise(i + 77)).collect();
-    let x4 = [0, 1, 2, 3].map(|i| &x[i * COLS..(i + 1) * COLS]);
+    let x: Vec<f32> = (0..FEW * COLS).map(|i| noise(i + 77)).collect();
     let Ok(row_bytes) = format.row_bytes(COLS) else { return };
     let mut bytes = vec![0; row_bytes * ROWS];
     let mut out = vec![0.0; COLS];
@@ -34,14 +44,20 @@ fn measure(format: Format) {
     }
     let dot =
         rate(|| bytes.chunks_exact(row_bytes).for_each(|row| _ = black_box(format.dot(row, &x[..COLS]))));
-    let dot4 = rate(|| bytes.chunks_exact(row_bytes).for_each(|row| _ = black_box(format.dot4(row, x4))));
+    let mut y = vec![0.0; FEW * ROWS];
+    let few = rate(|| {
+        let w = Operand::Encoded(Matrix { format, bytes: &bytes, row_bytes });
+        let y = Whole(&mut y);
+        FewRows { rows: FEW, width: ROWS, cols: COLS, x: &x, w, first: 0, alpha: 1.0, accumulate: false, y }
+            .run();
+    });
     let decode =
         rate(|| bytes.chunks_exact(row_bytes).for_each(|row| _ = black_box(format.decode(row, &mut out))));
     let mut words = vec![0; format.planes(ROWS, COLS).words];
     let repack = rate(|| _ = black_box(format.repack(&bytes, ROWS, COLS, &mut words)));
     let encode =
         rate(|| _ = black_box(format.encode(&weights[..COLS], &mut bytes[..row_bytes]))) / ROWS as f64;
-    println!("{format:8} {dot:8.2} {:8.2} {decode:8.2} {repack:8.3} {encode:8.4}", 4.0 * dot4);
+    println!("{format:8} {dot:8.2} {:8.2} {decode:8.2} {repack:8.3} {encode:8.4}", FEW as f64 * few);
 }
 
 /// The best of 200 samples of about a millisecond, in giga weights per second: other programs take whole samples away.

@@ -1,5 +1,7 @@
 //! `ember bench`: how fast a model runs here, and how close that is to what the memory gives.
 
+mod batch;
+
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -35,7 +37,7 @@ const PROFILED: usize = 16;
     mut_arg("seq", |a| a.default_value("512")),
     mut_arg("rank", |a| a.default_value("8")),
     mut_arg("batch", |a| a.default_value("1")),
-    after_help = "Examples:\n  ember bench\n  ember bench -m qwen3-0.6b -p 512 -n 128 -r 5 --json\n  ember bench --device cpu -t 4\n  ember bench --tune --seq 512 --rank 8"
+    after_help = "Examples:\n  ember bench\n  ember bench -m qwen3-0.6b -p 512 -n 128 -r 5 --json\n  ember bench --device cpu -t 4\n  ember bench --batches 1,2,4,8\n  ember bench --tune --seq 512 --rank 8"
 )]
 pub struct BenchArgs {
     #[command(flatten)]
@@ -49,6 +51,12 @@ pub struct BenchArgs {
     /// Repetitions; the best and the mean are shown
     #[arg(short = 'r', long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     repetitions: u32,
+    /// Measure sequences generated together instead: so many at once, sizes separated by commas
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=8), conflicts_with_all = ["n_prompt", "tune"])]
+    batches: Vec<u32>,
+    /// With --batches: draw tokens as `ember run` does by default, instead of taking the likeliest
+    #[arg(long, requires = "batches")]
+    sampled: bool,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -101,6 +109,9 @@ pub fn run(args: &BenchArgs) -> CliResult {
     let mut options = session_options(&args.device, &args.context, Modes::GENERATE);
     if args.tune {
         return tune::bench::run(&model, &args.shape, &options, args.repetitions, args.json);
+    }
+    if !args.batches.is_empty() {
+        return batch::run(args, &model, options, &adapters);
     }
     let needed = args.n_prompt.max(args.n_gen + 1) as usize + 1;
     options.ctx = Some(options.ctx.unwrap_or(needed).max(needed));

@@ -20,6 +20,9 @@ const INVERSE: u32 = 2 * 127 - 18;
 /// Mantissas are symmetric, so that no value grows beyond its binade.
 const LARGEST: f32 = 8191.0;
 
+/// Adding and taking this off rounds what is smaller than 2^22 to an integer, ties to even, in any instruction set.
+const ROUND: f32 = 12_582_912.0;
+
 /// Four values as lanes.
 pub fn pack(x: [f32; BLOCK]) -> [u16; BLOCK] {
     let exponent = x.iter().fold(0, |largest, v| largest.max(v.to_bits() & 0x7fff_ffff)) >> 23;
@@ -29,7 +32,7 @@ pub fn pack(x: [f32; BLOCK]) -> [u16; BLOCK] {
     let step = exponent.max(LEAST) - TOP;
     let inverse = f32::from_bits((INVERSE - step) << 23);
     std::array::from_fn(|i| {
-        let mantissa = (x[i] * inverse).round_ties_even().clamp(-LARGEST, LARGEST) as i16;
+        let mantissa = ((x[i] * inverse + ROUND) - ROUND).clamp(-LARGEST, LARGEST) as i32 as i16;
         (mantissa << 2) as u16 | (step >> (2 * i)) as u16 & 3
     })
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicU32;
 use crate::ops::{Access, block16};
 use crate::plan::{OpCall, Out, Row, Scalars, Step};
 pub use crate::quant::Matrix;
-use crate::quant::{self, Format, Left, Right};
+use crate::quant::{self, Format, Left, Operand, Right};
 use crate::text::{Choice, SamplerError, SamplerParams, choose};
 
 /// The float type a twin is instantiated with: f32 to run, f64 to check gradients by central differences.
@@ -55,8 +55,20 @@ pub trait Real:
     fn tanh(self) -> Self;
     /// Dot product of an encoded row with one activation row.
     fn dot_row(format: Format, row: &[u8], x: &[Self]) -> Self;
-    /// Dot products of an encoded row with four activation rows.
-    fn dot_row4(format: Format, row: &[u8], x: [&[Self]; 4]) -> [Self; 4];
+
+    /// y = (accumulate ? y : 0) + alpha x w^T over the part's columns, for at most [`quant::FEW`] rows of `cols`; each
+    /// element as by [`Real::dot_row`] or [`Real::dot`]. Row `first` of w makes the part's first column.
+    #[allow(clippy::too_many_arguments)]
+    fn few(
+        w: Operand<'_, Self>,
+        cols: usize,
+        first: usize,
+        x: &[Self],
+        rows: usize,
+        alpha: Self,
+        accumulate: bool,
+        y: &mut Columns<'_, Self>,
+    );
 
     /// y = (accumulate ? y : 0) + alpha L R over the part's columns, `rows` rows and `depth` terms.
     #[allow(clippy::too_many_arguments)]
@@ -144,8 +156,20 @@ impl Real for f32 {
         format.dot(row, x)
     }
 
-    fn dot_row4(format: Format, row: &[u8], x: [&[f32]; 4]) -> [f32; 4] {
-        format.dot4(row, x)
+    fn few(
+        w: Operand<'_, f32>,
+        cols: usize,
+        first: usize,
+        x: &[f32],
+        rows: usize,
+        alpha: f32,
+        accumulate: bool,
+        y: &mut Columns<'_, f32>,
+    ) {
+        if rows == 1 {
+            return super::matmul::by_dots(w, cols, first, x, rows, alpha, accumulate, y);
+        }
+        quant::FewRows { rows, width: y.range.len(), cols, x, w, first, alpha, accumulate, y }.run();
     }
 
     fn product(
@@ -166,7 +190,7 @@ impl Real for f32 {
 
     fn exp_less(x: &mut [f32], less: f32) {
         for x in x {
-            *x = exp(*x - less);
+            *x = quant::exp(*x - less);
         }
     }
 
@@ -177,20 +201,6 @@ impl Real for f32 {
     fn choose(logits: &[f32], history: &[u32], p: &SamplerParams, pos: u32) -> Result<Choice, SamplerError> {
         choose(logits, history, p, pos)
     }
-}
-
-/// e^x to an epsilon or two, without branches, so that loops over it use vectors: 2^k times a polynomial on half a step
-/// to either side (the coefficients of Cephes' expf). Below -87 it is e^-87.
-fn exp(x: f32) -> f32 {
-    // Adding and taking this off rounds to an integer.
-    const ROUND: f32 = 12_582_912.0;
-    let x = x.clamp(-87.0, 88.0);
-    let k = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
-    let r = (x - k * 0.693_359_4) + k * 2.121_944_4e-4;
-    let high = (1.987_569_1e-4 * r + 1.398_199_9e-3) * r + 8.333_452e-3;
-    let low = ((high * r + 4.166_579_6e-2) * r + 1.666_666_5e-1) * r + 0.5;
-    let value = low * r * r + r + 1.0;
-    value * f32::from_bits(((k as i32 + 127) << 23) as u32)
 }
 
 impl Real for f64 {
@@ -209,8 +219,17 @@ impl Real for f64 {
         sum
     }
 
-    fn dot_row4(format: Format, row: &[u8], x: [&[f64]; 4]) -> [f64; 4] {
-        x.map(|x| Self::dot_row(format, row, x))
+    fn few(
+        w: Operand<'_, f64>,
+        cols: usize,
+        first: usize,
+        x: &[f64],
+        rows: usize,
+        alpha: f64,
+        accumulate: bool,
+        y: &mut Columns<'_, f64>,
+    ) {
+        super::matmul::by_dots(w, cols, first, x, rows, alpha, accumulate, y);
     }
 
     fn product(
@@ -354,9 +373,9 @@ impl<F: Real> Cache<'_, F> {
         match self {
             Cache::Full(all) => out.copy_from_slice(&all[start..start + out.len()]),
             Cache::Block16(all) => {
-                let mut buffer = [0f32; 256];
+                let mut buffer = [0f32; 64];
                 let mut at = start;
-                for piece in out.chunks_mut(256) {
+                for piece in out.chunks_mut(64) {
                     let buffer = &mut buffer[..piece.len()];
                     block16::unpack_row(&all[at..at + piece.len()], buffer);
                     for (o, v) in piece.iter_mut().zip(buffer.iter()) {

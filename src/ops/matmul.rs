@@ -1,14 +1,14 @@
 //! The three matrix products of a linear layer: forward, gradient of the input, gradient of the weights.
 //!
 //! Each part of a call makes its own columns of the output. Every element is summed in an order that depends on
-//! neither the number of parts nor (but for the switch at [`FEW`] rows) the number of rows.
+//! neither the number of parts nor (but for the switch beyond [`FEW`] rows) the number of rows.
 
 use super::cpu::{Columns, Real};
 pub use crate::quant::Operand;
 use crate::quant::{Left, Right};
 
-/// Up to this many rows, [`matmul_nt`] takes dot products with encoded rows: decoding them would cost more.
-pub const FEW: usize = 8;
+/// Up to this many rows, [`matmul_nt`] takes dot products, whose bits are the same for any number of rows.
+pub use crate::quant::FEW;
 
 /// Weights decoded at once in double precision.
 const PIECE: usize = 256;
@@ -28,7 +28,7 @@ pub fn matmul_nt<F: Real>(
     y: &mut Columns<'_, F>,
 ) {
     if rows <= FEW {
-        return few(w, cols, offset, x, rows, alpha, accumulate, y);
+        return F::few(*w, cols, y.range.start - offset, x, rows, alpha, accumulate, y);
     }
     let left = Left { values: x, row_stride: cols, depth_stride: 1 };
     let right = Right { w: *w, cols, first: y.range.start - offset, by_row: true };
@@ -78,43 +78,28 @@ pub fn matmul_tn<F: Real>(
     F::product(left, right, n, rows, alpha, accumulate, y);
 }
 
-/// [`matmul_nt`] by dot products.
+/// [`matmul_nt`] by dot products, one by one.
 #[allow(clippy::too_many_arguments)]
-fn few<F: Real>(
-    w: &Operand<'_, F>,
+pub(super) fn by_dots<F: Real>(
+    w: Operand<'_, F>,
     cols: usize,
-    offset: usize,
+    first: usize,
     x: &[F],
     rows: usize,
     alpha: F,
     accumulate: bool,
     y: &mut Columns<'_, F>,
 ) {
-    let x_row = |t: usize| &x[t * cols..(t + 1) * cols];
-    for (i, column) in y.range.clone().enumerate() {
-        let row = column - offset;
-        let mut put = |t: usize, v: F| {
-            let y = &mut y.row_mut(t)[i];
-            *y = alpha * v + if accumulate { *y } else { F::ZERO };
-        };
-        let mut t = 0;
-        while t + 4 <= rows {
-            let x = [x_row(t), x_row(t + 1), x_row(t + 2), x_row(t + 3)];
-            let four = match w {
-                Operand::Encoded(w) => F::dot_row4(w.format, w.row(row), x),
-                Operand::Plain { values } => x.map(|x| F::dot(&values[row * cols..(row + 1) * cols], x)),
+    for i in 0..y.range.len() {
+        let row = first + i;
+        for t in 0..rows {
+            let x = &x[t * cols..(t + 1) * cols];
+            let dot = match &w {
+                Operand::Encoded(w) => F::dot_row(w.format, w.row(row), x),
+                Operand::Plain { values } => F::dot(&values[row * cols..(row + 1) * cols], x),
             };
-            four.into_iter().enumerate().for_each(|(k, v)| put(t + k, v));
-            t += 4;
-        }
-        for t in t..rows {
-            put(
-                t,
-                match w {
-                    Operand::Encoded(w) => F::dot_row(w.format, w.row(row), x_row(t)),
-                    Operand::Plain { values } => F::dot(&values[row * cols..(row + 1) * cols], x_row(t)),
-                },
-            );
+            let y = &mut y.row_mut(t)[i];
+            *y = alpha * dot + if accumulate { *y } else { F::ZERO };
         }
     }
 }

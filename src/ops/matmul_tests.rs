@@ -184,7 +184,7 @@ fn many_tiles() {
     tn::<f32>(600, 70, 520, true, 2);
 }
 
-/// Neither the cut into parts nor the number of rows (beyond the switch) changes a bit.
+/// Neither the cut into parts nor the number of rows changes a bit, on either side of the switch.
 #[test]
 fn same_bits_in_any_cut() {
     let (cols, outs) = (800, 300);
@@ -203,4 +203,9 @@ fn same_bits_in_any_cut() {
     assert_eq!(whole, run(64, 3));
     assert_eq!(whole[..19 * outs], run(19, 2));
     assert_eq!(whole[..(FEW + 1) * outs], run(FEW + 1, 7));
+    // Decode steps: a batch of any size up to the switch, and alone.
+    let batch = run(FEW, 1);
+    for rows in 1..FEW {
+        assert_eq!(batch[..rows * outs], run(rows, 1 + rows % 3), "{rows}");
+    }
 }

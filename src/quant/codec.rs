@@ -29,7 +29,8 @@ pub(super) struct Codec {
     pub(super) decode: fn(&[u8], &mut [f32]),
     pub(super) encode: fn(&[f32], &mut [u8]),
     pub(super) dot: fn(&[u8], &[f32]) -> f32,
-    pub(super) dot4: fn(&[u8], [&[f32]; 4]) -> [f32; 4],
+    /// Decodes to what `dot` multiplies: its roundings may be others than those of `decode`.
+    pub(super) load: fn(&[u8], &mut [f32]),
     pub(super) to_planes: fn(&[u8], &mut [u8]),
     pub(super) oct: fn(&View<'_>, usize, usize) -> [f32; 8],
 }
@@ -61,6 +62,13 @@ pub(super) trait Block<const LEN: usize, const BYTES: usize> {
 
     /// The codes of the weights `8 * oct .. 8 * oct + 8`.
     fn codes<L: Lanes>(l: L, block: &[u8; BYTES], oct: usize) -> L::I;
+
+    /// Scale, minimum, and the sixteen bytes of nibbles that are all the codes of a block of 32, if that is how the format
+    /// is; see [`Lanes::nibbles`].
+    #[inline(always)]
+    fn nibbles<L: Lanes>(_l: L, _block: &[u8; BYTES]) -> Option<(f32, f32, &[u8; 16])> {
+        None
+    }
 
     /// What codes stand for, before the centre is taken off.
     #[inline(always)]
@@ -95,7 +103,7 @@ where
         decode: decode::<B, LEN, BYTES>,
         encode: encode::<B, LEN, BYTES>,
         dot: dot::dot::<B, LEN, BYTES>,
-        dot4: dot::dot4::<B, LEN, BYTES>,
+        load: dot::load::<B, LEN, BYTES>,
         to_planes: to_planes::<B, LEN, BYTES>,
         oct: B::oct,
     }

@@ -5,68 +5,123 @@
 use std::marker::PhantomData;
 
 use super::codec::{Block, RUN, Scales};
-use super::simd::{Job, Lanes, run};
+use super::simd::{Job, Lanes, run, run_wide};
 
-/// One row of a block format, and `N` slices of activations.
-pub(super) struct Blocks<'a, B, const N: usize, const LEN: usize, const BYTES: usize> {
+/// One row of a block format, and activations.
+pub(super) struct Blocks<'a, B, const LEN: usize, const BYTES: usize> {
     pub row: &'a [u8],
-    pub x: [&'a [f32]; N],
+    pub x: &'a [f32],
     pub format: PhantomData<B>,
 }
 
-impl<B: Block<LEN, BYTES>, const N: usize, const LEN: usize, const BYTES: usize> Job
-    for Blocks<'_, B, N, LEN, BYTES>
-{
-    type Out = [f32; N];
+impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Blocks<'_, B, LEN, BYTES> {
+    type Out = f32;
 
     #[inline(always)]
-    fn run<L: Lanes>(self, l: L) -> [f32; N] {
-        let x = self.x.map(|x| x.as_chunks::<LEN>().0);
-        let (blocks, _) = self.row.as_chunks::<BYTES>();
-        let len = x.iter().fold(blocks.len(), |n, x| n.min(x.len()));
-        let (blocks, x) = (&blocks[..len], x.map(|x| &x[..len]));
-        // One activation needs four sums to hide the latency of adding; four need two each.
-        let mut sums = [[l.zero(); N]; 4];
+    fn run<L: Lanes>(self, l: L) -> f32 {
+        let (blocks, x) = (self.row.as_chunks::<BYTES>().0, self.x.as_chunks::<LEN>().0);
+        let len = blocks.len().min(x.len());
+        let (blocks, x) = (&blocks[..len], &x[..len]);
+        // Four sums hide the latency of adding.
+        let mut sums = [l.zero(); 4];
         let mut s = Scales::ZERO;
-        // Of short blocks, eight at a time; of super-blocks, none here.
-        let (runs, rest) = if RUN / LEN == 8 { blocks.as_chunks::<8>() } else { (&[][..], blocks) };
+        let (runs, rest) = in_runs::<LEN, BYTES>(blocks);
         for (r, run) in runs.iter().enumerate() {
             scales::<B, L, LEN, BYTES>(l, run, &mut s);
             for (b, block) in run.iter().enumerate() {
-                let x = x.map(|x| &x[8 * r + b]);
-                add_block::<B, L, N, LEN, BYTES>(l, block, &s, b * LEN / B::GROUP, x, &mut sums);
+                add_block::<B, L, LEN, BYTES>(l, block, &s, b * LEN / B::GROUP, &x[8 * r + b], &mut sums);
             }
         }
         for (b, block) in rest.iter().enumerate() {
             scales::<B, L, LEN, BYTES>(l, std::slice::from_ref(block), &mut s);
-            let x = x.map(|x| &x[8 * runs.len() + b]);
-            add_block::<B, L, N, LEN, BYTES>(l, block, &s, 0, x, &mut sums);
+            add_block::<B, L, LEN, BYTES>(l, block, &s, 0, &x[8 * runs.len() + b], &mut sums);
         }
         let [a, b, c, d] = sums;
-        std::array::from_fn(|i| l.sum(l.add(l.add(a[i], c[i]), l.add(b[i], d[i]))))
+        l.sum(l.add(l.add(a, c), l.add(b, d)))
     }
+}
+
+/// Runs of blocks that read their scales together, and blocks that do not: of short blocks, eight at a time; of
+/// super-blocks, none.
+#[inline(always)]
+fn in_runs<const LEN: usize, const BYTES: usize>(
+    blocks: &[[u8; BYTES]],
+) -> (&[[[u8; BYTES]; 8]], &[[u8; BYTES]]) {
+    if RUN / LEN == 8 { blocks.as_chunks::<8>() } else { (&[], blocks) }
 }
 
 /// Adds the products of one block, whose first group is `group` of the scales, to the sums.
 #[inline(always)]
-fn add_block<B: Block<LEN, BYTES>, L: Lanes, const N: usize, const LEN: usize, const BYTES: usize>(
+fn add_block<B: Block<LEN, BYTES>, L: Lanes, const LEN: usize, const BYTES: usize>(
     l: L,
     block: &[u8; BYTES],
     s: &Scales,
     group: usize,
-    x: [&[f32; LEN]; N],
-    sums: &mut [[L::V; N]; 4],
+    x: &[f32; LEN],
+    sums: &mut [L::V; 4],
 ) {
-    let ways = if N == 1 { 4 } else { 2 };
-    for unit in 0..LEN / (8 * ways) {
-        for (way, sums) in sums.iter_mut().take(ways).enumerate() {
-            let oct = ways * unit + way;
+    for unit in 0..LEN / 32 {
+        for (way, sum) in sums.iter_mut().enumerate() {
+            let oct = 4 * unit + way;
             let group = (group + 8 * oct / B::GROUP) % s.scale.len();
             let w = weights::<B, L, LEN, BYTES>(l, block, oct, s.scale[group], s.min[group]);
-            for (sum, x) in sums.iter_mut().zip(x) {
-                *sum = l.mul_add(w, l.load(eight_floats(x, oct)), *sum);
+            *sum = l.mul_add(w, l.load(eight_floats(x, oct)), *sum);
+        }
+    }
+}
+
+/// Whole blocks, to be decoded as [`Blocks`] sees them: what each weight is multiplied as, to the last bit.
+pub(super) struct Operands<'a, B, const LEN: usize, const BYTES: usize> {
+    pub bytes: &'a [u8],
+    pub out: &'a mut [f32],
+    pub format: PhantomData<B>,
+}
+
+impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Operands<'_, B, LEN, BYTES> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        let (blocks, out) = (self.bytes.as_chunks::<BYTES>().0, self.out.as_chunks_mut::<LEN>().0);
+        let len = blocks.len().min(out.len());
+        let (blocks, out) = (&blocks[..len], &mut out[..len]);
+        let mut s = Scales::ZERO;
+        if blocks.first().is_some_and(|block| B::nibbles(l, block).is_some()) {
+            for (block, out) in blocks.iter().zip(out) {
+                if let (Some((scale, min, nibbles)), Some(out)) =
+                    (B::nibbles(l, block), out.first_chunk_mut())
+                {
+                    l.nibbles(nibbles, scale, min, out);
+                }
+            }
+            return;
+        }
+        let (runs, rest) = in_runs::<LEN, BYTES>(blocks);
+        for (r, run) in runs.iter().enumerate() {
+            scales::<B, L, LEN, BYTES>(l, run, &mut s);
+            for (b, block) in run.iter().enumerate() {
+                operands::<B, L, LEN, BYTES>(l, block, &s, b * LEN / B::GROUP, &mut out[8 * r + b]);
             }
         }
+        for (b, block) in rest.iter().enumerate() {
+            scales::<B, L, LEN, BYTES>(l, std::slice::from_ref(block), &mut s);
+            operands::<B, L, LEN, BYTES>(l, block, &s, 0, &mut out[8 * runs.len() + b]);
+        }
+    }
+}
+
+/// Decodes one block, whose first group is `group` of the scales.
+#[inline(always)]
+fn operands<B: Block<LEN, BYTES>, L: Lanes, const LEN: usize, const BYTES: usize>(
+    l: L,
+    block: &[u8; BYTES],
+    s: &Scales,
+    group: usize,
+    out: &mut [f32; LEN],
+) {
+    for (oct, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        let group = (group + 8 * oct / B::GROUP) % s.scale.len();
+        *out = l.to_array(weights::<B, L, LEN, BYTES>(l, block, oct, s.scale[group], s.min[group]));
     }
 }
 
@@ -108,15 +163,15 @@ fn weights<B: Block<LEN, BYTES>, L: Lanes, const LEN: usize, const BYTES: usize>
 
 /// Dot product of a row of a block format.
 pub(super) fn dot<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(row: &[u8], x: &[f32]) -> f32 {
-    run(Blocks::<B, 1, LEN, BYTES> { row, x: [x], format: PhantomData })[0]
+    run(Blocks::<B, LEN, BYTES> { row, x, format: PhantomData })
 }
 
-/// Four dot products with a row of a block format.
-pub(super) fn dot4<B, const LEN: usize, const BYTES: usize>(row: &[u8], x: [&[f32]; 4]) -> [f32; 4]
-where
-    B: Block<LEN, BYTES>,
-{
-    run(Blocks::<B, 4, LEN, BYTES> { row, x, format: PhantomData })
+/// See [`Operands`].
+pub(super) fn load<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
+    bytes: &[u8],
+    out: &mut [f32],
+) {
+    run_wide(Operands::<B, LEN, BYTES> { bytes, out, format: PhantomData });
 }
 
 /// How a float is stored in `BYTES` bytes.
@@ -152,63 +207,77 @@ impl Float<2> for Brain {
     }
 }
 
-/// One row of floats and `N` slices of activations, over the shortest length.
-pub(super) struct Floats<'a, F, const N: usize, const BYTES: usize> {
+/// One row of floats and activations, over the shorter length.
+pub(super) struct Floats<'a, F, const BYTES: usize> {
     pub row: &'a [u8],
-    pub x: [&'a [f32]; N],
+    pub x: &'a [f32],
     pub format: PhantomData<F>,
 }
 
-impl<F: Float<BYTES>, const N: usize, const BYTES: usize> Job for Floats<'_, F, N, BYTES> {
-    type Out = [f32; N];
+impl<F: Float<BYTES>, const BYTES: usize> Job for Floats<'_, F, BYTES> {
+    type Out = f32;
 
     #[inline(always)]
-    fn run<L: Lanes>(self, l: L) -> [f32; N] {
+    fn run<L: Lanes>(self, l: L) -> f32 {
         let (row, _) = self.row.as_chunks::<BYTES>();
-        let len = self.x.iter().fold(row.len(), |n, x| n.min(x.len()));
-        let (row, x) = (&row[..len], self.x.map(|x| &x[..len]));
-        let mut sums = [[l.zero(); N]; 4];
-        let (octs, rest) = row.as_chunks::<8>();
-        let x_octs = x.map(|x| &x.as_chunks::<8>().0[..octs.len()]);
-        for (i, bytes) in octs.iter().enumerate() {
-            let w = F::load(l, bytes);
-            for (sum, x) in sums[i % 4].iter_mut().zip(x_octs) {
-                *sum = l.mul_add(w, l.load(&x[i]), *sum);
-            }
+        let len = row.len().min(self.x.len());
+        let (octs, rest) = row[..len].as_chunks::<8>();
+        let (x_octs, x_rest) = self.x[..len].as_chunks::<8>();
+        let mut sums = [l.zero(); 4];
+        for (i, (bytes, x)) in octs.iter().zip(x_octs).enumerate() {
+            sums[i % 4] = l.mul_add(F::load(l, bytes), l.load(x), sums[i % 4]);
         }
         if !rest.is_empty() {
             // The last few weights, filled up with zeros.
-            let mut tail = [[0; BYTES]; 8];
+            let (mut tail, mut x_tail) = ([[0; BYTES]; 8], [0.0; 8]);
             tail[..rest.len()].copy_from_slice(rest);
-            let w = F::load(l, &tail);
-            for (sum, x) in sums[0].iter_mut().zip(x) {
-                let mut tail = [0.0; 8];
-                tail[..rest.len()].copy_from_slice(&x[8 * octs.len()..]);
-                *sum = l.mul_add(w, l.load(&tail), *sum);
-            }
+            x_tail[..rest.len()].copy_from_slice(x_rest);
+            let sum = &mut sums[octs.len() % 4];
+            *sum = l.mul_add(F::load(l, &tail), l.load(&x_tail), *sum);
         }
-        std::array::from_fn(|i| l.sum(l.add(l.add(sums[0][i], sums[2][i]), l.add(sums[1][i], sums[3][i]))))
+        let [a, b, c, d] = sums;
+        l.sum(l.add(l.add(a, c), l.add(b, d)))
     }
 }
 
 /// Dot product of a row of floats.
 pub(super) fn float_dot<F: Float<BYTES>, const BYTES: usize>(row: &[u8], x: &[f32]) -> f32 {
-    run(Floats::<F, 1, BYTES> { row, x: [x], format: PhantomData })[0]
+    run(Floats::<F, BYTES> { row, x, format: PhantomData })
 }
 
-/// Four dot products with a row of floats.
-pub(super) fn float_dot4<F: Float<BYTES>, const BYTES: usize>(row: &[u8], x: [&[f32]; 4]) -> [f32; 4] {
-    run(Floats::<F, 4, BYTES> { row, x, format: PhantomData })
+/// Floats to be decoded.
+struct FloatOperands<'a, F, const BYTES: usize> {
+    bytes: &'a [u8],
+    out: &'a mut [f32],
+    format: PhantomData<F>,
+}
+
+impl<F: Float<BYTES>, const BYTES: usize> Job for FloatOperands<'_, F, BYTES> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        let (octs, rest) = self.bytes.as_chunks::<BYTES>().0.as_chunks::<8>();
+        let (out, out_rest) = self.out.as_chunks_mut::<8>();
+        for (out, bytes) in out.iter_mut().zip(octs) {
+            *out = l.to_array(F::load(l, bytes));
+        }
+        let mut tail = [[0; BYTES]; 8];
+        tail[..rest.len()].copy_from_slice(rest);
+        for (out, value) in out_rest.iter_mut().zip(l.to_array(F::load(l, &tail))) {
+            *out = value;
+        }
+    }
+}
+
+/// Decodes floats.
+pub(super) fn float_load<F: Float<BYTES>, const BYTES: usize>(bytes: &[u8], out: &mut [f32]) {
+    run(FloatOperands::<F, BYTES> { bytes, out, format: PhantomData });
 }
 
 /// Dot product of two slices of floats over the shorter length, in a fixed order.
 pub fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
     float_dot::<Single, 4>(bytemuck::cast_slice(a), b)
-}
-
-/// Four dot products with one slice of floats, over the shortest length, in a fixed order.
-pub fn dot4_f32(a: &[f32], x: [&[f32]; 4]) -> [f32; 4] {
-    float_dot4::<Single, 4>(bytemuck::cast_slice(a), x)
 }
 
 /// y += a x.

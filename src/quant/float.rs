@@ -2,7 +2,7 @@
 
 use super::codec::Codec;
 use super::device::View;
-use super::dot::{Brain, Half, Single, float_dot, float_dot4};
+use super::dot::{Brain, Half, Single, float_dot, float_load};
 use super::half::{from_f16, to_bf16, to_f16_le};
 
 /// The table row of F32.
@@ -16,7 +16,7 @@ pub(super) const F32: Codec = Codec {
     decode: |bytes, out| decode(bytes, out, f32::from_le_bytes),
     encode: |src, out| encode(src, out, f32::to_le_bytes),
     dot: float_dot::<Single, 4>,
-    dot4: float_dot4::<Single, 4>,
+    load: float_load::<Single, 4>,
     to_planes: copy,
     oct: |view, row, oct| std::array::from_fn(|i| f32::from_bits(view.word(0, row, 8 * oct + i))),
 };
@@ -32,7 +32,7 @@ pub(super) const F16: Codec = Codec {
     decode: |bytes, out| decode(bytes, out, |b| from_f16(u16::from_le_bytes(b))),
     encode: |src, out| encode(src, out, to_f16_le),
     dot: float_dot::<Half, 2>,
-    dot4: float_dot4::<Half, 2>,
+    load: float_load::<Half, 2>,
     to_planes: copy,
     oct: |view, row, oct| std::array::from_fn(|i| from_f16(half_word(view, row, oct, i))),
 };
@@ -48,7 +48,7 @@ pub(super) const BF16: Codec = Codec {
     decode: |bytes, out| decode(bytes, out, from_bf16_le),
     encode: |src, out| encode(src, out, |v| to_bf16(v).to_le_bytes()),
     dot: float_dot::<Brain, 2>,
-    dot4: float_dot4::<Brain, 2>,
+    load: float_load::<Brain, 2>,
     to_planes: copy,
     oct: |view, row, oct| {
         std::array::from_fn(|i| f32::from_bits(u32::from(half_word(view, row, oct, i)) << 16))

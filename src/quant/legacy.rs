@@ -2,7 +2,7 @@
 //!
 //! Layouts and encoders follow ggml (`ggml-common.h`, `quantize_row_*_ref`), to the byte.
 
-use super::codec::{Block, Identity, Scales, all_codes, eight, f16_of_each, join_nibbles};
+use super::codec::{Block, Identity, Scales, all_codes, eight, f16_at, f16_of_each, join_nibbles};
 use super::device::{View, pack_bits};
 use super::half::{from_f16, to_f16_le};
 use super::simd::Lanes;
@@ -28,6 +28,12 @@ impl Block<32, 18> for Q4_0 {
     #[inline(always)]
     fn codes<L: Lanes>(l: L, block: &[u8; 18], oct: usize) -> L::I {
         codes4(l, &block[2..], oct)
+    }
+
+    #[inline(always)]
+    fn nibbles<L: Lanes>(l: L, block: &[u8; 18]) -> Option<(f32, f32, &[u8; 16])> {
+        let scale = f16_at(l, block, 0);
+        block.last_chunk().map(|nibbles| (scale, scale * f32::from(Self::CENTRE), nibbles))
     }
 
     #[inline(always)]
@@ -63,6 +69,12 @@ impl Block<32, 20> for Q4_1 {
     #[inline(always)]
     fn codes<L: Lanes>(l: L, block: &[u8; 20], oct: usize) -> L::I {
         codes4(l, &block[4..], oct)
+    }
+
+    #[inline(always)]
+    fn nibbles<L: Lanes>(l: L, block: &[u8; 20]) -> Option<(f32, f32, &[u8; 16])> {
+        let (scale, min) = (f16_at(l, block, 0), -f16_at(l, block, 2));
+        block.last_chunk().map(|nibbles| (scale, min, nibbles))
     }
 
     #[inline(always)]

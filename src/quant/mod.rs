@@ -8,6 +8,8 @@ mod codec;
 mod device;
 mod dot;
 mod error;
+mod exp;
+mod few;
 mod float;
 mod gemm;
 mod half;
@@ -24,8 +26,10 @@ mod tests;
 mod wide;
 
 pub use device::{GROUP_ROWS, MAX_PLANES, Planes};
-pub use dot::{axpy_f32, dot_f32, dot4_f32};
+pub use dot::{axpy_f32, dot_f32};
 pub use error::QuantError;
+pub use exp::{exp, sum_exp};
+pub use few::{FEW, FewRows};
 pub use gemm::{Product, Rows};
 pub use operand::{Left, Matrix, Operand, Right};
 
@@ -175,10 +179,11 @@ impl Format {
         (self.codec().dot)(row, x)
     }
 
-    /// Four dot products with one row, which is decoded once. Lengths as in [`Format::dot`].
-    pub fn dot4(self, row: &[u8], x: [&[f32]; 4]) -> [f32; 4] {
-        debug_assert!(x.iter().all(|x| self.row_bytes(x.len()) == Ok(row.len())));
-        (self.codec().dot4)(row, x)
+    /// Decodes whole blocks to what [`Format::dot`] multiplies, which rounds once less than [`Format::decode`].
+    fn load_for_dots(self, bytes: &[u8], out: &mut [f32]) -> Result<(), QuantError> {
+        self.check_bytes(out.len(), bytes.len())?;
+        (self.codec().load)(bytes, out);
+        Ok(())
     }
 
     fn check_bytes(self, weights: usize, found: usize) -> Result<(), QuantError> {

@@ -44,6 +44,28 @@ pub(super) trait Lanes: Copy {
     /// Lane `j` of vector `i` becomes lane `i` of vector `j`.
     fn transpose(self, v: [Self::V; 8]) -> [Self::V; 8];
 
+    /// Thirty-two weights from their nibbles, byte `j` holding weight `j` low and `j + 16` high:
+    /// `nibble * scale - min`, as by [`Lanes::mul_sub`].
+    #[inline(always)]
+    fn nibbles(self, bytes: &[u8; 16], scale: f32, min: f32, out: &mut [f32; 32]) {
+        let (scale, min) = (self.splat(scale), self.splat(min));
+        for (i, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            if let Some(eight) = bytes.as_chunks::<8>().0.get(i % 2) {
+                let codes = self.field(self.bytes(eight), 4 * (i as u32 / 2), 15);
+                *out = self.to_array(self.mul_sub(self.float(codes), scale, min));
+            }
+        }
+    }
+
+    /// [`Lanes::sum`] of eight vectors.
+    #[inline(always)]
+    fn sums(self, v: [Self::V; 8]) -> [f32; 8] {
+        let s = self.transpose(v);
+        let even = self.add(self.add(s[0], s[4]), self.add(s[2], s[6]));
+        let odd = self.add(self.add(s[1], s[5]), self.add(s[3], s[7]));
+        self.to_array(self.add(even, odd))
+    }
+
     /// The sum of the lanes, in a fixed order.
     #[inline(always)]
     fn sum(self, v: Self::V) -> f32 {
@@ -67,6 +89,29 @@ pub(super) fn run<J: Job>(job: J) -> J::Out {
         return avx2.run(job);
     }
     run_portable(job)
+}
+
+/// As [`run`], with AVX-512 as well: for the jobs that gain by [`Lanes::nibbles`] of its width.
+#[inline(always)]
+pub(super) fn run_wide<J: Job>(job: J) -> J::Out {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(avx512) = avx2::Avx512::detect() {
+        return avx512.run(job);
+    }
+    run(job)
+}
+
+/// Starts to fetch the cache line of a byte that will be read soon.
+#[inline(always)]
+pub(super) fn prefetch(byte: &u8) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 CPU has the instruction; it changes nothing but the caches.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(byte).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = byte;
 }
 
 /// Runs a job on what every CPU of this architecture has.
@@ -196,159 +241,207 @@ mod avx2 {
     #[derive(Clone, Copy)]
     pub(super) struct Avx2(());
 
-    impl Avx2 {
-        /// Asks the CPU; the standard library keeps the answer.
-        #[inline(always)]
-        pub(super) fn detect() -> Option<Avx2> {
-            let all = std::is_x86_feature_detected!("avx2")
-                && std::is_x86_feature_detected!("fma")
-                && std::is_x86_feature_detected!("f16c");
-            all.then_some(Avx2(()))
-        }
+    /// Proof that this CPU has AVX-512F besides.
+    #[derive(Clone, Copy)]
+    pub(super) struct Avx512(());
 
-        #[inline(always)]
-        pub(super) fn run<J: Job>(self, job: J) -> J::Out {
-            #[target_feature(enable = "avx2,fma,f16c")]
-            fn compiled<J: Job>(job: J, lanes: Avx2) -> J::Out {
-                job.run(lanes)
+    macro_rules! token {
+        ($name:ident, $features:literal, [$($feature:tt),*]) => {
+            impl $name {
+                /// Asks the CPU; the standard library keeps the answer.
+                #[inline(always)]
+                pub(super) fn detect() -> Option<$name> {
+                    let all = $(std::is_x86_feature_detected!($feature))&&*;
+                    all.then_some($name(()))
+                }
+
+                #[inline(always)]
+                pub(super) fn run<J: Job>(self, job: J) -> J::Out {
+                    #[target_feature(enable = $features)]
+                    fn compiled<J: Job>(job: J, lanes: $name) -> J::Out {
+                        job.run(lanes)
+                    }
+                    // SAFETY: `self` proves that the CPU has the features `compiled` is compiled for.
+                    unsafe { compiled(job, self) }
+                }
             }
-            // SAFETY: `self` proves that the CPU has the features `compiled` is compiled for.
-            unsafe { compiled(job, self) }
-        }
+        };
     }
 
-    // SAFETY of every block below: `self` proves that the CPU has the features of the intrinsics, and the loads read
-    // exactly the array behind the reference, at any alignment.
-    impl Lanes for Avx2 {
-        type V = __m256;
-        type I = __m256i;
+    token!(Avx2, "avx2,fma,f16c", ["avx2", "fma", "f16c"]);
+    token!(Avx512, "avx512f,avx2,fma,f16c", ["avx512f", "avx2", "fma", "f16c"]);
 
-        #[inline(always)]
-        fn zero(self) -> __m256 {
-            unsafe { _mm256_setzero_ps() }
-        }
+    // SAFETY of every block below: `self` proves that the CPU has the features of the intrinsics, and loads and stores
+    // touch exactly the array behind the reference, at any alignment.
+    macro_rules! lanes {
+        ($name:ident { $($own:item)* }) => {
+            impl Lanes for $name {
+                type V = __m256;
+                type I = __m256i;
 
-        #[inline(always)]
-        fn splat(self, value: f32) -> __m256 {
-            unsafe { _mm256_set1_ps(value) }
-        }
+                #[inline(always)]
+                fn zero(self) -> __m256 {
+                    unsafe { _mm256_setzero_ps() }
+                }
 
-        #[inline(always)]
-        fn load(self, x: &[f32; 8]) -> __m256 {
-            unsafe { _mm256_loadu_ps(x.as_ptr()) }
-        }
+                #[inline(always)]
+                fn splat(self, value: f32) -> __m256 {
+                    unsafe { _mm256_set1_ps(value) }
+                }
 
-        #[inline(always)]
-        fn bytes(self, bytes: &[u8; 8]) -> __m256i {
-            unsafe { _mm256_cvtepu8_epi32(_mm_loadl_epi64(bytes.as_ptr().cast())) }
-        }
+                #[inline(always)]
+                fn load(self, x: &[f32; 8]) -> __m256 {
+                    unsafe { _mm256_loadu_ps(x.as_ptr()) }
+                }
 
-        #[inline(always)]
-        fn signed(self, bytes: &[u8; 8]) -> __m256i {
-            unsafe { _mm256_cvtepi8_epi32(_mm_loadl_epi64(bytes.as_ptr().cast())) }
-        }
+                #[inline(always)]
+                fn bytes(self, bytes: &[u8; 8]) -> __m256i {
+                    unsafe { _mm256_cvtepu8_epi32(_mm_loadl_epi64(bytes.as_ptr().cast())) }
+                }
 
-        #[inline(always)]
-        fn bits(self, word: u32, first: u32) -> __m256i {
-            unsafe {
-                let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-                let word = _mm256_set1_epi32((word >> first) as i32);
-                _mm256_and_si256(_mm256_srlv_epi32(word, lanes), _mm256_set1_epi32(1))
+                #[inline(always)]
+                fn signed(self, bytes: &[u8; 8]) -> __m256i {
+                    unsafe { _mm256_cvtepi8_epi32(_mm_loadl_epi64(bytes.as_ptr().cast())) }
+                }
+
+                #[inline(always)]
+                fn bits(self, word: u32, first: u32) -> __m256i {
+                    unsafe {
+                        let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+                        let word = _mm256_set1_epi32((word >> first) as i32);
+                        _mm256_and_si256(_mm256_srlv_epi32(word, lanes), _mm256_set1_epi32(1))
+                    }
+                }
+
+                #[inline(always)]
+                fn field(self, v: __m256i, shift: u32, mask: i32) -> __m256i {
+                    unsafe {
+                        let v = _mm256_srl_epi32(v, _mm_cvtsi32_si128(shift as i32));
+                        _mm256_and_si256(v, _mm256_set1_epi32(mask))
+                    }
+                }
+
+                #[inline(always)]
+                fn join(self, low: __m256i, high: __m256i, shift: u32) -> __m256i {
+                    unsafe { _mm256_or_si256(low, _mm256_sll_epi32(high, _mm_cvtsi32_si128(shift as i32))) }
+                }
+
+                #[inline(always)]
+                fn float(self, v: __m256i) -> __m256 {
+                    unsafe { _mm256_cvtepi32_ps(v) }
+                }
+
+                #[inline(always)]
+                fn lookup(self, index: __m256i, table: &[f32; 16]) -> __m256 {
+                    unsafe {
+                        let low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table.as_ptr()), index);
+                        let high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table[8..].as_ptr()), index);
+                        _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(index)))
+                    }
+                }
+
+                #[inline(always)]
+                fn f16(self, bits: u16) -> f32 {
+                    unsafe { _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits)))) }
+                }
+
+                #[inline(always)]
+                fn halves(self, bytes: &[[u8; 2]; 8]) -> __m256 {
+                    unsafe { _mm256_cvtph_ps(_mm_loadu_si128(bytes.as_ptr().cast())) }
+                }
+
+                #[inline(always)]
+                fn brains(self, bytes: &[[u8; 2]; 8]) -> __m256 {
+                    unsafe {
+                        let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(bytes.as_ptr().cast()));
+                        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+                    }
+                }
+
+                #[inline(always)]
+                fn add(self, a: __m256, b: __m256) -> __m256 {
+                    unsafe { _mm256_add_ps(a, b) }
+                }
+
+                #[inline(always)]
+                fn sub(self, a: __m256, b: __m256) -> __m256 {
+                    unsafe { _mm256_sub_ps(a, b) }
+                }
+
+                #[inline(always)]
+                fn mul(self, a: __m256, b: __m256) -> __m256 {
+                    unsafe { _mm256_mul_ps(a, b) }
+                }
+
+                #[inline(always)]
+                fn mul_sub(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+                    unsafe { _mm256_fmsub_ps(a, b, c) }
+                }
+
+                #[inline(always)]
+                fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+                    unsafe { _mm256_fmadd_ps(a, b, c) }
+                }
+
+                #[inline(always)]
+                fn to_array(self, v: __m256) -> [f32; 8] {
+                    let mut out = [0.0; 8];
+                    unsafe { _mm256_storeu_ps(out.as_mut_ptr(), v) };
+                    out
+                }
+
+                #[inline(always)]
+                fn transpose(self, v: [__m256; 8]) -> [__m256; 8] {
+                    unsafe {
+                        // Pairs of rows, then of pairs, then the halves.
+                        let low = |i: usize| _mm256_unpacklo_ps(v[i], v[i + 1]);
+                        let high = |i: usize| _mm256_unpackhi_ps(v[i], v[i + 1]);
+                        let (a, b) = ([low(0), low(2), low(4), low(6)], [high(0), high(2), high(4), high(6)]);
+                        let first = |p: [__m256; 4], i: usize| _mm256_shuffle_ps::<0x44>(p[i], p[i + 1]);
+                        let last = |p: [__m256; 4], i: usize| _mm256_shuffle_ps::<0xEE>(p[i], p[i + 1]);
+                        let top = [first(a, 0), last(a, 0), first(b, 0), last(b, 0)];
+                        let bottom = [first(a, 2), last(a, 2), first(b, 2), last(b, 2)];
+                        let left = |i: usize| _mm256_permute2f128_ps::<0x20>(top[i], bottom[i]);
+                        let right = |i: usize| _mm256_permute2f128_ps::<0x31>(top[i], bottom[i]);
+                        [left(0), left(1), left(2), left(3), right(0), right(1), right(2), right(3)]
+                    }
+                }
+
+                #[inline(always)]
+                fn sums(self, v: [__m256; 8]) -> [f32; 8] {
+                    unsafe {
+                        // Halves added to halves, then quarters, then eighths: four vectors, two, one.
+                        let halves = |i: usize| {
+                            let low = _mm256_permute2f128_ps::<0x20>(v[i], v[i + 4]);
+                            _mm256_add_ps(low, _mm256_permute2f128_ps::<0x31>(v[i], v[i + 4]))
+                        };
+                        let pairs = |a: __m256, b: __m256| {
+                            _mm256_add_ps(_mm256_shuffle_ps::<0x44>(a, b), _mm256_shuffle_ps::<0xEE>(a, b))
+                        };
+                        let (a, b) = (pairs(halves(0), halves(1)), pairs(halves(2), halves(3)));
+                        let even = _mm256_shuffle_ps::<0x88>(a, b);
+                        self.to_array(_mm256_add_ps(even, _mm256_shuffle_ps::<0xDD>(a, b)))
+                    }
+                }
+
+                $($own)*
             }
-        }
-
-        #[inline(always)]
-        fn field(self, v: __m256i, shift: u32, mask: i32) -> __m256i {
-            unsafe {
-                let v = _mm256_srl_epi32(v, _mm_cvtsi32_si128(shift as i32));
-                _mm256_and_si256(v, _mm256_set1_epi32(mask))
-            }
-        }
-
-        #[inline(always)]
-        fn join(self, low: __m256i, high: __m256i, shift: u32) -> __m256i {
-            unsafe { _mm256_or_si256(low, _mm256_sll_epi32(high, _mm_cvtsi32_si128(shift as i32))) }
-        }
-
-        #[inline(always)]
-        fn float(self, v: __m256i) -> __m256 {
-            unsafe { _mm256_cvtepi32_ps(v) }
-        }
-
-        #[inline(always)]
-        fn lookup(self, index: __m256i, table: &[f32; 16]) -> __m256 {
-            unsafe {
-                let low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table.as_ptr()), index);
-                let high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table[8..].as_ptr()), index);
-                _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(index)))
-            }
-        }
-
-        #[inline(always)]
-        fn f16(self, bits: u16) -> f32 {
-            unsafe { _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits)))) }
-        }
-
-        #[inline(always)]
-        fn halves(self, bytes: &[[u8; 2]; 8]) -> __m256 {
-            unsafe { _mm256_cvtph_ps(_mm_loadu_si128(bytes.as_ptr().cast())) }
-        }
-
-        #[inline(always)]
-        fn brains(self, bytes: &[[u8; 2]; 8]) -> __m256 {
-            unsafe {
-                let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(bytes.as_ptr().cast()));
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
-            }
-        }
-
-        #[inline(always)]
-        fn add(self, a: __m256, b: __m256) -> __m256 {
-            unsafe { _mm256_add_ps(a, b) }
-        }
-
-        #[inline(always)]
-        fn sub(self, a: __m256, b: __m256) -> __m256 {
-            unsafe { _mm256_sub_ps(a, b) }
-        }
-
-        #[inline(always)]
-        fn mul(self, a: __m256, b: __m256) -> __m256 {
-            unsafe { _mm256_mul_ps(a, b) }
-        }
-
-        #[inline(always)]
-        fn mul_sub(self, a: __m256, b: __m256, c: __m256) -> __m256 {
-            unsafe { _mm256_fmsub_ps(a, b, c) }
-        }
-
-        #[inline(always)]
-        fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
-            unsafe { _mm256_fmadd_ps(a, b, c) }
-        }
-
-        #[inline(always)]
-        fn to_array(self, v: __m256) -> [f32; 8] {
-            let mut out = [0.0; 8];
-            unsafe { _mm256_storeu_ps(out.as_mut_ptr(), v) };
-            out
-        }
-
-        #[inline(always)]
-        fn transpose(self, v: [__m256; 8]) -> [__m256; 8] {
-            unsafe {
-                // Pairs of rows, then of pairs, then the halves.
-                let low = |i: usize| _mm256_unpacklo_ps(v[i], v[i + 1]);
-                let high = |i: usize| _mm256_unpackhi_ps(v[i], v[i + 1]);
-                let (a, b) = ([low(0), low(2), low(4), low(6)], [high(0), high(2), high(4), high(6)]);
-                let first = |p: [__m256; 4], i: usize| _mm256_shuffle_ps::<0x44>(p[i], p[i + 1]);
-                let last = |p: [__m256; 4], i: usize| _mm256_shuffle_ps::<0xEE>(p[i], p[i + 1]);
-                let top = [first(a, 0), last(a, 0), first(b, 0), last(b, 0)];
-                let bottom = [first(a, 2), last(a, 2), first(b, 2), last(b, 2)];
-                let left = |i: usize| _mm256_permute2f128_ps::<0x20>(top[i], bottom[i]);
-                let right = |i: usize| _mm256_permute2f128_ps::<0x31>(top[i], bottom[i]);
-                [left(0), left(1), left(2), left(3), right(0), right(1), right(2), right(3)]
-            }
-        }
+        };
     }
+
+    lanes!(Avx2 {});
+    lanes!(Avx512 {
+        #[inline(always)]
+        fn nibbles(self, bytes: &[u8; 16], scale: f32, min: f32, out: &mut [f32; 32]) {
+            unsafe {
+                let (scale, min) = (_mm512_set1_ps(scale), _mm512_set1_ps(min));
+                let bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(bytes.as_ptr().cast()));
+                let low = _mm512_and_si512(bytes, _mm512_set1_epi32(15));
+                let high = _mm512_srli_epi32::<4>(bytes);
+                let at = out.as_mut_ptr();
+                _mm512_storeu_ps(at, _mm512_fmsub_ps(_mm512_cvtepi32_ps(low), scale, min));
+                _mm512_storeu_ps(at.add(16), _mm512_fmsub_ps(_mm512_cvtepi32_ps(high), scale, min));
+            }
+        }
+    });
 }

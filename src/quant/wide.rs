@@ -3,6 +3,9 @@
 //! As in `simd.rs`, loops are written once, over [`Wide`], and compiled for the instructions at hand. An [`Avx2`] or
 //! [`Avx512`] exists only on a CPU that was asked and said yes.
 
+use std::ops::Range;
+
+use super::few::{self, FEW, GROUP, LANES, Sums};
 use super::gemm::{Rows, Tile, tile};
 
 /// One vector of f32, and the tile sizes that fit the registers.
@@ -22,10 +25,20 @@ pub(super) trait Wide: Copy {
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// [`tile`], compiled for the fewest rows that hold this tile's and for one or two vectors of columns.
     fn tile<Y: Rows>(self, t: &Tile<'_>, y: &mut Y);
+    /// [`few::tile`] of as many of the rows of x as fit the registers: how many.
+    fn few(
+        self,
+        w: [&[[f32; LANES]]; GROUP],
+        x: [&[[f32; LANES]]; FEW],
+        rows: Range<usize>,
+        fresh: bool,
+        ahead: &[u8],
+        sums: &mut [Sums; GROUP],
+    ) -> usize;
 }
 
 macro_rules! tiles {
-    ($small:literal, $medium:literal, $large:literal, $one:literal, $two:literal) => {
+    ($small:literal, $medium:literal, $large:literal, $one:literal, $two:literal, [$($few:literal),*]) => {
         const ROWS: usize = $large;
 
         #[inline(always)]
@@ -38,6 +51,26 @@ macro_rules! tiles {
                 (..=$medium, true) => tile::<Self, Y, $medium, 1, $one>(self, t, y),
                 (_, true) => tile::<Self, Y, $large, 1, $one>(self, t, y),
             }
+        }
+
+        #[inline(always)]
+        fn few(
+            self,
+            w: [&[[f32; LANES]]; GROUP],
+            x: [&[[f32; LANES]]; FEW],
+            rows: Range<usize>,
+            fresh: bool,
+            ahead: &[u8],
+            sums: &mut [Sums; GROUP],
+        ) -> usize {
+            // The tallest tile that is not too tall; the last in the list has one row.
+            $(
+                if rows.len() >= $few {
+                    few::tile::<Self, $few, $one>(self, w, x, rows, fresh, ahead, sums);
+                    return $few;
+                }
+            )*
+            rows.len()
         }
     };
 }
@@ -79,7 +112,7 @@ pub(super) struct Portable;
 impl Wide for Portable {
     const W: usize = 8;
     type V = [f32; 8];
-    tiles!(1, 2, 4, 8, 16);
+    tiles!(1, 2, 4, 8, 16, [1]);
 
     #[inline(always)]
     fn zero(self) -> [f32; 8] {
@@ -114,7 +147,7 @@ impl Wide for Portable {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Rows, Tile, Wide, WideJob, tile};
+    use super::{FEW, GROUP, LANES, Range, Rows, Sums, Tile, Wide, WideJob, few, tile};
 
     /// Proof that this CPU has AVX2 and FMA.
     #[derive(Clone, Copy)]
@@ -185,7 +218,7 @@ mod x86 {
         ["avx2", "fma"],
         __m256,
         8,
-        (2, 4, 6, 8, 16),
+        (2, 4, 6, 8, 16, [3, 2, 1]),
         _mm256_setzero_ps,
         _mm256_set1_ps,
         _mm256_loadu_ps,
@@ -198,7 +231,7 @@ mod x86 {
         ["avx512f", "avx2", "fma"],
         __m512,
         16,
-        (4, 8, 14, 16, 32),
+        (4, 8, 14, 16, 32, [4, 3, 2, 1]),
         _mm512_setzero_ps,
         _mm512_set1_ps,
         _mm512_loadu_ps,

@@ -5,6 +5,8 @@
 //! logits that tie with the last one kept are kept. Random numbers are a hash of (seed, position), so that the
 //! same seed gives the same text whatever the batch or the chunk.
 
+use crate::quant::sum_exp;
+
 /// How to choose. [`Default`] gives llama.cpp's defaults.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SamplerParams {
@@ -145,15 +147,17 @@ pub fn choose(logits: &[f32], history: &[u32], p: &SamplerParams, pos: u32) -> R
     if logits.is_empty() {
         return Err(SamplerError::Empty);
     }
-    if let Some(at) = logits.iter().position(|l| l.is_nan() || *l == f32::INFINITY) {
-        return Err(SamplerError::NotANumber(at));
+    // False for NaN too. First without a way out of the loop, so that it uses vectors.
+    let sound = |l: &f32| *l < f32::INFINITY;
+    if !logits.iter().fold(true, |all, l| all & sound(l)) {
+        return Err(SamplerError::NotANumber(logits.iter().position(|l| !sound(l)).unwrap_or(0)));
     }
     let mut room = [(0, 0.0); MAX_LAST_N];
     let all = Candidates { logits, replaced: penalised(logits, history, p, &mut room) };
     let (best, max) = all.max();
     let token = if p.temperature <= 0.0 { best } else { draw(&all, p, max, uniform(p.seed, pos)) };
     let top = logits.iter().fold(f32::NEG_INFINITY, |m, l| m.max(*l));
-    let sum: f64 = logits.iter().map(|l| f64::from((l - top).exp())).sum();
+    let sum = sum_exp(logits, top);
     Ok(Choice { token, logprob: (f64::from(logits[token as usize] - top) - sum.ln()) as f32 })
 }
 

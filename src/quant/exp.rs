@@ -1,0 +1,72 @@
+//! Exponentials of whole rows.
+
+use super::simd::{Job, Lanes, run};
+
+/// e^x to an epsilon or two, without branches, so that loops over it use vectors: 2^k times a polynomial on half a step
+/// to either side (the coefficients of Cephes' expf). Below -87 it is e^-87.
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    // Adding and taking this off rounds to an integer.
+    const ROUND: f32 = 12_582_912.0;
+    let x = x.clamp(-87.0, 88.0);
+    let k = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let r = (x - k * 0.693_359_4) + k * 2.121_944_4e-4;
+    let high = (1.987_569_1e-4 * r + 1.398_199_9e-3) * r + 8.333_452e-3;
+    let low = ((high * r + 4.166_579_6e-2) * r + 1.666_666_5e-1) * r + 0.5;
+    let value = low * r * r + r + 1.0;
+    value * f32::from_bits(((k as i32 + 127) << 23) as u32)
+}
+
+/// Running sums of a row.
+const SUMS: usize = 16;
+/// Elements of a row that are summed in single precision.
+const PIECE: usize = 1024;
+
+struct SumExp<'a> {
+    x: &'a [f32],
+    less: f32,
+}
+
+impl Job for SumExp<'_> {
+    type Out = f64;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) -> f64 {
+        let mut total = 0.0;
+        for piece in self.x.chunks(PIECE) {
+            let mut sums = [0.0f32; SUMS];
+            let (whole, rest) = piece.as_chunks::<SUMS>();
+            for x in whole {
+                for i in 0..SUMS {
+                    sums[i] += exp(x[i] - self.less);
+                }
+            }
+            total += sums.iter().map(|sum| f64::from(*sum)).sum::<f64>();
+            total += rest.iter().map(|x| f64::from(exp(*x - self.less))).sum::<f64>();
+        }
+        total
+    }
+}
+
+/// The sum of exp(x - less) over a row, in a fixed order.
+pub fn sum_exp(x: &[f32], less: f32) -> f64 {
+    run(SumExp { x, less })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quant::simd::run_portable;
+
+    #[test]
+    fn sums_of_exponentials() {
+        for n in [0, 1, 15, 16, 1024, 5000] {
+            let x: Vec<f32> = (0..n).map(|i| ((i * 7919) % 4001) as f32 / 100.0 - 40.0).collect();
+            let exact: f64 = x.iter().map(|x| f64::from(*x - 0.01).exp()).sum();
+            let found = sum_exp(&x, 0.01);
+            assert!((found - exact).abs() <= 1e-6 * exact, "{n}: {found} {exact}");
+            assert_eq!(found, run_portable(SumExp { x: &x, less: 0.01 }), "{n}");
+        }
+        assert!(sum_exp(&[f32::NEG_INFINITY], 0.0) < 1e-37);
+    }
+}
