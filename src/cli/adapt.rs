@@ -1,5 +1,7 @@
-//! `ember adapt`: from the journal to a new live adapter, in one transaction. Training and gates are the caller's:
-//! [`run`] takes them as a function from a [`Task`] to an [`Outcome`].
+//! `ember adapt`: from the journal to a new live adapter, in one transaction. Training and gates are [`learn()`]'s, a
+//! function from a [`Task`] to an [`Outcome`].
+
+mod learn;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -8,7 +10,7 @@ use clap::Args;
 
 use crate::adapter::{Adapter, BaseFingerprint};
 use crate::cli::adapter::print_figures;
-use crate::cli::args::{ModelArgs, number};
+use crate::cli::args::{DeviceArgs, ModelArgs, number};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::journal::{entries, now, place, printable, warn_of_problems};
 use crate::cli::{engine, live, term};
@@ -34,6 +36,10 @@ pub struct AdaptArgs {
     pub journal: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) what: What,
+    #[command(flatten)]
+    pub(crate) learn: LearnArgs,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     /// Say what would be learnt, and learn nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -61,6 +67,8 @@ fn part(text: &str) -> Result<f32, String> {
     number(text)
         .and_then(|v| if (0.0..1.0).contains(&v) { Ok(v) } else { Err("must be from 0 to below 1".into()) })
 }
+
+pub use learn::{LearnArgs, learn};
 
 /// What is to be learnt, and from where.
 pub struct Task<'a> {
@@ -100,8 +108,8 @@ pub struct Prepared {
     base: BaseFingerprint,
 }
 
-/// Runs the command. `learn` trains and judges.
-pub fn run(args: &AdaptArgs, learn: impl FnOnce(&Task<'_>) -> CliResult<Outcome>) -> CliResult {
+/// Runs the command.
+pub fn run(args: &AdaptArgs) -> CliResult {
     let model = engine::open(&args.model)?;
     let base = BaseFingerprint::of(model.file())?;
     let journal = place(args.journal.as_deref())?;
@@ -120,7 +128,7 @@ pub fn run(args: &AdaptArgs, learn: impl FnOnce(&Task<'_>) -> CliResult<Outcome>
     if !args.yes {
         confirm()?;
     }
-    let version = prepared.finish(&model, learn)?;
+    let version = prepared.finish(&model, |task| learn::learn(task, &args.learn, &args.device))?;
     print_figures(&mut std::io::stdout().lock(), &version.figures)?;
     term::say(format!("version {} is live; `ember adapter rollback` goes back", version.number));
     Ok(())
@@ -207,7 +215,8 @@ fn kinds<'a>(entries: impl IntoIterator<Item = &'a Entry> + Clone) -> String {
     format!("{likes} thumbs, {pairs} pairs, {} better answers", demonstrations(entries).len())
 }
 
-fn say_summary(lesson: &Lesson) {
+/// Says how much there is to learn and to judge by.
+pub fn say_summary(lesson: &Lesson) {
     term::say(format!("to learn: {} ({})", entries(lesson.train.len()), kinds(&lesson.train)));
     term::say(format!("to judge by: {} ({})", entries(lesson.held_out.len()), kinds(&lesson.held_out)));
     if !lesson.earlier.is_empty() {

@@ -71,6 +71,7 @@ enum Command {
     Eval(eval::EvalArgs),
     Quantize(quantize::QuantizeArgs),
     Bench(bench::BenchArgs),
+    Adapt(Box<adapt::AdaptArgs>),
     Adapter(adapter::AdapterArgs),
     Tune(tune::TuneArgs),
     Score(score::ScoreArgs),
@@ -123,6 +124,7 @@ fn dispatch(command: Command) -> CliResult {
         Command::Bench(args) => bench::run(&args),
         Command::Tune(args) => tune::run(&args),
         Command::Score(args) => score::run(&args),
+        Command::Adapt(args) => adapt::run(&args),
         Command::Adapter(args) => adapter::run(&args),
     }
 }

@@ -87,6 +87,8 @@ struct FeedbackTask {
     options: FeedbackOptions,
     /// Items of the window.
     window: usize,
+    /// Rows that are needed for something else.
+    rows: usize,
 }
 
 impl Trainer {
@@ -103,6 +105,21 @@ impl Trainer {
         place: &Place,
         from: Option<&Adapter>,
     ) -> Result<Self, TrainError> {
+        Self::feedback_with_room(model, items, validation, options, settings, place, from, 0)
+    }
+
+    /// The same, with at least so many rows of a step.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn feedback_with_room(
+        model: &Model,
+        items: Vec<Feedback>,
+        validation: Vec<Feedback>,
+        options: &FeedbackOptions,
+        settings: &Settings,
+        place: &Place,
+        from: Option<&Adapter>,
+        rows: usize,
+    ) -> Result<Self, TrainError> {
         options.check().map_err(|e| TrainError::Data(e.to_string()))?;
         let needed = |item: &Feedback| match item {
             Feedback::Pair { .. } => options.pairs.needs_reference(),
@@ -114,7 +131,7 @@ impl Trainer {
         let reference = reference.then_some(options.against);
         let boot = Boot { place, from, head: BranchHead::Tokens, batching, reference };
         let (training, validation) = (Set::new(items), Set::new(validation));
-        let task = FeedbackTask { training, validation, options: *options, window: 1 };
+        let task = FeedbackTask { training, validation, options: *options, window: 1, rows };
         Trainer::boot(model, Box::new(task), settings, &boot)
     }
 }
@@ -139,7 +156,7 @@ impl Task for FeedbackTask {
         };
         let prompt = thumbs().map(prompt_len).max().unwrap_or(0);
         let answer = thumbs().map(|e| e.tokens.len() - prompt_len(e)).max().unwrap_or(0);
-        all().map(Feedback::rows).max().unwrap_or(1).max(prompt + answer)
+        all().map(Feedback::rows).max().unwrap_or(1).max(prompt + answer).max(self.rows)
     }
 
     fn open(&mut self, items: &[usize]) {

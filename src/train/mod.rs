@@ -3,6 +3,7 @@
 //! A step is a score pass and a gradient pass with a coefficient per token (`objective`); [`Engine`] runs them on an
 //! executor, [`Trainer`] goes through a data set with them.
 
+mod adapt;
 mod adapters;
 mod checkpoint;
 mod core;
@@ -22,6 +23,7 @@ mod task;
 mod trainer;
 mod work;
 
+pub use adapt::{Gate, Limits, Trial, Verdict, adapt};
 pub use adapters::{LoraOptions, TARGETS, adapter_of, initialize, load_adapter, load_branch, shape_of};
 pub use checkpoint::CheckpointError;
 pub use engine::{Engine, EngineOptions, Recompute, Rollouts, Sequence};

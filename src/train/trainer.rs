@@ -363,6 +363,27 @@ impl Trainer {
         self.core.progress.step.is_multiple_of(every.max(1)) || self.core.progress.step >= self.total
     }
 
+    /// Goes to the state that is kept: the one with the best validation loss, if there was validation.
+    pub(super) fn settle(&mut self) -> Result<(), TrainError> {
+        let Some(best) = self.core.best.take() else { return Ok(()) };
+        self.core.set_blocks(&best)?;
+        self.core.best = Some(best);
+        Ok(())
+    }
+
+    /// Does something with the base as it is, without what is trained.
+    pub(super) fn without_adapters<T>(
+        &mut self,
+        work: impl FnOnce(&mut Engine) -> Result<T, TrainError>,
+    ) -> Result<T, TrainError> {
+        let values = self.core.values()?;
+        let nothing: Vec<Vec<f32>> = values.iter().map(|block| vec![0.0; block.len()]).collect();
+        self.core.set_blocks(&nothing)?;
+        let done = work(&mut self.core.engine);
+        self.core.set_blocks(&values)?;
+        done
+    }
+
     /// Loss on the validation data; `None` without any.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use crate::common::Sandbox;
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "chat",
     "run",
     "plan",
@@ -15,6 +15,7 @@ const COMMANDS: [&str; 12] = [
     "eval",
     "quantize",
     "bench",
+    "adapt",
 ];
 
 #[test]

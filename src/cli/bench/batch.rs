@@ -14,7 +14,7 @@ use crate::cli::progress::Bar;
 use crate::cli::term::Paint;
 use crate::exec::OpTime;
 use crate::model::Model;
-use crate::session::{Session, SessionOptions};
+use crate::session::{Request, Session, SessionOptions};
 use crate::text::SamplerParams;
 
 /// What was measured of one batch size.
@@ -105,10 +105,10 @@ fn generate(
     sampled: bool,
 ) -> CliResult<f64> {
     let all = tokens(vocab, sequences);
-    let prompts: Vec<&[u32]> = all.chunks(1).collect();
     let sampler = if sampled { SamplerParams::default() } else { SamplerParams::greedy() };
+    let prompts: Vec<Request<'_>> = all.chunks(1).map(|prompt| Request { prompt, sampler }).collect();
     session.reset();
-    let made = session.generate_batch(&prompts, sampler, limit, &mut |_, _| ControlFlow::Continue(()))?;
+    let made = session.generate_batch(&prompts, limit, &mut |_, _| ControlFlow::Continue(()))?;
     let tokens: usize = made.iter().map(|g| g.tokens.len().saturating_sub(1)).sum();
     let seconds = made.iter().map(|g| g.decode.as_secs_f64()).fold(0.0, f64::max);
     Ok(tokens as f64 / seconds)

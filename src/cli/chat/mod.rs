@@ -3,6 +3,7 @@
 mod adapters;
 mod feedback;
 mod input;
+mod learn;
 mod talk;
 mod turn;
 
@@ -38,6 +39,7 @@ const HELP: &str = "\
 /again         answer once more, and choose the better one
 /withdraw      take back the last thing said of this answer
 /journal       where all this is noted, and how much there is
+/learn         learn from it now: a new adapter is trained, judged, and switched to if it is better
 /reset         forget the conversation, keep the system prompt
 /save FILE     write the conversation to a JSON file
 /load FILE     read one back
@@ -190,6 +192,7 @@ impl Chat<'_> {
             ("adapter" | "adapters", "") => self.say_adapters(),
             ("adapter" | "adapters", names) => self.switch_adapters(names)?,
             ("good" | "bad" | "edit" | "again" | "withdraw", rest) => self.feedback(name, rest, input)?,
+            ("learn", _) => self.learn()?,
             ("journal", _) => self.say_journal().unwrap_or_else(|error| error.print()),
             ("stats", _) => self.stats = !self.stats,
             ("save" | "load", "") => term::say(format!("/{name} needs the name of a file")),

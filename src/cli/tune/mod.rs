@@ -4,7 +4,7 @@ pub mod args;
 pub mod bench;
 pub mod curve;
 mod drive;
-mod keep;
+pub(crate) mod keep;
 pub mod plan;
 mod prefer;
 pub mod preview;
@@ -13,7 +13,7 @@ mod rl;
 pub mod samples;
 mod sft;
 pub mod shared;
-mod steps;
+pub(crate) mod steps;
 
 use clap::{Args, Subcommand};
 

@@ -125,7 +125,7 @@ const SHOWN: [(&str, &str); 9] = [
 ];
 
 /// ` reward 0.31 +- 0.12 kl 0.020`
-fn shown(metrics: &[(String, f64)]) -> String {
+pub fn shown(metrics: &[(String, f64)]) -> String {
     let value = |name: &str| metrics.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
     let all = SHOWN.iter().filter_map(|(name, short)| Some(format!(" {short} {:.3}", value(name)?)));
     all.collect()

@@ -1,0 +1,279 @@
+//! The training and the judging of `ember adapt` and `/learn`.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use clap::Args;
+
+use super::{Outcome, Task};
+use crate::cli::args::{ContextArgs, DeviceArgs, PromptArgs, positive, session_options};
+use crate::cli::error::{CliError, CliResult};
+use crate::cli::interrupt::Listen;
+use crate::cli::progress::Bar;
+use crate::cli::prompt::Prompter;
+use crate::cli::term::{self, Paint, parse_bytes};
+use crate::cli::tune::steps::shown;
+use crate::cli::tune::{keep, shared::weight};
+use crate::journal::Entry;
+use crate::journal::live::Figure;
+use crate::session::{Modes, Request, Session, SessionOptions, adapter_room};
+use crate::text::SamplerParams;
+use crate::train::data::{EncodeOptions, Encoder, Example, Items, Pair, Report, Source, Thumb};
+use crate::train::objective::{Dpo, Kto, PairObjective};
+use crate::train::{
+    Against, Feedback, FeedbackOptions, Gate, Limits, LoraOptions, Place, Recompute, Settings, Trial, adapt,
+};
+
+/// Texts that have nothing to do with anybody's conversations.
+const FIXED: [&str; 4] = [
+    "Rivers carry sand and gravel from the hills to the sea. Where the current slows, the heavier grains settle first and \
+     build banks; the fine mud travels on and ends in the delta. A flood can move more material in a day than an ordinary \
+     year does, which is why old maps of river mouths are so often wrong.",
+    "To make a simple bread, mix flour, water, salt and a little yeast, and let the dough rest until it has doubled. Fold \
+     it, shape it, and let it rise again. Bake it in a hot oven until the crust is brown and the loaf sounds hollow when \
+     you knock on its base. Let it cool before you cut it.",
+    "A list in most programming languages keeps its elements in order. Looking up an element by its position is fast, but \
+     searching for a value means comparing one after another. A hash table turns a key into a position, so that a search \
+     takes about the same time however many entries there are.",
+    "In the second half the visitors changed their formation and held the ball for longer. The equaliser came from a corner \
+     that nobody had cleared, and after that both sides seemed content with a draw. The manager said later that his team \
+     had learnt more from this match than from the three it had won.",
+];
+/// Questions whose answers are to stay about as likely as they were.
+const CANARIES: [&str; 8] = [
+    "What is the capital of Italy?",
+    "What is 7 plus 5?",
+    "Name three colours.",
+    "What does a doctor do?",
+    "How many legs does a spider have?",
+    "Write one sentence about the moon.",
+    "What is the opposite of hot?",
+    "Why do we need sleep?",
+];
+/// Tokens of their answers, and the longest text that is learnt.
+const ANSWER: usize = 32;
+const SEQ: usize = 2048;
+
+/// How it is learnt, and how far the new adapter may go.
+#[derive(Args, Clone, Debug)]
+pub struct LearnArgs {
+    /// Learning rate
+    #[arg(long, value_name = "X", default_value_t = 2e-4, value_parser = positive, help_heading = "Training")]
+    pub lr: f32,
+    /// Rank of a new adapter; one that exists keeps its own
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096), help_heading = "Training")]
+    pub rank: u32,
+    /// Times to go through the entries [default: so often that there are about 40 steps, at most 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Training")]
+    pub epochs: Option<u64>,
+    /// Weight of learning better answers as they are, beside preferring them
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = weight, help_heading = "Training")]
+    pub sft: f32,
+    /// Weight of staying as it is on texts that the model writes itself first; 0 for not at all
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = weight, help_heading = "Training")]
+    pub keep: f32,
+    /// Random seed
+    #[arg(short = 's', long, value_name = "N", default_value_t = 0, help_heading = "Training")]
+    pub seed: u64,
+    /// Most rise of the perplexity of fixed texts, in percent
+    #[arg(long, value_name = "PERCENT", default_value_t = 5.0, value_parser = weight, help_heading = "Gates")]
+    pub max_perplexity: f32,
+    /// Most divergence from the base, in nats a token of what it writes
+    #[arg(long, value_name = "NATS", default_value_t = 0.1, value_parser = weight, help_heading = "Gates")]
+    pub max_divergence: f32,
+    /// Most that answers to fixed questions may become less likely, in nats a token
+    #[arg(long, value_name = "NATS", default_value_t = 0.2, value_parser = weight, help_heading = "Gates")]
+    pub max_canaries: f32,
+    /// Refuse to start if the memory map is larger; layers are run again where that makes it fit
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, help_heading = "Device")]
+    pub budget: Option<u64>,
+    /// Chat template: a built-in name, or the path of a Jinja file [default: the model's own]
+    #[arg(long, value_name = "NAME|PATH", help_heading = "Data")]
+    pub chat_template: Option<String>,
+}
+
+impl Default for LearnArgs {
+    /// As the command line has them.
+    fn default() -> Self {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            learn: LearnArgs,
+        }
+        <Line as clap::Parser>::parse_from(["adapt"]).learn
+    }
+}
+
+/// Trains a shadow adapter on the lesson and judges it.
+pub fn learn(task: &Task<'_>, args: &LearnArgs, device: &DeviceArgs) -> CliResult<Outcome> {
+    let prompt = PromptArgs { system: None, chat_template: args.chat_template.clone() };
+    let prompter = Prompter::for_text(task.model, &prompt, false)?;
+    let context = ContextArgs { budget: args.budget, ..ContextArgs::default() };
+    let device = session_options(device, &context, Modes::GENERATE);
+    let (lesson, held_out) =
+        (feedback(&task.lesson.train, &prompter), feedback(&task.lesson.held_out, &prompter));
+    if lesson.is_empty() {
+        return Err(CliError::failed("none of the entries can be learnt from"));
+    }
+    let (mut written, mut steady) = (Vec::new(), Vec::new());
+    for (index, text) in
+        keep::texts(task.model, &prompter, &device, args.seed as u32)?.into_iter().enumerate()
+    {
+        // A third of what the base writes is not learnt to be kept: it is what the divergence is measured on.
+        if index % 3 == 0 { written.push(text) } else { steady.push(text) }
+    }
+    let tokenizer = prompter.tokenizer();
+    let trial = Trial {
+        canaries: canaries(task, &prompter, &device)?,
+        texts: FIXED.iter().map(|text| tokenizer.encode(text, false, true)).collect(),
+        steady,
+        written,
+        limits: Limits {
+            perplexity: f64::from(args.max_perplexity) / 100.0,
+            divergence: f64::from(args.max_divergence),
+            canaries: f64::from(args.max_canaries),
+        },
+        lesson,
+        held_out,
+    };
+    let (options, settings) = (options(&trial.lesson, args), settings(trial.lesson.len(), args));
+    let steps = trial.lesson.len().div_ceil(settings.batch) as u64 * settings.epochs;
+    let place = Place { device, recompute: Recompute::Auto, ..Place::default() };
+    let listen = Listen::new();
+    let mut bar = Bar::items(steps);
+    term::say(Paint::stderr().dim(format!("{} steps", steps)));
+    let mut watch = |report: &crate::train::StepReport| {
+        bar.item(report.step, &format!("loss {:.3}{}", report.loss, shown(&report.metrics)));
+        if listen.pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let from = task.live.map(|(_, adapter)| adapter);
+    let verdict = adapt(task.model, trial, &options, &settings, &place, from, &mut watch);
+    bar.clear();
+    let Some(verdict) = verdict? else {
+        term::say("stopped: nothing was changed");
+        return Err(CliError::interrupted());
+    };
+    let figures: Vec<Figure> = verdict.gates.iter().map(figure).collect();
+    if verdict.passed() {
+        return Ok(Outcome::Better { adapter: verdict.adapter, figures });
+    }
+    let failed: Vec<&str> = verdict.gates.iter().filter(|g| !g.passed).map(|g| g.name).collect();
+    Ok(Outcome::Refused { figures, why: format!("{} too high", failed.join(", ")) })
+}
+
+fn figure(gate: &Gate) -> Figure {
+    let finite = |v: f64| v.is_finite().then_some(v);
+    Figure {
+        name: gate.name.into(),
+        before: finite(gate.before),
+        after: finite(gate.after),
+        limit: finite(gate.limit),
+        passed: gate.passed,
+    }
+}
+
+/// Pairs for edits and choices, thumbs for the rest; what cannot be encoded is warned of.
+fn feedback(entries: &[Entry], prompter: &Prompter) -> Vec<Feedback> {
+    let options = EncodeOptions { max_len: SEQ, ..EncodeOptions::default() };
+    let encoder = Encoder::new(prompter.tokenizer(), prompter.template(), options);
+    let mut all = Vec::new();
+    for entry in entries {
+        let made = match (entry.preference(), entry.thumb()) {
+            (Some(p), _) => one::<Pair>(&p.row(), &encoder).map(|pair| Feedback::Pair {
+                chosen: without_end(pair.chosen, p.chosen_cut),
+                rejected: without_end(pair.rejected, p.rejected_cut),
+            }),
+            (None, Some(t)) => one::<Thumb>(&t.row(), &encoder).map(|thumb| Feedback::Thumb {
+                example: without_end(thumb.example, t.cut),
+                desirable: thumb.desirable,
+            }),
+            (None, None) => continue,
+        };
+        match made {
+            Ok(feedback) => all.push(feedback),
+            Err(why) => term::warn(format!("entry {} is left out: {why}", entry.id)),
+        }
+    }
+    all
+}
+
+/// The only item of a row.
+fn one<T: crate::train::data::Item>(row: &serde_json::Value, encoder: &Encoder<'_>) -> Result<T, String> {
+    let (mut items, mut report) = (Items::<T>::default(), Report::default());
+    let read = items.read(Path::new("journal.jsonl"), row.to_string().as_bytes(), encoder, &mut report);
+    read.map_err(|e| e.to_string())?;
+    items.items.pop().ok_or_else(|| report.to_string().trim().to_owned())
+}
+
+/// Nothing is learnt of where an answer ends that was cut off.
+fn without_end(example: Example, cut: bool) -> Example {
+    let Some(last) = example.trained.iter().rposition(|t| *t).filter(|_| cut) else { return example };
+    let (tokens, trained) = (example.tokens[..last].to_vec(), example.trained[..last].to_vec());
+    Example { tokens, trained, ..example }
+}
+
+fn options(lesson: &[Feedback], args: &LearnArgs) -> FeedbackOptions {
+    let count = |good: bool| {
+        let is = |item: &&Feedback| matches!(item, Feedback::Thumb { desirable, .. } if *desirable == good);
+        lesson.iter().filter(is).count() as f64
+    };
+    let (good, bad) = (count(true), count(false));
+    // The rarer kind counts for as much, within reason.
+    let balance = |mine: f64, other: f64| if mine > 0.0 { (other / mine).clamp(1.0, 4.0) } else { 1.0 };
+    FeedbackOptions {
+        pairs: PairObjective::Dpo(Dpo::default()),
+        kto: Kto {
+            desirable_weight: balance(good, bad),
+            undesirable_weight: balance(bad, good),
+            ..Kto::default()
+        },
+        sft: f64::from(args.sft),
+        against: Against::Start,
+    }
+}
+
+fn settings(items: usize, args: &LearnArgs) -> Settings {
+    const BATCH: usize = 4;
+    const STEPS: usize = 40;
+    let rank = args.rank as usize;
+    let an_epoch = items.div_ceil(BATCH).max(1);
+    Settings {
+        lora: LoraOptions { rank, alpha: 2.0 * rank as f32, ..LoraOptions::default() },
+        learning_rate: args.lr,
+        batch: BATCH,
+        epochs: args.epochs.unwrap_or_else(|| STEPS.div_ceil(an_epoch).clamp(1, 8) as u64),
+        keep: args.keep,
+        seq: SEQ,
+        seed: args.seed,
+        ..Settings::default()
+    }
+}
+
+/// Fixed questions with the answers of the model as it is, the likeliest ones.
+fn canaries(task: &Task<'_>, prompter: &Prompter, device: &SessionOptions) -> CliResult<Vec<Example>> {
+    let prompts: Vec<Vec<u32>> = CANARIES.iter().map(|q| prompter.single(q)).collect::<CliResult<_>>()?;
+    let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+    let live = task.live.map(|(_, adapter)| adapter);
+    let options = SessionOptions {
+        ctx: Some(longest + ANSWER),
+        slots: CANARIES.len(),
+        modes: Modes::GENERATE,
+        adapters: adapter_room(live),
+        ..device.clone()
+    };
+    let mut session = Session::new(task.model, &options)?;
+    if let Some(adapter) = live {
+        session.set_adapters(&[(adapter, 1.0)])?;
+    }
+    let sampler = SamplerParams::greedy();
+    let requests: Vec<Request<'_>> = prompts.iter().map(|prompt| Request { prompt, sampler }).collect();
+    let tokenizer = prompter.tokenizer();
+    let answers = session.generate_batch(&requests, ANSWER, &mut |_, token| {
+        if tokenizer.is_eog(token) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    let example = |(prompt, made): (&Vec<u32>, crate::session::Generated)| {
+        let trained = (0..prompt.len() + made.tokens.len()).map(|i| i >= prompt.len()).collect();
+        Example::new([prompt.as_slice(), &made.tokens].concat(), trained, Source::default())
+    };
+    Ok(prompts.iter().zip(answers).map(example).collect())
+}
