@@ -208,6 +208,29 @@ fn bench_reports_what_it_measured() {
 }
 
 #[test]
+fn bench_measures_batches() {
+    let sandbox = Sandbox::new();
+    let args = ["bench", "--batches", "1,3,8", "-n", "6", "-r", "2", "--device", "cpu"];
+    let ran = run(&sandbox, &[&args[..], &["--sampled"]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    for part in ["sequences", "tok/s in all", "gain", "time by op", "linear"] {
+        assert!(ran.out.contains(part), "{part}: {}", ran.out);
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(&run(&sandbox, &[&args[..], &["--json"]].concat()).out).unwrap();
+    let batches = json["batches"].as_array().unwrap();
+    assert_eq!(batches.iter().map(|b| b["sequences"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 3, 8]);
+    for batch in batches {
+        assert_eq!(batch["tok_s"]["all"].as_array().unwrap().len(), 2);
+        assert!(batch["gain"].as_f64().unwrap() > 0.0);
+        // As many steps as tokens, after each one's first.
+        assert!(batch["ops"].as_array().unwrap().iter().any(|op| op["op"] == "sample" && op["calls"] == 6));
+    }
+    let refused = run(&sandbox, &["bench", "--batches", "9", "--device", "cpu"]);
+    assert!(refused.code == 2 && refused.err.contains("1..=8"), "{}", refused.err);
+}
+
+#[test]
 fn chat_answers_lines_from_a_pipe() {
     let sandbox = Sandbox::new();
     let chat = with_model(&model(), &["chat", "-n", "4", "--device", "cpu", "--seed", "1"]).join("\u{0}");

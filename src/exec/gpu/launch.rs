@@ -215,11 +215,12 @@ impl Maker<'_> {
 }
 
 fn linear(maker: &Maker<'_>, capacity: usize, tuning: Tuning) -> Result<Vec<Choice>, ExecError> {
+    let most = capacity.next_power_of_two().min(8) as u32;
     let (rows, slices) = match tuning {
         Tuning::Hardware => (1, 8),
-        Tuning::Software => (4, 1),
+        // As many rows of w as share the dear reads of x.
+        Tuning::Software => (if most == 8 && capacity <= 8 { 8 } else { 4 }, 1),
     };
-    let most = capacity.next_power_of_two().min(8) as u32;
     let mut all = Vec::new();
     // Few rows of x: as many sizes as the capacity asks for, smallest first.
     for tokens in [1, 2, 4, 8].into_iter().filter(|t| *t == most || (*t == 1 && capacity > 8)) {
