@@ -10,5 +10,7 @@ mod journal;
 mod lora;
 mod models;
 mod plan_tune;
+mod prefer;
+mod rl;
 mod store;
 mod tune;

@@ -165,9 +165,11 @@ pub fn drive(trainer: &mut impl Run, job: &Job, args: &RunArgs) -> CliResult {
             Ok(Some(report)) => report,
             Ok(None) => break,
             Err(error) => {
-                // What is trained is as it was before the steps that failed.
+                // What is trained is as it was before the steps that failed; before the first there is nothing to go on from.
                 meter.clear();
-                trainer.save(&mut store, &job.identity)?;
+                if trainer.step_count() > 0 {
+                    trainer.save(&mut store, &job.identity)?;
+                }
                 return Err(error.into());
             }
         };
