@@ -113,6 +113,7 @@ fn what_cannot_be_rewarded_is_refused() {
         (&["--reward", "exact", "--epsilon", "1.5"], 2, "epsilon"),
         (&["--reward", "exact", "--seq", "6"], 2, "no room for a prompt"),
         (&["--reward", "exact", "--seq", "8"], 1, "room for an answer"),
+        (&["--reward", "exact", "--budget", "300k"], 1, "--seq "),
         (&["--reward", "model:missing"], 1, "there is no adapter `missing`"),
         (&["--reward", "schema:missing.json"], 1, "missing.json"),
     ] {
