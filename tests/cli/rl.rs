@@ -75,7 +75,8 @@ fn equal_rewards_change_nothing_and_say_so() {
     for line in &lines {
         assert!(line["skipped"] == true && notes(line).contains("nothing to learn"), "{line}");
     }
-    assert!(ran.err.contains("step 2: all answers to a prompt got the same reward"), "{}", ran.err);
+    assert!(ran.err.contains("step 1: all answers to a prompt got the same reward"), "{}", ran.err);
+    assert!(ran.err.contains("nothing was learnt"), "{}", ran.err);
     assert!(!ran.err.contains("step 1:\n"), "no samples were asked for: {}", ran.err);
     assert!(adapter(&sandbox, "same").pairs.iter().all(|pair| pair.norm() == 0.0));
 }
@@ -113,7 +114,7 @@ fn what_cannot_be_rewarded_is_refused() {
         (&["--reward", "exact", "--epsilon", "1.5"], 2, "epsilon"),
         (&["--reward", "exact", "--seq", "6"], 2, "no room for a prompt"),
         (&["--reward", "exact", "--seq", "8"], 1, "room for an answer"),
-        (&["--reward", "exact", "--budget", "300k"], 1, "--seq "),
+        (&["--reward", "exact", "--budget", "100k"], 1, "try: --seq "),
         (&["--reward", "model:missing"], 1, "there is no adapter `missing`"),
         (&["--reward", "schema:missing.json"], 1, "missing.json"),
     ] {
