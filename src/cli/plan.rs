@@ -11,7 +11,7 @@ use crate::cli::error::{CliError, CliResult};
 use crate::cli::lora::{self, LoraArgs};
 use crate::cli::term::{self, Paint};
 use crate::cli::tune::args::TuneShapeArgs;
-use crate::cli::tune::plan::TuneStep;
+use crate::cli::tune::plan::{Objective, TuneStep};
 use crate::model::Model;
 use crate::plan::{DType, Layout, Placement, Program, SegmentKind, TensorId};
 use crate::session::{self, Modes};
@@ -28,7 +28,7 @@ const LISTED: usize = 12;
     mut_group("TuneShapeArgs", |g| g.requires("tune")),
     mut_group("LoraShapeArgs", |g| g.requires("tune")),
     mut_group("MemoryArgs", |g| g.requires("tune")),
-    after_help = "Examples:\n  ember plan -c 8192\n  ember plan -m qwen3-0.6b --budget 1G\n  ember plan --tensors --device cpu\n  ember plan --tune sft --seq 512 --batch 1 --rank 8 --budget 1GiB"
+    after_help = "Examples:\n  ember plan -c 8192\n  ember plan -m qwen3-0.6b --budget 1G\n  ember plan --tensors --device cpu\n  ember plan --tune sft --seq 512 --batch 1 --rank 8 --budget 1GiB\n  ember plan --tune ppo --seq 256"
 )]
 pub struct PlanArgs {
     #[command(flatten)]
@@ -52,13 +52,6 @@ pub struct PlanArgs {
     device: DeviceArgs,
 }
 
-/// What a training step minimizes.
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-enum Objective {
-    /// Supervised fine-tuning
-    Sft,
-}
-
 /// Runs the command.
 pub fn run(args: &PlanArgs) -> CliResult {
     let model = engine::open(&args.model)?;
@@ -68,9 +61,10 @@ pub fn run(args: &PlanArgs) -> CliResult {
     let profile = session::device_profile(&options)?;
     let at = |e: CliError| e.at(model.path().display());
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    if args.tune.is_some() {
-        let options = args.shape.engine(&model, options);
-        let step = TuneStep::draw(&model, &options, profile).map_err(|e| at(e.into()))?;
+    if let Some(objective) = args.tune {
+        let options = objective.engine(&args.shape, &model, options);
+        let step = TuneStep::draw(&model, &options, profile)
+            .map_err(|e| at(objective.advice(e.into(), args.shape.seq)))?;
         let about = step.about(&model, &args.shape);
         show(&mut out, args, &model, &step.program, &step.layout, &about, Some(step.as_json(&args.shape)))?;
     } else {

@@ -11,5 +11,7 @@ mod live;
 mod lora;
 mod models;
 mod plan_tune;
+mod prefer;
+mod rl;
 mod store;
 mod tune;

@@ -57,6 +57,34 @@ fn a_refusal_names_flags_that_fit() {
 }
 
 #[test]
+fn further_models_need_no_second_base() {
+    let of = |objective: &str| -> serde_json::Value {
+        let ran = plan(&["--tune", objective, "--seq", "32", "--batch", "1", "--rank", "4", "--json"]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        serde_json::from_str(&ran.out).unwrap()
+    };
+    let (sft, dpo, ppo) = (of("sft"), of("dpo"), of("ppo"));
+    assert_eq!(dpo["tune"]["rows"], 64);
+    assert_eq!(ppo["tune"]["branches"], serde_json::json!(["reference", "value"]));
+    let weights = |map: &serde_json::Value| {
+        let segments = map["segments"].as_array().unwrap().clone();
+        let weights = segments.iter().find(|s| s["name"] == "weights").map(|s| s["bytes"].as_u64().unwrap());
+        (map["mapped"].as_u64(), weights)
+    };
+    assert_eq!(weights(&ppo), weights(&sft));
+    assert_eq!(weights(&dpo), weights(&sft));
+    assert!(of("grpo")["total"].as_u64().unwrap() < ppo["total"].as_u64().unwrap());
+    let ran = plan(&["--tune", "ppo", "--seq", "32", "--rank", "4"]);
+    assert!(ran.out.contains("which is there once: reference, value"), "{}", ran.out);
+    let small = plan(&["--tune", "grpo", "--seq", "256", "--budget", "1M"]);
+    assert!(
+        small.code == 1 && small.err.contains("--seq ") && !small.err.contains("--batch"),
+        "{}",
+        small.err
+    );
+}
+
+#[test]
 fn wrong_flags_are_usage() {
     for args in [
         &["--rank", "4"][..],

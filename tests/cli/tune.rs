@@ -8,10 +8,10 @@ use emberlm::adapter::Adapter;
 
 use crate::common::{Ran, Sandbox};
 
-const WORDS: [&str; 12] =
+pub const WORDS: [&str; 12] =
     ["red", "blue", "green", "one", "two", "three", "cat", "dog", "bird", "sun", "moon", "star"];
 
-fn model() -> String {
+pub fn model() -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/arch/llama-tied.gguf").display().to_string()
 }
 
@@ -56,7 +56,7 @@ fn tuned(sandbox: &Sandbox, output: &str, more: &[&str]) -> Adapter {
 }
 
 /// Relative distance of two adapters' updates.
-fn apart(a: &Adapter, b: &Adapter) -> f64 {
+pub fn apart(a: &Adapter, b: &Adapter) -> f64 {
     let all =
         |a: &Adapter| -> Vec<f32> { a.pairs.iter().flat_map(|p| [&p.a[..], &p.b[..]].concat()).collect() };
     let (a, b) = (all(a), all(b));

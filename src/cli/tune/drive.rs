@@ -165,9 +165,11 @@ pub fn drive(trainer: &mut impl Run, job: &Job, args: &RunArgs) -> CliResult {
             Ok(Some(report)) => report,
             Ok(None) => break,
             Err(error) => {
-                // What is trained is as it was before the steps that failed.
+                // What is trained is as it was before the steps that failed; before the first there is nothing to go on from.
                 meter.clear();
-                trainer.save(&mut store, &job.identity)?;
+                if trainer.step_count() > 0 {
+                    trainer.save(&mut store, &job.identity)?;
+                }
                 return Err(error.into());
             }
         };
@@ -256,6 +258,12 @@ fn finish(trainer: &mut impl Run, job: &Job, args: &RunArgs, metrics: &Metrics, 
         format!("; kept is the state after step {step}, with a {} of {value:.4}", what.replace('_', " "))
     });
     term::say(format!("{} steps in {}{ended}{best}", trainer.step_count(), time(meter.begun.elapsed())));
+    if meter.idle() {
+        term::warn(
+            "every step was skipped: nothing was learnt. Rewards must differ between answers to a prompt: partial credit \
+             (such as f1 or length), a higher --temperature, a larger --group",
+        );
+    }
     if let Some(parts) = meter.parts() {
         term::say(parts);
     }

@@ -2,12 +2,60 @@
 
 use serde_json::json;
 
+use crate::cli::error::CliError;
 use crate::cli::term;
 use crate::cli::tune::args::TuneShapeArgs;
-use crate::model::{Model, Pass, TrainPlans, TrainSpec};
+use crate::cli::tune::shared;
+use crate::model::{AdapterShape, Branch, BranchHead, Model, Pass, TrainPlans, TrainSpec};
 use crate::plan::{Layout, Profile, Program};
 use crate::session::SessionOptions;
-use crate::train::{self, EngineOptions, Load, Recompute, TrainError, multiply_adds};
+use crate::train::{self, EngineOptions, Load, Recompute, Rollouts, TrainError, multiply_adds};
+
+/// Sequences written at once where nothing else is asked for.
+const SLOTS: usize = 8;
+
+/// What a training step minimizes.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Objective {
+    /// Supervised fine-tuning
+    Sft,
+    /// Preferences: a pair of sequences, and the model before training to compare with
+    Dpo,
+    /// Rewards: the model writes, too
+    Grpo,
+    /// Rewards, with a value model and the model before training
+    Ppo,
+}
+
+impl Objective {
+    /// An engine for its steps, as its command boots it where all sequences are as long as they may be.
+    pub fn engine(self, shape: &TuneShapeArgs, model: &Model, device: SessionOptions) -> EngineOptions {
+        let options = shape.engine(model, device);
+        let (seq, adapters) = (options.seq, options.adapters.clone());
+        let branch =
+            |name: &str, adapters, head, trained| Branch { name: name.into(), adapters, head, trained };
+        let reference = branch("reference", AdapterShape::default(), BranchHead::Tokens, false);
+        let rollouts = Some(Rollouts { slots: SLOTS, ctx: seq });
+        match self {
+            Objective::Sft => options,
+            Objective::Dpo => EngineOptions { rows: 2 * seq, branches: vec![reference], ..options },
+            Objective::Grpo => EngineOptions { rows: seq, rollouts, ..options },
+            Objective::Ppo => {
+                let value = branch("value", adapters, BranchHead::Scalar, true);
+                EngineOptions { rows: seq, branches: vec![reference, value], rollouts, ..options }
+            }
+        }
+    }
+
+    /// A refusal whose advice means something for it.
+    pub fn advice(self, error: CliError, seq: u32) -> CliError {
+        match self {
+            Objective::Sft => error,
+            Objective::Dpo => shared::refit(error, seq, 2),
+            Objective::Grpo | Objective::Ppo => shared::refit(error, seq, 1),
+        }
+    }
+}
 
 /// A training step, drawn.
 pub struct TuneStep {
@@ -17,6 +65,9 @@ pub struct TuneStep {
     pub layout: Layout,
     spec: TrainSpec,
     layers: usize,
+    /// Further models on the same base, and what the model writes.
+    branches: Vec<String>,
+    rollouts: Option<Rollouts>,
     /// Bytes saved by the layers that are run again, against none.
     saved: u64,
     /// Multiply-adds of a full step, and how many of them run layers again.
@@ -45,7 +96,9 @@ impl TuneStep {
             Err(_) => (0, 0),
         };
         let layers = model.config().layers;
-        Ok(Self { program, layout, spec, layers, saved, work: (all, again) })
+        let branches = options.branches.iter().map(|branch| branch.name.clone()).collect();
+        let rollouts = options.rollouts;
+        Ok(Self { program, layout, spec, layers, branches, rollouts, saved, work: (all, again) })
     }
 
     fn share(&self) -> f64 {
@@ -66,17 +119,29 @@ impl TuneStep {
                 self.share()
             ),
         };
-        format!(
+        let mut about = format!(
             "training step of {} token rows: {} sequence(s) of at most {} tokens; logits of {} positions at a time\n\
              rank {}, {} matrices a layer: {} trained numbers, {percent:.2}% of the model's\n{again}",
             term::grouped(self.spec.rows as u64),
-            shape.batch,
+            self.sequences(shape),
             shape.seq,
             self.spec.outputs,
             lora.rank,
             lora.targets.len(),
             term::grouped(trained as u64),
-        )
+        );
+        if let Some(rollouts) = self.rollouts {
+            about +=
+                &format!("\nwrites {} sequences of at most {} tokens at once", rollouts.slots, rollouts.ctx);
+        }
+        if !self.branches.is_empty() {
+            about += &format!("\non the same base, which is there once: {}", self.branches.join(", "));
+        }
+        about
+    }
+
+    fn sequences(&self, shape: &TuneShapeArgs) -> usize {
+        self.spec.rows / (shape.seq as usize).max(1)
     }
 
     fn trained(&self) -> usize {
@@ -90,12 +155,14 @@ impl TuneStep {
         json!({
             "rows": self.spec.rows,
             "seq": shape.seq,
-            "batch": shape.batch,
+            "batch": self.sequences(shape),
             "chunk": self.spec.outputs,
             "rank": lora.rank,
             "alpha": lora.alpha,
             "targets": lora.targets,
             "trained": self.trained(),
+            "branches": self.branches,
+            "rollout_slots": self.rollouts.map(|r| r.slots),
             "layers": self.layers,
             "layers_run_again": self.spec.recompute,
             "saved_bytes": self.saved,

@@ -237,6 +237,8 @@ pub fn kto(args: &KtoArgs) -> CliResult {
 trait Preference: Item + Clone {
     /// What people call several.
     const NAME: &'static str;
+    /// Sequences of one.
+    const SEQUENCES: u64;
     /// Its sequences, with what each is.
     fn sequences(&self) -> Vec<(&'static str, &Example)>;
     /// As the trainer takes it.
@@ -245,6 +247,7 @@ trait Preference: Item + Clone {
 
 impl Preference for Pair {
     const NAME: &'static str = "pairs";
+    const SEQUENCES: u64 = 2;
 
     fn sequences(&self) -> Vec<(&'static str, &Example)> {
         vec![("chosen", &self.chosen), ("rejected", &self.rejected)]
@@ -257,6 +260,7 @@ impl Preference for Pair {
 
 impl Preference for Thumb {
     const NAME: &'static str = "answers";
+    const SEQUENCES: u64 = 1;
 
     fn sequences(&self) -> Vec<(&'static str, &Example)> {
         vec![(if self.desirable { "liked" } else { "not liked" }, &self.example)]
@@ -312,7 +316,8 @@ fn feedback<T: Preference>(args: &PreferArgs, options: &FeedbackOptions, keep: f
         &settings,
         &place,
         from.as_ref(),
-    )?;
+    )
+    .map_err(|e| shared::refit(e.into(), args.shape.seq, T::SEQUENCES))?;
     if settings.keep > 0.0 {
         trainer.keep(keep::texts(&model, &prompter, &place.device, settings.seed as u32)?)?;
     }
@@ -356,6 +361,7 @@ pub fn reward(args: &JudgeArgs) -> CliResult {
         &settings,
         &place,
         from.as_ref(),
-    )?;
+    )
+    .map_err(|e| shared::refit(e.into(), args.shape.seq, Pair::SEQUENCES))?;
     drive(args, &model, &mut trainer, &data, &validation)
 }

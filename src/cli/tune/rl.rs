@@ -264,7 +264,8 @@ fn run(args: &RlArgs, method: Method) -> CliResult {
         row: p.row(),
     };
     let questions = prompts.items.iter().map(of).collect();
-    let mut trainer = RlTrainer::new(&model, questions, judges, &options, &settings, &place, from.as_ref())?;
+    let mut trainer = RlTrainer::new(&model, questions, judges, &options, &settings, &place, from.as_ref())
+        .map_err(|e| shared::refit(e.into(), args.rollout.seq, 1))?;
     let identity = shared::identity(&model, &prompts, &Prompts::default(), &args.output, "prompts")?;
     let data = drive::data_in_words("prompts", &prompts, &Prompts::default());
     drive::announce(

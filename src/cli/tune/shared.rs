@@ -333,6 +333,24 @@ fn hashes(files: &[DataFile]) -> String {
     files.iter().map(|f| f.sha256.get(..16).unwrap_or(&f.sha256)).collect::<Vec<_>>().join(" ")
 }
 
+/// A refusal's advice where `together` sequences of at most `seq` tokens always make a step: it is given in sequences of a
+/// batch, which changes nothing there.
+pub fn refit(mut error: CliError, seq: u32, together: u64) -> CliError {
+    for advice in error.advice.iter_mut().filter(|advice| advice.contains("--batch ")) {
+        let (mut rows, mut length, mut rest) = (1, u64::from(seq), String::new());
+        let mut words = advice.split(' ');
+        while let (Some(flag), Some(value)) = (words.next(), words.next()) {
+            match (flag, value.parse()) {
+                ("--batch", Ok(batch)) => rows = batch,
+                ("--seq", Ok(seq)) => length = seq,
+                _ => rest += &format!(" {flag} {value}"),
+            }
+        }
+        *advice = format!("--seq {}{rest}", (rows * length / together.max(1)).max(2));
+    }
+    error
+}
+
 /// Template and device.
 #[derive(Args, Clone, Debug)]
 pub struct PlaceArgs {
@@ -357,5 +375,22 @@ impl PlaceArgs {
     pub fn place(&self, memory: &MemoryArgs) -> Place {
         let context = ContextArgs { budget: self.budget, ..ContextArgs::default() };
         memory.place(session_options(&self.device, &context, Modes::GENERATE))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_is_given_in_flags_that_matter() {
+        let advice = |text: &str, seq, together| {
+            refit(CliError::failed("too large").advise(text), seq, together).advice.remove(0)
+        };
+        assert_eq!(advice("--batch 1", 1024, 2), "--seq 512");
+        assert_eq!(advice("--batch 1 --seq 256 --rank 8", 1024, 2), "--seq 128 --rank 8");
+        assert_eq!(advice("--batch 1 --seq 256 --chunk 16", 1024, 1), "--seq 256 --chunk 16");
+        assert_eq!(advice("--budget 3MiB --batch 1 --seq 64", 1024, 1), "--seq 64 --budget 3MiB");
+        assert_eq!(advice("--recompute all", 1024, 2), "--recompute all");
     }
 }

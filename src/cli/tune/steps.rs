@@ -141,6 +141,10 @@ pub struct Meter {
     validation: Option<f64>,
     /// Seconds of each of [`PARTS`].
     parts: [f64; PARTS.len()],
+    /// Notes of the last step.
+    said: Vec<String>,
+    /// Steps, and those that were skipped.
+    steps: (u64, u64),
 }
 
 /// What the time of a step in which the model writes goes into: metrics, and what people call them.
@@ -154,7 +158,21 @@ impl Meter {
         bar.item(done, "");
         bar.start_from(done);
         let parts = [0.0; PARTS.len()];
-        Self { bar, begun: Instant::now(), rows: 0, busy: Duration::ZERO, validation: None, parts }
+        Self {
+            bar,
+            begun: Instant::now(),
+            rows: 0,
+            busy: Duration::ZERO,
+            validation: None,
+            parts,
+            said: vec![],
+            steps: (0, 0),
+        }
+    }
+
+    /// Whether the model wrote, and all steps were skipped.
+    pub fn idle(&self) -> bool {
+        self.parts().is_some() && self.steps.0 == self.steps.1
     }
 
     /// `time: 61% writing, 1% judging, 38% learning`
@@ -184,9 +202,13 @@ impl Meter {
             "loss {:.3}{validation}{kept}{shown} grad {:.2} lr {:.1e} {rate:.0} tok/s{memory}",
             r.loss, r.grad_norm, r.rate
         );
-        for note in &r.notes {
+        // What is said again and again is said at every tenth step; the metrics have all of it.
+        let again = r.notes == self.said && !r.step.is_multiple_of(10);
+        for note in r.notes.iter().filter(|_| !again) {
             self.bar.say(format!("step {}: {note}", r.step));
         }
+        self.said.clone_from(&r.notes);
+        self.steps = (self.steps.0 + 1, self.steps.1 + u64::from(r.skipped));
         if r.skipped && r.notes.is_empty() {
             let what = format!("step {}: loss {} or gradient {} is not finite", r.step, r.loss, r.grad_norm);
             self.bar.say(format!("{what}: the step is skipped"));

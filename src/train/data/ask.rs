@@ -36,7 +36,10 @@ impl Encoder<'_> {
         }
         let len = tokens.len();
         if len >= max {
-            let what = format!("the question has {len} tokens, and {max} are allowed with the answer");
+            let what = format!(
+                "the question has {len} tokens, and at most {} leave room for an answer",
+                max.saturating_sub(1)
+            );
             return Err(RowError::new(Reason::Overlong, what));
         }
         Ok(tokens)
