@@ -1,0 +1,171 @@
+//! `ember adapt`: from the journal to a live adapter, refused or switched to; killed at any time, the old one or the new one.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use emberlm::adapter::BaseFingerprint;
+use emberlm::gguf::GgufFile;
+use emberlm::journal::live::{Event, Live, folder};
+use emberlm::journal::{Entry, Feedback, Journal, Said};
+
+use crate::adapter::base;
+use crate::common::{Ran, Sandbox};
+
+fn fingerprint() -> BaseFingerprint {
+    BaseFingerprint::of(&GgufFile::open(base()).unwrap()).unwrap()
+}
+
+fn place(sandbox: &Sandbox) -> PathBuf {
+    folder(&sandbox.path("home"), &fingerprint())
+}
+
+/// Notes that every answer should have been the same few letters.
+fn note(sandbox: &Sandbox, questions: std::ops::Range<u32>) {
+    std::fs::create_dir_all(sandbox.path("home")).unwrap();
+    let mut journal = Journal::open(sandbox.path("home/journal.jsonl")).unwrap();
+    for n in questions {
+        let entry = Entry {
+            base: fingerprint().short().into(),
+            messages: vec![Said::user(format!("{n}?"))],
+            answer: format!("no {n}"),
+            feedback: Feedback::Edit { better: "aye".into() },
+            ..Entry::default()
+        };
+        journal.append(&entry).unwrap();
+    }
+}
+
+fn args(model: &str, more: &[&str]) -> Vec<String> {
+    let all =
+        ["adapt", "-m", model, "--device", "cpu", "-t", "1", "--yes", "--min-entries", "1", "--lr", "5e-3"];
+    let gates = ["--max-perplexity", "1000", "--max-divergence", "10", "--max-canaries", "10"];
+    all.iter().chain(&gates).chain(more).map(|a| (*a).to_owned()).collect()
+}
+
+fn adapt(sandbox: &Sandbox, more: &[&str]) -> Ran {
+    let all = args(&base(), more);
+    sandbox.run(&all.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// The live version and its bytes.
+fn live(sandbox: &Sandbox) -> Option<(u64, Vec<u8>)> {
+    let mut live = Live::open_to_read(place(sandbox)).unwrap();
+    let number = live.current()?.number;
+    // Reading checks the bytes against the version's sum.
+    Some((number, live.bytes(number).unwrap()))
+}
+
+#[test]
+fn what_is_new_is_learnt_once_judged_and_rolled_back() {
+    let sandbox = Sandbox::new();
+    note(&sandbox, 0..12);
+    let ran = adapt(&sandbox, &[]);
+    assert_eq!(ran.code, 0, "{}\n{}", ran.out, ran.err);
+    assert!(ran.out.contains("loss on what was held back"), "{}", ran.out);
+    assert!(ran.err.contains("version 1 is live"), "{}", ran.err);
+    let first = live(&sandbox).unwrap();
+    let again = adapt(&sandbox, &[]);
+    assert_eq!(again.code, 0, "{}", again.err);
+    assert!(again.err.contains("nothing new to learn"), "{}", again.err);
+    assert_eq!(live(&sandbox).unwrap(), first);
+
+    // Nothing is as it was: the gates are shut.
+    note(&sandbox, 20..28);
+    let strict = ["--max-divergence", "0", "--max-canaries", "0", "--max-perplexity", "0", "--lr", "0.05"];
+    let shut = [&strict[..], &["--keep", "0"]].concat();
+    let mut all = args(&base(), &[]);
+    for pair in shut.chunks(2) {
+        match all.iter().position(|a| a == pair[0]) {
+            Some(at) => all[at + 1] = pair[1].into(),
+            None => all.extend(pair.iter().map(|a| (*a).to_owned())),
+        }
+    }
+    let refused = sandbox.run(&all.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(refused.code, 1, "{}\n{}", refused.out, refused.err);
+    assert!(refused.err.contains("refused") && refused.out.contains("failed"), "{}", refused.err);
+    assert_eq!(live(&sandbox).unwrap(), first, "a refusal leaves every byte of the live adapter");
+
+    let second = adapt(&sandbox, &[]);
+    assert_eq!(second.code, 0, "{}\n{}", second.out, second.err);
+    assert_eq!(live(&sandbox).unwrap().0, 2);
+    let back = sandbox.run(&["adapter", "rollback", "-m", &base()]);
+    assert_eq!(back.code, 0, "{}", back.err);
+    assert_eq!(live(&sandbox).unwrap(), first, "a roll back restores bytes");
+    let log = Live::open_to_read(place(&sandbox)).unwrap().log().to_vec();
+    let kinds: Vec<&str> = log
+        .iter()
+        .map(|event| match event {
+            Event::Switched { .. } => "switched",
+            Event::Refused { .. } => "refused",
+            Event::RolledBack { .. } => "back",
+        })
+        .collect();
+    assert_eq!(kinds, ["switched", "refused", "switched", "back"]);
+}
+
+#[test]
+fn a_chat_learns_and_goes_on_with_what_it_learnt() {
+    let sandbox = Sandbox::new();
+    note(&sandbox, 0..12);
+    let model = base();
+    let args = ["chat", "-m", &model, "-n", "4", "--device", "cpu", "-t", "1"];
+    let ran = sandbox.run_with_input(&args, "/learn\nhello\n/learn\n");
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    // Whatever the gates say of a random model: it is said, and the conversation goes on.
+    assert!(ran.err.contains("divergence from the base") || ran.out.contains("divergence from the base"));
+    assert!(!ran.out.is_empty());
+}
+
+/// Killed 200 times at random moments: what is live is the old version or the next one, whole.
+#[test]
+fn kills_leave_the_old_or_the_new_adapter() {
+    const KILLS: u32 = 200;
+    let sandbox = Sandbox::new();
+    note(&sandbox, 0..2);
+    let settings = ["--epochs", "1", "--held-out", "0"];
+    let begun = Instant::now();
+    let whole = adapt(&sandbox, &settings);
+    assert_eq!(whole.code, 0, "{}\n{}", whole.out, whole.err);
+    let one_run = begun.elapsed();
+    let (mut kills, mut switches, mut seed, mut next) = (0, 0, 777u64, 100);
+    let mut before = live(&sandbox);
+    while kills < KILLS {
+        // There is always something new to learn.
+        if switches == 0 || Live::open_to_read(place(&sandbox)).unwrap().log().len() as u32 > switches {
+            note(&sandbox, next..next + 1);
+            next += 1;
+            switches = Live::open_to_read(place(&sandbox)).unwrap().log().len() as u32;
+        }
+        let all = args(&base(), &settings);
+        let mut child = sandbox.command(&all.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut child =
+            child.stderr(std::process::Stdio::null()).stdout(std::process::Stdio::null()).spawn().unwrap();
+        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        let part = f64::from((seed >> 40) as u32) / f64::from(1u32 << 24);
+        // Half of them in the last part of a run, where the switch is.
+        let at = if kills % 2 == 0 { part } else { 0.7 + 0.4 * part };
+        let end = Instant::now() + one_run.mul_f64(at);
+        loop {
+            if child.try_wait().unwrap().is_some() {
+                break;
+            }
+            if Instant::now() >= end {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                kills += 1;
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let after = live(&sandbox);
+        let number = |state: &Option<(u64, Vec<u8>)>| state.as_ref().map_or(0, |(n, _)| *n);
+        assert!(
+            after == before || number(&after) == number(&before) + 1,
+            "after {kills} kills: {} became {}",
+            number(&before),
+            number(&after)
+        );
+        before = after;
+    }
+    println!("{kills} kills, version {}", before.map_or(0, |(n, _)| n));
+}
