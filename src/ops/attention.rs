@@ -15,6 +15,8 @@ use crate::plan::{OpCall, PlanError, Program, Reverse, Row, Rows};
 const BLOCK: usize = 32;
 /// Most query heads that read a KV head together.
 const MAX_TOGETHER: usize = 8;
+/// Keys are fetched so many positions ahead.
+const AHEAD: usize = 6;
 /// From so many rows on, attention goes by tiles.
 const MANY: usize = 16;
 /// Largest head width.
@@ -209,6 +211,9 @@ fn attend<F: Real>(
     for start in (first..end).step_by(BLOCK) {
         let count = BLOCK.min(end - start);
         for j in 0..count {
+            // Rows of one KV head lie too far apart for the CPU to foresee.
+            k.prefetch(base + (start + j + AHEAD).min(end - 1) * stride, dim);
+            v.prefetch(base + (start + j) * stride, dim);
             k.load(base + (start + j) * stride, line);
             for (q, softmax) in q.chunks_exact(dim).zip(&mut softmax) {
                 softmax.weights[j] = cap(p, F::dot(q, line) * F::from_f32(p.scale));

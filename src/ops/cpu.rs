@@ -386,6 +386,14 @@ impl<F: Real> Cache<'_, F> {
             }
         }
     }
+
+    /// Starts to fetch `len` elements from `start` on, if they exist.
+    pub fn prefetch(&self, start: usize, len: usize) {
+        match self {
+            Cache::Full(all) => quant::prefetch_all(all.get(start..start + len).unwrap_or(&[])),
+            Cache::Block16(all) => quant::prefetch_all(all.get(start..start + len).unwrap_or(&[])),
+        }
+    }
 }
 
 /// Writable columns of the KV storage.

@@ -55,8 +55,18 @@ fn twin<F: Real>(c: &Context<'_, F>) {
     } else {
         c.write_chunks(3, total, 1)
     };
-    for ((y, g), u) in y.iter_mut().zip(&gate[first..]).zip(&up[first..]) {
-        *y = activation(p.kind, *g).0 * *u;
+    let (gate, up) = (&gate[first..][..y.len()], &up[first..][..y.len()]);
+    if p.kind == 1 {
+        for ((y, g), u) in y.iter_mut().zip(gate).zip(up) {
+            *y = gelu_tanh(*g).0 * *u;
+        }
+        return;
+    }
+    // silu by passes over the row, whose exponentials go many at a time.
+    y.iter_mut().zip(gate).for_each(|(y, g)| *y = -*g);
+    F::exp_less(y, F::ZERO);
+    for ((y, g), u) in y.iter_mut().zip(gate).zip(up) {
+        *y = *g * (F::ONE / (F::ONE + *y)) * *u;
     }
 }
 

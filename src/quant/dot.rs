@@ -96,6 +96,14 @@ impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Operand
             }
             return;
         }
+        if blocks.first().is_some_and(|block| B::signed(l, block).is_some()) {
+            for (block, out) in blocks.iter().zip(out) {
+                if let (Some((scale, codes)), Some(out)) = (B::signed(l, block), out.first_chunk_mut()) {
+                    l.scaled(codes, scale, out);
+                }
+            }
+            return;
+        }
         let (runs, rest) = in_runs::<LEN, BYTES>(blocks);
         for (r, run) in runs.iter().enumerate() {
             scales::<B, L, LEN, BYTES>(l, run, &mut s);

@@ -4,8 +4,6 @@
 //! tiles. Sums have the order of [`Format::dot`](super::Format::dot), weight `i` in lane `i % 32`, so that a sequence
 //! gets the same bits in any batch and alone.
 
-use std::ops::Range;
-
 use super::gemm::Rows;
 use super::operand::{Matrix, Operand};
 use super::simd::{self, Job, Lanes};
@@ -46,24 +44,33 @@ pub struct FewRows<'a, Y> {
 
 /// Sums of one row of weights: by row of activations, by lane.
 pub(super) type Sums = [[f32; LANES]; FEW];
+/// What is left of them, in lanes of dot products, when all columns are through.
+pub(super) type Folded = [[f32; 8]; FEW];
+/// Groups whose results are written together.
+const GROUPS: usize = 8 / GROUP;
 
 impl<Y: Rows> FewRows<'_, Y> {
-    /// Computes it on the calling thread; scratch on its stack, 15 KB.
+    /// Computes it on the calling thread; scratch on its stack, 17 KB.
     pub fn run(mut self) {
         if self.rows == 0 {
             return;
         }
         let mut lines = [[0.0; DEPTH]; GROUP];
         let mut sums = [[[0.0; LANES]; FEW]; GROUP];
-        let depth = self.depth();
-        for column in (0..self.width).step_by(GROUP) {
-            let count = GROUP.min(self.width - column);
-            self.group(depth, self.first + column, count, &mut lines, &mut sums);
-            let dots = simd::run(Totals { sums: &sums });
-            for t in 0..self.rows {
+        let mut folded = [[[[0.0; 8]; FEW]; GROUP]; GROUPS];
+        let pieces = self.pieces();
+        for column in (0..self.width).step_by(GROUPS * GROUP) {
+            let count = (GROUPS * GROUP).min(self.width - column);
+            for (g, folded) in folded.iter_mut().enumerate().take(count.div_ceil(GROUP)) {
+                let count = GROUP.min(count - g * GROUP);
+                let row = self.first + column + g * GROUP;
+                self.group(&pieces, row, count, &mut lines, &mut sums, folded);
+            }
+            let dots = simd::run(Totals { folded: &folded, rows: self.rows });
+            for (t, dots) in dots.iter().enumerate().take(self.rows) {
                 let y = &mut self.y.row(t)[column..column + count];
-                for (y, dots) in y.iter_mut().zip(&dots) {
-                    *y = self.alpha * dots[t] + if self.accumulate { *y } else { 0.0 };
+                for (y, dot) in y.iter_mut().zip(dots) {
+                    *y = self.alpha * dot + if self.accumulate { *y } else { 0.0 };
                 }
             }
         }
@@ -72,26 +79,32 @@ impl<Y: Rows> FewRows<'_, Y> {
     /// The sums of `count` rows of weights from `row` on; those of further rows of the group are without meaning.
     fn group(
         &self,
-        depth: usize,
+        pieces: &Pieces,
         row: usize,
         count: usize,
         lines: &mut [[f32; DEPTH]; GROUP],
         sums: &mut [Sums; GROUP],
+        folded: &mut [Folded; GROUP],
     ) {
         if self.cols == 0 {
-            *sums = [[[0.0; LANES]; FEW]; GROUP];
+            *folded = [[[0.0; 8]; FEW]; GROUP];
         }
-        for start in (0..self.cols).step_by(depth) {
-            let len = depth.min(self.cols - start);
-            let ahead = self.ahead(row + count, start, len);
+        // No divisions from here on: they would cost more than the sums.
+        let (mut start, mut at) = (0, 0);
+        let mut ahead = self.ahead(row + count);
+        while start < self.cols {
+            let len = pieces.depth.min(self.cols - start);
+            let (now, later) = ahead.split_at(ahead.len().min(GROUP * pieces.bytes));
             for (i, line) in lines.iter_mut().enumerate().take(count) {
-                self.load(row + i, start, &mut line[..len]);
+                self.load(pieces, row + i, start, at, &mut line[..len]);
             }
             let whole = len / LANES * LANES;
+            let last = start + len == self.cols;
             let x = |t: usize| &self.x[t.min(self.rows - 1) * self.cols + start..][..len];
             if whole > 0 {
                 let x = std::array::from_fn(|t| &x(t)[..whole]);
-                wide::run(Pass { lines, x, rows: self.rows, fresh: start == 0, ahead, sums });
+                let (fresh, last) = (start == 0, last && whole == len);
+                wide::run(Pass { lines, x, rows: self.rows, fresh, last, ahead: now, sums, folded });
             }
             if whole < len {
                 // The last weights, filled up with zeros.
@@ -99,49 +112,69 @@ impl<Y: Rows> FewRows<'_, Y> {
                 for (t, tail) in tail.iter_mut().enumerate() {
                     tail[..len - whole].copy_from_slice(&x(t)[whole..]);
                 }
-                let mut last = [[0.0; DEPTH]; GROUP];
-                for (last, line) in last.iter_mut().zip(lines.iter()) {
-                    last[..len - whole].copy_from_slice(&line[whole..len]);
+                let mut rest = [[0.0; DEPTH]; GROUP];
+                for (rest, line) in rest.iter_mut().zip(lines.iter()) {
+                    rest[..len - whole].copy_from_slice(&line[whole..len]);
                 }
                 let x = tail.each_ref().map(|t| &t[..]);
-                wide::run(Pass {
-                    lines: &last,
-                    x,
-                    rows: self.rows,
-                    fresh: start + whole == 0,
-                    ahead: &[],
-                    sums,
-                });
+                let fresh = start + whole == 0;
+                wide::run(Pass { lines: &rest, x, rows: self.rows, fresh, last, ahead: &[], sums, folded });
             }
+            (start, at, ahead) = (start + len, at + pieces.bytes, later);
         }
     }
 
-    /// Weights of a row that are decoded together: equal shares, of whole blocks.
-    fn depth(&self) -> usize {
+    /// How rows of weights are cut: equal shares, of whole blocks.
+    fn pieces(&self) -> Pieces {
         let (most, unit) = match self.w {
             Operand::Encoded(Matrix { format, .. }) if format.block_len() > LANES => {
                 (SUPER_DEPTH, SUPER_DEPTH / 2)
             }
             _ => (DEPTH, LANES),
         };
-        self.cols.div_ceil(self.cols.div_ceil(most).max(1)).next_multiple_of(unit).max(1)
+        let depth =
+            self.cols.div_ceil(self.cols.div_ceil(most).max(1)).next_multiple_of(unit).clamp(unit, most);
+        let (bytes, load) = match &self.w {
+            Operand::Encoded(w) => (
+                depth / w.format.block_len() * w.format.block_bytes(),
+                w.format
+                    .row_bytes(self.cols)
+                    .is_ok_and(|bytes| bytes == w.row_bytes)
+                    .then(|| w.format.loader()),
+            ),
+            Operand::Plain { .. } => (0, None),
+        };
+        Pieces { depth, bytes, load }
     }
 
-    /// What the next group, the rows from `row` on, has in the place of weights `start..start + len` of this one.
-    fn ahead(&self, row: usize, start: usize, len: usize) -> &[u8] {
+    /// The encoded rows of the next group, from `row` on.
+    fn ahead(&self, row: usize) -> &[u8] {
         let Operand::Encoded(w) = &self.w else { return &[] };
-        let rows = GROUP.min((self.first + self.width).saturating_sub(row)) * w.row_bytes;
-        let (from, to) = (start * rows / self.cols, (start + len) * rows / self.cols);
-        w.bytes.get(row * w.row_bytes + from..row * w.row_bytes + to).unwrap_or(&[])
+        let rows = GROUP.min((self.first + self.width).saturating_sub(row));
+        w.bytes.get(row * w.row_bytes..(row + rows) * w.row_bytes).unwrap_or(&[])
     }
 
-    /// Weights as dot products see them; NaN for what a row does not have.
-    fn load(&self, row: usize, start: usize, out: &mut [f32]) {
+    /// Weights from `start` on, encoded from byte `at` of the row on, as dot products see them; NaN for what a row does
+    /// not have.
+    fn load(&self, pieces: &Pieces, row: usize, start: usize, at: usize, out: &mut [f32]) {
         match &self.w {
-            Operand::Encoded(w) => w.load_for_dots(row, start, out),
+            Operand::Encoded(w) => match (pieces.load, w.row(row).get(at..)) {
+                (Some(load), Some(rest)) => load(&rest[..rest.len().min(pieces.bytes)], out),
+                _ => out.fill(f32::NAN),
+            },
             Operand::Plain { values } => out.copy_from_slice(&values[row * self.cols + start..][..out.len()]),
         }
     }
+}
+
+/// How rows of weights are cut.
+struct Pieces {
+    /// Weights of a piece; the last may be shorter.
+    depth: usize,
+    /// Encoded bytes of a piece.
+    bytes: usize,
+    /// Decodes them, if the rows have the bytes that they must have.
+    load: Option<fn(&[u8], &mut [f32])>,
 }
 
 /// Adds the products of decoded weights and activations to the sums.
@@ -152,10 +185,14 @@ struct Pass<'a> {
     rows: usize,
     /// Whether the sums start at zero.
     fresh: bool,
+    /// Whether they end here.
+    last: bool,
     /// What will be decoded next: it is fetched meanwhile, as the decoder reads too little at a time for the CPU to
     /// foresee.
     ahead: &'a [u8],
     sums: &'a mut [Sums; GROUP],
+    /// Written by the last pass.
+    folded: &'a mut [Folded; GROUP],
 }
 
 impl WideJob for Pass<'_> {
@@ -165,48 +202,46 @@ impl WideJob for Pass<'_> {
         let w = self.lines.each_ref().map(|line| &line.as_chunks::<LANES>().0[..x[0].len()]);
         let (mut t, mut ahead) = (0, self.ahead);
         while t < self.rows {
-            let done = s.few(w, x, t..self.rows, self.fresh, ahead, self.sums);
-            ahead = &ahead[ahead.len() * done / (self.rows - t)..];
-            t += done;
+            let folded = self.last.then_some(&mut *self.folded);
+            t += s.few(w, x, t..self.rows, self.fresh, &mut ahead, self.sums, folded);
         }
     }
 }
 
 /// The first `ROWS` of some rows of activations, as one tile for each of the vectors that make up the lanes.
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 pub(super) fn tile<S: Wide, const ROWS: usize, const W: usize>(
     s: S,
     w: [&[[f32; LANES]]; GROUP],
     x: [&[[f32; LANES]]; FEW],
-    Range { start: first, end: rows }: Range<usize>,
+    first: usize,
     fresh: bool,
-    ahead: &[u8],
+    ahead: &mut &[u8],
     sums: &mut [Sums; GROUP],
+    mut folded: Option<&mut [Folded; GROUP]>,
 ) {
     let len = w[0].len();
     let w = w.map(|w| &w[..len]);
     let x: [&[[f32; LANES]]; ROWS] = std::array::from_fn(|t| &x[(first + t).min(FEW - 1)][..len]);
-    // Rows from `first` on share out what is to be fetched, and so do the parts.
-    let mut ahead = ahead.chunks(64);
-    let each = ahead.len().div_ceil(LANES / W * (rows - first).div_ceil(ROWS).max(1));
     for part in 0..LANES / W {
-        let mut lines = ahead.by_ref().take(each);
-        let vector = |lanes: &[f32; LANES]| s.load(&lanes.as_chunks::<W>().0[part]);
+        let vector = |lanes: &[f32; LANES], part: usize| s.load(&lanes.as_chunks::<W>().0[part]);
         let mut acc = [[s.zero(); ROWS]; GROUP];
         if !fresh {
             for (acc, sums) in acc.iter_mut().zip(sums.iter()) {
                 for (t, acc) in acc.iter_mut().enumerate() {
-                    *acc = vector(&sums[(first + t).min(FEW - 1)]);
+                    *acc = vector(&sums[(first + t).min(FEW - 1)], part);
                 }
             }
         }
         for k in 0..len {
-            if let Some([byte, ..]) = lines.next() {
-                simd::prefetch(byte);
+            if let Some((line, later)) = ahead.split_first_chunk::<64>() {
+                simd::prefetch(&line[0]);
+                *ahead = later;
             }
-            let x: [S::V; ROWS] = std::array::from_fn(|t| vector(&x[t][k]));
+            let x: [S::V; ROWS] = std::array::from_fn(|t| vector(&x[t][k], part));
             for i in 0..GROUP {
-                let w = vector(&w[i][k]);
+                let w = vector(&w[i][k], part);
                 for t in 0..ROWS {
                     acc[i][t] = s.mul_add(w, x[t], acc[i][t]);
                 }
@@ -215,30 +250,41 @@ pub(super) fn tile<S: Wide, const ROWS: usize, const W: usize>(
         for i in 0..GROUP {
             for t in 0..ROWS {
                 let lanes = &mut sums[i][(first + t).min(FEW - 1)];
-                s.store(acc[i][t], &mut lanes.as_chunks_mut::<W>().0[part]);
+                match &mut folded {
+                    // Eight lanes of the other parts and of this one: the first and third added to the second and fourth.
+                    Some(folded) if part + 1 == LANES / W => {
+                        let sum = if W == LANES / 2 {
+                            s.add(vector(lanes, 0), acc[i][t])
+                        } else {
+                            let even = s.add(vector(lanes, 0), vector(lanes, LANES / W / 2));
+                            s.add(even, s.add(vector(lanes, 1), acc[i][t]))
+                        };
+                        s.fold(sum, &mut folded[i][(first + t).min(FEW - 1)]);
+                    }
+                    _ => s.store(acc[i][t], &mut lanes.as_chunks_mut::<W>().0[part]),
+                }
             }
         }
     }
 }
 
-/// The dot products of the rows of weights with all rows of activations.
+/// The dot products of the rows of activations with eight rows of weights.
 struct Totals<'a> {
-    sums: &'a [Sums; GROUP],
+    folded: &'a [[Folded; GROUP]; GROUPS],
+    rows: usize,
 }
 
 impl Job for Totals<'_> {
-    type Out = [[f32; FEW]; GROUP];
+    type Out = [[f32; GROUPS * GROUP]; FEW];
 
     #[inline(always)]
-    fn run<L: Lanes>(self, l: L) -> [[f32; FEW]; GROUP] {
-        let mut out = [[0.0; FEW]; GROUP];
-        for (out, sums) in out.iter_mut().zip(self.sums) {
+    fn run<L: Lanes>(self, l: L) -> [[f32; GROUPS * GROUP]; FEW] {
+        let mut out = [[0.0; GROUPS * GROUP]; FEW];
+        for (t, out) in out.iter_mut().enumerate().take(self.rows) {
             // A loop, since closures may be compiled apart, without the instructions.
-            let mut eight = [l.zero(); FEW];
-            for (eight, lanes) in eight.iter_mut().zip(sums) {
-                if let [a, b, c, d] = lanes.as_chunks::<8>().0 {
-                    *eight = l.add(l.add(l.load(a), l.load(c)), l.add(l.load(b), l.load(d)));
-                }
+            let mut eight = [l.zero(); GROUPS * GROUP];
+            for (eight, folded) in eight.iter_mut().zip(self.folded.as_flattened()) {
+                *eight = l.load(&folded[t]);
             }
             *out = l.sums(eight);
         }

@@ -32,6 +32,7 @@ pub use exp::{exp, sum_exp};
 pub use few::{FEW, FewRows};
 pub use gemm::{Product, Rows};
 pub use operand::{Left, Matrix, Operand, Right};
+pub(crate) use simd::prefetch_all;
 
 use codec::Codec;
 use table::TABLE;
@@ -179,11 +180,9 @@ impl Format {
         (self.codec().dot)(row, x)
     }
 
-    /// Decodes whole blocks to what [`Format::dot`] multiplies, which rounds once less than [`Format::decode`].
-    fn load_for_dots(self, bytes: &[u8], out: &mut [f32]) -> Result<(), QuantError> {
-        self.check_bytes(out.len(), bytes.len())?;
-        (self.codec().load)(bytes, out);
-        Ok(())
+    /// What decodes whole blocks to what [`Format::dot`] multiplies, which rounds once less than [`Format::decode`].
+    fn loader(self) -> fn(&[u8], &mut [f32]) {
+        self.codec().load
     }
 
     fn check_bytes(self, weights: usize, found: usize) -> Result<(), QuantError> {

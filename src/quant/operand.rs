@@ -50,17 +50,6 @@ impl<'a> Matrix<'a> {
             rest = later;
         }
     }
-
-    /// Decodes whole blocks of a row, from weight `start` on, to what [`Format::dot`] multiplies; NaN for what the row
-    /// does not have.
-    pub(super) fn load_for_dots(&self, row: usize, start: usize, out: &mut [f32]) {
-        let (len, bytes) = (self.format.block_len(), self.format.block_bytes());
-        let (first, end) = (start / len * bytes, (start + out.len()) / len * bytes);
-        let blocks = self.row(row).get(first..end).unwrap_or(&[]);
-        if self.format.load_for_dots(blocks, out).is_err() {
-            out.fill(f32::NAN);
-        }
-    }
 }
 
 /// The right-hand operand: rows of weights.

@@ -57,6 +57,15 @@ pub(super) trait Lanes: Copy {
         }
     }
 
+    /// Thirty-two weights from signed bytes: `byte * scale`.
+    #[inline(always)]
+    fn scaled(self, bytes: &[u8; 32], scale: f32, out: &mut [f32; 32]) {
+        let scale = self.splat(scale);
+        for (bytes, out) in bytes.as_chunks::<8>().0.iter().zip(out.as_chunks_mut::<8>().0) {
+            *out = self.to_array(self.mul(self.float(self.signed(bytes)), scale));
+        }
+    }
+
     /// [`Lanes::sum`] of eight vectors.
     #[inline(always)]
     fn sums(self, v: [Self::V; 8]) -> [f32; 8] {
@@ -112,6 +121,14 @@ pub(super) fn prefetch(byte: &u8) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = byte;
+}
+
+/// Starts to fetch the cache lines of values that will be read soon.
+#[inline(always)]
+pub fn prefetch_all<T: bytemuck::Pod>(values: &[T]) {
+    for line in bytemuck::cast_slice::<T, u8>(values).chunks(64) {
+        prefetch(&line[0]);
+    }
 }
 
 /// Runs a job on what every CPU of this architecture has.
@@ -434,13 +451,28 @@ mod avx2 {
         #[inline(always)]
         fn nibbles(self, bytes: &[u8; 16], scale: f32, min: f32, out: &mut [f32; 32]) {
             unsafe {
-                let (scale, min) = (_mm512_set1_ps(scale), _mm512_set1_ps(min));
-                let bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(bytes.as_ptr().cast()));
-                let low = _mm512_and_si512(bytes, _mm512_set1_epi32(15));
-                let high = _mm512_srli_epi32::<4>(bytes);
+                // The sixteen weights that there can be, then each nibble's: permutations see four bits of an index.
+                let codes = _mm512_setr_ps(
+                    0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0,
+                );
+                let all = _mm512_fmsub_ps(codes, _mm512_set1_ps(scale), _mm512_set1_ps(min));
+                let low = _mm512_cvtepu8_epi32(_mm_loadu_si128(bytes.as_ptr().cast()));
+                let high = _mm512_srli_epi32::<4>(low);
                 let at = out.as_mut_ptr();
-                _mm512_storeu_ps(at, _mm512_fmsub_ps(_mm512_cvtepi32_ps(low), scale, min));
-                _mm512_storeu_ps(at.add(16), _mm512_fmsub_ps(_mm512_cvtepi32_ps(high), scale, min));
+                _mm512_storeu_ps(at, _mm512_permutexvar_ps(low, all));
+                _mm512_storeu_ps(at.add(16), _mm512_permutexvar_ps(high, all));
+            }
+        }
+
+        #[inline(always)]
+        fn scaled(self, bytes: &[u8; 32], scale: f32, out: &mut [f32; 32]) {
+            unsafe {
+                let scale = _mm512_set1_ps(scale);
+                let low = _mm512_cvtepi8_epi32(_mm_loadu_si128(bytes.as_ptr().cast()));
+                let high = _mm512_cvtepi8_epi32(_mm_loadu_si128(bytes[16..].as_ptr().cast()));
+                let at = out.as_mut_ptr();
+                _mm512_storeu_ps(at, _mm512_mul_ps(_mm512_cvtepi32_ps(low), scale));
+                _mm512_storeu_ps(at.add(16), _mm512_mul_ps(_mm512_cvtepi32_ps(high), scale));
             }
         }
     });

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::few::{self, FEW, GROUP, LANES, Sums};
+use super::few::{self, FEW, Folded, GROUP, LANES, Sums};
 use super::gemm::{Rows, Tile, tile};
 
 /// One vector of f32, and the tile sizes that fit the registers.
@@ -25,15 +25,20 @@ pub(super) trait Wide: Copy {
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// [`tile`], compiled for the fewest rows that hold this tile's and for one or two vectors of columns.
     fn tile<Y: Rows>(self, t: &Tile<'_>, y: &mut Y);
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Adds up what lies eight lanes apart.
+    fn fold(self, v: Self::V, lanes: &mut [f32; 8]);
     /// [`few::tile`] of as many of the rows of x as fit the registers: how many.
+    #[allow(clippy::too_many_arguments)]
     fn few(
         self,
         w: [&[[f32; LANES]]; GROUP],
         x: [&[[f32; LANES]]; FEW],
         rows: Range<usize>,
         fresh: bool,
-        ahead: &[u8],
+        ahead: &mut &[u8],
         sums: &mut [Sums; GROUP],
+        folded: Option<&mut [Folded; GROUP]>,
     ) -> usize;
 }
 
@@ -60,13 +65,14 @@ macro_rules! tiles {
             x: [&[[f32; LANES]]; FEW],
             rows: Range<usize>,
             fresh: bool,
-            ahead: &[u8],
+            ahead: &mut &[u8],
             sums: &mut [Sums; GROUP],
+            folded: Option<&mut [Folded; GROUP]>,
         ) -> usize {
             // The tallest tile that is not too tall; the last in the list has one row.
             $(
                 if rows.len() >= $few {
-                    few::tile::<Self, $few, $one>(self, w, x, rows, fresh, ahead, sums);
+                    few::tile::<Self, $few, $one>(self, w, x, rows.start, fresh, ahead, sums, folded);
                     return $few;
                 }
             )*
@@ -141,13 +147,23 @@ impl Wide for Portable {
         }
         std::array::from_fn(|i| a[i] * b[i] + c[i])
     }
+
+    #[inline(always)]
+    fn add(self, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+
+    #[inline(always)]
+    fn fold(self, v: [f32; 8], lanes: &mut [f32; 8]) {
+        *lanes = v;
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{FEW, GROUP, LANES, Range, Rows, Sums, Tile, Wide, WideJob, few, tile};
+    use super::{FEW, Folded, GROUP, LANES, Range, Rows, Sums, Tile, Wide, WideJob, few, tile};
 
     /// Proof that this CPU has AVX2 and FMA.
     #[derive(Clone, Copy)]
@@ -159,7 +175,7 @@ mod x86 {
 
     macro_rules! wide {
         ($name:ident, $features:literal, [$($feature:tt),*], $v:ty, $w:literal, $tiles:tt,
-         $zero:ident, $splat:ident, $load:ident, $store:ident, $fma:ident) => {
+         $zero:ident, $splat:ident, $load:ident, $store:ident, $fma:ident, $add:ident, $fold:expr) => {
             impl $name {
                 /// Asks the CPU; the standard library keeps the answer.
                 pub(super) fn detect() -> Option<Self> {
@@ -208,6 +224,16 @@ mod x86 {
                 fn mul_add(self, a: $v, b: $v, c: $v) -> $v {
                     unsafe { $fma(a, b, c) }
                 }
+
+                #[inline(always)]
+                fn add(self, a: $v, b: $v) -> $v {
+                    unsafe { $add(a, b) }
+                }
+
+                #[inline(always)]
+                fn fold(self, v: $v, lanes: &mut [f32; 8]) {
+                    unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), $fold(v)) }
+                }
             }
         };
     }
@@ -223,7 +249,9 @@ mod x86 {
         _mm256_set1_ps,
         _mm256_loadu_ps,
         _mm256_storeu_ps,
-        _mm256_fmadd_ps
+        _mm256_fmadd_ps,
+        _mm256_add_ps,
+        std::convert::identity
     );
     wide!(
         Avx512,
@@ -236,6 +264,16 @@ mod x86 {
         _mm512_set1_ps,
         _mm512_loadu_ps,
         _mm512_storeu_ps,
-        _mm512_fmadd_ps
+        _mm512_fmadd_ps,
+        _mm512_add_ps,
+        halves
     );
+
+    /// The sum of both halves. Through f64, as AVX-512F has no instruction of its own to take half of the floats.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx2,fma")]
+    fn halves(v: __m512) -> __m256 {
+        let high = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(v)));
+        _mm256_add_ps(_mm512_castps512_ps256(v), high)
+    }
 }
