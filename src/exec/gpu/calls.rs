@@ -58,7 +58,8 @@ pub fn prepare(
 ) -> Result<Vec<Vec<Call>>, ExecError> {
     let mut chosen: Vec<Vec<Vec<Choice>>> = Vec::new();
     for plan in &program.plans {
-        let ways = |call: &OpCall| choices(program, call, launch::active(call).capacity(plan), tuning);
+        let capacity = |call: &OpCall| launch::active(call).capacity(plan);
+        let ways = |call: &OpCall| choices(program, call, capacity(call), tuning, device.features);
         chosen.push(plan.calls.iter().map(ways).collect::<Result<_, _>>()?);
     }
     let compiled = compile(device, &distinct(&chosen), checked)?;

@@ -248,7 +248,12 @@ fn open(adapter: &wgpu::Adapter, grant: &Grant, choice: &AdapterChoice) -> Resul
     if let Some(reason) = shortage(&limits) {
         return Err(reason);
     }
-    let wanted = wgpu::Features::TIMESTAMP_QUERY;
+    let info = adapter.get_info();
+    let mut wanted = wgpu::Features::TIMESTAMP_QUERY;
+    // Kernels that hand values round among eight lanes are for CPUs alone.
+    if info.device_type == wgpu::DeviceType::Cpu && info.subgroup_min_size >= 8 {
+        wanted |= wgpu::Features::SUBGROUP;
+    }
     let features = if grant.limits.is_none() { adapter.features() & wanted } else { wgpu::Features::empty() };
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("ember"),
@@ -273,7 +278,7 @@ fn open(adapter: &wgpu::Adapter, grant: &Grant, choice: &AdapterChoice) -> Resul
         AdapterChoice::Any => "asked for a GPU".into(),
         AdapterChoice::Named(part) => format!("its name contains `{part}`"),
     };
-    let info = describe(&adapter.get_info(), why);
+    let info = describe(&info, why);
     Ok(Device { device, queue, info, limits, features, faults })
 }
 

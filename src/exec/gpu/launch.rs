@@ -149,19 +149,21 @@ pub fn active(call: &OpCall) -> Active {
     }
 }
 
-/// The ways to run a call, best first; the last may always run. `capacity`: most active rows.
+/// The ways to run a call, best first; the last may always run. `capacity`: most active rows; `features`: what
+/// kernels may require.
 pub fn choices(
     program: &Program,
     call: &OpCall,
     capacity: usize,
     tuning: Tuning,
+    features: wgpu::Features,
 ) -> Result<Vec<Choice>, ExecError> {
     let maker = Maker { call, weight: weight_stem(program, call), kv: kv_stem(program, call) };
     let one = |x: usize| maker.plain("base", x, 1, 1);
     Ok(match call.op {
         Op::Embed => vec![one(1)?],
         Op::RmsNorm => vec![one(call.params.get::<params::rms_norm::Params>().groups as usize)?],
-        Op::Linear => linear(&maker, capacity, tuning)?,
+        Op::Linear => linear(&maker, capacity, tuning, features)?,
         Op::Rope => vec![one((call.params.get::<params::rope::Params>().heads as usize).div_ceil(4))?],
         Op::KvWrite => vec![one(lanes(call.params.get::<params::kv_write::Params>().width))?],
         Op::KvCopy => vec![one(lanes(call.params.get::<params::kv_copy::Params>().width))?],
@@ -214,20 +216,31 @@ impl Maker<'_> {
     }
 }
 
-fn linear(maker: &Maker<'_>, capacity: usize, tuning: Tuning) -> Result<Vec<Choice>, ExecError> {
+fn linear(
+    maker: &Maker<'_>,
+    capacity: usize,
+    tuning: Tuning,
+    features: wgpu::Features,
+) -> Result<Vec<Choice>, ExecError> {
+    let out = maker.call.params.get::<params::linear::Params>().out as usize;
     let most = capacity.next_power_of_two().min(8) as u32;
     let (rows, slices) = match tuning {
         Tuning::Hardware => (1, 8),
         // As many rows of w as share the dear reads of x.
         Tuning::Software => (if most == 8 && capacity <= 8 { 8 } else { 4 }, 1),
     };
+    // Eight rows of x, and any number, where lanes can hand each other what they read.
+    let eight = tuning == Tuning::Software && most == 8 && features.contains(wgpu::Features::SUBGROUP);
     let mut all = Vec::new();
     // Few rows of x: as many sizes as the capacity asks for, smallest first.
     for tokens in [1, 2, 4, 8].into_iter().filter(|t| *t == most || (*t == 1 && capacity > 8)) {
-        all.push(maker.product(rows, tokens, slices)?);
+        if !(eight && tokens == 8) {
+            all.push(maker.product(rows, tokens, slices)?);
+        }
     }
-    if capacity > 8 {
-        let out = maker.call.params.get::<params::linear::Params>().out as usize;
+    if eight {
+        all.push(maker.plain("eight", out.div_ceil(64), 8, 1)?);
+    } else if capacity > 8 {
         all.push(match tuning {
             Tuning::Hardware => maker.plain("tiled", out.div_ceil(64), 64, 1)?,
             Tuning::Software => maker.product(8, 8, 1)?,
