@@ -167,6 +167,9 @@ impl<Y: Rows> FewRows<'_, Y> {
     }
 }
 
+/// Decodes one block.
+type Decode = fn(&[u8], &mut [f32]);
+
 /// How rows of weights are cut.
 struct Pieces {
     /// Weights of a piece; the last may be shorter.
@@ -174,7 +177,7 @@ struct Pieces {
     /// Encoded bytes of a piece.
     bytes: usize,
     /// Decodes them, if the rows have the bytes that they must have.
-    load: Option<fn(&[u8], &mut [f32])>,
+    load: Option<Decode>,
 }
 
 /// Adds the products of decoded weights and activations to the sums.
