@@ -107,6 +107,7 @@ pub(crate) struct Plans {
     pub(crate) share: Option<PlanId>,
 }
 
+#[cfg(feature = "train")]
 impl Plans {
     /// The same plans, where the program has `ids[i]` in the place of plan i.
     pub(crate) fn renumbered(&self, ids: &[PlanId]) -> Self {

@@ -13,8 +13,10 @@ use crate::train::reward::{CommandOptions, Mix, RULES, RewardError, Rule, RuleKi
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Reward")]
 pub struct RewardArgs {
-    /// What is rewarded: RULE[:ARGUMENT][*WEIGHT]; several add up. --help lists the rules
-    #[arg(long = "reward", value_name = "RULE", required = true, value_parser = rule, long_help = rules())]
+    /// What is rewarded: rules, each with an argument and a weight.
+    #[arg(
+        help = "What is rewarded: RULE[:ARGUMENT][*WEIGHT]; several add up. --help lists the rules",
+        long = "reward", value_name = "RULE", required = true, value_parser = rule, long_help = rules())]
     pub rewards: Vec<Rule>,
     /// Longest time a `command` may take for an answer
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]

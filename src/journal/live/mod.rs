@@ -8,7 +8,7 @@
 //! What became of an entry is not stored by itself, it follows from the versions: those of the live version and of the
 //! versions it was learnt from are learnt, those of other versions are undone. So a roll back undoes the cursor too.
 //!
-//! A commit holds a lock; a second process gets [`IoError::Busy`](crate::io::IoError::Busy). Readers need none.
+//! A commit holds a lock; a second process gets [`IoError::Busy`]. Readers need none.
 //!
 //! ```
 //! # use emberlm::adapter::{Adapter, LoraPair};
