@@ -87,7 +87,7 @@ fn prompts_without_a_question_are_refused() {
                 "turn of `assistant`",
             ),
             (r#"{"prompt": "p", "tools": [{"name": "<|im_end|>"}]}"#, Reason::UnsafeTools, "<|im_end|>"),
-            (&long, Reason::Overlong, "100 are allowed"),
+            (&long, Reason::Overlong, "at most 99 leave room"),
             (&values, Reason::RowTooLong, "50000 values"),
         ],
     );
