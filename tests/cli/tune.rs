@@ -220,7 +220,7 @@ fn validation_keeps_the_best_and_stops_early() {
     command.extend(args.iter().map(|a| (*a).to_owned()));
     let ran = sandbox.run(&command.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(ran.code, 0, "{}", ran.err);
-    assert!(ran.err.contains("ended early") && ran.err.contains("best validation loss"), "{}", ran.err);
+    assert!(ran.err.contains("ended early") && ran.err.contains("with a validation loss of"), "{}", ran.err);
     let text = std::fs::read_to_string(sandbox.path("early.metrics.jsonl")).unwrap();
     let lines: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     let losses = lines.iter().filter_map(|l| l["validation_loss"].as_f64());
