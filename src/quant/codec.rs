@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 
 use super::device::View;
 use super::dot;
+use super::fused::Step;
 use super::simd::{Job, Lanes, Portable, run};
 
 /// The largest weight a block format takes: its scales and minima are f16.
@@ -31,6 +32,8 @@ pub(super) struct Codec {
     pub(super) dot: fn(&[u8], &[f32]) -> f32,
     /// Decodes to what `dot` multiplies: its roundings may be others than those of `decode`.
     pub(super) load: fn(&[u8], &mut [f32]),
+    /// Multiplies by what `load` decodes, with no decoded weights in between.
+    pub(super) fused: Option<Step>,
     pub(super) to_planes: fn(&[u8], &mut [u8]),
     pub(super) oct: fn(&View<'_>, usize, usize) -> [f32; 8],
 }
@@ -111,6 +114,7 @@ where
         encode: encode::<B, LEN, BYTES>,
         dot: dot::dot::<B, LEN, BYTES>,
         load: dot::load::<B, LEN, BYTES>,
+        fused: None,
         to_planes: to_planes::<B, LEN, BYTES>,
         oct: B::oct,
     }

@@ -4,6 +4,9 @@
 //! tiles. Sums have the order of [`Format::dot`](super::Format::dot), weight `i` in lane `i % 32`, so that a sequence
 //! gets the same bits in any batch and alone.
 
+use std::ops::Range;
+
+use super::fused::{self, Across, COLUMNS, Fused, Piece, Step};
 use super::gemm::Rows;
 use super::operand::{Matrix, Operand};
 use super::simd::{self, Job, Lanes};
@@ -14,7 +17,7 @@ pub const FEW: usize = 8;
 /// Rows of weights that are decoded together.
 pub(super) const GROUP: usize = 4;
 /// Weights of a row that are decoded together, at most: with the activations they fill the first-level cache.
-const DEPTH: usize = 640;
+pub(super) const DEPTH: usize = 640;
 /// The same where blocks are super-blocks: a multiple of them.
 const SUPER_DEPTH: usize = 512;
 /// Lanes of a sum.
@@ -55,10 +58,13 @@ impl<Y: Rows> FewRows<'_, Y> {
         if self.rows == 0 {
             return;
         }
+        let pieces = self.pieces();
+        if let (Some((fused, step)), Operand::Encoded(w)) = (pieces.step, self.w) {
+            return self.fused(fused, step, &pieces, w);
+        }
         let mut lines = [[0.0; DEPTH]; GROUP];
         let mut sums = [[[0.0; LANES]; FEW]; GROUP];
         let mut folded = [[[[0.0; 8]; FEW]; GROUP]; GROUPS];
-        let pieces = self.pieces();
         for column in (0..self.width).step_by(GROUPS * GROUP) {
             let count = (GROUPS * GROUP).min(self.width - column);
             for (g, folded) in folded.iter_mut().enumerate().take(count.div_ceil(GROUP)) {
@@ -73,6 +79,67 @@ impl<Y: Rows> FewRows<'_, Y> {
                     *y = self.alpha * dot + if self.accumulate { *y } else { 0.0 };
                 }
             }
+        }
+    }
+
+    /// As [`FewRows::run`], with no decoded weights in between.
+    fn fused(&mut self, fused: Fused, step: Step, pieces: &Pieces, w: Matrix<'_>) {
+        let mut sums = [[[0.0; LANES]; FEW]; fused::GROUP];
+        let mut totals = [[[0.0; FEW]; 8]; COLUMNS / 8];
+        for column in (0..self.width).step_by(COLUMNS) {
+            let count = COLUMNS.min(self.width - column);
+            let row = self.first + column;
+            let groups = totals.as_flattened_mut().as_chunks_mut::<{ fused::GROUP }>().0;
+            for (g, totals) in groups.iter_mut().enumerate().take(count.div_ceil(fused::GROUP)) {
+                let rows = row + g * fused::GROUP..row + count;
+                self.fused_group(fused, step, pieces, w, rows, &mut sums, totals);
+            }
+            for (columns, totals) in totals.iter().enumerate().take(count.div_ceil(8)) {
+                let dots = simd::run(Across(totals));
+                for (t, dots) in dots.iter().enumerate().take(self.rows) {
+                    let y = &mut self.y.row(t)[column + 8 * columns..column + count];
+                    for (y, dot) in y.iter_mut().zip(dots) {
+                        *y = self.alpha * dot + if self.accumulate { *y } else { 0.0 };
+                    }
+                }
+            }
+        }
+    }
+
+    /// The totals of the first of these rows of weights; past the last, it is repeated.
+    #[allow(clippy::too_many_arguments)]
+    fn fused_group(
+        &self,
+        fused: Fused,
+        step: Step,
+        pieces: &Pieces,
+        w: Matrix<'_>,
+        rows: Range<usize>,
+        sums: &mut fused::Sums,
+        totals: &mut [[f32; FEW]; fused::GROUP],
+    ) {
+        let mut ahead = self.ahead(rows.start + fused::GROUP, fused::GROUP);
+        let mut w: [&[u8]; fused::GROUP] = std::array::from_fn(|i| w.row((rows.start + i).min(rows.end - 1)));
+        let mut start = 0;
+        while start < self.cols {
+            let mut cut = |i: usize| {
+                let (now, later) = w[i].split_at(pieces.bytes.min(w[i].len()));
+                w[i] = later;
+                now
+            };
+            let now = [cut(0), cut(1), cut(2)];
+            let (soon, later) = ahead.split_at(ahead.len().min(fused::GROUP * now[0].len()));
+            let piece = Piece {
+                w: now,
+                x: &self.x[start..],
+                stride: self.cols,
+                rows: self.rows,
+                fresh: start == 0,
+                last: start + pieces.depth >= self.cols,
+                ahead: soon,
+            };
+            step(fused, &piece, sums, totals);
+            (start, ahead) = (start + pieces.depth, later);
         }
     }
 
@@ -91,7 +158,7 @@ impl<Y: Rows> FewRows<'_, Y> {
         }
         // No divisions from here on: they would cost more than the sums.
         let (mut start, mut at) = (0, 0);
-        let mut ahead = self.ahead(row + count);
+        let mut ahead = self.ahead(row + count, GROUP);
         while start < self.cols {
             let len = pieces.depth.min(self.cols - start);
             let (now, later) = ahead.split_at(ahead.len().min(GROUP * pieces.bytes));
@@ -134,23 +201,20 @@ impl<Y: Rows> FewRows<'_, Y> {
         };
         let depth =
             self.cols.div_ceil(self.cols.div_ceil(most).max(1)).next_multiple_of(unit).clamp(unit, most);
-        let (bytes, load) = match &self.w {
-            Operand::Encoded(w) => (
-                depth / w.format.block_len() * w.format.block_bytes(),
-                w.format
-                    .row_bytes(self.cols)
-                    .is_ok_and(|bytes| bytes == w.row_bytes)
-                    .then(|| w.format.loader()),
-            ),
-            Operand::Plain { .. } => (0, None),
-        };
-        Pieces { depth, bytes, load }
+        let Operand::Encoded(w) = &self.w else { return Pieces { depth, bytes: 0, load: None, step: None } };
+        let whole = w.format.row_bytes(self.cols).is_ok_and(|bytes| bytes == w.row_bytes) && self.cols > 0;
+        Pieces {
+            depth,
+            bytes: depth / w.format.block_len() * w.format.block_bytes(),
+            load: whole.then(|| w.format.loader()),
+            step: if whole && self.rows > 1 { Fused::detect().zip(w.format.fused()) } else { None },
+        }
     }
 
-    /// The encoded rows of the next group, from `row` on.
-    fn ahead(&self, row: usize) -> &[u8] {
+    /// The next encoded rows, from `row` on.
+    fn ahead(&self, row: usize, rows: usize) -> &[u8] {
         let Operand::Encoded(w) = &self.w else { return &[] };
-        let rows = GROUP.min((self.first + self.width).saturating_sub(row));
+        let rows = rows.min((self.first + self.width).saturating_sub(row));
         w.bytes.get(row * w.row_bytes..(row + rows) * w.row_bytes).unwrap_or(&[])
     }
 
@@ -178,6 +242,8 @@ struct Pieces {
     bytes: usize,
     /// Decodes them, if the rows have the bytes that they must have.
     load: Option<Decode>,
+    /// Multiplies them undecoded, if format and CPU have that way.
+    step: Option<(Fused, Step)>,
 }
 
 /// Adds the products of decoded weights and activations to the sums.

@@ -11,6 +11,7 @@ mod error;
 mod exp;
 mod few;
 mod float;
+mod fused;
 mod gemm;
 mod half;
 mod iq4_nl;
@@ -183,6 +184,11 @@ impl Format {
     /// What decodes whole blocks to what [`Format::dot`] multiplies, which rounds once less than [`Format::decode`].
     fn loader(self) -> fn(&[u8], &mut [f32]) {
         self.codec().load
+    }
+
+    /// What multiplies by them undecoded, where there is a way.
+    fn fused(self) -> Option<fused::Step> {
+        self.codec().fused
     }
 
     fn check_bytes(self, weights: usize, found: usize) -> Result<(), QuantError> {
