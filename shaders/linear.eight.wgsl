@@ -50,10 +50,18 @@ fn main(
         source[t] = min(token + t, count - 1u) * p.cols + place % 8u;
     }
     var acc: array<f32, 64>;
-    for (var oct = 0u; oct < p.cols / 8u; oct++) {
+    let octs = p.cols / 8u;
+    // Scales are as dear to read and decode as weights: once for all that share one.
+    var scales: array<Scale, ROWS>;
+    for (var oct = 0u; oct < octs; oct++) {
+        if oct % SHARED == 0u {
+            for (var r = 0u; r < ROWS; r++) {
+                scales[r] = w_scale(p.planes, p.cols, row[r], oct);
+            }
+        }
         var weights: array<Oct, ROWS>;
         for (var r = 0u; r < ROWS; r++) {
-            weights[r] = w_oct(p.planes, p.cols, row[r], oct);
+            weights[r] = w_eight(p.planes, p.cols, row[r], oct, scales[r]);
         }
         for (var t = 0u; t < TOKENS; t++) {
             let own = x[source[t] + oct * 8u];

@@ -11,11 +11,14 @@ fn w_nonlinear(codes: vec4<u32>) -> vec4<f32> {
     return vec4<f32>(bitcast<vec4<i32>>(word << up) >> vec4<u32>(24u));
 }
 
-fn w_scale(planes: vec4<u32>, cols: u32, row: u32, oct: u32) -> f32 {
+alias Scale = f32;
+const SHARED: u32 = 4u; // eights that share a scale
+
+fn w_scale(planes: vec4<u32>, cols: u32, row: u32, oct: u32) -> Scale {
     return w_f16_at(planes.y, cols >> 5u, row, oct >> 2u);
 }
 
-fn w_eight(planes: vec4<u32>, cols: u32, row: u32, oct: u32, scale: f32) -> Oct {
+fn w_eight(planes: vec4<u32>, cols: u32, row: u32, oct: u32, scale: Scale) -> Oct {
     let q = w_nibbles(w_word(planes.x, cols >> 3u, row, oct));
     return Oct(scale * w_nonlinear(q[0]), scale * w_nonlinear(q[1]));
 }

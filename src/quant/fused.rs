@@ -208,6 +208,7 @@ mod x86 {
                     weights[i] = sixteen::<HALF, BYTES, CODES>(&*lines.w[i].add(k), scale, min);
                 }
             }
+            #[allow(clippy::needless_range_loop)]
             for t in 0..ROWS {
                 // SAFETY: the caller's promise.
                 let x = unsafe { _mm512_loadu_ps(lines.x.add(t * lines.stride + k * LANES + 16 * HALF)) };

@@ -169,7 +169,7 @@ pub fn choices(
         Op::KvCopy => vec![one(lanes(call.params.get::<params::kv_copy::Params>().width))?],
         Op::Gate => vec![one(lanes(call.params.get::<params::gate::Params>().width))?],
         Op::Gather => vec![one(lanes(call.params.get::<params::gather::Params>().width))?],
-        Op::Attention => attention(&maker, capacity, tuning)?,
+        Op::Attention => attention(&maker, capacity, tuning, features)?,
         Op::LogProb | Op::Sample | Op::LogProbBack => vec![one(1)?],
         _ => training::choices(&maker, tuning)?,
     })
@@ -255,7 +255,12 @@ fn linear(
 /// Rows of a tile of prefill attention, and its widest head.
 const ATTENTION_TILE: (usize, u32) = (32, 128);
 
-fn attention(maker: &Maker<'_>, capacity: usize, tuning: Tuning) -> Result<Vec<Choice>, ExecError> {
+fn attention(
+    maker: &Maker<'_>,
+    capacity: usize,
+    tuning: Tuning,
+    features: wgpu::Features,
+) -> Result<Vec<Choice>, ExecError> {
     let p: params::attention::Params = maker.call.params.get();
     let heads = p.heads as usize;
     if maker.call.args[5].is_some() {
@@ -271,6 +276,12 @@ fn attention(maker: &Maker<'_>, capacity: usize, tuning: Tuning) -> Result<Vec<C
         tiled.recipe.constants = vec![("CHUNKS", p.head_dim / 32)];
         tiled.when = When::OneSlot;
         all.push(tiled);
+    }
+    let whole = p.head_dim.is_multiple_of(32) && p.head_dim <= 256;
+    if whole && tuning == Tuning::Software && features.contains(wgpu::Features::SUBGROUP) {
+        let mut eight = maker.plain("eight", heads, 1, 1)?;
+        eight.recipe.constants = vec![("PARTS", p.head_dim / 32)];
+        return Ok(vec![eight]);
     }
     all.push(maker.plain("base", heads, 1, 1)?);
     Ok(all)
