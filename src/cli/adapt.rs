@@ -199,7 +199,8 @@ impl Prepared {
                 Ok(self.live.switch(&adapter, Learnt { learnt, held_out, figures }, &now())?)
             }
             Outcome::Refused { figures, why } => {
-                print_figures(&mut std::io::stdout().lock(), &figures)?;
+                // With the error they belong to; in a chat, answers have the other stream for themselves.
+                print_figures(&mut std::io::stderr().lock(), &figures)?;
                 self.live.refuse(self.lesson.train.len(), figures, &why, &now())?;
                 let refused =
                     CliError::failed(format!("the new adapter is refused: {why}; nothing was changed"));

@@ -125,7 +125,8 @@ fn the_log_tells_what_happened_and_rollback_takes_it_back() {
     assert_eq!(run(&sandbox, &["--adapter", "live"]).out, first);
     done(adapter(&sandbox, &["rollback"]));
     let none = adapter(&sandbox, &["rollback"]);
-    assert!(none.code == 1 && none.err.contains("no live adapter"), "{}", none.err);
+    assert!(none.code == 1 && none.err.contains("the model alone is in use already"), "{}", none.err);
+    assert!(none.err.contains("--to N"), "{}", none.err);
     assert!(!chat(&sandbox, &[], "/adapter\n").err.contains("learnt until"));
     let unknown = adapter(&sandbox, &["rollback", "--to", "9"]);
     assert!(unknown.code == 1 && unknown.err.contains("no version 9"), "{}", unknown.err);

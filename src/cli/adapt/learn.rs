@@ -142,7 +142,9 @@ pub fn learn(task: &Task<'_>, args: &LearnArgs, device: &DeviceArgs) -> CliResul
     let listen = Listen::new();
     let mut bar = Bar::items(steps);
     term::say(Paint::stderr().dim(format!("{} steps", steps)));
+    let mut done = 0;
     let mut watch = |report: &crate::train::StepReport| {
+        done = report.step;
         bar.item(report.step, &format!("loss {:.3}{}", report.loss, shown(&report.metrics)));
         if listen.pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
@@ -153,12 +155,21 @@ pub fn learn(task: &Task<'_>, args: &LearnArgs, device: &DeviceArgs) -> CliResul
         term::say("stopped: nothing was changed");
         return Err(CliError::interrupted());
     };
+    if done < steps {
+        term::say(format!("ended after step {done}: what was held back is predicted no better"));
+    }
     let figures: Vec<Figure> = verdict.gates.iter().map(figure).collect();
     if verdict.passed() {
         return Ok(Outcome::Better { adapter: verdict.adapter, figures });
     }
-    let failed: Vec<&str> = verdict.gates.iter().filter(|g| !g.passed).map(|g| g.name).collect();
-    Ok(Outcome::Refused { figures, why: format!("{} too high", failed.join(", ")) })
+    Ok(Outcome::Refused { figures, why: beyond(&verdict.gates) })
+}
+
+/// What did not stay within its limit.
+fn beyond(gates: &[Gate]) -> String {
+    let names: Vec<&str> = gates.iter().filter(|gate| !gate.passed).map(|gate| gate.name).collect();
+    let limits = if names.len() == 1 { "its limit" } else { "their limits" };
+    format!("{} above {limits}", names.join(", "))
 }
 
 fn figure(gate: &Gate) -> Figure {
@@ -276,4 +287,20 @@ fn canaries(task: &Task<'_>, prompter: &Prompter, device: &SessionOptions) -> Cl
         Example::new([prompt.as_slice(), &made.tokens].concat(), trained, Source::default())
     };
     Ok(prompts.iter().zip(answers).map(example).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_every_gate_that_failed() {
+        let gate = |name, passed| Gate { name, before: 1.0, after: 2.0, limit: 1.5, passed };
+        let one = [gate("loss", false), gate("divergence", true)];
+        assert_eq!(beyond(&one), "loss above its limit");
+        assert_eq!(
+            beyond(&[one[0].clone(), gate("perplexity", false)]),
+            "loss, perplexity above their limits"
+        );
+    }
 }

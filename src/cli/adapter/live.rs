@@ -71,6 +71,10 @@ pub fn rollback(args: &RollbackArgs) -> CliResult {
     if from.versions().is_empty() {
         return Err(CliError::failed(format!("nothing was learnt for {base} yet")));
     }
+    if from.current().is_none() && args.to.is_none() {
+        let error = CliError::failed(format!("the model alone is in use already for {base}"));
+        return Err(error.advise("--to N goes to a version that `ember adapter log` lists"));
+    }
     drop(from);
     let back = Live::open_folder(&place).map_err(failed)?.roll_back(args.to, &now()).map_err(failed)?;
     term::say(match back {
@@ -133,7 +137,7 @@ pub fn print_figures(out: &mut dyn Write, figures: &[Figure]) -> std::io::Result
         let limit = figure.limit.map_or(String::new(), |limit| format!(", limit {limit:.4}"));
         writeln!(
             out,
-            "    {:<24} {:>10} -> {:>10}{limit}  {}",
+            "    {:<26} {:>10} -> {:>10}{limit}  {}",
             printable(&figure.name),
             number(figure.before),
             number(figure.after),
