@@ -50,7 +50,7 @@ pub struct Lesson {
     pub train: Vec<Entry>,
     /// To judge by and never to be learnt: new ones, and those that were held out before.
     pub held_out: Vec<Entry>,
-    /// Learnt before: to be repeated, or to see that they are not forgotten.
+    /// Learnt before, in the order of the journal: to see that they are not forgotten.
     pub earlier: Vec<Entry>,
     /// How many were left out because the version that knew them was rolled back.
     pub undone: usize,

@@ -19,7 +19,7 @@ pub struct Limits {
     pub perplexity: f64,
     /// Most divergence from the base on texts that it wrote, in nats a token.
     pub divergence: f64,
-    /// Most that answers to fixed questions may become less likely, in nats a token.
+    /// Most that answers to fixed questions, and those that were learnt before, may become less likely, in nats a token.
     pub canaries: f64,
 }
 
@@ -43,6 +43,8 @@ pub struct Trial {
     pub texts: Vec<Vec<u32>>,
     /// Fixed questions with the answers of the model as it is.
     pub canaries: Vec<Example>,
+    /// Answers that were learnt before.
+    pub learnt: Vec<Example>,
     /// How far it may go.
     pub limits: Limits,
 }
@@ -99,14 +101,15 @@ pub fn adapt(
     from: Option<&Adapter>,
     watch: &mut dyn FnMut(&StepReport) -> ControlFlow<()>,
 ) -> Result<Option<Verdict>, TrainError> {
-    let Trial { lesson, held_out, steady, written, texts, canaries, limits } = trial;
+    let Trial { lesson, held_out, steady, written, texts, canaries, learnt, limits } = trial;
     let rows = |text: &Vec<u32>| text.len().saturating_sub(1);
     let extra = [&steady, &written, &texts].into_iter().flatten().map(rows).max().unwrap_or(0);
-    let extra = canaries.iter().map(|e| sequence(e).rows()).max().unwrap_or(0).max(extra);
+    let examples = canaries.iter().chain(&learnt);
+    let extra = examples.map(|e| sequence(e).rows()).max().unwrap_or(0).max(extra);
     let mut trainer =
         Trainer::feedback_with_room(model, lesson, held_out, options, settings, place, from, extra)?;
     let mut pause = |_: Duration| ();
-    let before = Measures::of(&mut trainer, &texts, &canaries, &mut pause)?;
+    let before = Measures::of(&mut trainer, &texts, &canaries, &learnt, &mut pause)?;
     let from_base = base_scores(&mut trainer, &written)?;
     if settings.keep > 0.0 {
         trainer.keep(steady)?;
@@ -117,7 +120,7 @@ pub fn adapt(
         }
     }
     trainer.settle()?;
-    let after = Measures::of(&mut trainer, &texts, &canaries, &mut pause)?;
+    let after = Measures::of(&mut trainer, &texts, &canaries, &learnt, &mut pause)?;
     let now = score_all(trainer.engine(), 0, &written)?;
     let mut gates = Vec::new();
     if let (Some(before), Some(after)) = (before.held_out, after.held_out) {
@@ -130,6 +133,10 @@ pub fn adapt(
     if !canaries.is_empty() {
         let most = before.canaries + limits.canaries;
         gates.push(Gate::at_most("surprise at fixed answers", before.canaries, after.canaries, most));
+    }
+    if !learnt.is_empty() {
+        let most = before.learnt + limits.canaries;
+        gates.push(Gate::at_most("surprise at what was learnt before", before.learnt, after.learnt, most));
     }
     if !written.is_empty() {
         let (start, end) = (from_base.divergence_of_start, mean_gap(&from_base.scores, &now));
@@ -145,6 +152,8 @@ struct Measures {
     perplexity: f64,
     /// Mean negative log-probability of the answers' tokens.
     canaries: f64,
+    /// The same of what was learnt before.
+    learnt: f64,
 }
 
 impl Measures {
@@ -152,6 +161,7 @@ impl Measures {
         trainer: &mut Trainer,
         texts: &[Vec<u32>],
         canaries: &[Example],
+        learnt: &[Example],
         pause: &mut dyn FnMut(Duration),
     ) -> Result<Self, TrainError> {
         let held_out = trainer.validate(pause)?;
@@ -159,7 +169,8 @@ impl Measures {
         let (sum, count) =
             scores.iter().flatten().fold((0.0, 0usize), |(s, n), l| (s - f64::from(*l), n + 1));
         let canaries = crate::train::task::mean_loss(trainer.engine(), canaries, pause)?;
-        Ok(Self { held_out, perplexity: (sum / count.max(1) as f64).exp(), canaries })
+        let learnt = crate::train::task::mean_loss(trainer.engine(), learnt, pause)?;
+        Ok(Self { held_out, perplexity: (sum / count.max(1) as f64).exp(), canaries, learnt })
     }
 }
 

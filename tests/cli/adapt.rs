@@ -63,6 +63,7 @@ fn what_is_new_is_learnt_once_judged_and_rolled_back() {
     assert_eq!(ran.code, 0, "{}\n{}", ran.out, ran.err);
     assert!(ran.out.contains("loss on what was held back"), "{}", ran.out);
     assert!(ran.err.contains("version 1 is live"), "{}", ran.err);
+    assert!(!ran.out.contains("learnt before"), "{}", ran.out);
     let first = live(&sandbox).unwrap();
     let again = adapt(&sandbox, &[]);
     assert_eq!(again.code, 0, "{}", again.err);
@@ -87,6 +88,9 @@ fn what_is_new_is_learnt_once_judged_and_rolled_back() {
 
     let second = adapt(&sandbox, &[]);
     assert_eq!(second.code, 0, "{}\n{}", second.out, second.err);
+    for ran in [&refused.err, &second.out] {
+        assert!(ran.contains("surprise at what was learnt before"), "{ran}");
+    }
     assert_eq!(live(&sandbox).unwrap().0, 2);
     let back = sandbox.run(&["adapter", "rollback", "-m", &base()]);
     assert_eq!(back.code, 0, "{}", back.err);

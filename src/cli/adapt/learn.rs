@@ -53,6 +53,8 @@ const CANARIES: [&str; 8] = [
 /// Tokens of their answers, and the longest text that is learnt.
 const ANSWER: usize = 32;
 const SEQ: usize = 2048;
+/// Entries that were learnt before and are looked at again.
+const REMEMBERED: usize = 16;
 
 /// How it is learnt, and how far the new adapter may go.
 #[derive(Args, Clone, Debug)]
@@ -81,7 +83,7 @@ pub struct LearnArgs {
     /// Most divergence from the base, in nats a token of what it writes
     #[arg(long, value_name = "NATS", default_value_t = 0.1, value_parser = weight, help_heading = "Gates")]
     pub max_divergence: f32,
-    /// Most that answers to fixed questions may become less likely, in nats a token
+    /// Most that answers to fixed questions, and those learnt before, may become less likely, in nats a token
     #[arg(long, value_name = "NATS", default_value_t = 0.2, value_parser = weight, help_heading = "Gates")]
     pub max_canaries: f32,
     /// Refuse to start if the memory map is larger; layers are run again where that makes it fit
@@ -125,6 +127,7 @@ pub fn learn(task: &Task<'_>, args: &LearnArgs, device: &DeviceArgs) -> CliResul
     let tokenizer = prompter.tokenizer();
     let trial = Trial {
         canaries: canaries(task, &prompter, &device)?,
+        learnt: learnt_before(&task.lesson.earlier, &prompter),
         texts: FIXED.iter().map(|text| tokenizer.encode(text, false, true)).collect(),
         steady,
         written,
@@ -206,6 +209,17 @@ fn feedback(entries: &[Entry], prompter: &Prompter) -> Vec<Feedback> {
         }
     }
     all
+}
+
+/// The answers of the newest entries that were learnt before and liked.
+fn learnt_before(entries: &[Entry], prompter: &Prompter) -> Vec<Example> {
+    let liked = |item| match item {
+        Feedback::Pair { chosen, .. } => Some(chosen),
+        Feedback::Thumb { example, desirable } => desirable.then_some(example),
+        Feedback::Example(example) => Some(example),
+    };
+    let newest = &entries[entries.len().saturating_sub(REMEMBERED)..];
+    feedback(newest, prompter).into_iter().filter_map(liked).collect()
 }
 
 /// The only item of a row.
