@@ -3,6 +3,8 @@
 //!
 //! As `few.rs`, to the bit; it saves writing decoded weights to the cache and reading them again for each tile.
 
+#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+
 use super::few::{DEPTH, FEW, LANES};
 use super::simd::{Job, Lanes};
 
@@ -80,7 +82,7 @@ pub(super) fn step<const BYTES: usize, const CODES: u8>(
     let _ = (fused, piece, sums, totals, CODES);
 }
 
-/// Eight columns of results, of which the first `rows` rows count, from eight rows of totals.
+/// Eight columns of all rows of results, from the totals of eight columns.
 pub(super) struct Across<'a>(pub &'a [[f32; FEW]; 8]);
 
 impl Job for Across<'_> {
