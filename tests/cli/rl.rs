@@ -49,6 +49,24 @@ fn a_resumed_grpo_is_the_uninterrupted_one() {
     resumes(&sandbox, "grpo", &small(&[&more[..], &rest].concat()), "2");
 }
 
+/// What rewards say is part of a run, not only where it is written.
+#[cfg(feature = "schema")]
+#[test]
+fn a_schema_that_has_changed_is_not_resumed_with() {
+    let sandbox = sandbox();
+    let schema = |text: &str| std::fs::write(sandbox.path("answer.json"), text).unwrap();
+    schema(r#"{"type": "object"}"#);
+    let more = ["--prompts-per-step", "2", "--max-steps", "3", "--reward", "schema:answer.json"];
+    let paused = tune(&sandbox, "grpo", "part", &small(&[&more[..], &["--pause-at", "1"]].concat()));
+    assert_eq!(paused.code, 0, "{}", paused.err);
+    schema(r#"{"type": "array"}"#);
+    let resume = small(&[&more[..], &["--resume"]].concat());
+    let other = tune(&sandbox, "grpo", "part", &resume);
+    assert!(other.code == 1 && other.err.contains("judged by"), "{}", other.err);
+    schema(r#"{"type": "object"}"#);
+    tuned(&sandbox, "grpo", "part", &resume);
+}
+
 #[test]
 fn a_reward_model_is_learnt_from() {
     let sandbox = sandbox();

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use sha2::{Digest, Sha256};
 
 use crate::cli::args::{ModelArgs, number, positive};
 use crate::cli::error::{CliError, CliResult};
@@ -16,6 +17,7 @@ use crate::cli::{engine, lora};
 use crate::model::Model;
 use crate::train::data::{EncodeOptions, Overlong, Prompts, TrainOn};
 use crate::train::objective::{Grpo, GrpoLoss, Ppo, Rloo};
+use crate::train::reward::{Rule, RuleKind};
 use crate::train::rl::{Judges, Method, RlOptions, RlPrompt, RlTrainer};
 use crate::train::{Place, Settings};
 
@@ -255,6 +257,7 @@ fn run(args: &RlArgs, method: Method) -> CliResult {
     let Some(prompts) = load(args, &model)? else { return Ok(()) };
     let from = args.output.begin(&model, false)?;
     let (judges, names) = judges(rewards, &model)?;
+    let how = format!("prompts{}", contents(&args.reward.rewards, &judges)?);
     let settings = settings(args, prompts.items.len());
     let slots = args.rollout.slots.map(|n| n as usize);
     let place = Place { slots, ..args.place.place(&args.memory) };
@@ -266,7 +269,7 @@ fn run(args: &RlArgs, method: Method) -> CliResult {
     let questions = prompts.items.iter().map(of).collect();
     let mut trainer = RlTrainer::new(&model, questions, judges, &options, &settings, &place, from.as_ref())
         .map_err(|e| shared::refit(e.into(), args.rollout.seq, 1))?;
-    let identity = shared::identity(&model, &prompts, &Prompts::default(), &args.output, "prompts")?;
+    let identity = shared::identity(&model, &prompts, &Prompts::default(), &args.output, &how)?;
     let data = drive::data_in_words("prompts", &prompts, &Prompts::default());
     drive::announce(
         &mut trainer,
@@ -340,6 +343,24 @@ fn judges(rewards: ParsedRewards, model: &Model) -> CliResult<(Judges, Vec<Strin
         weight => format!("{name}*{weight}"),
     };
     Ok((judges, names.iter().map(named).collect()))
+}
+
+/// What is in the files that rewards come from, for the identity of a run: another judge would make it another run.
+fn contents(rules: &[Rule], judges: &Judges) -> CliResult<String> {
+    let mut hash = Sha256::new();
+    let mut files = 0;
+    for rule in rules {
+        if let RuleKind::Schema(_, path) = &rule.kind {
+            hash.update(std::fs::read(path).map_err(|e| CliError::from(e).at(path.display()))?);
+            files += 1;
+        }
+    }
+    for (adapter, _) in &judges.models {
+        hash.update(adapter.write_gguf(Vec::new())?);
+        files += 1;
+    }
+    let digest: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    Ok(if files > 0 { format!(", judged by {digest}") } else { String::new() })
 }
 
 fn settings(args: &RlArgs, prompts: usize) -> Settings {
