@@ -105,6 +105,14 @@ fn what_is_new_is_learnt_once_judged_and_rolled_back() {
         })
         .collect();
     assert_eq!(kinds, ["switched", "refused", "switched", "back"]);
+
+    // What was rolled back is left alone, unless it is asked for.
+    let left = adapt(&sandbox, &[]);
+    assert!(left.code == 0 && left.err.contains("nothing new to learn") && left.err.contains("--again"));
+    assert_eq!(live(&sandbox).unwrap(), first);
+    let again = adapt(&sandbox, &["--again"]);
+    assert_eq!(again.code, 0, "{}\n{}", again.out, again.err);
+    assert_eq!(live(&sandbox).unwrap().0, 3);
 }
 
 #[test]
