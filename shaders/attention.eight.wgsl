@@ -1,6 +1,7 @@
 #require subgroup
 #import params
 #import step
+#import seen
 #import kv
 
 // y = softmax(scale q k^T) v, for a CPU that runs shaders (see linear.eight): a workgroup of eight lanes for each row and
@@ -18,13 +19,6 @@ const LOWEST: f32 = -3.4e38;
 const MOST: u32 = 8u; // parts of a head: 256 elements
 override PARTS: u32;  // head_dim / 32
 
-fn capped(score: f32) -> f32 {
-    if p.softcap == 0.0 {
-        return score;
-    }
-    return p.softcap * tanh(clamp(score / p.softcap, -15.0, 15.0));
-}
-
 @compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -32,11 +26,8 @@ fn main(
 ) {
     let lane = place % LANES;
     let row = rows[1u + group.y];
-    var start = row.first;
+    let start = first_position(row);
     let end = row.pos + 1u;
-    if p.window > 0u && end > p.window {
-        start = max(start, end - p.window);
-    }
     let words = p.head_dim / 4u;
     let stride = p.kv_heads * words;
     let base = row.slot * p.ctx * stride + (group.x / (p.heads / p.kv_heads)) * words;

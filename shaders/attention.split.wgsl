@@ -13,7 +13,7 @@ fn part_length(count: u32) -> u32 {
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = rows[1u + group.y];
-    let first = first_seen(row);
+    let first = first_position(row);
     let end = row.pos + 1u;
     let length = part_length(end - first);
     let start = min(first + group.z * length, end);

@@ -1,5 +1,6 @@
 #import params
 #import step
+#import seen
 #import kv
 
 // Prefill: 32 rows of one head against 32 positions at a time, with the streaming softmax of `attention.wgsl`; no score
@@ -29,13 +30,6 @@ var<workgroup> shrink: array<f32, TILE>;
 
 fn cell(row: u32, word: u32) -> u32 {
     return row * WORDS + (word ^ (row % WORDS));
-}
-
-fn capped(score: f32) -> f32 {
-    if p.softcap == 0.0 {
-        return score;
-    }
-    return p.softcap * tanh(clamp(score / p.softcap, -15.0, 15.0));
 }
 
 // The range that each row sees; rows past the end see nothing.

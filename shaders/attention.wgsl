@@ -6,7 +6,7 @@
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = rows[1u + group.y];
-    let result = attend(lane, group.y, group.x, row, first_seen(row), row.pos + 1u);
+    let result = attend(lane, group.y, group.x, row, first_position(row), row.pos + 1u);
     let words = p.head_dim / 4u;
     if lane < words {
         y[(group.y * p.heads + group.x) * words + lane] = result.value / result.sum;

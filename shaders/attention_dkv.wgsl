@@ -51,7 +51,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let t = first + (at + lane) / heads;
             let query = t * p.heads + kv_head * heads + (at + lane) % heads;
             let row = rows[1u + t];
-            let sees = (keys >= vec4<u32>(first_seen(row))) & (keys <= vec4<u32>(min(row.pos, count - 1u)));
+            let sees = (keys >= vec4<u32>(first_position(row))) & (keys <= vec4<u32>(min(row.pos, count - 1u)));
             if any(sees) {
                 var raw = vec4<f32>(0.0);
                 var along = vec4<f32>(0.0);

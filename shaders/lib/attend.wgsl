@@ -3,6 +3,7 @@
 const WIDTH: u32 = 64u;
 #import params
 #import step
+#import seen
 #import kv
 #import reduce
 
@@ -25,21 +26,6 @@ struct Attended {
     value: vec4<f32>,
     top: f32,
     sum: f32,
-}
-
-// First position that a row sees.
-fn first_seen(row: Row) -> u32 {
-    if p.window > 0u && row.pos + 1u > p.window {
-        return max(row.first, row.pos + 1u - p.window);
-    }
-    return row.first;
-}
-
-fn capped(score: f32) -> f32 {
-    if p.softcap == 0.0 {
-        return score;
-    }
-    return p.softcap * tanh(clamp(score / p.softcap, -15.0, 15.0));
 }
 
 // Attends to positions start..end of the row's slot; start < end is not required.

@@ -1,6 +1,8 @@
 // Scores of training attention, four at a time, for its gradients. Imported after `params` and `step`; the importing
 // shader declares `p`.
 
+#import seen
+
 // A score and its derivative with respect to the product of query and key.
 struct Scores {
     score: vec4<f32>,
@@ -15,14 +17,6 @@ fn scores(raw: vec4<f32>) -> Scores {
     return Scores(p.softcap * bent, p.scale * (1.0 - bent * bent));
 }
 
-// First position that a row sees.
-fn first_seen(row: Row) -> u32 {
-    if p.window > 0u && row.pos + 1u > p.window {
-        return max(row.first, row.pos + 1u - p.window);
-    }
-    return row.first;
-}
-
 // The ranges that four rows from `token` on see; rows past the end see nothing.
 struct Seen {
     start: vec4<u32>,
@@ -33,7 +27,7 @@ fn seen_by(token: u32, count: u32) -> Seen {
     var seen: Seen;
     for (var r = 0u; r < 4u; r++) {
         let row = rows[1u + min(token + r, count - 1u)];
-        let start = min(first_seen(row), count);
+        let start = min(first_position(row), count);
         seen.start[r] = start;
         seen.end[r] = select(start, min(row.pos + 1u, count), token + r < count);
     }

@@ -73,11 +73,16 @@ impl<Y: Rows> FewRows<'_, Y> {
                 self.group(&pieces, row, count, &mut lines, &mut sums, folded);
             }
             let dots = simd::run(Totals { folded: &folded, rows: self.rows });
-            for (t, dots) in dots.iter().enumerate().take(self.rows) {
-                let y = &mut self.y.row(t)[column..column + count];
-                for (y, dot) in y.iter_mut().zip(dots) {
-                    *y = self.alpha * dot + if self.accumulate { *y } else { 0.0 };
-                }
+            self.put(&dots, column..column + count);
+        }
+    }
+
+    /// Writes the first of these columns, as many as fit the range of y's.
+    fn put(&mut self, dots: &[[f32; 8]; FEW], columns: Range<usize>) {
+        for (t, dots) in dots.iter().enumerate().take(self.rows) {
+            let y = &mut self.y.row(t)[columns.clone()];
+            for (y, dot) in y.iter_mut().zip(dots) {
+                *y = self.alpha * dot + if self.accumulate { *y } else { 0.0 };
             }
         }
     }
@@ -94,14 +99,8 @@ impl<Y: Rows> FewRows<'_, Y> {
                 let rows = row + g * fused::GROUP..row + count;
                 self.fused_group(fused, step, pieces, w, rows, &mut sums, totals);
             }
-            for (columns, totals) in totals.iter().enumerate().take(count.div_ceil(8)) {
-                let dots = simd::run(Across(totals));
-                for (t, dots) in dots.iter().enumerate().take(self.rows) {
-                    let y = &mut self.y.row(t)[column + 8 * columns..column + count];
-                    for (y, dot) in y.iter_mut().zip(dots) {
-                        *y = self.alpha * dot + if self.accumulate { *y } else { 0.0 };
-                    }
-                }
+            for (eight, totals) in totals.iter().enumerate().take(count.div_ceil(8)) {
+                self.put(&simd::run(Across(totals)), column + 8 * eight..column + count);
             }
         }
     }
