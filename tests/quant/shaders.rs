@@ -14,21 +14,29 @@ const OP: &str = "
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let planes = vec4<u32>(0u, shape.y, shape.z, shape.w);
     let eight: Oct = w_oct(planes, shape.x, id.x, id.y);
+    let scale: Scale = w_scale(planes, shape.x, id.x, id.y / SHARED * SHARED);
+    let scaled: Oct = w_eight(planes, shape.x, id.x, id.y, scale);
     let block: array<vec4<f32>, 8> = w_block32(planes, shape.x, id.x, id.y);
-    y[id.x] = eight.lo + eight.hi + block[0] + block[7];
+    y[id.x] = eight.lo + eight.hi + scaled.lo + scaled.hi + block[0] + block[7];
 }
 ";
 
+/// The text of a file of `shaders`, with what it imports in place of each `#import`.
 fn shader(file: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders/quant").join(file);
-    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders").join(file);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let lines = text.lines().map(|line| match line.strip_prefix("#import ") {
+        Some(name) => shader(&format!("lib/{}.wgsl", name.trim())),
+        None => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
 fn every_format_validates_in_an_op() {
     for format in Format::ALL {
-        let text =
-            [shader("common.wgsl"), shader(&format!("{}.wgsl", format.stem())), OP.to_owned()].join("\n");
+        let own = format!("quant/{}.wgsl", format.stem());
+        let text = [shader("quant/common.wgsl"), shader(&own), OP.to_owned()].join("\n");
         let module = naga::front::wgsl::parse_str(&text)
             .unwrap_or_else(|e| panic!("{format}: {}", e.emit_to_string(&text)));
         // What every WebGPU device offers; the one capability is that of the builtin `unpack2x16float`.
