@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use emberlm::adapter::{Adapter, LoraPair};
 use emberlm::io::{CommitStore, FaultyDisk, Halves};
-use emberlm::journal::live::{Figure, Learnt, Live, LiveError};
+use emberlm::journal::live::{Figure, Learnt, Live, LiveError, Refused};
 use emberlm::journal::{Entry, Key, Said};
 use gguf_support::Random;
 use gguf_support::counting::{Counting, NOW, PEAK};
@@ -69,7 +69,9 @@ fn sound() -> Disk {
         live.switch(&adapter(n), learnt, TIME).unwrap();
     }
     live.roll_back(None, TIME).unwrap();
-    live.refuse(7, vec![figure("loss")], "it \"rose\"", TIME).unwrap();
+    let refused =
+        Refused { entries: 7, figures: vec![figure("loss")], why: "it \"rose\"".into(), lesson: "7".into() };
+    live.refuse(refused, TIME).unwrap();
     live
 }
 

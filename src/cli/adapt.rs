@@ -15,14 +15,15 @@ use crate::cli::error::{CliError, CliResult};
 use crate::cli::journal::{entries, now, place, printable, warn_of_problems};
 use crate::cli::{engine, live, term};
 use crate::io::FolderSlots;
-use crate::journal::live::{Figure, Learnt, Live, Version};
+use crate::journal::live::{Figure, Learnt, Live, Refused, Version};
 use crate::journal::{Entry, Key, Lesson, demonstrations, preferences, read, thumbs};
 use crate::model::Model;
 
 /// Learn from what you said of the model's answers
 ///
 /// What /good, /bad, /edit and /again noted in chats becomes an update of the model's live adapter. The update is judged
-/// on what was held back, and on what must not change; then it is switched to in one step, or refused with the figures.
+/// on what was held back, and on what must not change; then it is switched to in one step, whole or as far as the limits
+/// allow, or refused with the figures.
 /// `ember adapter log` shows what happened, `ember adapter rollback` takes it back.
 #[derive(Args, Clone, Debug)]
 #[command(
@@ -57,7 +58,7 @@ pub struct What {
     /// Part of the new questions that is held back to judge by
     #[arg(long, value_name = "PART", default_value_t = 0.2, value_parser = part)]
     pub held_out: f32,
-    /// Also what was learnt and rolled back
+    /// Also what was learnt and rolled back, or refused
     #[arg(long)]
     pub again: bool,
 }
@@ -121,14 +122,15 @@ pub fn run(args: &AdaptArgs) -> CliResult {
     let folder = live::place(&base)?;
     let prepared = Prepared::new(&folder, base, mine, &args.what)?;
     say_summary(&prepared.lesson);
-    if let Some(why) = too_little(&prepared.lesson, &args.what) {
+    if let Some(why) = prepared.why_not(&args.what, &args.learn) {
         term::say(why);
         return Ok(());
     }
     if !args.yes {
         confirm()?;
     }
-    let version = prepared.finish(&model, |task| learn::learn(task, &args.learn, &args.device))?;
+    let version =
+        prepared.finish(&model, &args.learn, |task| learn::learn(task, &args.learn, &args.device))?;
     print_figures(&mut std::io::stdout().lock(), &version.figures)?;
     term::say(format!("version {} is live; `ember adapter rollback` goes back", version.number));
     Ok(())
@@ -146,7 +148,7 @@ fn plan(entries: Vec<Entry>, live: &Live<FolderSlots>, what: &What) -> Lesson {
 }
 
 /// Why there is not enough to learn yet, if there is not.
-pub fn too_little(lesson: &Lesson, what: &What) -> Option<String> {
+fn too_little(lesson: &Lesson, what: &What) -> Option<String> {
     let undone = match lesson.undone {
         0 => String::new(),
         n => format!("; {} of what was rolled back are left out (--again)", entries(n)),
@@ -176,10 +178,23 @@ impl Prepared {
         Ok(Self { live, lesson, base })
     }
 
+    /// Why nothing is to be learnt now, if nothing is: too little is new, or just that was refused already.
+    pub fn why_not(&self, what: &What, learn: &LearnArgs) -> Option<String> {
+        let before = || {
+            let (time, why) = self.live.refused(&learn.identity(&self.lesson))?;
+            let (time, why) = (printable(time), printable(why));
+            Some(format!(
+                "just this was refused on {time}: {why}; say more, or learn it otherwise (--again: all the same)"
+            ))
+        };
+        too_little(&self.lesson, what).or_else(|| if what.again { None } else { before() })
+    }
+
     /// Learns, and switches to what came of it; or notes the refusal, and gives it as the error.
     pub fn finish(
         mut self,
         model: &Model,
+        args: &LearnArgs,
         learn: impl FnOnce(&Task<'_>) -> CliResult<Outcome>,
     ) -> CliResult<Version> {
         let before = self.live.current().cloned();
@@ -201,10 +216,11 @@ impl Prepared {
             Outcome::Refused { figures, why } => {
                 // With the error they belong to; in a chat, answers have the other stream for themselves.
                 print_figures(&mut std::io::stderr().lock(), &figures)?;
-                self.live.refuse(self.lesson.train.len(), figures, &why, &now())?;
-                let refused =
+                let error =
                     CliError::failed(format!("the new adapter is refused: {why}; nothing was changed"));
-                Err(refused.advise("`ember adapter log` for all figures"))
+                let (entries, lesson) = (self.lesson.train.len(), args.identity(&self.lesson));
+                self.live.refuse(Refused { entries, figures, why, lesson }, &now())?;
+                Err(error.advise("`ember adapter log` for all figures"))
             }
         }
     }
@@ -296,6 +312,7 @@ mod tests {
         let (path, folder) = (dir.path().join("j.jsonl"), dir.path().join("live"));
         let model = Model::open(golden_path("llama-tied")).unwrap();
         let base = BaseFingerprint::of(model.file()).unwrap();
+        let learn = LearnArgs::default();
         let prepare = |what: &What| {
             Prepared::new(&folder, base.clone(), entries_of(&path, &base).unwrap(), what).unwrap()
         };
@@ -304,31 +321,36 @@ mod tests {
         assert!(too_little(&prepare(&WHAT).lesson, &WHAT).unwrap().contains("1 entry new, 2 are waited for"));
         noted(&path, &base, 1..20);
         let figures = || vec![Figure { name: "loss".into(), passed: true, ..Figure::default() }];
-        let refused = prepare(&WHAT).finish(&model, |task| {
+        let refused = prepare(&WHAT).finish(&model, &learn, |task| {
             assert!(task.live.is_none() && too_little(task.lesson, &WHAT).is_none());
             Ok(Outcome::Refused { figures: figures(), why: "it got worse".into() })
         });
         assert!(refused.unwrap_err().what.contains("it got worse"));
+        // The same again waits for something to change: what is said, how it is learnt, or the user's mind.
+        assert!(prepare(&WHAT).why_not(&WHAT, &learn).unwrap().contains("it got worse"));
+        assert_eq!(prepare(&WHAT).why_not(&WHAT, &LearnArgs { lr: 1e-5, ..learn.clone() }), None);
+        let again = What { again: true, ..WHAT };
+        assert_eq!(prepare(&again).why_not(&again, &learn), None);
         assert_eq!(prepare(&WHAT).lesson.fresh(), 20, "a refusal learns nothing");
-        let failed = prepare(&WHAT).finish(&model, |_| Err(CliError::interrupted()));
+        let failed = prepare(&WHAT).finish(&model, &learn, |_| Err(CliError::interrupted()));
         assert_eq!(failed.unwrap_err(), CliError::interrupted());
 
         let adapter = adapter_for(&golden("llama-tied"), 1);
         let better = |adapter: &Adapter| Ok(Outcome::Better { adapter: adapter.clone(), figures: figures() });
-        let version = prepare(&WHAT).finish(&model, |_| better(&adapter)).unwrap();
+        let version = prepare(&WHAT).finish(&model, &learn, |_| better(&adapter)).unwrap();
         assert_eq!((version.number, version.learnt.len() + version.held_out.len()), (1, 20));
         assert!(!version.held_out.is_empty());
         let lesson = prepare(&WHAT).lesson;
         assert_eq!((lesson.fresh(), lesson.earlier.len()), (0, version.learnt.len()));
         // The next one begins from it, and an adapter of another model does not get in.
         noted(&path, &base, 20..30);
-        let wrong = prepare(&WHAT).finish(&model, |task| {
+        let wrong = prepare(&WHAT).finish(&model, &learn, |task| {
             let (live, begun) = task.live.unwrap();
             assert_eq!((live.number, &begun.pairs, task.lesson.fresh()), (1, &adapter.pairs, 10));
             better(&adapter_for(&golden("llama-untied"), 1))
         });
         assert!(wrong.unwrap_err().what.contains("does not fit"));
-        prepare(&WHAT).finish(&model, |_| better(&adapter)).unwrap();
+        prepare(&WHAT).finish(&model, &learn, |_| better(&adapter)).unwrap();
         let mut live = Live::open_folder(&folder).unwrap();
         assert_eq!(live.log().len(), 3);
         live.roll_back(None, &now()).unwrap();

@@ -59,10 +59,10 @@ pub struct Lesson {
 }
 
 impl Lesson {
-    /// Sorts `entries` by `cursor`. About `fraction` (0 to 1) of the new questions are held out: those whose hash lies
-    /// below it; new answers to a question that was learnt or held out before go where it is. So no question is on
-    /// both sides, now or later. With two new questions or more, each side gets one. `again` takes what a version that
-    /// was rolled back knew for new.
+    /// Sorts `entries` by `cursor`. About `fraction` (0 to 1) of the new questions are held out, those whose hash lies
+    /// below it, and never more than that part of all questions there have been: what little is said first is learnt.
+    /// New answers to a question that was learnt or held out before go where it is. So no question is on both sides, now
+    /// or later. `again` takes what a version that was rolled back knew for new.
     pub fn plan(entries: Vec<Entry>, cursor: &Cursor, again: bool, fraction: f64) -> Self {
         let mut lesson = Lesson::default();
         let mut fresh: BTreeMap<Key, Vec<Entry>> = BTreeMap::new();
@@ -80,7 +80,9 @@ impl Lesson {
         let (known, held) = (questions(&lesson.earlier), questions(&lesson.held_out));
         let open: Vec<Key> =
             fresh.keys().filter(|key| !known.contains(key) && !held.contains(key)).copied().collect();
-        let held_back = open.get(..hold_back(&open, fraction, held.is_empty())).unwrap_or_default();
+        let may_be = (fraction * (known.union(&held).count() + open.len()) as f64) as usize;
+        let room = may_be.saturating_sub(held.len());
+        let held_back = open.get(..hold_back(&open, fraction, held.is_empty(), room)).unwrap_or_default();
         for (question, entries) in fresh {
             if !known.contains(&question) && (held.contains(&question) || held_back.contains(&question)) {
                 lesson.new_held_out += entries.len();
@@ -102,12 +104,9 @@ impl Lesson {
 }
 
 /// How many of the questions, in the order of their hashes, are held out: those below `fraction`, at least one if there
-/// is none yet, and not all.
-fn hold_back(questions: &[Key], fraction: f64, none_yet: bool) -> usize {
-    if fraction <= 0.0 {
-        return 0;
-    }
-    let bound = (fraction.min(1.0) * u64::MAX as f64) as u64;
+/// is none yet, as far as there is room, and not all.
+fn hold_back(questions: &[Key], fraction: f64, none_yet: bool, room: usize) -> usize {
+    let bound = (fraction.clamp(0.0, 1.0) * u64::MAX as f64) as u64;
     let below = questions.iter().take_while(|key| key.place() <= bound).count();
-    below.max(usize::from(none_yet)).min(questions.len().saturating_sub(1))
+    below.max(usize::from(none_yet)).min(room).min(questions.len().saturating_sub(1))
 }

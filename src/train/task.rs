@@ -109,15 +109,29 @@ pub(super) fn mean_loss(
     examples: &[Example],
     pause: &mut dyn FnMut(Duration),
 ) -> Result<f64, TrainError> {
-    let (mut sum, mut count) = (0.0, 0usize);
+    Ok(mean(&losses(engine, examples, pause)?))
+}
+
+/// Negative log-probability of the targets of each example, and how many there are.
+pub(super) fn losses(
+    engine: &mut Engine,
+    examples: &[Example],
+    pause: &mut dyn FnMut(Duration),
+) -> Result<Vec<(f64, usize)>, TrainError> {
+    let mut losses = Vec::with_capacity(examples.len());
     for example in examples {
         let start = Instant::now();
         let scores = engine.score(&[sequence(example)], 0)?;
-        sum -= scores.iter().map(|l| f64::from(*l)).sum::<f64>();
-        count += scores.len();
+        losses.push((-scores.iter().map(|l| f64::from(*l)).sum::<f64>(), scores.len()));
         pause(start.elapsed());
     }
-    Ok(sum / count.max(1) as f64)
+    Ok(losses)
+}
+
+/// A target's part of [`losses`].
+pub(super) fn mean(losses: &[(f64, usize)]) -> f64 {
+    let (sum, count) = losses.iter().fold((0.0, 0), |(s, n), (loss, targets)| (s + loss, n + targets));
+    sum / count.max(1) as f64
 }
 
 /// Most rows that a step of these data can have.

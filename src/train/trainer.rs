@@ -371,6 +371,13 @@ impl Trainer {
         Ok(())
     }
 
+    /// Goes to another state, which becomes what is kept.
+    pub(super) fn take(&mut self, blocks: Vec<Vec<f32>>) -> Result<(), TrainError> {
+        self.core.set_blocks(&blocks)?;
+        self.core.best = Some(blocks);
+        Ok(())
+    }
+
     /// Does something with the base as it is, without what is trained.
     pub(super) fn without_adapters<T>(
         &mut self,

@@ -39,6 +39,7 @@ fn args(model: &str, more: &[&str]) -> Vec<String> {
     let all =
         ["adapt", "-m", model, "--device", "cpu", "-t", "1", "--yes", "--min-entries", "1", "--lr", "5e-3"];
     let gates = ["--max-perplexity", "1000", "--max-divergence", "10", "--max-canaries", "10"];
+    let gates = [&gates[..], &["--max-worst-canary", "20"]].concat();
     all.iter().chain(&gates).chain(more).map(|a| (*a).to_owned()).collect()
 }
 
@@ -73,7 +74,7 @@ fn what_is_new_is_learnt_once_judged_and_rolled_back() {
     // Nothing is as it was: the gates are shut.
     note(&sandbox, 20..28);
     let strict = ["--max-divergence", "0", "--max-canaries", "0", "--max-perplexity", "0", "--lr", "0.05"];
-    let shut = [&strict[..], &["--keep", "0"]].concat();
+    let shut = [&strict[..], &["--max-worst-canary", "0", "--keep", "0"]].concat();
     let mut all = args(&base(), &[]);
     for pair in shut.chunks(2) {
         match all.iter().position(|a| a == pair[0]) {
@@ -85,6 +86,11 @@ fn what_is_new_is_learnt_once_judged_and_rolled_back() {
     assert_eq!(refused.code, 1, "{}\n{}", refused.out, refused.err);
     assert!(refused.err.contains("refused") && refused.err.contains("  failed"), "{}", refused.err);
     assert_eq!(live(&sandbox).unwrap(), first, "a refusal leaves every byte of the live adapter");
+
+    assert!(refused.err.contains("most surprising fixed answer: "), "{}", refused.err);
+    let same = sandbox.run(&all.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(same.code, 0, "{}\n{}", same.out, same.err);
+    assert!(same.err.contains("just this was refused"), "the same is not tried twice: {}", same.err);
 
     let second = adapt(&sandbox, &[]);
     assert_eq!(second.code, 0, "{}\n{}", second.out, second.err);
@@ -139,6 +145,7 @@ fn kills_leave_the_old_or_the_new_adapter() {
     let whole = adapt(&sandbox, &settings);
     assert_eq!(whole.code, 0, "{}\n{}", whole.out, whole.err);
     let one_run = begun.elapsed();
+    assert!(whole.out.contains("loss on what was learnt "), "nothing is held back: {}", whole.out);
     let (mut kills, mut switches, mut seed, mut next) = (0, 0, 777u64, 100);
     let mut before = live(&sandbox);
     while kills < KILLS {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use emberlm::adapter::{Adapter, BaseFingerprint};
 use emberlm::gguf::GgufFile;
 use emberlm::journal::Key;
-use emberlm::journal::live::{Figure, Learnt, Live, folder};
+use emberlm::journal::live::{Figure, Learnt, Live, Refused, folder};
 
 use crate::adapter::{base, golden, imported};
 use crate::common::{Ran, Sandbox};
@@ -36,7 +36,9 @@ fn learnt() -> Sandbox {
     live.switch(&adapter, made_of(0), "2026-11-25T03:04:11Z").unwrap();
     adapter.alpha *= 20.0;
     live.switch(&adapter, made_of(10), "2026-11-26T03:04:11Z").unwrap();
-    live.refuse(5, vec![figure(2.75)], "the loss \u{1b}[31mrose", "2026-11-27T03:04:11Z").unwrap();
+    let why = "the loss \u{1b}[31mrose".to_owned();
+    let refused = Refused { entries: 5, figures: vec![figure(2.75)], why, lesson: String::new() };
+    live.refuse(refused, "2026-11-27T03:04:11Z").unwrap();
     sandbox
 }
 

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use clap::Args;
+use sha2::{Digest, Sha256};
 
 use super::{Outcome, Task};
 use crate::cli::args::{ContextArgs, DeviceArgs, PromptArgs, positive, session_options};
@@ -14,14 +15,15 @@ use crate::cli::prompt::Prompter;
 use crate::cli::term::{self, Paint, parse_bytes};
 use crate::cli::tune::steps::shown;
 use crate::cli::tune::{keep, shared::weight};
-use crate::journal::Entry;
 use crate::journal::live::Figure;
+use crate::journal::{Entry, Lesson};
 use crate::session::{Modes, Request, Session, SessionOptions, adapter_room};
 use crate::text::SamplerParams;
 use crate::train::data::{EncodeOptions, Encoder, Example, Items, Pair, Report, Source, Thumb};
 use crate::train::objective::{Dpo, Kto, PairObjective};
 use crate::train::{
-    Against, Feedback, FeedbackOptions, Gate, Limits, LoraOptions, Place, Recompute, Settings, Trial, adapt,
+    Against, Feedback, FeedbackOptions, Gate, Limits, LoraOptions, Place, Recompute, SHARES, Settings, Trial,
+    Watch, adapt,
 };
 
 /// Texts that have nothing to do with anybody's conversations.
@@ -39,16 +41,33 @@ const FIXED: [&str; 4] = [
      that nobody had cleared, and after that both sides seemed content with a draw. The manager said later that his team \
      had learnt more from this match than from the three it had won.",
 ];
-/// Questions whose answers are to stay about as likely as they were.
-const CANARIES: [&str; 8] = [
+/// Questions whose answers are to stay about as likely as they were: of many kinds, none of those that are learnt to be
+/// kept, and most with short answers, in which a wrong word weighs.
+const CANARIES: [&str; 24] = [
+    "What is the capital of France?",
     "What is the capital of Italy?",
+    "Which ocean lies between Europe and America?",
+    "On which continent is Egypt?",
     "What is 7 plus 5?",
-    "Name three colours.",
-    "What does a doctor do?",
+    "What is 10 minus 4?",
+    "How many minutes are there in an hour?",
     "How many legs does a spider have?",
-    "Write one sentence about the moon.",
-    "What is the opposite of hot?",
+    "Name three colours.",
+    "Which colour do you get when you mix blue and yellow?",
+    "Which planet do we live on?",
+    "What is the chemical formula of water?",
+    "At what temperature does water boil?",
+    "What does a doctor do?",
+    "What do bees make?",
     "Why do we need sleep?",
+    "Who wrote Romeo and Juliet?",
+    "In which year did the Second World War end?",
+    "What is the opposite of hot?",
+    "What is the plural of 'mouse'?",
+    "How do you say 'thank you' in Spanish?",
+    "Write one sentence about the moon.",
+    "Write a line of Python that prints 'hello'.",
+    "Which day comes after Monday?",
 ];
 /// Tokens of their answers, and the longest text that is learnt.
 const ANSWER: usize = 32;
@@ -86,12 +105,27 @@ pub struct LearnArgs {
     /// Most that answers to fixed questions, and those learnt before, may become less likely, in nats a token
     #[arg(long, value_name = "NATS", default_value_t = 0.2, value_parser = weight, help_heading = "Gates")]
     pub max_canaries: f32,
+    /// Most that the answer to any one fixed question may become less likely, in nats a token
+    #[arg(long, value_name = "NATS", default_value_t = 1.0, value_parser = weight, help_heading = "Gates")]
+    pub max_worst_canary: f32,
     /// Refuse to start if the memory map is larger; layers are run again where that makes it fit
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, help_heading = "Device")]
     pub budget: Option<u64>,
     /// Chat template: a built-in name, or the path of a Jinja file [default: the model's own]
     #[arg(long, value_name = "NAME|PATH", help_heading = "Data")]
     pub chat_template: Option<String>,
+}
+
+impl LearnArgs {
+    /// What stands for a lesson that is learnt this way, by this version of the program.
+    pub fn identity(&self, lesson: &Lesson) -> String {
+        let mut all = Sha256::new_with_prefix(format!("{} {self:?}", env!("CARGO_PKG_VERSION")));
+        for part in [&lesson.train, &lesson.held_out, &lesson.earlier] {
+            part.iter().for_each(|entry| all.update(entry.key().to_string()));
+            all.update("/");
+        }
+        all.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 impl Default for LearnArgs {
@@ -135,6 +169,7 @@ pub fn learn(task: &Task<'_>, args: &LearnArgs, device: &DeviceArgs) -> CliResul
             perplexity: f64::from(args.max_perplexity) / 100.0,
             divergence: f64::from(args.max_divergence),
             canaries: f64::from(args.max_canaries),
+            worst_canary: f64::from(args.max_worst_canary),
         },
         lesson,
         held_out,
@@ -146,9 +181,30 @@ pub fn learn(task: &Task<'_>, args: &LearnArgs, device: &DeviceArgs) -> CliResul
     let mut bar = Bar::items(steps);
     term::say(Paint::stderr().dim(format!("{} steps", steps)));
     let mut done = 0;
-    let mut watch = |report: &crate::train::StepReport| {
-        done = report.step;
-        bar.item(report.step, &format!("loss {:.3}{}", report.loss, shown(&report.metrics)));
+    let mut watch = |event: Watch<'_>| {
+        match event {
+            Watch::Step(report) => {
+                done = report.step;
+                bar.item(report.step, &format!("loss {:.3}{}", report.loss, shown(&report.metrics)));
+            }
+            Watch::Judged { share, gates } => {
+                bar.clear();
+                if share == SHARES[0] && done < steps {
+                    term::say(format!(
+                        "ended after step {done}: what it is judged by is predicted no better"
+                    ));
+                }
+                if gates.iter().all(|gate| gate.passed) {
+                    return ControlFlow::Continue(());
+                }
+                let what = if share < 1.0 {
+                    format!("{:.0}% of the change", share * 100.0)
+                } else {
+                    "the whole change".into()
+                };
+                term::say(Paint::stderr().dim(format!("{what}: {}", beyond(gates))));
+            }
+        }
         if listen.pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let from = task.live.map(|(_, adapter)| adapter);
@@ -158,11 +214,15 @@ pub fn learn(task: &Task<'_>, args: &LearnArgs, device: &DeviceArgs) -> CliResul
         term::say("stopped: nothing was changed");
         return Err(CliError::interrupted());
     };
-    if done < steps {
-        term::say(format!("ended after step {done}: what was held back is predicted no better"));
-    }
-    let figures: Vec<Figure> = verdict.gates.iter().map(figure).collect();
+    let mut figures: Vec<Figure> = verdict.gates.iter().map(figure).collect();
     if verdict.passed() {
+        if verdict.share < 1.0 {
+            figures.push(taken(verdict.share));
+            term::say(format!(
+                "{:.0}% of the change stays within all limits, and is taken",
+                verdict.share * 100.0
+            ));
+        }
         return Ok(Outcome::Better { adapter: verdict.adapter, figures });
     }
     Ok(Outcome::Refused { figures, why: beyond(&verdict.gates) })
@@ -177,13 +237,20 @@ fn beyond(gates: &[Gate]) -> String {
 
 fn figure(gate: &Gate) -> Figure {
     let finite = |v: f64| v.is_finite().then_some(v);
+    let about = gate.canary.and_then(|canary| CANARIES.get(canary));
     Figure {
-        name: gate.name.into(),
+        name: about.map_or(gate.name.into(), |question| format!("{}: {question}", gate.name)),
         before: finite(gate.before),
         after: finite(gate.after),
         limit: finite(gate.limit),
         passed: gate.passed,
     }
+}
+
+/// For the log: what was taken of the change.
+fn taken(share: f64) -> Figure {
+    let name = "share of the change that is taken".to_owned();
+    Figure { name, before: Some(1.0), after: Some(share), limit: None, passed: true }
 }
 
 /// Pairs for edits and choices, thumbs for the rest; what cannot be encoded is warned of.
@@ -309,7 +376,7 @@ mod tests {
 
     #[test]
     fn a_refusal_names_every_gate_that_failed() {
-        let gate = |name, passed| Gate { name, before: 1.0, after: 2.0, limit: 1.5, passed };
+        let gate = |name, passed| Gate { name, before: 1.0, after: 2.0, limit: 1.5, passed, canary: None };
         let one = [gate("loss", false), gate("divergence", true)];
         assert_eq!(beyond(&one), "loss above its limit");
         assert_eq!(

@@ -113,7 +113,7 @@ fn print_event<'a>(
             )?;
             print_figures(out, &version.figures)
         }
-        Event::Refused { time, live, entries: count, figures, why } => {
+        Event::Refused { time, live, entries: count, figures, why, .. } => {
             let count = entries(usize::try_from(*count).unwrap_or(usize::MAX));
             writeln!(
                 out,
@@ -133,12 +133,13 @@ fn print_event<'a>(
 /// What gates measured, a line each.
 pub fn print_figures(out: &mut dyn Write, figures: &[Figure]) -> std::io::Result<()> {
     let number = |value: Option<f64>| value.map_or("-".into(), |v| format!("{v:.4}"));
-    for figure in figures {
+    let names: Vec<String> = figures.iter().map(|figure| printable(&figure.name)).collect();
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    for (figure, name) in figures.iter().zip(names) {
         let limit = figure.limit.map_or(String::new(), |limit| format!(", limit {limit:.4}"));
         writeln!(
             out,
-            "    {:<26} {:>10} -> {:>10}{limit}  {}",
-            printable(&figure.name),
+            "    {name:<width$} {:>10} -> {:>10}{limit}  {}",
             number(figure.before),
             number(figure.after),
             if figure.passed { "ok" } else { "failed" },

@@ -35,12 +35,12 @@ impl Chat<'_> {
         let what = What { min_entries: 1, held_out: 0.2, again: false };
         let prepared = Prepared::new(&live::place(&self.base)?, self.base.clone(), entries, &what)?;
         adapt::say_summary(&prepared.lesson);
-        if let Some(why) = adapt::too_little(&prepared.lesson, &what) {
+        let (args, device) = (LearnArgs::default(), &self.args.device);
+        if let Some(why) = prepared.why_not(&what, &args) {
             term::say(why);
             return Ok(false);
         }
-        let (args, device) = (LearnArgs::default(), &self.args.device);
-        let version = prepared.finish(&self.model, |task| adapt::learn(task, &args, device))?;
+        let version = prepared.finish(&self.model, &args, |task| adapt::learn(task, &args, device))?;
         crate::cli::adapter::print_figures(&mut std::io::stderr().lock(), &version.figures)?;
         term::say(format!("version {} is live; `ember adapter rollback` goes back", version.number));
         Ok(true)

@@ -71,6 +71,19 @@ pub struct Learnt {
     pub figures: Vec<Figure>,
 }
 
+/// A new adapter that was not good enough.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Refused {
+    /// How many entries it had learnt.
+    pub entries: usize,
+    /// What the gates measured.
+    pub figures: Vec<Figure>,
+    /// Why, in words.
+    pub why: String,
+    /// What stands for the lesson and how it was learnt, for [`Live::refused`].
+    pub lesson: String,
+}
+
 /// The live adapter of one base model. See the [module](self).
 #[derive(Debug)]
 pub struct Live<S> {
@@ -239,26 +252,32 @@ impl<S: Slots> Live<S> {
         Ok(self.current().cloned())
     }
 
-    /// Notes that a new adapter, which had learnt `entries` entries, was not good enough. Nothing else changes.
+    /// Notes that a new adapter was not good enough. Nothing else changes.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn refuse(
-        &mut self,
-        entries: usize,
-        figures: Vec<Figure>,
-        why: &str,
-        time: &str,
-    ) -> Result<(), LiveError> {
+    pub fn refuse(&mut self, refused: Refused, time: &str) -> Result<(), LiveError> {
+        let Refused { entries, figures, why, lesson } = refused;
         let mut state = self.state.clone();
         state.log.push(Event::Refused {
             time: time.to_owned(),
             live: state.current,
             entries: entries as u64,
             figures: state::finite(figures),
-            why: why.to_owned(),
+            why,
+            lesson,
         });
         self.commit(state, None)
+    }
+
+    /// When and why this lesson was refused to become the version after the one that is live, if it was.
+    pub fn refused(&self, lesson: &str) -> Option<(&str, &str)> {
+        self.log().iter().rev().find_map(|event| match event {
+            Event::Refused { time, live, why, lesson: of, .. } => {
+                (of == lesson && *live == self.state.current).then_some((time.as_str(), why.as_str()))
+            }
+            _ => None,
+        })
     }
 
     /// The storage.

@@ -88,6 +88,9 @@ pub enum Event {
         figures: Vec<Figure>,
         /// Why, in words.
         why: String,
+        /// What stands for the lesson and how it was learnt: the same again would be refused again.
+        #[serde(default)]
+        lesson: String,
     },
     /// An earlier version, or the base alone, went live again.
     RolledBack {

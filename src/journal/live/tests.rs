@@ -41,6 +41,11 @@ fn learnt(n: u32) -> Learnt {
     Learnt { learnt: vec![key(n)], held_out: vec![key(100 + n)], figures: vec![figure] }
 }
 
+/// What would have been version `n`, of so many entries.
+fn refused(entries: usize, n: u32, why: &str) -> Refused {
+    Refused { entries, figures: learnt(n).figures, why: why.into(), lesson: format!("{entries} of {n}") }
+}
+
 fn switch(live: &mut Disk, n: u32) -> Result<Version, LiveError> {
     live.switch(&adapter(n), learnt(n), TIME)
 }
@@ -95,7 +100,7 @@ fn a_power_cut_at_any_byte_leaves_the_old_adapter_and_cursor_or_the_new() {
     cut_everywhere(&disk(after(2)), "switch", &|live| ok(switch(live, 3)));
     cut_everywhere(&disk(after(2)), "roll back", &|live| live.roll_back(None, TIME).map(|_| ()));
     cut_everywhere(&disk(after(1)), "roll back to the base", &|live| live.roll_back(None, TIME).map(|_| ()));
-    cut_everywhere(&disk(after(2)), "refuse", &|live| live.refuse(3, learnt(3).figures, "worse", TIME));
+    cut_everywhere(&disk(after(2)), "refuse", &|live| live.refuse(refused(3, 3, "worse"), TIME));
 }
 
 #[test]
@@ -168,7 +173,10 @@ fn the_versions_before_the_live_one_are_kept_first() {
 fn what_is_refused_is_noted_and_nothing_else() {
     let mut live = after(1);
     let before = live.state.clone();
-    live.refuse(12, learnt(2).figures, "the loss rose", TIME).unwrap();
+    assert_eq!(live.refused("12 of 2"), None);
+    live.refuse(refused(12, 2, "the loss rose"), TIME).unwrap();
+    assert_eq!(live.refused("12 of 2"), Some((TIME, "the loss rose")));
+    assert_eq!(live.refused(""), None);
     assert_eq!((live.state.current, &live.state.versions), (before.current, &before.versions));
     assert_eq!(live.cursor().standing(key(2)), Standing::New);
     let Some(Event::Refused { entries: 12, live: Some(1), figures, .. }) = live.log().last() else {
