@@ -1,0 +1,244 @@
+//! The two float types that twins are instantiated with.
+
+use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
+
+use super::Columns;
+use crate::quant::{self, Format, Left, Operand, Right};
+use crate::text::{Choice, SamplerError, SamplerParams, choose};
+
+/// The float type a twin is instantiated with: f32 to run, f64 to check gradients by central differences.
+pub trait Real:
+    Copy
+    + Send
+    + Sync
+    + 'static
+    + PartialOrd
+    + Default
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+    + AddAssign
+    + MulAssign
+    + bytemuck::Pod
+{
+    /// 0.
+    const ZERO: Self;
+    /// 1.
+    const ONE: Self;
+    /// Minus infinity.
+    const LOWEST: Self;
+    /// Conversion.
+    fn from_f32(v: f32) -> Self;
+    /// Conversion.
+    fn from_f64(v: f64) -> Self;
+    /// Conversion, rounding.
+    fn to_f32(self) -> f32;
+    /// Conversion.
+    fn to_f64(self) -> f64;
+    /// Square root.
+    fn sqrt(self) -> Self;
+    /// e^x.
+    fn exp(self) -> Self;
+    /// Natural logarithm.
+    fn ln(self) -> Self;
+    /// Hyperbolic tangent.
+    fn tanh(self) -> Self;
+    /// Dot product of an encoded row with one activation row.
+    fn dot_row(format: Format, row: &[u8], x: &[Self]) -> Self;
+
+    /// y = (accumulate ? y : 0) + alpha x w^T over the part's columns, for at most [`quant::FEW`] rows of `cols`; each
+    /// element as by [`Real::dot_row`] or [`Real::dot`]. Row `first` of w makes the part's first column.
+    #[allow(clippy::too_many_arguments)]
+    fn few(
+        w: Operand<'_, Self>,
+        cols: usize,
+        first: usize,
+        x: &[Self],
+        rows: usize,
+        alpha: Self,
+        accumulate: bool,
+        y: &mut Columns<'_, Self>,
+    );
+
+    /// y = (accumulate ? y : 0) + alpha L R over the part's columns, `rows` rows and `depth` terms.
+    #[allow(clippy::too_many_arguments)]
+    fn product(
+        left: Left<'_, Self>,
+        right: Right<'_, Self>,
+        rows: usize,
+        depth: usize,
+        alpha: Self,
+        accumulate: bool,
+        y: &mut Columns<'_, Self>,
+    );
+
+    /// x = exp(x - less), element by element.
+    fn exp_less(x: &mut [Self], less: Self) {
+        for x in x {
+            *x = (*x - less).exp();
+        }
+    }
+
+    /// Chooses the next token from logits.
+    fn choose(logits: &[Self], history: &[u32], p: &SamplerParams, pos: u32) -> Result<Choice, SamplerError>;
+
+    /// Dot product in a fixed order: eight running sums, then their tree.
+    fn dot(a: &[Self], b: &[Self]) -> Self {
+        let mut acc = [Self::ZERO; 8];
+        let (ca, cb) = (a.chunks_exact(8), b.chunks_exact(8));
+        let (ra, rb) = (ca.remainder(), cb.remainder());
+        for (a, b) in ca.zip(cb) {
+            for i in 0..8 {
+                acc[i] += a[i] * b[i];
+            }
+        }
+        let mut sum = ((acc[0] + acc[4]) + (acc[1] + acc[5])) + ((acc[2] + acc[6]) + (acc[3] + acc[7]));
+        for (a, b) in ra.iter().zip(rb) {
+            sum += *a * *b;
+        }
+        sum
+    }
+
+    /// y += a * x.
+    fn axpy(a: Self, x: &[Self], y: &mut [Self]) {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y += a * *x;
+        }
+    }
+}
+
+macro_rules! real {
+    ($t:ty) => {
+        const ZERO: Self = 0.0;
+        const ONE: Self = 1.0;
+        const LOWEST: Self = <$t>::NEG_INFINITY;
+        fn from_f32(v: f32) -> Self {
+            v as $t
+        }
+        fn from_f64(v: f64) -> Self {
+            v as $t
+        }
+        fn to_f32(self) -> f32 {
+            self as f32
+        }
+        fn to_f64(self) -> f64 {
+            f64::from(self)
+        }
+        fn sqrt(self) -> Self {
+            <$t>::sqrt(self)
+        }
+        fn exp(self) -> Self {
+            <$t>::exp(self)
+        }
+        fn ln(self) -> Self {
+            <$t>::ln(self)
+        }
+        fn tanh(self) -> Self {
+            <$t>::tanh(self)
+        }
+    };
+}
+
+impl Real for f32 {
+    real!(f32);
+
+    fn dot_row(format: Format, row: &[u8], x: &[f32]) -> f32 {
+        format.dot(row, x)
+    }
+
+    fn few(
+        w: Operand<'_, f32>,
+        cols: usize,
+        first: usize,
+        x: &[f32],
+        rows: usize,
+        alpha: f32,
+        accumulate: bool,
+        y: &mut Columns<'_, f32>,
+    ) {
+        if rows == 1 {
+            return crate::ops::matmul::by_dots(w, cols, first, x, rows, alpha, accumulate, y);
+        }
+        quant::FewRows { rows, width: y.range.len(), cols, x, w, first, alpha, accumulate, y }.run();
+    }
+
+    fn product(
+        left: Left<'_, f32>,
+        right: Right<'_, f32>,
+        rows: usize,
+        depth: usize,
+        alpha: f32,
+        accumulate: bool,
+        y: &mut Columns<'_, f32>,
+    ) {
+        quant::Product { rows, width: y.range.len(), depth, left, right, alpha, accumulate, y }.run();
+    }
+
+    fn dot(a: &[f32], b: &[f32]) -> f32 {
+        quant::dot_f32(a, b)
+    }
+
+    fn exp_less(x: &mut [f32], less: f32) {
+        for x in x {
+            *x = quant::exp(*x - less);
+        }
+    }
+
+    fn axpy(a: f32, x: &[f32], y: &mut [f32]) {
+        quant::axpy_f32(a, x, y);
+    }
+
+    fn choose(logits: &[f32], history: &[u32], p: &SamplerParams, pos: u32) -> Result<Choice, SamplerError> {
+        choose(logits, history, p, pos)
+    }
+}
+
+impl Real for f64 {
+    real!(f64);
+
+    fn dot_row(format: Format, row: &[u8], x: &[f64]) -> f64 {
+        let mut sum = 0.0;
+        let mut block = [0f32; 256];
+        for (bytes, x) in row.chunks_exact(format.block_bytes()).zip(x.chunks(format.block_len())) {
+            let block = &mut block[..format.block_len()];
+            if format.decode(bytes, block).is_err() {
+                return f64::NAN;
+            }
+            sum += block.iter().zip(x).map(|(w, x)| f64::from(*w) * x).sum::<f64>();
+        }
+        sum
+    }
+
+    fn few(
+        w: Operand<'_, f64>,
+        cols: usize,
+        first: usize,
+        x: &[f64],
+        rows: usize,
+        alpha: f64,
+        accumulate: bool,
+        y: &mut Columns<'_, f64>,
+    ) {
+        crate::ops::matmul::by_dots(w, cols, first, x, rows, alpha, accumulate, y);
+    }
+
+    fn product(
+        left: Left<'_, f64>,
+        right: Right<'_, f64>,
+        rows: usize,
+        depth: usize,
+        alpha: f64,
+        accumulate: bool,
+        y: &mut Columns<'_, f64>,
+    ) {
+        crate::ops::matmul::plain_product(left, right, rows, depth, alpha, accumulate, y);
+    }
+
+    fn choose(logits: &[f64], history: &[u32], p: &SamplerParams, pos: u32) -> Result<Choice, SamplerError> {
+        // The double-precision executor checks gradients, it is not timed: a copy is fine.
+        let single: Vec<f32> = logits.iter().map(|l| *l as f32).collect();
+        choose(&single, history, p, pos)
+    }
+}
