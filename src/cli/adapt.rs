@@ -1,6 +1,7 @@
 //! `ember adapt`: from the journal to a new live adapter, in one transaction. Training and gates are [`learn()`]'s, a
 //! function from a [`Task`] to an [`Outcome`].
 
+mod fixed;
 mod learn;
 
 use std::io::{IsTerminal, Write};

@@ -9,7 +9,7 @@ use crate::train::data::{Batching, Example};
 use crate::train::objective::{Kto, ObjectiveError, PairObjective, Side};
 use crate::train::task::{Part, Task, sequence};
 use crate::train::trainer::{Against, Boot, REFERENCE};
-use crate::train::{Engine, Place, Sequence, Settings, TrainError, Trainer};
+use crate::train::{Engine, Place, Rollouts, Sequence, Settings, TrainError, Trainer};
 
 /// One piece of feedback.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,6 +91,15 @@ struct FeedbackTask {
     rows: usize,
 }
 
+/// What is needed beside training.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Room {
+    /// At least so many rows of a step.
+    pub rows: usize,
+    /// Texts that the model writes.
+    pub rollouts: Option<Rollouts>,
+}
+
 impl Trainer {
     /// Learns from feedback.
     ///
@@ -105,10 +114,10 @@ impl Trainer {
         place: &Place,
         from: Option<&Adapter>,
     ) -> Result<Self, TrainError> {
-        Self::feedback_with_room(model, items, validation, options, settings, place, from, 0)
+        Self::feedback_with_room(model, items, validation, options, settings, place, from, Room::default())
     }
 
-    /// The same, with at least so many rows of a step.
+    /// The same, with room for something else.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn feedback_with_room(
         model: &Model,
@@ -118,7 +127,7 @@ impl Trainer {
         settings: &Settings,
         place: &Place,
         from: Option<&Adapter>,
-        rows: usize,
+        room: Room,
     ) -> Result<Self, TrainError> {
         options.check().map_err(|e| TrainError::Data(e.to_string()))?;
         let needed = |item: &Feedback| match item {
@@ -129,9 +138,10 @@ impl Trainer {
         let reference = items.iter().chain(&validation).any(needed);
         let batching = Batching::Sequences(settings.batch.max(1));
         let reference = reference.then_some(options.against);
-        let boot = Boot { place, from, head: BranchHead::Tokens, batching, reference };
+        let rollouts = room.rollouts;
+        let boot = Boot { place, from, head: BranchHead::Tokens, batching, reference, rollouts };
         let (training, validation) = (Set::new(items), Set::new(validation));
-        let task = FeedbackTask { training, validation, options: *options, window: 1, rows };
+        let task = FeedbackTask { training, validation, options: *options, window: 1, rows: room.rows };
         Trainer::boot(model, Box::new(task), settings, &boot)
     }
 }

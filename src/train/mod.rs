@@ -23,7 +23,7 @@ mod task;
 mod trainer;
 mod work;
 
-pub use adapt::{Gate, Limits, SHARES, Trial, Verdict, Watch, adapt};
+pub use adapt::{Gate, Limits, SHARES, Standards, Trial, Verdict, Watch, adapt};
 pub use adapters::{LoraOptions, TARGETS, adapter_of, initialize, load_adapter, load_branch, shape_of};
 pub use checkpoint::CheckpointError;
 pub use engine::{Engine, EngineOptions, Recompute, Rollouts, Sequence};

@@ -11,8 +11,8 @@ use crate::train::data::{Batch, Batcher, Batching, Cursor, Example};
 use crate::train::objective::Anchor;
 use crate::train::task::{SftTask, Task};
 use crate::train::{
-    Engine, EngineOptions, Recompute, Sequence, Settings, TrainError, initialize, load_adapter, load_branch,
-    shape_of,
+    Engine, EngineOptions, Recompute, Rollouts, Sequence, Settings, TrainError, initialize, load_adapter,
+    load_branch, shape_of,
 };
 
 /// Most tokens of a text on which the model is to stay as it was.
@@ -155,6 +155,8 @@ pub(super) struct Boot<'a> {
     pub batching: Batching,
     /// The model that is compared with, if there is one.
     pub reference: Option<Against>,
+    /// Texts that the model writes.
+    pub rollouts: Option<Rollouts>,
 }
 
 impl Trainer {
@@ -173,7 +175,7 @@ impl Trainer {
     ) -> Result<Self, TrainError> {
         let task = SftTask::new(examples, validation, settings);
         let batching = settings.batching();
-        let boot = Boot { place, from, head: BranchHead::Tokens, batching, reference: None };
+        let boot = Boot { place, from, head: BranchHead::Tokens, batching, reference: None, rollouts: None };
         Self::boot(model, Box::new(task), settings, &boot)
     }
 
@@ -202,7 +204,7 @@ impl Trainer {
             adapters,
             head: boot.head,
             branches: reference.into_iter().collect(),
-            rollouts: None,
+            rollouts: boot.rollouts,
         };
         let mut engine = Engine::boot(model, &options)?;
         initialize(&mut engine, settings.seed)?;

@@ -39,7 +39,7 @@ fn args(model: &str, more: &[&str]) -> Vec<String> {
     let all =
         ["adapt", "-m", model, "--device", "cpu", "-t", "1", "--yes", "--min-entries", "1", "--lr", "5e-3"];
     let gates = ["--max-perplexity", "1000", "--max-divergence", "10", "--max-canaries", "10"];
-    let gates = [&gates[..], &["--max-worst-canary", "20"]].concat();
+    let gates = [&gates[..], &["--max-worst-canary", "20", "--max-circles", "32"]].concat();
     all.iter().chain(&gates).chain(more).map(|a| (*a).to_owned()).collect()
 }
 
@@ -87,7 +87,7 @@ fn what_is_new_is_learnt_once_judged_and_rolled_back() {
     assert!(refused.err.contains("refused") && refused.err.contains("  failed"), "{}", refused.err);
     assert_eq!(live(&sandbox).unwrap(), first, "a refusal leaves every byte of the live adapter");
 
-    assert!(refused.err.contains("most surprising fixed answer: "), "{}", refused.err);
+    assert!(refused.err.contains("most surprising fixed answer "), "{}", refused.err);
     let same = sandbox.run(&all.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(same.code, 0, "{}\n{}", same.out, same.err);
     assert!(same.err.contains("just this was refused"), "the same is not tried twice: {}", same.err);

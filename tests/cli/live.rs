@@ -27,6 +27,7 @@ fn learnt() -> Sandbox {
         after: Some(after),
         limit: Some(2.5),
         passed: after <= 2.5,
+        about: "what\u{1b}[2J is it?".into(),
     };
     let made_of = |n: u8| Learnt {
         learnt: vec![Key([n; 16]), Key([n + 1; 16])],
@@ -110,7 +111,10 @@ fn the_log_tells_what_happened_and_rollback_takes_it_back() {
         log.out
     );
     assert!(
-        lines[1].contains("held-out loss") && lines[1].contains("2.5000 ->     2.2500, limit 2.5000  ok")
+        lines[1].contains("held-out loss")
+            && lines[1].contains("2.5000 ->     2.2500, limit 2.5000  ok: what\u{fffd}[2J is it?"),
+        "{}",
+        log.out
     );
     assert!(lines[2].contains("version 2 (live)  from version 1"), "{}", log.out);
     assert!(

@@ -6,6 +6,7 @@ use std::path::Path;
 use clap::Args;
 use sha2::{Digest, Sha256};
 
+use super::fixed::{CANARIES, FIXED, asked, canaries};
 use super::{Outcome, Task};
 use crate::cli::args::{ContextArgs, DeviceArgs, PromptArgs, positive, session_options};
 use crate::cli::error::{CliError, CliResult};
@@ -17,60 +18,15 @@ use crate::cli::tune::steps::shown;
 use crate::cli::tune::{keep, shared::weight};
 use crate::journal::live::Figure;
 use crate::journal::{Entry, Lesson};
-use crate::session::{Modes, Request, Session, SessionOptions, adapter_room};
-use crate::text::SamplerParams;
-use crate::train::data::{EncodeOptions, Encoder, Example, Items, Pair, Report, Source, Thumb};
+use crate::session::Modes;
+use crate::train::data::{EncodeOptions, Encoder, Example, Items, Pair, Report, Thumb};
 use crate::train::objective::{Dpo, Kto, PairObjective};
 use crate::train::{
-    Against, Feedback, FeedbackOptions, Gate, Limits, LoraOptions, Place, Recompute, SHARES, Settings, Trial,
-    Watch, adapt,
+    Against, Feedback, FeedbackOptions, Gate, Limits, LoraOptions, Place, Recompute, SHARES, Settings,
+    Standards, Trial, Watch, adapt,
 };
 
-/// Texts that have nothing to do with anybody's conversations.
-const FIXED: [&str; 4] = [
-    "Rivers carry sand and gravel from the hills to the sea. Where the current slows, the heavier grains settle first and \
-     build banks; the fine mud travels on and ends in the delta. A flood can move more material in a day than an ordinary \
-     year does, which is why old maps of river mouths are so often wrong.",
-    "To make a simple bread, mix flour, water, salt and a little yeast, and let the dough rest until it has doubled. Fold \
-     it, shape it, and let it rise again. Bake it in a hot oven until the crust is brown and the loaf sounds hollow when \
-     you knock on its base. Let it cool before you cut it.",
-    "A list in most programming languages keeps its elements in order. Looking up an element by its position is fast, but \
-     searching for a value means comparing one after another. A hash table turns a key into a position, so that a search \
-     takes about the same time however many entries there are.",
-    "In the second half the visitors changed their formation and held the ball for longer. The equaliser came from a corner \
-     that nobody had cleared, and after that both sides seemed content with a draw. The manager said later that his team \
-     had learnt more from this match than from the three it had won.",
-];
-/// Questions whose answers are to stay about as likely as they were: of many kinds, none of those that are learnt to be
-/// kept, and most with short answers, in which a wrong word weighs.
-const CANARIES: [&str; 24] = [
-    "What is the capital of France?",
-    "What is the capital of Italy?",
-    "Which ocean lies between Europe and America?",
-    "On which continent is Egypt?",
-    "What is 7 plus 5?",
-    "What is 10 minus 4?",
-    "How many minutes are there in an hour?",
-    "How many legs does a spider have?",
-    "Name three colours.",
-    "Which colour do you get when you mix blue and yellow?",
-    "Which planet do we live on?",
-    "What is the chemical formula of water?",
-    "At what temperature does water boil?",
-    "What does a doctor do?",
-    "What do bees make?",
-    "Why do we need sleep?",
-    "Who wrote Romeo and Juliet?",
-    "In which year did the Second World War end?",
-    "What is the opposite of hot?",
-    "What is the plural of 'mouse'?",
-    "How do you say 'thank you' in Spanish?",
-    "Write one sentence about the moon.",
-    "Write a line of Python that prints 'hello'.",
-    "Which day comes after Monday?",
-];
-/// Tokens of their answers, and the longest text that is learnt.
-const ANSWER: usize = 32;
+/// The longest text that is learnt.
 const SEQ: usize = 2048;
 /// Entries that were learnt before and are looked at again.
 const REMEMBERED: usize = 16;
@@ -108,6 +64,9 @@ pub struct LearnArgs {
     /// Most that the answer to any one fixed question may become less likely, in nats a token
     #[arg(long, value_name = "NATS", default_value_t = 1.0, value_parser = weight, help_heading = "Gates")]
     pub max_worst_canary: f32,
+    /// How many more answers than before may run in circles, of 32
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Gates")]
+    pub max_circles: usize,
     /// Refuse to start if the memory map is larger; layers are run again where that makes it fit
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, help_heading = "Device")]
     pub budget: Option<u64>,
@@ -159,21 +118,21 @@ pub fn learn(task: &Task<'_>, args: &LearnArgs, device: &DeviceArgs) -> CliResul
         if index % 3 == 0 { written.push(text) } else { steady.push(text) }
     }
     let tokenizer = prompter.tokenizer();
-    let trial = Trial {
+    let standards = Standards {
         canaries: canaries(task, &prompter, &device)?,
         learnt: learnt_before(&task.lesson.earlier, &prompter),
         texts: FIXED.iter().map(|text| tokenizer.encode(text, false, true)).collect(),
-        steady,
         written,
-        limits: Limits {
-            perplexity: f64::from(args.max_perplexity) / 100.0,
-            divergence: f64::from(args.max_divergence),
-            canaries: f64::from(args.max_canaries),
-            worst_canary: f64::from(args.max_worst_canary),
-        },
-        lesson,
-        held_out,
+        asked: asked(&prompter)?,
     };
+    let limits = Limits {
+        perplexity: f64::from(args.max_perplexity) / 100.0,
+        divergence: f64::from(args.max_divergence),
+        canaries: f64::from(args.max_canaries),
+        worst_canary: f64::from(args.max_worst_canary),
+        circles: args.max_circles,
+    };
+    let trial = Trial { lesson, held_out, steady, standards, limits };
     let (options, settings) = (options(&trial.lesson, args), settings(trial.lesson.len(), args));
     let steps = trial.lesson.len().div_ceil(settings.batch) as u64 * settings.epochs;
     let place = Place { device, recompute: Recompute::Auto, ..Place::default() };
@@ -239,18 +198,19 @@ fn figure(gate: &Gate) -> Figure {
     let finite = |v: f64| v.is_finite().then_some(v);
     let about = gate.canary.and_then(|canary| CANARIES.get(canary));
     Figure {
-        name: about.map_or(gate.name.into(), |question| format!("{}: {question}", gate.name)),
+        name: gate.name.into(),
         before: finite(gate.before),
         after: finite(gate.after),
         limit: finite(gate.limit),
         passed: gate.passed,
+        about: about.map_or(String::new(), |question| (*question).to_owned()),
     }
 }
 
 /// For the log: what was taken of the change.
 fn taken(share: f64) -> Figure {
     let name = "share of the change that is taken".to_owned();
-    Figure { name, before: Some(1.0), after: Some(share), limit: None, passed: true }
+    Figure { name, before: Some(1.0), after: Some(share), passed: true, ..Figure::default() }
 }
 
 /// Pairs for edits and choices, thumbs for the rest; what cannot be encoded is warned of.
@@ -339,35 +299,6 @@ fn settings(items: usize, args: &LearnArgs) -> Settings {
         seed: args.seed,
         ..Settings::default()
     }
-}
-
-/// Fixed questions with the answers of the model as it is, the likeliest ones.
-fn canaries(task: &Task<'_>, prompter: &Prompter, device: &SessionOptions) -> CliResult<Vec<Example>> {
-    let prompts: Vec<Vec<u32>> = CANARIES.iter().map(|q| prompter.single(q)).collect::<CliResult<_>>()?;
-    let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
-    let live = task.live.map(|(_, adapter)| adapter);
-    let options = SessionOptions {
-        ctx: Some(longest + ANSWER),
-        slots: CANARIES.len(),
-        modes: Modes::GENERATE,
-        adapters: adapter_room(live),
-        ..device.clone()
-    };
-    let mut session = Session::new(task.model, &options)?;
-    if let Some(adapter) = live {
-        session.set_adapters(&[(adapter, 1.0)])?;
-    }
-    let sampler = SamplerParams::greedy();
-    let requests: Vec<Request<'_>> = prompts.iter().map(|prompt| Request { prompt, sampler }).collect();
-    let tokenizer = prompter.tokenizer();
-    let answers = session.generate_batch(&requests, ANSWER, &mut |_, token| {
-        if tokenizer.is_eog(token) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
-    let example = |(prompt, made): (&Vec<u32>, crate::session::Generated)| {
-        let trained = (0..prompt.len() + made.tokens.len()).map(|i| i >= prompt.len()).collect();
-        Example::new([prompt.as_slice(), &made.tokens].concat(), trained, Source::default())
-    };
-    Ok(prompts.iter().zip(answers).map(example).collect())
 }
 
 #[cfg(test)]

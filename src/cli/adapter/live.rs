@@ -137,9 +137,13 @@ pub fn print_figures(out: &mut dyn Write, figures: &[Figure]) -> std::io::Result
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
     for (figure, name) in figures.iter().zip(names) {
         let limit = figure.limit.map_or(String::new(), |limit| format!(", limit {limit:.4}"));
+        let about = match printable(&figure.about) {
+            about if about.is_empty() => about,
+            about => format!(": {about}"),
+        };
         writeln!(
             out,
-            "    {name:<width$} {:>10} -> {:>10}{limit}  {}",
+            "    {name:<width$} {:>10} -> {:>10}{limit}  {}{about}",
             number(figure.before),
             number(figure.after),
             if figure.passed { "ok" } else { "failed" },

@@ -28,6 +28,9 @@ pub struct Figure {
     pub limit: Option<f64>,
     /// Whether it did.
     pub passed: bool,
+    /// What it is about, where it is about one of many things.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub about: String,
 }
 
 impl Figure {

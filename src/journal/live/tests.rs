@@ -36,8 +36,13 @@ fn key(n: u32) -> Key {
 
 /// Version `n` learns key `n` and is judged by key `100 + n`.
 fn learnt(n: u32) -> Learnt {
-    let figure =
-        Figure { name: "loss".into(), before: Some(2.5), after: Some(f64::NAN), limit: None, passed: true };
+    let figure = Figure {
+        name: "loss".into(),
+        before: Some(2.5),
+        after: Some(f64::NAN),
+        passed: true,
+        ..Figure::default()
+    };
     Learnt { learnt: vec![key(n)], held_out: vec![key(100 + n)], figures: vec![figure] }
 }
 

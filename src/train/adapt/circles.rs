@@ -1,0 +1,66 @@
+//! Answers that say the same again and again: what small models fall into first when they are trained too hard.
+
+use std::ops::ControlFlow;
+
+use crate::session::{Request, SessionError, StopReason};
+use crate::text::{SamplerParams, Tokenizer};
+use crate::train::engine::session_error;
+use crate::train::{Engine, TrainError};
+
+/// Most tokens of an answer.
+pub(super) const TOKENS: usize = 64;
+/// Answers written at once.
+pub(super) const SLOTS: usize = 8;
+/// So many tokens at the end of an answer that has none,
+const TAIL: usize = 32;
+/// made of a piece of at most so many.
+const PERIOD: usize = 16;
+
+/// Of how many prompts the likeliest answer runs in circles.
+pub(super) fn count(
+    engine: &mut Engine,
+    prompts: &[Vec<u32>],
+    tokenizer: &Tokenizer,
+) -> Result<usize, TrainError> {
+    if prompts.is_empty() {
+        return Ok(0);
+    }
+    let sampler = SamplerParams::greedy();
+    let requests: Vec<Request<'_>> = prompts.iter().map(|prompt| Request { prompt, sampler }).collect();
+    let session = engine.session();
+    // Keys and values of the model as it was before are of no use.
+    session.reset();
+    let written = session.generate_batch(&requests, TOKENS, &mut |_, token| {
+        if tokenizer.is_eog(token) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    let endless = |stop| stop != StopReason::Caller;
+    let written = match written {
+        Ok(written) => written,
+        // A model that cannot even write.
+        Err(SessionError::NotANumber(_)) => return Ok(prompts.len()),
+        Err(error) => return Err(session_error(error)),
+    };
+    Ok(written.iter().filter(|made| endless(made.stop) && in_circles(&made.tokens)).count())
+}
+
+/// Whether the end of a text is one short piece over and over.
+fn in_circles(tokens: &[u32]) -> bool {
+    let Some(tail) = tokens.last_chunk::<TAIL>() else { return false };
+    (1..=PERIOD).any(|period| tail[period..] == tail[..TAIL - period])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn circles_are_found_at_the_end_of_a_text() {
+        let circle = |period: u32| (0..60).map(|i| i % period).collect::<Vec<u32>>();
+        assert!(in_circles(&circle(1)) && in_circles(&circle(3)) && in_circles(&circle(16)));
+        assert!(!in_circles(&circle(17)) && !in_circles(&circle(60)));
+        assert!(!in_circles(&circle(2)[..TAIL - 1]), "too short to tell");
+        let begun = [(100..140).collect::<Vec<u32>>(), circle(5)].concat();
+        assert!(in_circles(&begun));
+        assert!(!in_circles(&[circle(5), vec![9]].concat()), "it found its way out");
+    }
+}
