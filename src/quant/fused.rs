@@ -6,6 +6,7 @@
 #![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 
 use super::few::{DEPTH, FEW, LANES};
+use super::level::Level;
 use super::simd::{Job, Lanes};
 
 /// Rows of weights that are met together: with eight rows of activations, 24 sums of the 32 registers.
@@ -20,18 +21,9 @@ const BLOCKS: usize = DEPTH / LANES;
 pub(super) struct Fused(());
 
 impl Fused {
-    /// Asks the CPU; the standard library keeps the answer.
+    /// If the CPU has the features and they are to be used.
     pub(super) fn detect() -> Option<Fused> {
-        #[cfg(target_arch = "x86_64")]
-        {
-            let has = std::is_x86_feature_detected!("avx512f")
-                && std::is_x86_feature_detected!("avx2")
-                && std::is_x86_feature_detected!("fma")
-                && std::is_x86_feature_detected!("f16c");
-            has.then_some(Fused(()))
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        None
+        (Level::in_use() >= Level::Avx512).then_some(Fused(()))
     }
 }
 

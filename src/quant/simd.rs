@@ -252,6 +252,7 @@ impl Lanes for Portable {
 mod avx2 {
     use std::arch::x86_64::*;
 
+    use super::super::level::Level;
     use super::{Job, Lanes};
 
     /// Proof that this CPU has AVX2, FMA and F16C.
@@ -263,13 +264,12 @@ mod avx2 {
     pub(super) struct Avx512(());
 
     macro_rules! token {
-        ($name:ident, $features:literal, [$($feature:tt),*]) => {
+        ($name:ident, $features:literal) => {
             impl $name {
-                /// Asks the CPU; the standard library keeps the answer.
+                /// If the CPU has the features and they are to be used.
                 #[inline(always)]
                 pub(super) fn detect() -> Option<$name> {
-                    let all = $(std::is_x86_feature_detected!($feature))&&*;
-                    all.then_some($name(()))
+                    (Level::in_use() >= Level::$name).then_some($name(()))
                 }
 
                 #[inline(always)]
@@ -285,8 +285,8 @@ mod avx2 {
         };
     }
 
-    token!(Avx2, "avx2,fma,f16c", ["avx2", "fma", "f16c"]);
-    token!(Avx512, "avx512f,avx2,fma,f16c", ["avx512f", "avx2", "fma", "f16c"]);
+    token!(Avx2, "avx2,fma,f16c");
+    token!(Avx512, "avx512f,avx2,fma,f16c");
 
     // SAFETY of every block below: `self` proves that the CPU has the features of the intrinsics, and loads and stores
     // touch exactly the array behind the reference, at any alignment.
