@@ -1,0 +1,222 @@
+//! Eight lanes at a time, each quarter of the 32 in turn: 12 of the 16 registers are sums, of three rows of weights and
+//! four of activations. Of more rows of activations, the first half decodes the quarter and the second reads it again.
+
+use std::arch::x86_64::*;
+
+use super::codes::{CENTRED, MINIMUM, SIGNED};
+use super::{BLOCKS, FEW, GROUP, LANES, Piece, Room, Sums};
+use crate::quant::simd::{self, Job, Lanes, prefetch};
+
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn step<const BYTES: usize, const CODES: u8>(
+    p: &Piece<'_>,
+    room: &mut Room,
+    totals: &mut [[f32; FEW]; GROUP],
+) {
+    match p.rows {
+        ..=2 => tile::<2, 0, BYTES, CODES>(p, room),
+        3 => tile::<3, 0, BYTES, CODES>(p, room),
+        4 => tile::<4, 0, BYTES, CODES>(p, room),
+        5 => tile::<3, 2, BYTES, CODES>(p, room),
+        6 => tile::<3, 3, BYTES, CODES>(p, room),
+        7 => tile::<4, 3, BYTES, CODES>(p, room),
+        _ => tile::<4, 4, BYTES, CODES>(p, room),
+    }
+    if p.last {
+        *totals = simd::run(Totals(&room.sums));
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn tile<const FIRST: usize, const SECOND: usize, const BYTES: usize, const CODES: u8>(
+    p: &Piece<'_>,
+    room: &mut Room,
+) {
+    let w = p.w.each_ref().map(|w| w.as_chunks::<BYTES>().0);
+    let len = w[0].len();
+    let fits = len <= BLOCKS
+        && w.iter().all(|w| w.len() == len)
+        && p.x.len() >= (FIRST + SECOND - 1) * p.stride + len * LANES;
+    assert!(fits, "a piece is cut from its rows");
+    for (k, out) in room.scales.iter_mut().enumerate().take(len) {
+        for (out, w) in out.iter_mut().zip(w) {
+            scale::<BYTES, CODES>(&w[k], out);
+        }
+    }
+    let w = w.map(<[_]>::as_ptr);
+    let mut ahead = p.ahead;
+    for part in 0..4 {
+        // SAFETY: as checked above.
+        unsafe {
+            let mut lines =
+                Lines { len, w, x: p.x.as_ptr().add(8 * part), stride: p.stride, part, fresh: p.fresh };
+            if part < 2 || CODES == SIGNED {
+                first::<FIRST, false, BYTES, CODES>(&lines, &mut ahead, room);
+            } else {
+                first::<FIRST, true, BYTES, CODES>(&lines, &mut ahead, room);
+            }
+            if SECOND > 0 {
+                lines.x = lines.x.add(FIRST * p.stride);
+                match SECOND {
+                    2 => again::<2, BYTES>(&lines, FIRST, room),
+                    3 => again::<3, BYTES>(&lines, FIRST, room),
+                    _ => again::<4, BYTES>(&lines, FIRST, room),
+                }
+            }
+        }
+    }
+}
+
+/// What the loops read: checked once, since bounds in registers would crowd them.
+struct Lines<const BYTES: usize> {
+    /// Blocks of each row of weights, at most [`BLOCKS`], and of 32 columns of each row of x.
+    len: usize,
+    w: [*const [u8; BYTES]; GROUP],
+    x: *const f32,
+    stride: usize,
+    part: usize,
+    fresh: bool,
+}
+
+#[inline(never)]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn first<const ROWS: usize, const HIGH: bool, const BYTES: usize, const CODES: u8>(
+    lines: &Lines<BYTES>,
+    ahead: &mut &[u8],
+    room: &mut Room,
+) {
+    let part = lines.part;
+    let mut acc = [[_mm256_setzero_ps(); ROWS]; GROUP];
+    if !lines.fresh {
+        for i in 0..GROUP {
+            for t in 0..ROWS {
+                acc[i][t] = load(&room.sums[i][t], part);
+            }
+        }
+    }
+    let at = if CODES == SIGNED { BYTES - 32 + 8 * part } else { BYTES - 16 + 8 * (part % 2) };
+    for k in 0..lines.len {
+        if let Some((line, later)) = ahead.split_first_chunk::<64>() {
+            prefetch(&line[0]);
+            *ahead = later;
+        }
+        let mut weights = [_mm256_setzero_ps(); GROUP];
+        unsafe {
+            let out = room.weights.as_mut_ptr().add(k).cast::<f32>();
+            for i in 0..GROUP {
+                let codes = _mm_loadl_epi64(lines.w[i].add(k).cast::<u8>().add(at).cast());
+                let codes = match CODES {
+                    SIGNED => _mm256_cvtepi8_epi32(codes),
+                    _ if HIGH => _mm256_srli_epi32::<4>(_mm256_cvtepu8_epi32(codes)),
+                    _ => _mm256_and_si256(_mm256_cvtepu8_epi32(codes), _mm256_set1_epi32(15)),
+                };
+                let codes = _mm256_cvtepi32_ps(codes);
+                let [scale, plus] = &(&*room.scales.as_ptr().add(k))[i];
+                let scale = _mm256_loadu_ps(scale.as_ptr());
+                weights[i] = match CODES {
+                    SIGNED => _mm256_mul_ps(codes, scale),
+                    _ => _mm256_fmadd_ps(codes, scale, _mm256_loadu_ps(plus.as_ptr())),
+                };
+                _mm256_storeu_ps(out.add(8 * i), weights[i]);
+            }
+            for t in 0..ROWS {
+                let x = _mm256_loadu_ps(lines.x.add(t * lines.stride + k * LANES));
+                for i in 0..GROUP {
+                    acc[i][t] = _mm256_fmadd_ps(weights[i], x, acc[i][t]);
+                }
+            }
+        }
+    }
+    for i in 0..GROUP {
+        for t in 0..ROWS {
+            store(&mut room.sums[i][t], part, acc[i][t]);
+        }
+    }
+}
+
+#[inline(never)]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn again<const ROWS: usize, const BYTES: usize>(lines: &Lines<BYTES>, from: usize, room: &mut Room) {
+    let part = lines.part;
+    let mut acc = [[_mm256_setzero_ps(); ROWS]; GROUP];
+    if !lines.fresh {
+        for i in 0..GROUP {
+            for t in 0..ROWS {
+                acc[i][t] = load(&room.sums[i][from + t], part);
+            }
+        }
+    }
+    for (k, weights) in room.weights.iter().enumerate().take(lines.len) {
+        unsafe {
+            let mut w = [_mm256_setzero_ps(); GROUP];
+            for i in 0..GROUP {
+                w[i] = _mm256_loadu_ps(weights[i].as_ptr());
+            }
+            for t in 0..ROWS {
+                let x = _mm256_loadu_ps(lines.x.add(t * lines.stride + k * LANES));
+                for i in 0..GROUP {
+                    acc[i][t] = _mm256_fmadd_ps(w[i], x, acc[i][t]);
+                }
+            }
+        }
+    }
+    for i in 0..GROUP {
+        for t in 0..ROWS {
+            store(&mut room.sums[i][from + t], part, acc[i][t]);
+        }
+    }
+}
+
+/// Scale, and what is added to each scaled code, with the roundings of `Lanes::nibbles` and `Lanes::scaled`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn scale<const BYTES: usize, const CODES: u8>(block: &[u8; BYTES], [scale, plus]: &mut [[f32; 8]; 2]) {
+    let first = block.first_chunk::<4>().map_or(0, |b| i32::from_le_bytes(*b));
+    let pairs = _mm256_cvtph_ps(_mm_set1_epi32(first));
+    let first = _mm256_moveldup_ps(pairs);
+    // SAFETY: eight floats each, at any alignment.
+    unsafe {
+        _mm256_storeu_ps(scale.as_mut_ptr(), first);
+        match CODES {
+            MINIMUM => _mm256_storeu_ps(plus.as_mut_ptr(), _mm256_movehdup_ps(pairs)),
+            CENTRED => _mm256_storeu_ps(plus.as_mut_ptr(), _mm256_mul_ps(first, _mm256_set1_ps(-8.0))),
+            _ => {}
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn load(lanes: &[f32; LANES], part: usize) -> __m256 {
+    // SAFETY: eight floats, at any alignment.
+    unsafe { _mm256_loadu_ps(lanes.as_chunks::<8>().0[part].as_ptr()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn store(lanes: &mut [f32; LANES], part: usize, v: __m256) {
+    // SAFETY: eight floats, at any alignment.
+    unsafe { _mm256_storeu_ps(lanes.as_chunks_mut::<8>().0[part].as_mut_ptr(), v) }
+}
+
+/// The sums of all lanes, in the order of a dot product.
+struct Totals<'a>(&'a Sums);
+
+impl Job for Totals<'_> {
+    type Out = [[f32; FEW]; GROUP];
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) -> [[f32; FEW]; GROUP] {
+        let mut out = [[0.0; FEW]; GROUP];
+        for (out, sums) in out.iter_mut().zip(self.0) {
+            let mut v = [l.zero(); FEW];
+            for (v, lanes) in v.iter_mut().zip(sums) {
+                if let [a, b, c, d] = lanes.as_chunks::<8>().0 {
+                    *v = l.add(l.add(l.load(a), l.load(c)), l.add(l.load(b), l.load(d)));
+                }
+            }
+            *out = l.sums(v);
+        }
+        out
+    }
+}
