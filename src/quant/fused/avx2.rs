@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::codes::{CENTRED, MINIMUM, SIGNED};
+use super::codes::{MINIMUM, SIGNED};
 use super::{BLOCKS, FEW, GROUP, LANES, Piece, Room, Sums};
 use crate::quant::simd::{self, Job, Lanes, prefetch};
 
@@ -38,18 +38,18 @@ fn tile<const FIRST: usize, const SECOND: usize, const BYTES: usize, const CODES
         && w.iter().all(|w| w.len() == len)
         && p.x.len() >= (FIRST + SECOND - 1) * p.stride + len * LANES;
     assert!(fits, "a piece is cut from its rows");
-    for (k, out) in room.scales.iter_mut().enumerate().take(len) {
-        for (out, w) in out.iter_mut().zip(w) {
-            scale::<BYTES, CODES>(&w[k], out);
+    for (k, (scales, added)) in room.scales.iter_mut().zip(&mut room.added).enumerate().take(len) {
+        for i in 0..GROUP {
+            scales[i] = scale::<BYTES, CODES>(&w[i][k], &mut added[i]);
         }
     }
     let w = w.map(<[_]>::as_ptr);
     let mut ahead = p.ahead;
     for part in 0..4 {
-        // SAFETY: as checked above.
+        // SAFETY: the rows have what `len` says, as checked above.
         unsafe {
-            let mut lines =
-                Lines { len, w, x: p.x.as_ptr().add(8 * part), stride: p.stride, part, fresh: p.fresh };
+            let x = p.x.as_ptr().add(8 * part);
+            let mut lines = Lines { len, w, x, stride: p.stride, part, fresh: p.fresh };
             if part < 2 || CODES == SIGNED {
                 first::<FIRST, false, BYTES, CODES>(&lines, &mut ahead, room);
             } else {
@@ -72,12 +72,19 @@ struct Lines<const BYTES: usize> {
     /// Blocks of each row of weights, at most [`BLOCKS`], and of 32 columns of each row of x.
     len: usize,
     w: [*const [u8; BYTES]; GROUP],
+    /// From the quarter's first column on.
     x: *const f32,
     stride: usize,
+    /// The quarter of the lanes.
     part: usize,
     fresh: bool,
 }
 
+/// Decodes a quarter, and adds its products with the first `ROWS` rows of x to the sums. Never inlined, so that its sums
+/// get the registers.
+///
+/// # Safety
+/// The lines must have what `len` says, for `ROWS` rows of x.
 #[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn first<const ROWS: usize, const HIGH: bool, const BYTES: usize, const CODES: u8>(
@@ -101,6 +108,7 @@ unsafe fn first<const ROWS: usize, const HIGH: bool, const BYTES: usize, const C
             *ahead = later;
         }
         let mut weights = [_mm256_setzero_ps(); GROUP];
+        // SAFETY: the caller's promise; `len` is at most the blocks that the room is for.
         unsafe {
             let out = room.weights.as_mut_ptr().add(k).cast::<f32>();
             for i in 0..GROUP {
@@ -111,11 +119,11 @@ unsafe fn first<const ROWS: usize, const HIGH: bool, const BYTES: usize, const C
                     _ => _mm256_and_si256(_mm256_cvtepu8_epi32(codes), _mm256_set1_epi32(15)),
                 };
                 let codes = _mm256_cvtepi32_ps(codes);
-                let [scale, plus] = &(&*room.scales.as_ptr().add(k))[i];
-                let scale = _mm256_loadu_ps(scale.as_ptr());
+                let scale = _mm256_broadcast_ss(&(&*room.scales.as_ptr().add(k))[i]);
+                let added = &(&*room.added.as_ptr().add(k))[i];
                 weights[i] = match CODES {
                     SIGNED => _mm256_mul_ps(codes, scale),
-                    _ => _mm256_fmadd_ps(codes, scale, _mm256_loadu_ps(plus.as_ptr())),
+                    _ => _mm256_fmadd_ps(codes, scale, _mm256_loadu_ps(added.as_ptr())),
                 };
                 _mm256_storeu_ps(out.add(8 * i), weights[i]);
             }
@@ -134,6 +142,10 @@ unsafe fn first<const ROWS: usize, const HIGH: bool, const BYTES: usize, const C
     }
 }
 
+/// Adds the products of the quarter that was decoded last with `ROWS` rows of x to the sums of the rows from `from` on.
+///
+/// # Safety
+/// As for [`first`].
 #[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn again<const ROWS: usize, const BYTES: usize>(lines: &Lines<BYTES>, from: usize, room: &mut Room) {
@@ -147,7 +159,9 @@ unsafe fn again<const ROWS: usize, const BYTES: usize>(lines: &Lines<BYTES>, fro
         }
     }
     for (k, weights) in room.weights.iter().enumerate().take(lines.len) {
+        // SAFETY: the caller's promise.
         unsafe {
+            // All weights and one x: the other way round would be a register too many.
             let mut w = [_mm256_setzero_ps(); GROUP];
             for i in 0..GROUP {
                 w[i] = _mm256_loadu_ps(weights[i].as_ptr());
@@ -167,22 +181,18 @@ unsafe fn again<const ROWS: usize, const BYTES: usize>(lines: &Lines<BYTES>, fro
     }
 }
 
-/// Scale, and what is added to each scaled code, with the roundings of `Lanes::nibbles` and `Lanes::scaled`.
+/// Scale, and what is added to each scaled code, with the roundings of the single dot product.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn scale<const BYTES: usize, const CODES: u8>(block: &[u8; BYTES], [scale, plus]: &mut [[f32; 8]; 2]) {
+fn scale<const BYTES: usize, const CODES: u8>(block: &[u8; BYTES], added: &mut [f32; 8]) -> f32 {
     let first = block.first_chunk::<4>().map_or(0, |b| i32::from_le_bytes(*b));
-    let pairs = _mm256_cvtph_ps(_mm_set1_epi32(first));
-    let first = _mm256_moveldup_ps(pairs);
-    // SAFETY: eight floats each, at any alignment.
-    unsafe {
-        _mm256_storeu_ps(scale.as_mut_ptr(), first);
-        match CODES {
-            MINIMUM => _mm256_storeu_ps(plus.as_mut_ptr(), _mm256_movehdup_ps(pairs)),
-            CENTRED => _mm256_storeu_ps(plus.as_mut_ptr(), _mm256_mul_ps(first, _mm256_set1_ps(-8.0))),
-            _ => {}
-        }
+    let pair = _mm_cvtph_ps(_mm_cvtsi32_si128(first));
+    if CODES != SIGNED {
+        let plus = if CODES == MINIMUM { _mm_movehdup_ps(pair) } else { _mm_mul_ps(pair, _mm_set1_ps(-8.0)) };
+        // SAFETY: eight floats, at any alignment.
+        unsafe { _mm256_storeu_ps(added.as_mut_ptr(), _mm256_broadcastss_ps(plus)) };
     }
+    _mm_cvtss_f32(pair)
 }
 
 #[inline]

@@ -134,7 +134,7 @@ fn scale<const BYTES: usize, const CODES: u8>(block: &[u8; BYTES]) -> [f32; 2] {
     }
 }
 
-/// Sixteen weights of a block, with the roundings of `Lanes::nibbles` and `Lanes::scaled`.
+/// Sixteen weights of a block, with the roundings of the single dot product.
 #[inline]
 #[target_feature(enable = "avx512f,avx2,fma,f16c")]
 fn sixteen<const HALF: usize, const BYTES: usize, const CODES: u8>(

@@ -1,5 +1,5 @@
 //! Matrix products with two to eight rows of activations where weights go from their bytes straight to the registers
-//! that multiply them: AVX-512, and formats of blocks of 32 that are nibbles or signed bytes.
+//! that multiply them: AVX2 or AVX-512, and formats of blocks of 32 that are nibbles or signed bytes.
 //!
 //! As `few.rs`, to the bit; it saves writing decoded weights to the cache and reading them again for each tile.
 
@@ -14,7 +14,8 @@ use super::few::{DEPTH, FEW, LANES};
 use super::level::Level;
 use super::simd::{Job, Lanes};
 
-/// Rows of weights that are met together: with eight rows of activations, 24 sums of the 32 registers.
+/// Rows of weights that are met together: with eight rows of activations 24 sums of AVX-512's 32 registers, with four 12
+/// of AVX2's 16.
 pub(super) const GROUP: usize = 3;
 /// Columns whose results are written together.
 pub(super) const COLUMNS: usize = 8 * GROUP;
@@ -74,8 +75,9 @@ pub(super) struct Room {
     sums: Sums,
     /// Eight weights of each block.
     weights: [[[f32; 8]; GROUP]; BLOCKS],
-    /// Scale of each block, and what is added to its scaled codes: eight times, as operands in memory.
-    scales: [[[[f32; 8]; 2]; GROUP]; BLOCKS],
+    scales: [[f32; GROUP]; BLOCKS],
+    /// What is added to the scaled codes of a block, eight times: an operand in memory.
+    added: [[[f32; 8]; GROUP]; BLOCKS],
 }
 
 impl Room {
@@ -83,7 +85,8 @@ impl Room {
         Room {
             sums: [[[0.0; LANES]; FEW]; GROUP],
             weights: [[[0.0; 8]; GROUP]; BLOCKS],
-            scales: [[[[0.0; 8]; 2]; GROUP]; BLOCKS],
+            scales: [[0.0; GROUP]; BLOCKS],
+            added: [[[0.0; 8]; GROUP]; BLOCKS],
         }
     }
 }
