@@ -86,22 +86,15 @@ struct Lines<const BYTES: usize> {
 /// # Safety
 /// The lines must have what `len` says, for `ROWS` rows of x.
 #[inline(never)]
+#[allow(clippy::needless_range_loop)]
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn first<const ROWS: usize, const HIGH: bool, const BYTES: usize, const CODES: u8>(
     lines: &Lines<BYTES>,
     ahead: &mut &[u8],
     room: &mut Room,
 ) {
-    let part = lines.part;
-    let mut acc = [[_mm256_setzero_ps(); ROWS]; GROUP];
-    if !lines.fresh {
-        for i in 0..GROUP {
-            for t in 0..ROWS {
-                acc[i][t] = load(&room.sums[i][t], part);
-            }
-        }
-    }
-    let at = if CODES == SIGNED { BYTES - 32 + 8 * part } else { BYTES - 16 + 8 * (part % 2) };
+    let mut acc = begin::<ROWS, BYTES>(lines, &room.sums, 0);
+    let at = if CODES == SIGNED { BYTES - 32 + 8 * lines.part } else { BYTES - 16 + 8 * (lines.part % 2) };
     for k in 0..lines.len {
         if let Some((line, later)) = ahead.split_first_chunk::<64>() {
             prefetch(&line[0]);
@@ -135,11 +128,7 @@ unsafe fn first<const ROWS: usize, const HIGH: bool, const BYTES: usize, const C
             }
         }
     }
-    for i in 0..GROUP {
-        for t in 0..ROWS {
-            store(&mut room.sums[i][t], part, acc[i][t]);
-        }
-    }
+    end(lines.part, &mut room.sums, 0, acc);
 }
 
 /// Adds the products of the quarter that was decoded last with `ROWS` rows of x to the sums of the rows from `from` on.
@@ -147,17 +136,10 @@ unsafe fn first<const ROWS: usize, const HIGH: bool, const BYTES: usize, const C
 /// # Safety
 /// As for [`first`].
 #[inline(never)]
+#[allow(clippy::needless_range_loop)]
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn again<const ROWS: usize, const BYTES: usize>(lines: &Lines<BYTES>, from: usize, room: &mut Room) {
-    let part = lines.part;
-    let mut acc = [[_mm256_setzero_ps(); ROWS]; GROUP];
-    if !lines.fresh {
-        for i in 0..GROUP {
-            for t in 0..ROWS {
-                acc[i][t] = load(&room.sums[i][from + t], part);
-            }
-        }
-    }
+    let mut acc = begin::<ROWS, BYTES>(lines, &room.sums, from);
     for (k, weights) in room.weights.iter().enumerate().take(lines.len) {
         // SAFETY: the caller's promise.
         unsafe {
@@ -174,11 +156,7 @@ unsafe fn again<const ROWS: usize, const BYTES: usize>(lines: &Lines<BYTES>, fro
             }
         }
     }
-    for i in 0..GROUP {
-        for t in 0..ROWS {
-            store(&mut room.sums[i][from + t], part, acc[i][t]);
-        }
-    }
+    end(lines.part, &mut room.sums, from, acc);
 }
 
 /// Scale, and what is added to each scaled code, with the roundings of the single dot product.
@@ -195,18 +173,40 @@ fn scale<const BYTES: usize, const CODES: u8>(block: &[u8; BYTES], added: &mut [
     _mm_cvtss_f32(pair)
 }
 
+/// A quarter of the sums of the rows of activations from `from` on. Indices, as here and below, become names of registers.
 #[inline]
+#[allow(clippy::needless_range_loop)]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn load(lanes: &[f32; LANES], part: usize) -> __m256 {
-    // SAFETY: eight floats, at any alignment.
-    unsafe { _mm256_loadu_ps(lanes.as_chunks::<8>().0[part].as_ptr()) }
+fn begin<const ROWS: usize, const BYTES: usize>(
+    lines: &Lines<BYTES>,
+    sums: &Sums,
+    from: usize,
+) -> [[__m256; ROWS]; GROUP] {
+    let mut acc = [[_mm256_setzero_ps(); ROWS]; GROUP];
+    if !lines.fresh {
+        for i in 0..GROUP {
+            for t in 0..ROWS {
+                let eight = &sums[i][from + t].as_chunks::<8>().0[lines.part];
+                // SAFETY: eight floats, at any alignment.
+                acc[i][t] = unsafe { _mm256_loadu_ps(eight.as_ptr()) };
+            }
+        }
+    }
+    acc
 }
 
+/// Puts them back.
 #[inline]
+#[allow(clippy::needless_range_loop)]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn store(lanes: &mut [f32; LANES], part: usize, v: __m256) {
-    // SAFETY: eight floats, at any alignment.
-    unsafe { _mm256_storeu_ps(lanes.as_chunks_mut::<8>().0[part].as_mut_ptr(), v) }
+fn end<const ROWS: usize>(part: usize, sums: &mut Sums, from: usize, acc: [[__m256; ROWS]; GROUP]) {
+    for i in 0..GROUP {
+        for t in 0..ROWS {
+            let eight = &mut sums[i][from + t].as_chunks_mut::<8>().0[part];
+            // SAFETY: eight floats, at any alignment.
+            unsafe { _mm256_storeu_ps(eight.as_mut_ptr(), acc[i][t]) };
+        }
+    }
 }
 
 /// The sums of all lanes, in the order of a dot product.
