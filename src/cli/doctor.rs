@@ -11,6 +11,7 @@ use crate::cli::error::CliError;
 use crate::cli::error::CliResult;
 use crate::cli::store::{Catalog, Home};
 use crate::cli::term::{self, Paint};
+use crate::quant::Level;
 
 /// Show devices, what would be chosen and why
 ///
@@ -46,10 +47,23 @@ fn cpu(out: &mut dyn Write) -> std::io::Result<()> {
         "  features: {}",
         if features.is_empty() { "none that matter".into() } else { features.join(" ") }
     )?;
+    writeln!(out, "  in use: {}{}", Level::in_use().name(), simd_note())?;
     if let Some(bytes) = memory() {
         writeln!(out, "  memory: {}", term::bytes(bytes))?;
     }
     Ok(())
+}
+
+/// What `EMBER_SIMD` has to do with the level in use.
+fn simd_note() -> String {
+    match (std::env::var_os("EMBER_SIMD").filter(|v| !v.is_empty()), Level::unknown()) {
+        (_, Some(value)) => {
+            let levels = Level::ALL.map(Level::name).join(", ");
+            format!(" (EMBER_SIMD is {value:?}, which is no level and has no effect; levels are {levels})")
+        }
+        (Some(_), None) => " (at most what EMBER_SIMD says)".into(),
+        (None, None) => String::new(),
+    }
 }
 
 /// Instruction sets that the CPU kernels can use.

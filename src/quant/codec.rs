@@ -73,13 +73,6 @@ pub(super) trait Block<const LEN: usize, const BYTES: usize> {
         None
     }
 
-    /// Scale, and the bytes that are all the codes of a block of 32, if that is how the format is; see
-    /// [`Lanes::scaled`].
-    #[inline(always)]
-    fn signed<L: Lanes>(_l: L, _block: &[u8; BYTES]) -> Option<(f32, &[u8; 32])> {
-        None
-    }
-
     /// What codes stand for, before the centre is taken off.
     #[inline(always)]
     fn values<L: Lanes>(l: L, codes: L::I) -> L::V {

@@ -5,7 +5,7 @@
 use std::marker::PhantomData;
 
 use super::codec::{Block, RUN, Scales};
-use super::simd::{Job, Lanes, run, run_wide};
+use super::simd::{Job, Lanes, run};
 
 /// One row of a block format, and activations.
 pub(super) struct Blocks<'a, B, const LEN: usize, const BYTES: usize> {
@@ -96,14 +96,6 @@ impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Operand
             }
             return;
         }
-        if blocks.first().is_some_and(|block| B::signed(l, block).is_some()) {
-            for (block, out) in blocks.iter().zip(out) {
-                if let (Some((scale, codes)), Some(out)) = (B::signed(l, block), out.first_chunk_mut()) {
-                    l.scaled(codes, scale, out);
-                }
-            }
-            return;
-        }
         let (runs, rest) = in_runs::<LEN, BYTES>(blocks);
         for (r, run) in runs.iter().enumerate() {
             scales::<B, L, LEN, BYTES>(l, run, &mut s);
@@ -179,7 +171,7 @@ pub(super) fn load<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
     bytes: &[u8],
     out: &mut [f32],
 ) {
-    run_wide(Operands::<B, LEN, BYTES> { bytes, out, format: PhantomData });
+    run(Operands::<B, LEN, BYTES> { bytes, out, format: PhantomData });
 }
 
 /// How a float is stored in `BYTES` bytes.

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::fused::{self, Across, COLUMNS, Fused, Piece, Step};
+use super::fused::{self, Across, COLUMNS, Fused, Piece, Room, Step};
 use super::gemm::Rows;
 use super::operand::{Matrix, Operand};
 use super::simd::{self, Job, Lanes};
@@ -54,11 +54,16 @@ const GROUPS: usize = 8 / GROUP;
 
 impl<Y: Rows> FewRows<'_, Y> {
     /// Computes it on the calling thread; scratch on its stack, 17 KB.
-    pub fn run(mut self) {
+    pub fn run(self) {
+        self.run_with(Fused::detect());
+    }
+
+    /// As [`FewRows::run`], with the fused steps of a level or with none.
+    fn run_with(mut self, fused: Option<Fused>) {
         if self.rows == 0 {
             return;
         }
-        let pieces = self.pieces();
+        let pieces = self.pieces(fused);
         if let (Some((fused, step)), Operand::Encoded(w)) = (pieces.step, self.w) {
             return self.fused(fused, step, &pieces, w);
         }
@@ -89,7 +94,7 @@ impl<Y: Rows> FewRows<'_, Y> {
 
     /// As [`FewRows::run`], with no decoded weights in between.
     fn fused(&mut self, fused: Fused, step: Step, pieces: &Pieces, w: Matrix<'_>) {
-        let mut sums = [[[0.0; LANES]; FEW]; fused::GROUP];
+        let mut room = Room::new();
         let mut totals = [[[0.0; FEW]; 8]; COLUMNS / 8];
         for column in (0..self.width).step_by(COLUMNS) {
             let count = COLUMNS.min(self.width - column);
@@ -97,7 +102,7 @@ impl<Y: Rows> FewRows<'_, Y> {
             let groups = totals.as_flattened_mut().as_chunks_mut::<{ fused::GROUP }>().0;
             for (g, totals) in groups.iter_mut().enumerate().take(count.div_ceil(fused::GROUP)) {
                 let rows = row + g * fused::GROUP..row + count;
-                self.fused_group(fused, step, pieces, w, rows, &mut sums, totals);
+                self.fused_group(fused, step, pieces, w, rows, &mut room, totals);
             }
             for (eight, totals) in totals.iter().enumerate().take(count.div_ceil(8)) {
                 self.put(&simd::run(Across(totals)), column + 8 * eight..column + count);
@@ -114,7 +119,7 @@ impl<Y: Rows> FewRows<'_, Y> {
         pieces: &Pieces,
         w: Matrix<'_>,
         rows: Range<usize>,
-        sums: &mut fused::Sums,
+        room: &mut Room,
         totals: &mut [[f32; FEW]; fused::GROUP],
     ) {
         let mut ahead = self.ahead(rows.start + fused::GROUP, fused::GROUP);
@@ -137,7 +142,7 @@ impl<Y: Rows> FewRows<'_, Y> {
                 last: start + pieces.depth >= self.cols,
                 ahead: soon,
             };
-            step(fused, &piece, sums, totals);
+            step(fused, &piece, room, totals);
             (start, ahead) = (start + pieces.depth, later);
         }
     }
@@ -191,7 +196,7 @@ impl<Y: Rows> FewRows<'_, Y> {
     }
 
     /// How rows of weights are cut: equal shares, of whole blocks.
-    fn pieces(&self) -> Pieces {
+    fn pieces(&self, fused: Option<Fused>) -> Pieces {
         let (most, unit) = match self.w {
             Operand::Encoded(Matrix { format, .. }) if format.block_len() > LANES => {
                 (SUPER_DEPTH, SUPER_DEPTH / 2)
@@ -206,7 +211,7 @@ impl<Y: Rows> FewRows<'_, Y> {
             depth,
             bytes: depth / w.format.block_len() * w.format.block_bytes(),
             load: whole.then(|| w.format.loader()),
-            step: if whole && self.rows > 1 { Fused::detect().zip(w.format.fused()) } else { None },
+            step: fused.filter(|_| whole && self.rows > 1).zip(w.format.fused()),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Every set of instructions gives the sums of single dot products.
 
 use super::*;
-use crate::quant::{Format, dot_f32};
+use crate::quant::{Format, Level, dot_f32};
 
 struct Plain<'a>(&'a mut [f32], usize);
 
@@ -23,29 +23,35 @@ fn every_format_and_row_count_as_single_dots() {
         for blocks in [1, 3, 8, 9, 21, 41] {
             let unit = format.block_len().max(32);
             let cols = unit * if unit == 256 { blocks.min(9) } else { blocks };
-            let (outs, row_bytes) = (11, format.row_bytes(cols).unwrap());
+            let (outs, row_bytes) = (if blocks < 9 { 31 } else { 11 }, format.row_bytes(cols).unwrap());
             let mut bytes = vec![0; outs * row_bytes];
             for (row, w) in bytes.chunks_mut(row_bytes).zip(noise(outs * cols, 3).chunks(cols)) {
                 format.encode(w, row).unwrap();
             }
             let w = Operand::Encoded(Matrix { format, bytes: &bytes, row_bytes });
             let x = noise(FEW * cols, 1);
-            for rows in 2..=FEW {
+            for (rows, fused) in (2..=FEW).flat_map(|rows| ways().map(move |way| (rows, way))) {
                 let (first, width) = (2, outs - 2);
                 let mut y = noise(rows * width, 4);
                 let before = y.clone();
                 let to = Plain(&mut y, width);
                 let job = FewRows { rows, width, cols, x: &x, w, first, alpha: 0.5, accumulate: true, y: to };
-                job.run();
+                job.run_with(fused);
                 for (at, (y, before)) in y.iter().zip(&before).enumerate() {
                     let (t, row) = (at / width, first + at % width);
                     let x = &x[t * cols..(t + 1) * cols];
                     let dot = format.dot(&bytes[row * row_bytes..(row + 1) * row_bytes], x);
-                    assert_eq!(*y, 0.5 * dot + before, "{format} {cols}, {rows} rows, ({t}, {row})");
+                    let what = || format!("{format} {cols}, {rows} rows, ({t}, {row}), {fused:?}");
+                    assert_eq!(y.to_bits(), (0.5 * dot + before).to_bits(), "{}", what());
                 }
             }
         }
     }
+}
+
+/// Without fused steps, and with those of each level that this machine has.
+fn ways() -> impl Iterator<Item = Option<Fused>> {
+    std::iter::once(None).chain(Level::ALL.into_iter().filter_map(Fused::of).map(Some))
 }
 
 #[test]

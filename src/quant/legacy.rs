@@ -189,12 +189,6 @@ impl Block<32, 34> for Q8_0 {
     }
 
     #[inline(always)]
-    fn signed<L: Lanes>(l: L, block: &[u8; 34]) -> Option<(f32, &[u8; 32])> {
-        let scale = f16_at(l, block, 0);
-        block.last_chunk().map(|codes| (scale, codes))
-    }
-
-    #[inline(always)]
     fn scales<L: Lanes>(l: L, blocks: &[[u8; 34]], out: &mut Scales) {
         f16_of_each(l, blocks, 0, &mut out.scale);
     }

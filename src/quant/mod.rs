@@ -18,6 +18,7 @@ mod iq4_nl;
 mod k_affine;
 mod k_symmetric;
 mod legacy;
+mod level;
 mod operand;
 mod search;
 mod simd;
@@ -32,6 +33,7 @@ pub use error::QuantError;
 pub use exp::{exp, sum_exp};
 pub use few::{FEW, FewRows};
 pub use gemm::{Product, Rows};
+pub use level::Level;
 pub use operand::{Left, Matrix, Operand, Right};
 pub(crate) use simd::prefetch_all;
 

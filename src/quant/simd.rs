@@ -57,15 +57,6 @@ pub(super) trait Lanes: Copy {
         }
     }
 
-    /// Thirty-two weights from signed bytes: `byte * scale`.
-    #[inline(always)]
-    fn scaled(self, bytes: &[u8; 32], scale: f32, out: &mut [f32; 32]) {
-        let scale = self.splat(scale);
-        for (bytes, out) in bytes.as_chunks::<8>().0.iter().zip(out.as_chunks_mut::<8>().0) {
-            *out = self.to_array(self.mul(self.float(self.signed(bytes)), scale));
-        }
-    }
-
     /// [`Lanes::sum`] of eight vectors.
     #[inline(always)]
     fn sums(self, v: [Self::V; 8]) -> [f32; 8] {
@@ -98,16 +89,6 @@ pub(super) fn run<J: Job>(job: J) -> J::Out {
         return avx2.run(job);
     }
     run_portable(job)
-}
-
-/// As [`run`], with AVX-512 as well: for the jobs that gain by [`Lanes::nibbles`] of its width.
-#[inline(always)]
-pub(super) fn run_wide<J: Job>(job: J) -> J::Out {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(avx512) = avx2::Avx512::detect() {
-        return avx512.run(job);
-    }
-    run(job)
 }
 
 /// Starts to fetch the cache line of a byte that will be read soon.
@@ -252,228 +233,180 @@ impl Lanes for Portable {
 mod avx2 {
     use std::arch::x86_64::*;
 
+    use super::super::level::Level;
     use super::{Job, Lanes};
 
     /// Proof that this CPU has AVX2, FMA and F16C.
     #[derive(Clone, Copy)]
     pub(super) struct Avx2(());
 
-    /// Proof that this CPU has AVX-512F besides.
-    #[derive(Clone, Copy)]
-    pub(super) struct Avx512(());
+    impl Avx2 {
+        /// If the CPU has the features and they are to be used.
+        #[inline(always)]
+        pub(super) fn detect() -> Option<Avx2> {
+            (Level::in_use() >= Level::Avx2).then_some(Avx2(()))
+        }
 
-    macro_rules! token {
-        ($name:ident, $features:literal, [$($feature:tt),*]) => {
-            impl $name {
-                /// Asks the CPU; the standard library keeps the answer.
-                #[inline(always)]
-                pub(super) fn detect() -> Option<$name> {
-                    let all = $(std::is_x86_feature_detected!($feature))&&*;
-                    all.then_some($name(()))
-                }
-
-                #[inline(always)]
-                pub(super) fn run<J: Job>(self, job: J) -> J::Out {
-                    #[target_feature(enable = $features)]
-                    fn compiled<J: Job>(job: J, lanes: $name) -> J::Out {
-                        job.run(lanes)
-                    }
-                    // SAFETY: `self` proves that the CPU has the features `compiled` is compiled for.
-                    unsafe { compiled(job, self) }
-                }
+        #[inline(always)]
+        pub(super) fn run<J: Job>(self, job: J) -> J::Out {
+            #[target_feature(enable = "avx2,fma,f16c")]
+            fn compiled<J: Job>(job: J, lanes: Avx2) -> J::Out {
+                job.run(lanes)
             }
-        };
+            // SAFETY: `self` proves that the CPU has the features `compiled` is compiled for.
+            unsafe { compiled(job, self) }
+        }
     }
-
-    token!(Avx2, "avx2,fma,f16c", ["avx2", "fma", "f16c"]);
-    token!(Avx512, "avx512f,avx2,fma,f16c", ["avx512f", "avx2", "fma", "f16c"]);
 
     // SAFETY of every block below: `self` proves that the CPU has the features of the intrinsics, and loads and stores
     // touch exactly the array behind the reference, at any alignment.
-    macro_rules! lanes {
-        ($name:ident { $($own:item)* }) => {
-            impl Lanes for $name {
-                type V = __m256;
-                type I = __m256i;
+    impl Lanes for Avx2 {
+        type V = __m256;
+        type I = __m256i;
 
-                #[inline(always)]
-                fn zero(self) -> __m256 {
-                    unsafe { _mm256_setzero_ps() }
-                }
+        #[inline(always)]
+        fn zero(self) -> __m256 {
+            unsafe { _mm256_setzero_ps() }
+        }
 
-                #[inline(always)]
-                fn splat(self, value: f32) -> __m256 {
-                    unsafe { _mm256_set1_ps(value) }
-                }
+        #[inline(always)]
+        fn splat(self, value: f32) -> __m256 {
+            unsafe { _mm256_set1_ps(value) }
+        }
 
-                #[inline(always)]
-                fn load(self, x: &[f32; 8]) -> __m256 {
-                    unsafe { _mm256_loadu_ps(x.as_ptr()) }
-                }
+        #[inline(always)]
+        fn load(self, x: &[f32; 8]) -> __m256 {
+            unsafe { _mm256_loadu_ps(x.as_ptr()) }
+        }
 
-                #[inline(always)]
-                fn bytes(self, bytes: &[u8; 8]) -> __m256i {
-                    unsafe { _mm256_cvtepu8_epi32(_mm_loadl_epi64(bytes.as_ptr().cast())) }
-                }
+        #[inline(always)]
+        fn bytes(self, bytes: &[u8; 8]) -> __m256i {
+            unsafe { _mm256_cvtepu8_epi32(_mm_loadl_epi64(bytes.as_ptr().cast())) }
+        }
 
-                #[inline(always)]
-                fn signed(self, bytes: &[u8; 8]) -> __m256i {
-                    unsafe { _mm256_cvtepi8_epi32(_mm_loadl_epi64(bytes.as_ptr().cast())) }
-                }
+        #[inline(always)]
+        fn signed(self, bytes: &[u8; 8]) -> __m256i {
+            unsafe { _mm256_cvtepi8_epi32(_mm_loadl_epi64(bytes.as_ptr().cast())) }
+        }
 
-                #[inline(always)]
-                fn bits(self, word: u32, first: u32) -> __m256i {
-                    unsafe {
-                        let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-                        let word = _mm256_set1_epi32((word >> first) as i32);
-                        _mm256_and_si256(_mm256_srlv_epi32(word, lanes), _mm256_set1_epi32(1))
-                    }
-                }
-
-                #[inline(always)]
-                fn field(self, v: __m256i, shift: u32, mask: i32) -> __m256i {
-                    unsafe {
-                        let v = _mm256_srl_epi32(v, _mm_cvtsi32_si128(shift as i32));
-                        _mm256_and_si256(v, _mm256_set1_epi32(mask))
-                    }
-                }
-
-                #[inline(always)]
-                fn join(self, low: __m256i, high: __m256i, shift: u32) -> __m256i {
-                    unsafe { _mm256_or_si256(low, _mm256_sll_epi32(high, _mm_cvtsi32_si128(shift as i32))) }
-                }
-
-                #[inline(always)]
-                fn float(self, v: __m256i) -> __m256 {
-                    unsafe { _mm256_cvtepi32_ps(v) }
-                }
-
-                #[inline(always)]
-                fn lookup(self, index: __m256i, table: &[f32; 16]) -> __m256 {
-                    unsafe {
-                        let low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table.as_ptr()), index);
-                        let high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table[8..].as_ptr()), index);
-                        _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(index)))
-                    }
-                }
-
-                #[inline(always)]
-                fn f16(self, bits: u16) -> f32 {
-                    unsafe { _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits)))) }
-                }
-
-                #[inline(always)]
-                fn halves(self, bytes: &[[u8; 2]; 8]) -> __m256 {
-                    unsafe { _mm256_cvtph_ps(_mm_loadu_si128(bytes.as_ptr().cast())) }
-                }
-
-                #[inline(always)]
-                fn brains(self, bytes: &[[u8; 2]; 8]) -> __m256 {
-                    unsafe {
-                        let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(bytes.as_ptr().cast()));
-                        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
-                    }
-                }
-
-                #[inline(always)]
-                fn add(self, a: __m256, b: __m256) -> __m256 {
-                    unsafe { _mm256_add_ps(a, b) }
-                }
-
-                #[inline(always)]
-                fn sub(self, a: __m256, b: __m256) -> __m256 {
-                    unsafe { _mm256_sub_ps(a, b) }
-                }
-
-                #[inline(always)]
-                fn mul(self, a: __m256, b: __m256) -> __m256 {
-                    unsafe { _mm256_mul_ps(a, b) }
-                }
-
-                #[inline(always)]
-                fn mul_sub(self, a: __m256, b: __m256, c: __m256) -> __m256 {
-                    unsafe { _mm256_fmsub_ps(a, b, c) }
-                }
-
-                #[inline(always)]
-                fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
-                    unsafe { _mm256_fmadd_ps(a, b, c) }
-                }
-
-                #[inline(always)]
-                fn to_array(self, v: __m256) -> [f32; 8] {
-                    let mut out = [0.0; 8];
-                    unsafe { _mm256_storeu_ps(out.as_mut_ptr(), v) };
-                    out
-                }
-
-                #[inline(always)]
-                fn transpose(self, v: [__m256; 8]) -> [__m256; 8] {
-                    unsafe {
-                        // Pairs of rows, then of pairs, then the halves.
-                        let low = |i: usize| _mm256_unpacklo_ps(v[i], v[i + 1]);
-                        let high = |i: usize| _mm256_unpackhi_ps(v[i], v[i + 1]);
-                        let (a, b) = ([low(0), low(2), low(4), low(6)], [high(0), high(2), high(4), high(6)]);
-                        let first = |p: [__m256; 4], i: usize| _mm256_shuffle_ps::<0x44>(p[i], p[i + 1]);
-                        let last = |p: [__m256; 4], i: usize| _mm256_shuffle_ps::<0xEE>(p[i], p[i + 1]);
-                        let top = [first(a, 0), last(a, 0), first(b, 0), last(b, 0)];
-                        let bottom = [first(a, 2), last(a, 2), first(b, 2), last(b, 2)];
-                        let left = |i: usize| _mm256_permute2f128_ps::<0x20>(top[i], bottom[i]);
-                        let right = |i: usize| _mm256_permute2f128_ps::<0x31>(top[i], bottom[i]);
-                        [left(0), left(1), left(2), left(3), right(0), right(1), right(2), right(3)]
-                    }
-                }
-
-                #[inline(always)]
-                fn sums(self, v: [__m256; 8]) -> [f32; 8] {
-                    unsafe {
-                        // Halves added to halves, then quarters, then eighths: four vectors, two, one.
-                        let halves = |i: usize| {
-                            let low = _mm256_permute2f128_ps::<0x20>(v[i], v[i + 4]);
-                            _mm256_add_ps(low, _mm256_permute2f128_ps::<0x31>(v[i], v[i + 4]))
-                        };
-                        let pairs = |a: __m256, b: __m256| {
-                            _mm256_add_ps(_mm256_shuffle_ps::<0x44>(a, b), _mm256_shuffle_ps::<0xEE>(a, b))
-                        };
-                        let (a, b) = (pairs(halves(0), halves(1)), pairs(halves(2), halves(3)));
-                        let even = _mm256_shuffle_ps::<0x88>(a, b);
-                        self.to_array(_mm256_add_ps(even, _mm256_shuffle_ps::<0xDD>(a, b)))
-                    }
-                }
-
-                $($own)*
+        #[inline(always)]
+        fn bits(self, word: u32, first: u32) -> __m256i {
+            unsafe {
+                let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+                let word = _mm256_set1_epi32((word >> first) as i32);
+                _mm256_and_si256(_mm256_srlv_epi32(word, lanes), _mm256_set1_epi32(1))
             }
-        };
+        }
+
+        #[inline(always)]
+        fn field(self, v: __m256i, shift: u32, mask: i32) -> __m256i {
+            unsafe {
+                let v = _mm256_srl_epi32(v, _mm_cvtsi32_si128(shift as i32));
+                _mm256_and_si256(v, _mm256_set1_epi32(mask))
+            }
+        }
+
+        #[inline(always)]
+        fn join(self, low: __m256i, high: __m256i, shift: u32) -> __m256i {
+            unsafe { _mm256_or_si256(low, _mm256_sll_epi32(high, _mm_cvtsi32_si128(shift as i32))) }
+        }
+
+        #[inline(always)]
+        fn float(self, v: __m256i) -> __m256 {
+            unsafe { _mm256_cvtepi32_ps(v) }
+        }
+
+        #[inline(always)]
+        fn lookup(self, index: __m256i, table: &[f32; 16]) -> __m256 {
+            unsafe {
+                let low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table.as_ptr()), index);
+                let high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table[8..].as_ptr()), index);
+                _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(index)))
+            }
+        }
+
+        #[inline(always)]
+        fn f16(self, bits: u16) -> f32 {
+            unsafe { _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits)))) }
+        }
+
+        #[inline(always)]
+        fn halves(self, bytes: &[[u8; 2]; 8]) -> __m256 {
+            unsafe { _mm256_cvtph_ps(_mm_loadu_si128(bytes.as_ptr().cast())) }
+        }
+
+        #[inline(always)]
+        fn brains(self, bytes: &[[u8; 2]; 8]) -> __m256 {
+            unsafe {
+                let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(bytes.as_ptr().cast()));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+            }
+        }
+
+        #[inline(always)]
+        fn add(self, a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_add_ps(a, b) }
+        }
+
+        #[inline(always)]
+        fn sub(self, a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_sub_ps(a, b) }
+        }
+
+        #[inline(always)]
+        fn mul(self, a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_mul_ps(a, b) }
+        }
+
+        #[inline(always)]
+        fn mul_sub(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+            unsafe { _mm256_fmsub_ps(a, b, c) }
+        }
+
+        #[inline(always)]
+        fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+            unsafe { _mm256_fmadd_ps(a, b, c) }
+        }
+
+        #[inline(always)]
+        fn to_array(self, v: __m256) -> [f32; 8] {
+            let mut out = [0.0; 8];
+            unsafe { _mm256_storeu_ps(out.as_mut_ptr(), v) };
+            out
+        }
+
+        #[inline(always)]
+        fn transpose(self, v: [__m256; 8]) -> [__m256; 8] {
+            unsafe {
+                // Pairs of rows, then of pairs, then the halves.
+                let low = |i: usize| _mm256_unpacklo_ps(v[i], v[i + 1]);
+                let high = |i: usize| _mm256_unpackhi_ps(v[i], v[i + 1]);
+                let (a, b) = ([low(0), low(2), low(4), low(6)], [high(0), high(2), high(4), high(6)]);
+                let first = |p: [__m256; 4], i: usize| _mm256_shuffle_ps::<0x44>(p[i], p[i + 1]);
+                let last = |p: [__m256; 4], i: usize| _mm256_shuffle_ps::<0xEE>(p[i], p[i + 1]);
+                let top = [first(a, 0), last(a, 0), first(b, 0), last(b, 0)];
+                let bottom = [first(a, 2), last(a, 2), first(b, 2), last(b, 2)];
+                let left = |i: usize| _mm256_permute2f128_ps::<0x20>(top[i], bottom[i]);
+                let right = |i: usize| _mm256_permute2f128_ps::<0x31>(top[i], bottom[i]);
+                [left(0), left(1), left(2), left(3), right(0), right(1), right(2), right(3)]
+            }
+        }
+
+        #[inline(always)]
+        fn sums(self, v: [__m256; 8]) -> [f32; 8] {
+            unsafe {
+                // Halves added to halves, then quarters, then eighths: four vectors, two, one.
+                let halves = |i: usize| {
+                    let low = _mm256_permute2f128_ps::<0x20>(v[i], v[i + 4]);
+                    _mm256_add_ps(low, _mm256_permute2f128_ps::<0x31>(v[i], v[i + 4]))
+                };
+                let pairs = |a: __m256, b: __m256| {
+                    _mm256_add_ps(_mm256_shuffle_ps::<0x44>(a, b), _mm256_shuffle_ps::<0xEE>(a, b))
+                };
+                let (a, b) = (pairs(halves(0), halves(1)), pairs(halves(2), halves(3)));
+                let even = _mm256_shuffle_ps::<0x88>(a, b);
+                self.to_array(_mm256_add_ps(even, _mm256_shuffle_ps::<0xDD>(a, b)))
+            }
+        }
     }
-
-    lanes!(Avx2 {});
-    lanes!(Avx512 {
-        #[inline(always)]
-        fn nibbles(self, bytes: &[u8; 16], scale: f32, min: f32, out: &mut [f32; 32]) {
-            unsafe {
-                // The sixteen weights that there can be, then each nibble's: permutations see four bits of an index.
-                let codes = _mm512_setr_ps(
-                    0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0,
-                );
-                let all = _mm512_fmsub_ps(codes, _mm512_set1_ps(scale), _mm512_set1_ps(min));
-                let low = _mm512_cvtepu8_epi32(_mm_loadu_si128(bytes.as_ptr().cast()));
-                let high = _mm512_srli_epi32::<4>(low);
-                let at = out.as_mut_ptr();
-                _mm512_storeu_ps(at, _mm512_permutexvar_ps(low, all));
-                _mm512_storeu_ps(at.add(16), _mm512_permutexvar_ps(high, all));
-            }
-        }
-
-        #[inline(always)]
-        fn scaled(self, bytes: &[u8; 32], scale: f32, out: &mut [f32; 32]) {
-            unsafe {
-                let scale = _mm512_set1_ps(scale);
-                let low = _mm512_cvtepi8_epi32(_mm_loadu_si128(bytes.as_ptr().cast()));
-                let high = _mm512_cvtepi8_epi32(_mm_loadu_si128(bytes[16..].as_ptr().cast()));
-                let at = out.as_mut_ptr();
-                _mm512_storeu_ps(at, _mm512_mul_ps(_mm512_cvtepi32_ps(low), scale));
-                _mm512_storeu_ps(at.add(16), _mm512_mul_ps(_mm512_cvtepi32_ps(high), scale));
-            }
-        }
-    });
 }

@@ -163,9 +163,10 @@ impl Wide for Portable {
 mod x86 {
     use std::arch::x86_64::*;
 
+    use super::super::level::Level;
     use super::{FEW, Folded, GROUP, LANES, Range, Rows, Sums, Tile, Wide, WideJob, few, tile};
 
-    /// Proof that this CPU has AVX2 and FMA.
+    /// Proof that this CPU has AVX2, FMA and F16C.
     #[derive(Clone, Copy)]
     pub(super) struct Avx2(());
 
@@ -174,13 +175,12 @@ mod x86 {
     pub(super) struct Avx512(());
 
     macro_rules! wide {
-        ($name:ident, $features:literal, [$($feature:tt),*], $v:ty, $w:literal, $tiles:tt,
+        ($name:ident, $features:literal, $v:ty, $w:literal, $tiles:tt,
          $zero:ident, $splat:ident, $load:ident, $store:ident, $fma:ident, $add:ident, $fold:expr) => {
             impl $name {
-                /// Asks the CPU; the standard library keeps the answer.
+                /// If the CPU has the features and they are to be used.
                 pub(super) fn detect() -> Option<Self> {
-                    let all = $(std::is_x86_feature_detected!($feature))&&*;
-                    all.then_some($name(()))
+                    (Level::in_use() >= Level::$name).then_some($name(()))
                 }
 
                 pub(super) fn run<J: WideJob>(self, job: J) {
@@ -241,7 +241,6 @@ mod x86 {
     wide!(
         Avx2,
         "avx2,fma",
-        ["avx2", "fma"],
         __m256,
         8,
         (2, 4, 6, 8, 16, [3, 2, 1]),
@@ -256,7 +255,6 @@ mod x86 {
     wide!(
         Avx512,
         "avx512f,avx2,fma",
-        ["avx512f", "avx2", "fma"],
         __m512,
         16,
         (4, 8, 14, 16, 32, [4, 3, 2, 1]),

@@ -338,3 +338,15 @@ fn doctor_names_the_devices() {
         assert!(ran.out.contains(part), "{part}: {}", ran.out);
     }
 }
+
+#[test]
+fn doctor_says_which_instructions_are_in_use() {
+    let doctor = |level: &str| {
+        let sandbox = Sandbox::new();
+        crate::common::ran(sandbox.command(&["doctor"]).env("EMBER_SIMD", level).output().unwrap()).out
+    };
+    let limited = doctor("portable");
+    assert!(limited.contains("in use: portable (at most what EMBER_SIMD says)"), "{limited}");
+    let unknown = doctor("sse9");
+    assert!(unknown.contains("EMBER_SIMD is \"sse9\", which is no level"), "{unknown}");
+}

@@ -1,0 +1,97 @@
+//! Which instructions the CPU's loops use: all that it has, or fewer by `EMBER_SIMD`.
+
+use std::ffi::{OsStr, OsString};
+use std::sync::OnceLock;
+
+/// Instructions of the CPU's loops, each level with those before it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Level {
+    /// What every CPU of this architecture has.
+    Portable,
+    /// AVX2, FMA and F16C.
+    Avx2,
+    /// AVX-512F.
+    Avx512,
+}
+
+/// What was found at the first question.
+struct Found {
+    level: Level,
+    unknown: Option<OsString>,
+}
+
+static FOUND: OnceLock<Found> = OnceLock::new();
+
+impl Level {
+    /// All levels, the simplest first.
+    pub const ALL: [Level; 3] = [Level::Portable, Level::Avx2, Level::Avx512];
+
+    /// As `EMBER_SIMD` calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Level::Portable => "portable",
+            Level::Avx2 => "avx2",
+            Level::Avx512 => "avx512",
+        }
+    }
+
+    /// The level in use: the CPU's highest, or that of `EMBER_SIMD` where it is lower. Asked once a process.
+    #[inline]
+    pub fn in_use() -> Level {
+        FOUND.get_or_init(find).level
+    }
+
+    /// What `EMBER_SIMD` holds, if that is no level: it has no effect then.
+    pub fn unknown() -> Option<&'static OsStr> {
+        FOUND.get_or_init(find).unknown.as_deref()
+    }
+
+    fn of_cpu() -> Level {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = std::is_x86_feature_detected!("avx2")
+                && std::is_x86_feature_detected!("fma")
+                && std::is_x86_feature_detected!("f16c");
+            if avx2 && std::is_x86_feature_detected!("avx512f") {
+                return Level::Avx512;
+            }
+            if avx2 {
+                return Level::Avx2;
+            }
+        }
+        Level::Portable
+    }
+}
+
+#[cold]
+fn find() -> Found {
+    let asked = std::env::var_os("EMBER_SIMD").filter(|value| !value.is_empty());
+    limit(Level::of_cpu(), asked)
+}
+
+/// The level of the CPU, at most what was asked for.
+fn limit(cpu: Level, asked: Option<OsString>) -> Found {
+    let Some(asked) = asked else { return Found { level: cpu, unknown: None } };
+    match Level::ALL.into_iter().find(|level| asked == level.name()) {
+        Some(most) => Found { level: cpu.min(most), unknown: None },
+        None => Found { level: cpu, unknown: Some(asked) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn never_more_than_the_cpu_has() {
+        for cpu in Level::ALL {
+            for asked in Level::ALL {
+                let found = limit(cpu, Some(asked.name().into()));
+                assert_eq!((found.level, found.unknown), (cpu.min(asked), None));
+            }
+            assert_eq!(limit(cpu, None).level, cpu);
+            let found = limit(cpu, Some("sse9".into()));
+            assert_eq!((found.level, found.unknown), (cpu, Some("sse9".into())));
+        }
+    }
+}
