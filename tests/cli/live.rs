@@ -122,7 +122,7 @@ fn the_log_tells_what_happened_and_rollback_takes_it_back() {
         "{}",
         log.out
     );
-    assert!(lines[5].ends_with("failed") && !log.out.contains('\u{1b}'), "{}", log.out);
+    assert!(lines[5].contains("  failed: what") && !log.out.contains('\u{1b}'), "{}", log.out);
     assert!(log.err.contains("version 2 is live for"), "{}", log.err);
 
     let first = run(&sandbox, &["--adapter", "a"]).out;

@@ -66,6 +66,9 @@ const ASKED: [&str; 8] = [
 /// Tokens of the questions' answers.
 const ANSWER: usize = 32;
 
+/// How many questions there are in all.
+pub const QUESTIONS: usize = CANARIES.len() + ASKED.len();
+
 /// Prompts that are answered to see whether answers still come to an end.
 pub fn asked(prompter: &Prompter) -> CliResult<Vec<Vec<u32>>> {
     CANARIES.iter().chain(&ASKED).map(|question| prompter.single(question)).collect()

@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::Args;
 use sha2::{Digest, Sha256};
 
-use super::fixed::{CANARIES, FIXED, asked, canaries};
+use super::fixed::{CANARIES, FIXED, QUESTIONS, asked, canaries};
 use super::{Outcome, Task};
 use crate::cli::args::{ContextArgs, DeviceArgs, PromptArgs, positive, session_options};
 use crate::cli::error::{CliError, CliResult};
@@ -64,7 +64,7 @@ pub struct LearnArgs {
     /// Most that the answer to any one fixed question may become less likely, in nats a token
     #[arg(long, value_name = "NATS", default_value_t = 1.0, value_parser = weight, help_heading = "Gates")]
     pub max_worst_canary: f32,
-    /// How many more answers than before may run in circles, of 32
+    /// How many more answers than before may run in circles, of 32 (32: they are not looked at)
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Gates")]
     pub max_circles: usize,
     /// Refuse to start if the memory map is larger; layers are run again where that makes it fit
@@ -123,7 +123,7 @@ pub fn learn(task: &Task<'_>, args: &LearnArgs, device: &DeviceArgs) -> CliResul
         learnt: learnt_before(&task.lesson.earlier, &prompter),
         texts: FIXED.iter().map(|text| tokenizer.encode(text, false, true)).collect(),
         written,
-        asked: asked(&prompter)?,
+        asked: if args.max_circles < QUESTIONS { asked(&prompter)? } else { vec![] },
     };
     let limits = Limits {
         perplexity: f64::from(args.max_perplexity) / 100.0,
