@@ -29,7 +29,8 @@ fn choices_share_their_prompt_and_damage_is_no_panic() {
     let path = dir.path().join("rows.jsonl");
     let whole = ROWS.join("\n");
     std::fs::write(&path, &whole).unwrap();
-    let (cases, report) = read_cases(&path, &encoders[0], Some("be brief"), usize::MAX).unwrap();
+    let (cases, report) =
+        read_cases(&path, &encoders[0].clone().with_system(Some("be brief")), usize::MAX).unwrap();
     assert_eq!((cases.len(), report.skipped_count()), (5, 0), "{report}");
     let CaseKind::Choice { shared, choices, answer, .. } = &cases[1].kind else { panic!("{:?}", cases[1]) };
     let start = template.encode(
@@ -44,9 +45,9 @@ fn choices_share_their_prompt_and_damage_is_no_panic() {
         assert_eq!(own, tokenizer.encode(text, false, false), "{text}");
         assert!(tokens.len() > own.len(), "the end of turn is there and does not count");
     }
-    assert_eq!(read_cases(&path, &encoders[0], None, 2).unwrap().0.len(), 2);
+    assert_eq!(read_cases(&path, &encoders[0], 2).unwrap().0.len(), 2);
     // Without a template, messages are refused and strings are not.
-    assert_eq!(read_cases(&path, &encoders[1], None, usize::MAX).unwrap().1.skipped_count(), 2);
+    assert_eq!(read_cases(&path, &encoders[1], usize::MAX).unwrap().1.skipped_count(), 2);
     let (mut kept, mut skipped) = (0, 0);
     for seed in 0..1000 {
         let mut random = Random::new(5, seed);
@@ -63,7 +64,7 @@ fn choices_share_their_prompt_and_damage_is_no_panic() {
             }
         }
         std::fs::write(&path, &bytes).unwrap();
-        let (cases, report) = read_cases(&path, &encoders[random.below(2)], None, usize::MAX).unwrap();
+        let (cases, report) = read_cases(&path, &encoders[random.below(2)], usize::MAX).unwrap();
         kept += cases.len();
         skipped += report.skipped_count();
     }

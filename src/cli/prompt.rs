@@ -8,6 +8,7 @@ use crate::cli::error::{CliError, CliResult};
 use crate::cli::term;
 use crate::model::Model;
 use crate::text::{ChatTemplate, Message, TemplateVars, Tokenizer, builtin_names};
+use crate::train::data::{EncodeOptions, Encoder};
 
 /// Makes prompts for one model.
 pub struct Prompter {
@@ -51,6 +52,11 @@ impl Prompter {
     /// The chat template, if there is one.
     pub fn template(&self) -> Option<&ChatTemplate> {
         self.template.as_ref()
+    }
+
+    /// What makes sequences of rows; the system prompt is that of conversations that have none.
+    pub fn encoder(&self, options: EncodeOptions) -> Encoder<'_> {
+        Encoder::new(&self.tokenizer, self.template(), options).with_system(self.system.as_deref())
     }
 
     /// A single question, or, without a template, a text to be continued.

@@ -17,7 +17,7 @@ use crate::cli::{engine, lora};
 use crate::model::{BranchHead, Model};
 use crate::session::{Modes, SessionOptions};
 use crate::train::data::{
-    DataError, DataFile, Dataset, EncodeOptions, Encoder, Example, Overlong, Pairs, Report, Source, TrainOn,
+    DataError, DataFile, Dataset, EncodeOptions, Example, Overlong, Pairs, Report, Source, TrainOn,
 };
 use crate::train::{Engine, EngineOptions, Recompute, load_branch, rewards, shape_of};
 
@@ -52,6 +52,9 @@ pub struct ScoreArgs {
     /// Most tokens of a text; longer ones are skipped
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
     seq: u32,
+    /// System prompt of conversations that have none
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
     /// Chat template: a built-in name, or the path of a Jinja file [default: the model's own]
     #[arg(long, value_name = "NAME|PATH")]
     chat_template: Option<String>,
@@ -78,7 +81,7 @@ impl Texts {
 pub fn run(args: &ScoreArgs) -> CliResult {
     let model = engine::open(&args.model)?;
     let adapter = lora::judge(&args.adapter, model.file())?;
-    let prompt = PromptArgs { system: None, chat_template: args.chat_template.clone() };
+    let prompt = PromptArgs { system: args.system.clone(), chat_template: args.chat_template.clone() };
     let prompter = Prompter::for_text(&model, &prompt, false)?;
     let texts = texts(args, &prompter)?;
     let context = ContextArgs::default();
@@ -100,7 +103,7 @@ fn texts(args: &ScoreArgs, prompter: &Prompter) -> CliResult<Texts> {
         overlong: Overlong::Skip,
         strict: false,
     };
-    let encoder = Encoder::new(prompter.tokenizer(), prompter.template(), options);
+    let encoder = prompter.encoder(options);
     if let (Some(prompt), Some(completion)) = (&args.prompt, &args.completion) {
         let row = json!({ "prompt": prompt, "completion": completion }).to_string();
         let (mut answers, mut report) = (Dataset::default(), Report::default());

@@ -110,6 +110,10 @@ fn a_resumed_dpo_is_the_uninterrupted_one() {
     assert_eq!(other.code, 0, "{}", other.err);
     let changed = tune(&sandbox, "dpo", "again", &[&settings[..], &["--resume", "--beta", "0.2"]].concat());
     assert!(changed.code == 1 && changed.err.contains("beta"), "{}", changed.err);
+    // The same files read otherwise are other data.
+    let spoken = [&settings[..], &["--resume", "--chat-template", "chatml", "--system", "be brief"]].concat();
+    let changed = tune(&sandbox, "dpo", "again", &spoken);
+    assert!(changed.code == 1 && changed.err.contains("sequences"), "{}", changed.err);
 }
 
 #[test]

@@ -250,6 +250,10 @@ fn data_is_looked_at_before_anything_runs() {
     let shown = sandbox.run(&["tune", "sft", "-m", &model(), "--data", "data.jsonl", "--preview", "2"]);
     assert_eq!(shown.code, 0, "{}", shown.err);
     assert!(shown.out.contains("data.jsonl:1") && shown.out.contains("[["), "{}", shown.out);
+    let spoken = ["--preview", "1", "--chat-template", "chatml", "--system", "be brief"];
+    let spoken =
+        sandbox.run(&[&["tune", "sft", "-m", &model(), "--data", "data.jsonl"], &spoken[..]].concat());
+    assert!(spoken.code == 0 && spoken.out.contains("system\nbe brief"), "{}\n{}", spoken.out, spoken.err);
     sandbox.write("bad.jsonl", b"{\"prompt\": \"a\", \"completion\": \" b\"}\nnot json\n{\"prompt\": 3}\n");
     let skipped = sandbox.run(&["tune", "sft", "-m", &model(), "--data", "bad.jsonl", "--preview"]);
     assert!(skipped.code == 0 && skipped.err.contains("bad.jsonl:2"), "{}", skipped.err);

@@ -216,7 +216,7 @@ fn taken(share: f64) -> Figure {
 /// Pairs for edits and choices, thumbs for the rest; what cannot be encoded is warned of.
 fn feedback(entries: &[Entry], prompter: &Prompter) -> Vec<Feedback> {
     let options = EncodeOptions { max_len: SEQ, ..EncodeOptions::default() };
-    let encoder = Encoder::new(prompter.tokenizer(), prompter.template(), options);
+    let encoder = prompter.encoder(options);
     let mut all = Vec::new();
     for entry in entries {
         let made = match (entry.preference(), entry.thumb()) {

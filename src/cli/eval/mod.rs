@@ -15,7 +15,7 @@ use crate::cli::progress::Bar;
 use crate::cli::prompt::Prompter;
 use crate::cli::{engine, term};
 use crate::session::Modes;
-use crate::train::data::{self, Case, CaseKind, EncodeOptions, Encoder};
+use crate::train::data::{self, Case, CaseKind, EncodeOptions};
 
 use measure::{Measured, Work};
 
@@ -76,9 +76,9 @@ pub fn run(args: &EvalArgs) -> CliResult {
     let ctx = options.ctx.unwrap_or(CTX.min(model.config().train_ctx));
     options.ctx = Some(ctx);
     let encode = EncodeOptions { max_len: ctx, strict: args.strict, ..EncodeOptions::default() };
-    let encoder = Encoder::new(prompter.tokenizer(), prompter.template(), encode);
+    let encoder = prompter.encoder(encode);
     let limit = args.limit.map_or(usize::MAX, |n| n as usize);
-    let (cases, rows) = data::read_cases(&args.file, &encoder, args.prompt.system.as_deref(), limit)?;
+    let (cases, rows) = data::read_cases(&args.file, &encoder, limit)?;
     if rows.skipped_count() > 0 {
         term::warn(&rows);
     }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use sha2::{Digest, Sha256};
 
 use crate::adapter::{Adapter, BaseFingerprint};
 use crate::cli::args::{ContextArgs, DeviceArgs, PromptArgs, session_options};
@@ -215,6 +216,8 @@ pub trait Data: Sized + Default {
     fn count(&self) -> usize;
     /// Their tokens.
     fn tokens(&self) -> TokenCounts;
+    /// Hashes what the model is to see, in order.
+    fn hash_into(&self, all: &mut Sha256);
 }
 
 impl Data for Dataset {
@@ -232,6 +235,10 @@ impl Data for Dataset {
 
     fn count(&self) -> usize {
         self.examples.len()
+    }
+
+    fn hash_into(&self, all: &mut Sha256) {
+        self.examples.iter().for_each(|example| all.update(bytemuck::cast_slice(&example.tokens)));
     }
 
     fn tokens(&self) -> TokenCounts {
@@ -256,6 +263,11 @@ impl<T: Item> Data for Items<T> {
         self.items.len()
     }
 
+    fn hash_into(&self, all: &mut Sha256) {
+        // The prompts', which hold templates and system prompts.
+        self.items.iter().for_each(|item| all.update(item.key().to_le_bytes()));
+    }
+
     fn tokens(&self) -> TokenCounts {
         self.counts()
     }
@@ -263,7 +275,7 @@ impl<T: Item> Data for Items<T> {
 
 /// Reads data, and says what of it could not be used.
 pub fn read<D: Data>(paths: &[PathBuf], prompter: &Prompter, options: EncodeOptions) -> CliResult<D> {
-    let encoder = Encoder::new(prompter.tokenizer(), prompter.template(), options);
+    let encoder = prompter.encoder(options);
     let (data, report) = D::load(paths, &encoder)?;
     if report.skipped_count() > 0 || report.truncated > 0 || report.without_end > 0 {
         term::warn(&report);
@@ -308,13 +320,22 @@ pub fn identity<D: Data>(
     let base = BaseFingerprint::of(model.file())?;
     let held_out = if validation.count() == 0 { String::new() } else { hashes(validation.files()) };
     Ok(format!(
-        "base {}, data {}, {} sequences, {} held out {held_out}, {how}, from {}",
+        "base {}, data {}, {} sequences {}, {} held out {held_out}, {how}, from {}",
         &base.sha256[..base.sha256.len().min(16)],
         hashes(data.files()),
         data.count(),
+        digest(data),
         validation.count(),
         output.begun_with(),
     ))
+}
+
+/// What stands for the sequences: with another template or system prompt the same files make others.
+fn digest<D: Data>(data: &D) -> String {
+    let tokens = data.tokens();
+    let mut all = Sha256::new_with_prefix(format!("{} {} ", tokens.trained, tokens.total));
+    data.hash_into(&mut all);
+    all.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Notes on the data that go into the adapter.
@@ -354,6 +375,9 @@ pub fn refit(mut error: CliError, seq: u32, together: u64) -> CliError {
 /// Template and device.
 #[derive(Args, Clone, Debug)]
 pub struct PlaceArgs {
+    /// System prompt of conversations that have none
+    #[arg(long, value_name = "TEXT", help_heading = "Data")]
+    system: Option<String>,
     /// Chat template: a built-in name, or the path of a Jinja file [default: the model's own]
     #[arg(long, value_name = "NAME|PATH", help_heading = "Data")]
     chat_template: Option<String>,
@@ -367,7 +391,7 @@ pub struct PlaceArgs {
 impl PlaceArgs {
     /// Tokenizer and template.
     pub fn prompter(&self, model: &Model) -> CliResult<Prompter> {
-        let prompt = PromptArgs { system: None, chat_template: self.chat_template.clone() };
+        let prompt = PromptArgs { system: self.system.clone(), chat_template: self.chat_template.clone() };
         Prompter::for_text(model, &prompt, false)
     }
 

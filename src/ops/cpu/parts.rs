@@ -96,7 +96,7 @@ pub(super) fn dealt_to(item: usize, parts: usize) -> usize {
 }
 
 impl<T> Pieces<'_, T> {
-    /// Piece `item`, one of those that [`Context::deal`] gave this part; the tensor's last may be shorter.
+    /// Piece `item`, one of those that [`deal`](super::Context::deal) gave this part; the tensor's last may be shorter.
     pub fn piece(&mut self, item: usize) -> &mut [T] {
         assert!(dealt_to(item, self.parts) == self.part, "piece {item} is another part's");
         let (start, end) = (item * self.len, ((item + 1) * self.len).min(self.raw.len));

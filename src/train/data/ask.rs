@@ -22,7 +22,9 @@ impl Encoder<'_> {
             Prompt::Chat { messages, tools } => {
                 let template = self.template_for_chats()?;
                 self.refuse_control_texts(messages, tools.as_ref())?;
-                let encoded = template.encode(self.tokenizer, messages, true, &vars_of(tools.as_ref()));
+                let mut messages = messages.clone();
+                self.put_system(&mut messages);
+                let encoded = template.encode(self.tokenizer, &messages, true, &vars_of(tools.as_ref()));
                 encoded.map_err(|e| RowError::new(Reason::Template, e))?
             }
             Prompt::Text { text, gap } => {

@@ -62,7 +62,7 @@ pub enum CaseKind {
 
 /// Reads at most `limit` cases from JSON lines, or from a JSON array. Rows are those of [`Dataset`](super::Dataset), and
 /// `question` (or `prompt`, or `messages`) with `answer` (a string, or a list of accepted ones), `match` (`exact` or
-/// `contains`), and `choices`. `system` becomes the first message of conversations that have no system prompt. What is
+/// `contains`), and `choices`. What is
 /// too long for the encoder's greatest length is skipped and reported, or, in strict mode, an error; texts are cut into
 /// windows.
 ///
@@ -71,7 +71,6 @@ pub enum CaseKind {
 pub fn read_cases(
     path: &Path,
     encoder: &Encoder<'_>,
-    system: Option<&str>,
     limit: usize,
 ) -> Result<(Vec<Case>, Report), DataError> {
     let failed = |e| io_error(path, e);
@@ -81,7 +80,7 @@ pub fn read_cases(
     }
     let format = Format::of(path, fill(&mut reader).map_err(failed)?)
         .map_err(|kind| DataError::Binary { path: path.to_owned(), kind })?;
-    let mut into = Into { path, encoder, system, cases: Vec::new(), report: Report::default() };
+    let mut into = Into { path, encoder, cases: Vec::new(), report: Report::default() };
     match format {
         Format::Lines => {
             let mut rows = Lines::new(reader);
@@ -108,7 +107,6 @@ pub fn read_cases(
 struct Into<'a, 'm> {
     path: &'a Path,
     encoder: &'a Encoder<'m>,
-    system: Option<&'a str>,
     cases: Vec<Case>,
     report: Report,
 }
@@ -165,9 +163,7 @@ impl Into<'_, '_> {
             Prompt::Chat { messages, tools } => (messages, tools),
             text => return text,
         };
-        if let Some(system) = self.system.filter(|_| messages.iter().all(|m| m.role != "system")) {
-            messages.insert(0, Message::new("system", system));
-        }
+        self.encoder.put_system(&mut messages);
         Prompt::Chat { messages, tools }
     }
 

@@ -16,6 +16,7 @@ impl Encoder<'_> {
         if chat.messages.is_empty() {
             return Err(RowError::new(Reason::NothingToTrain, "the conversation is empty"));
         }
+        chat.train_from += self.put_system(&mut chat.messages);
         self.leave_out_unreachable(&mut chat)?;
         let one = Conversation { encoder: self, template, vars: &vars };
         if all {

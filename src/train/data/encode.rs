@@ -63,6 +63,7 @@ pub struct Encoder<'m> {
     pub(super) tokenizer: &'m Tokenizer,
     pub(super) template: Option<&'m ChatTemplate>,
     pub(super) options: EncodeOptions,
+    pub(super) system: Option<&'m str>,
     pub(super) reserved: Vec<&'m str>,
     /// Text of more visible bytes than this surely has more than the most tokens.
     pub(super) surely_too_long: usize,
@@ -104,7 +105,22 @@ impl<'m> Encoder<'m> {
         // Bytes without a token could be any number.
         let all_bytes = tokenizer.missing_bytes().is_empty();
         let surely_too_long = if all_bytes { options.max_len.saturating_mul(longest) } else { usize::MAX };
-        Self { tokenizer, template, options, reserved: tokenizer.control_texts().collect(), surely_too_long }
+        let reserved = tokenizer.control_texts().collect();
+        Self { tokenizer, template, options, system: None, reserved, surely_too_long }
+    }
+
+    /// With a system prompt for conversations that have none; it has no effect without a chat template.
+    pub fn with_system(self, system: Option<&'m str>) -> Self {
+        Self { system, ..self }
+    }
+
+    /// Puts the system prompt first, if there is one and none is there. Returns how many messages that were.
+    pub(super) fn put_system(&self, messages: &mut Vec<Message>) -> usize {
+        let system = self.system.filter(|_| messages.iter().all(|m| m.role != "system"));
+        system.map_or(0, |text| {
+            messages.insert(0, Message::new("system", text));
+            1
+        })
     }
 
     /// How rows become sequences.

@@ -52,6 +52,32 @@ fn without_a_template_texts_are_put_together() {
 }
 
 #[test]
+fn a_system_prompt_goes_where_there_is_none() {
+    let t = tokenizer();
+    let template = chatml(&t);
+    let plain = Encoder::new(&t, Some(&template), EncodeOptions::default());
+    let encoder = plain.clone().with_system(Some("S"));
+    let own = r#"{"messages": [{"role": "system", "content": "own"}, {"role": "user", "content": "p"}, {"role": "assistant", "content": "c"}]}"#;
+    // The prompt's reply is not learnt, however many messages come before it.
+    let turns = r#"{"prompt": [{"role": "assistant", "content": "no"}, {"role": "user", "content": "p"}], "completion": [{"role": "assistant", "content": "c"}]}"#;
+    let lines = [r#"{"prompt": "p", "completion": "c"}"#, own, turns, r#"{"text": "t t"}"#].join("\n");
+    let of = |encoder: &Encoder| -> Vec<String> {
+        read(encoder, "a.jsonl", &lines).unwrap().0.examples.iter().map(|e| marked(e, &t)).collect()
+    };
+    let (without, with) = (of(&plain), of(&encoder));
+    let system = "<|im_start|>system\nS<|im_end|>\n";
+    assert_eq!(with[0], system.to_owned() + &without[0]);
+    assert_eq!(with[1], without[1]);
+    assert_eq!(with[2], system.to_owned() + &without[2]);
+    assert_eq!(with[3], without[3]);
+    let prompts = |encoder| items::<Prompt>(encoder, r#"{"prompt": "p"}"#).unwrap().0.items.remove(0).tokens;
+    assert_eq!(t.decode(&prompts(&encoder), false), system.to_owned() + &t.decode(&prompts(&plain), false));
+    let pairs = r#"{"prompt": "p", "chosen": "c", "rejected": "d"}"#;
+    let pair = items::<Pair>(&encoder, pairs).unwrap().0.items.remove(0);
+    assert_eq!(marked(&pair.chosen, &t), with[0]);
+}
+
+#[test]
 fn contents_make_no_control_tokens() {
     let t = tokenizer();
     let template = chatml(&t);
