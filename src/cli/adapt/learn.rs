@@ -138,31 +138,26 @@ pub fn learn(task: &Task<'_>, args: &LearnArgs, device: &DeviceArgs) -> CliResul
     let place = Place { device, recompute: Recompute::Auto, ..Place::default() };
     let listen = Listen::new();
     let mut bar = Bar::items(steps);
-    term::say(Paint::stderr().dim(format!("{} steps", steps)));
     let mut done = 0;
     let mut watch = |event: Watch<'_>| {
         match event {
+            Watch::Measuring => note(format!("measuring the model as it is, then {steps} steps")),
             Watch::Step(report) => {
                 done = report.step;
                 bar.item(report.step, &format!("loss {:.3}{}", report.loss, shown(&report.metrics)));
             }
-            Watch::Judged { share, gates } => {
+            Watch::Judging { share } => {
                 bar.clear();
                 if share == SHARES[0] && done < steps {
-                    term::say(format!(
-                        "ended after step {done}: what it is judged by is predicted no better"
-                    ));
+                    let why = "what it is judged by is predicted no better";
+                    term::say(format!("ended after step {done}: {why}"));
                 }
-                if gates.iter().all(|gate| gate.passed) {
-                    return ControlFlow::Continue(());
-                }
-                let what = if share < 1.0 {
-                    format!("{:.0}% of the change", share * 100.0)
-                } else {
-                    "the whole change".into()
-                };
-                term::say(Paint::stderr().dim(format!("{what}: {}", beyond(gates))));
+                note(format!("judging {}", portion(share)));
             }
+            Watch::Judged { gates, .. } => match beyond(gates) {
+                Some(beyond) => note(format!("too much: {beyond}")),
+                None => return ControlFlow::Continue(()),
+            },
         }
         if listen.pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
@@ -177,21 +172,27 @@ pub fn learn(task: &Task<'_>, args: &LearnArgs, device: &DeviceArgs) -> CliResul
     if verdict.passed() {
         if verdict.share < 1.0 {
             figures.push(taken(verdict.share));
-            term::say(format!(
-                "{:.0}% of the change stays within all limits, and is taken",
-                verdict.share * 100.0
-            ));
+            term::say(format!("{} stays within all limits, and is taken", portion(verdict.share)));
         }
         return Ok(Outcome::Better { adapter: verdict.adapter, figures });
     }
-    Ok(Outcome::Refused { figures, why: beyond(&verdict.gates) })
+    Ok(Outcome::Refused { figures, why: beyond(&verdict.gates).unwrap_or_default() })
 }
 
-/// What did not stay within its limit.
-fn beyond(gates: &[Gate]) -> String {
+/// A quiet line about what goes on.
+fn note(text: String) {
+    term::say(Paint::stderr().dim(text));
+}
+
+fn portion(share: f64) -> String {
+    if share < 1.0 { format!("{:.0}% of the change", share * 100.0) } else { "the whole change".into() }
+}
+
+/// What did not stay within its limit, if anything did not.
+fn beyond(gates: &[Gate]) -> Option<String> {
     let names: Vec<&str> = gates.iter().filter(|gate| !gate.passed).map(|gate| gate.name).collect();
     let limits = if names.len() == 1 { "its limit" } else { "their limits" };
-    format!("{} above {limits}", names.join(", "))
+    (!names.is_empty()).then(|| format!("{} above {limits}", names.join(", ")))
 }
 
 fn figure(gate: &Gate) -> Figure {
@@ -309,10 +310,11 @@ mod tests {
     fn a_refusal_names_every_gate_that_failed() {
         let gate = |name, passed| Gate { name, before: 1.0, after: 2.0, limit: 1.5, passed, canary: None };
         let one = [gate("loss", false), gate("divergence", true)];
-        assert_eq!(beyond(&one), "loss above its limit");
+        assert_eq!(beyond(&one).unwrap(), "loss above its limit");
         assert_eq!(
-            beyond(&[one[0].clone(), gate("perplexity", false)]),
+            beyond(&[one[0].clone(), gate("perplexity", false)]).unwrap(),
             "loss, perplexity above their limits"
         );
+        assert_eq!(beyond(&one[1..]), None);
     }
 }

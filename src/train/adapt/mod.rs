@@ -48,8 +48,15 @@ pub const SHARES: [f64; 4] = [1.0, 0.75, 0.5, 0.25];
 
 /// What happens in a trial.
 pub enum Watch<'a> {
+    /// What training begins with is about to be measured.
+    Measuring,
     /// A step of training.
     Step(&'a StepReport),
+    /// So much of the change is about to be judged.
+    Judging {
+        /// One of [`SHARES`].
+        share: f64,
+    },
     /// So much of the change was judged.
     Judged {
         /// One of [`SHARES`].
@@ -91,6 +98,9 @@ pub fn adapt(
         trainer.keep(steady)?;
     }
     let start = trainer.core.values()?;
+    if watch(Watch::Measuring).is_break() {
+        return Ok(None);
+    }
     let judge = Judge::new(model, &mut trainer, standards, limits, by_itself)?;
     let mut pause = |_: Duration| ();
     while let Some(report) = trainer.step(&mut pause)? {
@@ -102,6 +112,9 @@ pub fn adapt(
     let end = trainer.core.values()?;
     let mut whole = None;
     for share in SHARES {
+        if watch(Watch::Judging { share }).is_break() {
+            return Ok(None);
+        }
         trainer.take(between(&start, &end, share as f32))?;
         let gates = judge.judge(&mut trainer)?;
         if watch(Watch::Judged { share, gates: &gates }).is_break() {
