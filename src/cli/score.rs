@@ -27,6 +27,7 @@ use crate::train::{Engine, EngineOptions, Recompute, load_branch, rewards, shape
 /// answers to one prompt mean something. Of pairs, also how often the chosen answer gets more.
 #[derive(Args, Clone, Debug)]
 #[command(
+    mut_arg("system", |a| a.help("System prompt of conversations that have none")),
     after_help = "Examples:\n  ember score --adapter judge.gguf \"Why is the sky blue?\" \"Because it is.\"\n  \
     ember score --adapter judge.gguf --data pairs.jsonl\n  \
     ember score --adapter judge.gguf --data answers.jsonl --json"
@@ -52,12 +53,8 @@ pub struct ScoreArgs {
     /// Most tokens of a text; longer ones are skipped
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
     seq: u32,
-    /// System prompt of conversations that have none
-    #[arg(long, value_name = "TEXT")]
-    system: Option<String>,
-    /// Chat template: a built-in name, or the path of a Jinja file [default: the model's own]
-    #[arg(long, value_name = "NAME|PATH")]
-    chat_template: Option<String>,
+    #[command(flatten)]
+    prompt_args: PromptArgs,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -81,8 +78,7 @@ impl Texts {
 pub fn run(args: &ScoreArgs) -> CliResult {
     let model = engine::open(&args.model)?;
     let adapter = lora::judge(&args.adapter, model.file())?;
-    let prompt = PromptArgs { system: args.system.clone(), chat_template: args.chat_template.clone() };
-    let prompter = Prompter::for_text(&model, &prompt, false)?;
+    let prompter = Prompter::for_text(&model, &args.prompt_args, false)?;
     let texts = texts(args, &prompter)?;
     let context = ContextArgs::default();
     let device = session_options(&args.device, &context, Modes::GENERATE);

@@ -374,13 +374,13 @@ pub fn refit(mut error: CliError, seq: u32, together: u64) -> CliError {
 
 /// Template and device.
 #[derive(Args, Clone, Debug)]
+#[command(
+    mut_arg("system", |a| a.help("System prompt of conversations that have none").help_heading("Data")),
+    mut_arg("chat_template", |a| a.help_heading("Data"))
+)]
 pub struct PlaceArgs {
-    /// System prompt of conversations that have none
-    #[arg(long, value_name = "TEXT", help_heading = "Data")]
-    system: Option<String>,
-    /// Chat template: a built-in name, or the path of a Jinja file [default: the model's own]
-    #[arg(long, value_name = "NAME|PATH", help_heading = "Data")]
-    chat_template: Option<String>,
+    #[command(flatten)]
+    prompt: PromptArgs,
     /// Refuse to start if the memory map is larger; layers are run again where that makes it fit
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, help_heading = "Device")]
     budget: Option<u64>,
@@ -391,8 +391,7 @@ pub struct PlaceArgs {
 impl PlaceArgs {
     /// Tokenizer and template.
     pub fn prompter(&self, model: &Model) -> CliResult<Prompter> {
-        let prompt = PromptArgs { system: self.system.clone(), chat_template: self.chat_template.clone() };
-        Prompter::for_text(model, &prompt, false)
+        Prompter::for_text(model, &self.prompt, false)
     }
 
     /// Device and memory.

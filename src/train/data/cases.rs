@@ -62,9 +62,8 @@ pub enum CaseKind {
 
 /// Reads at most `limit` cases from JSON lines, or from a JSON array. Rows are those of [`Dataset`](super::Dataset), and
 /// `question` (or `prompt`, or `messages`) with `answer` (a string, or a list of accepted ones), `match` (`exact` or
-/// `contains`), and `choices`. What is
-/// too long for the encoder's greatest length is skipped and reported, or, in strict mode, an error; texts are cut into
-/// windows.
+/// `contains`), and `choices`. What is too long for the encoder's greatest length is skipped and reported, or, in strict
+/// mode, an error; texts are cut into windows.
 ///
 /// # Errors
 /// [`DataError`]: a file that cannot be read; in strict mode, the first bad row.
@@ -156,15 +155,12 @@ impl Into<'_, '_> {
 
     /// With a chat template every prompt is a conversation.
     fn as_chat(&self, prompt: Prompt) -> Prompt {
-        let (mut messages, tools) = match prompt {
+        match prompt {
             Prompt::Text { text, .. } if self.encoder.template.is_some() => {
-                (vec![Message::new("user", text)], None)
+                Prompt::Chat { messages: vec![Message::new("user", text)], tools: None }
             }
-            Prompt::Chat { messages, tools } => (messages, tools),
-            text => return text,
-        };
-        self.encoder.put_system(&mut messages);
-        Prompt::Chat { messages, tools }
+            other => other,
+        }
     }
 
     /// A prompt with a reply, of which the reply counts.
