@@ -27,13 +27,15 @@ var<workgroup> end_seen: array<u32, TILE>;
 var<workgroup> top: array<f32, TILE>;
 var<workgroup> sum: array<f32, TILE>;
 var<workgroup> shrink: array<f32, TILE>;
+var<workgroup> span: vec2<u32>;                // positions that any of the rows sees
 
 fn cell(row: u32, word: u32) -> u32 {
     return row * WORDS + (word ^ (row % WORDS));
 }
 
-// The range that each row sees; rows past the end see nothing.
-fn look(lane: u32, first_row: u32, count: u32) {
+// The range that each row sees, and the range that holds them all; rows past the end see nothing. All lanes load the
+// latter as one value: loops that hold barriers run over it.
+fn look(lane: u32, first_row: u32, count: u32) -> vec2<u32> {
     if lane < TILE {
         let row = rows[1u + min(first_row + lane, count - 1u)];
         var start = row.first;
@@ -46,6 +48,16 @@ fn look(lane: u32, first_row: u32, count: u32) {
         sum[lane] = 0.0;
     }
     workgroupBarrier();
+    if lane == 0u {
+        var all = vec2<u32>(0xffffffffu, 0u);
+        for (var r = 0u; r < TILE; r++) {
+            if end_seen[r] > first_seen[r] {
+                all = vec2<u32>(min(all.x, first_seen[r]), max(all.y, end_seen[r]));
+            }
+        }
+        span = all;
+    }
+    return workgroupUniformLoad(&span);
 }
 
 // Turns the scores of one row into weights relative to the largest so far.
@@ -80,17 +92,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let base = rows[1u + first_row].slot * p.ctx * stride + (head / (p.heads / p.kv_heads)) * words;
     let across = lane % 8u; // positions, or columns, across, across + 8, ..
     let down = lane / 8u;   // rows down, down + 8, ..
-    look(lane, first_row, count);
-    var start = 0xffffffffu;
-    var end = 0u;
-    for (var r = 0u; r < TILE; r++) {
-        if end_seen[r] > first_seen[r] {
-            start = min(start, first_seen[r]);
-            end = max(end, end_seen[r]);
-        }
-    }
+    let seen = look(lane, first_row, count);
+    let end = seen.y;
     var value: array<vec4<f32>, 16>; // (row, chunk)
-    for (var at = start; at < end; at += TILE) {
+    for (var at = seen.x; at < end; at += TILE) {
         var scores: array<vec4<f32>, 4>;
         for (var chunk = 0u; chunk < CHUNKS; chunk++) {
             for (var r = down; r < TILE; r += 8u) {

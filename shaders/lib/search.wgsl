@@ -1,6 +1,9 @@
 // Thresholds on logits as integers in the order of the floats, found by a 4-way search: the largest key between two
 // bounds from which on the logits still reach a goal. Sums are made in a fixed order.
 var<workgroup> search_slots: array<vec4<f32>, WIDTH>;
+// The bounds of the search. All lanes load them as one value, so that the loop around the barriers is uniform by the
+// language's rules and not only in fact.
+var<workgroup> search_bounds: vec2<u32>;
 
 // Maps floats to integers in the same order.
 fn order_key(v: f32) -> u32 {
@@ -42,9 +45,13 @@ fn reach(lane: u32, base: u32, vocab: u32, key: u32, top: f32, count: bool) -> f
 
 // The largest key in floor..=ceiling whose reach is at least `goal`; that of `floor` is taken for granted.
 fn search(lane: u32, base: u32, vocab: u32, floor: u32, ceiling: u32, top: f32, goal: f32, count: bool) -> u32 {
-    var low = floor;
-    var high = ceiling;
-    while low < high {
+    if lane == 0u {
+        search_bounds = vec2<u32>(floor, ceiling);
+    }
+    var bounds = workgroupUniformLoad(&search_bounds);
+    while bounds.x < bounds.y {
+        let low = bounds.x;
+        let high = bounds.y;
         let step = (high - low) / 4u + 1u;
         // Candidate c is low + c * step for c from 1 to 4; those past `high` (they may wrap around) are ignored.
         let first = vec4<u32>(low) + step * vec4<u32>(1u, 2u, 3u, 4u);
@@ -61,9 +68,11 @@ fn search(lane: u32, base: u32, vocab: u32, floor: u32, ceiling: u32, top: f32, 
                 held = i + 1u;
             }
         }
-        low += held * step;
-        high = min(high, low + step - 1u);
-        high = max(high, low);
+        if lane == 0u {
+            let next = low + held * step;
+            search_bounds = vec2<u32>(next, max(min(high, next + step - 1u), next));
+        }
+        bounds = workgroupUniformLoad(&search_bounds);
     }
-    return low;
+    return bounds.x;
 }
