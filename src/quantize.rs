@@ -234,7 +234,7 @@ struct Rewrite<'a> {
 
 impl Rewrite<'_> {
     fn write(self, output: &Path, watch: Watch<'_>) -> Result<Summary, QuantizeError> {
-        refuse_same_file(self.input.path(), output)?;
+        self.input.paths().try_for_each(|part| refuse_same_file(part, output))?;
         let (gguf, decisions) = (self.input.header(), self.decisions);
         let specs: Vec<TensorSpec> = gguf.tensors.iter().zip(decisions).map(|(t, d)| spec(t, d)).collect();
         replace_file(output, |sink| {

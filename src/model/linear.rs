@@ -83,6 +83,13 @@ impl Linear {
         Ok(Self { label: label.into(), cols, rows, shards, lora })
     }
 
+    /// The same matrix in another place, where adapters of its own are added to it: the output of a model that has one
+    /// matrix for embedding and output.
+    pub fn tied(&self, b: &mut Builder<'_>, label: &str) -> Result<Self, ModelError> {
+        let lora = Lora::declare_all(b, label, self.rows, self.cols)?;
+        Ok(Self { label: label.into(), lora, ..self.clone() })
+    }
+
     /// y = x w^T (+ bias) (+ residual).
     pub fn forward(
         &self,

@@ -208,7 +208,8 @@ fn ropes(b: &mut Bench) -> Cases {
         let scale = if scaled { 0.25 } else { 1.0 };
         let forward = params::rope::Params::new(heads, dim, rope_dim, neox, 500_000.0, scale, scaled);
         for inverse in [0, 1] {
-            let p = params::rope::Params { inverse, ..forward };
+            let magnitude = if scaled { 1.25 } else { 1.0 };
+            let p = params::rope::Params { inverse, magnitude, ..forward };
             let step = b.step(count, first);
             let args = vec![Some(b.rows), Some(x), factors, Some(y)];
             let name = format!("rope {rope_dim} of {dim} at {first}{}", ["", ", inverse"][inverse as usize]);
