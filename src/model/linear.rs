@@ -242,8 +242,8 @@ fn check_matrix(
             shape.rows, shape.cols
         )));
     }
-    if !cols.is_multiple_of(8) {
-        return Err(fail(format!("is {cols} wide; widths that are multiples of 8 are supported")));
+    if !cols.is_multiple_of(4) {
+        return Err(fail(format!("is {cols} wide; widths that are multiples of 4 are supported")));
     }
     shape.format.row_bytes(cols).map_err(|e| fail(e.to_string()))?;
     Ok(shape.format)

@@ -6,8 +6,8 @@ use super::Format;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum QuantError {
-    /// A row does not divide into whole blocks (or, on the device, into groups of eight weights).
-    #[error("{} rows must be a multiple of {multiple} weights, and this one has {cols}; use a format with smaller blocks (Q8_0: 32, F16: 8)", .format.name())]
+    /// A row does not divide into whole blocks (or, on the device, into groups of four weights).
+    #[error("{} rows must be a multiple of {multiple} weights, and this one has {cols}; use a format with smaller blocks (Q8_0: 32, F16: 4)", .format.name())]
     RowLength {
         /// The format asked for.
         format: Format,

@@ -39,10 +39,11 @@ pub fn all(thorough: bool) -> Result<(Bench, Vec<Case>), PlanError> {
     Ok((b, cases))
 }
 
-/// Columns that a format takes, not a multiple of 32 where it need not be.
+/// Columns that a format takes, not a multiple of 32 where it need not be, nor of 8.
 pub(super) fn cols(format: Format) -> usize {
     match format.block_len() {
-        1 => 72,
+        1 if format == Format::BF16 => 72,
+        1 => 76,
         32 => 160,
         _ => 512,
     }
