@@ -26,11 +26,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if token < p.row_first || local >= p.row_count {
         return;
     }
-    let octs = p.width / 8u;
-    for (var oct = lane; oct < octs; oct += 64u) {
+    let words = p.width / 4u;
+    for (var oct = lane; oct * 2u < words; oct += 64u) {
         let v = w_oct(p.planes, p.width, local, oct);
-        let to = (t * octs + oct) * 2u;
+        let to = t * words + oct * 2u;
         x[to] = v.lo * p.scale;
-        x[to + 1u] = v.hi * p.scale;
+        // The last oct of a row may be a half.
+        if oct * 2u + 1u < words {
+            x[to + 1u] = v.hi * p.scale;
+        }
     }
 }

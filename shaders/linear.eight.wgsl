@@ -50,7 +50,7 @@ fn main(
         source[t] = min(token + t, count - 1u) * p.cols + place % 8u;
     }
     var acc: array<f32, 64>;
-    let octs = p.cols / 8u;
+    let octs = (p.cols + 7u) / 8u;
     // Scales are as dear to read and decode as weights: once for all that share one.
     var scales: array<Scale, ROWS>;
     for (var oct = 0u; oct < octs; oct++) {
@@ -64,7 +64,8 @@ fn main(
             weights[r] = w_eight(p.planes, p.cols, row[r], oct, scales[r]);
         }
         for (var t = 0u; t < TOKENS; t++) {
-            let own = x[source[t] + oct * 8u];
+            // The last oct of a row may be a half, whose rest belongs to the next row of x.
+            let own = select(0.0, x[source[t] + oct * 8u], oct * 8u + place % 8u < p.cols);
             let lo = vec4<f32>(
                 subgroupBroadcast(own, 0u),
                 subgroupBroadcast(own, 1u),

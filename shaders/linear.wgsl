@@ -66,14 +66,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             acc[t * 8u] += (sum.x + sum.y) + (sum.z + sum.w);
         }
     }
-    for (var oct = blocks * 4u + slice; oct < p.cols / 8u; oct += SLICES) {
+    for (var oct = blocks * 4u + slice; oct * 2u < words; oct += SLICES) {
         var weights: array<Oct, 8>;
         for (var r = 0u; r < ROWS; r++) {
             weights[r] = w_oct(p.planes, p.cols, row[r], oct);
         }
         for (var t = 0u; t < TOKENS; t++) {
             let lo = x[source[t] + oct * 2u];
-            let hi = x[source[t] + oct * 2u + 1u];
+            // The last oct of a row may be a half, whose rest belongs to the next row of x.
+            let hi = select(vec4<f32>(0.0), x[source[t] + oct * 2u + 1u], oct * 2u + 1u < words);
             for (var r = 0u; r < ROWS; r++) {
                 acc[t * 8u + r] += dot(weights[r].lo, lo) + dot(weights[r].hi, hi);
             }

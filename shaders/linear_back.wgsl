@@ -17,7 +17,8 @@ override LANES: u32 = 8u;
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let count = active_rows(rows[0], p.count);
-    let octs = p.cols / 8u;
+    let octs = (p.cols + 7u) / 8u;
+    let words = p.cols / 4u;
     let mine = group.x * LANES + lane;
     let oct = min(mine, octs - 1u); // lanes past the end repeat the last one, and do not write
     let token = group.y * TOKENS;
@@ -53,12 +54,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if token + t >= count {
             break;
         }
-        let at = ((token + t) * octs + oct) * 2u;
-        if p.accumulate != 0u {
-            acc[2u * t] += dx[at];
-            acc[2u * t + 1u] += dx[at + 1u];
+        let at = (token + t) * words + oct * 2u;
+        // The last oct of a row may be a half.
+        for (var half = 0u; half < 2u && oct * 2u + half < words; half++) {
+            if p.accumulate != 0u {
+                acc[2u * t + half] += dx[at + half];
+            }
+            dx[at + half] = acc[2u * t + half];
         }
-        dx[at] = acc[2u * t];
-        dx[at + 1u] = acc[2u * t + 1u];
     }
 }

@@ -49,6 +49,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if p.inverse != 0u {
             turn.y = -turn.y;
         }
+        turn *= p.magnitude;
         let a = select(2u * pair, pair, p.neox == 1u);
         let b = select(2u * pair + 1u, pair + half, p.neox == 1u);
         for (var head = first; head < last; head++) {

@@ -198,10 +198,12 @@ pub fn quantize(
     let metadata = relabelled(input.header(), options.format);
     let job = Rewrite {
         input,
+        sources: input.header().tensors.iter().collect(),
         decisions: &decisions,
         metadata,
         threads: options.threads,
         updates: &|_| Vec::new(),
+        check_copied: true,
     };
     job.write(output, watch)
 }
@@ -225,31 +227,40 @@ type Update<'a> = (&'a LoraPair, f32);
 /// Writing a file again with some of its tensors re-encoded.
 struct Rewrite<'a> {
     input: &'a GgufFile,
+    /// What each tensor of the output is made of.
+    sources: Vec<&'a TensorInfo>,
+    /// What becomes of it.
     decisions: &'a [Decision],
     metadata: Metadata,
     threads: usize,
     /// What is added to a tensor that is re-encoded.
     updates: &'a dyn Fn(&str) -> Vec<Update<'a>>,
+    /// Whether copied tensors must be finite, too.
+    check_copied: bool,
 }
 
 impl Rewrite<'_> {
     fn write(self, output: &Path, watch: Watch<'_>) -> Result<Summary, QuantizeError> {
-        refuse_same_file(self.input.path(), output)?;
-        let (gguf, decisions) = (self.input.header(), self.decisions);
-        let specs: Vec<TensorSpec> = gguf.tensors.iter().zip(decisions).map(|(t, d)| spec(t, d)).collect();
+        self.input.paths().try_for_each(|part| refuse_same_file(part, output))?;
+        let (sources, decisions) = (&self.sources, self.decisions);
+        let specs: Vec<TensorSpec> = sources.iter().zip(decisions).map(|(t, d)| spec(t, d)).collect();
         replace_file(output, |sink| {
             let mut writer = GgufWriter::new(sink, &self.metadata, &specs)?;
-            for (index, (tensor, decision)) in gguf.tensors.iter().zip(decisions).enumerate() {
+            for (index, (tensor, decision)) in sources.iter().zip(decisions).enumerate() {
                 if watch(index, decision).is_break() {
                     return Err(QuantizeError::Stopped);
                 }
                 let bytes = self.input.tensor_bytes(tensor)?;
-                writer.begin(&tensor.name)?;
+                writer.begin(&decision.name)?;
                 match (decision.to, Format::from_ggml_id(tensor.type_id)) {
                     (Some(to), Some(from)) => {
-                        let updates = (self.updates)(&tensor.name);
+                        let updates = (self.updates)(&decision.name);
                         let recode = Recode { width: tensor.dim(0) as usize, from, to, updates: &updates };
-                        recode.tensor(&mut writer, &tensor.name, bytes, self.threads)?;
+                        recode.tensor(&mut writer, &decision.name, bytes, self.threads)?;
+                    }
+                    (None, Some(format)) if self.check_copied => {
+                        check_finite(tensor, format, bytes)?;
+                        writer.write(bytes)?;
                     }
                     _ => writer.write(bytes)?,
                 }
@@ -260,13 +271,28 @@ impl Rewrite<'_> {
         let after = specs.iter().filter_map(spec_bytes).sum();
         let encoded = decisions.iter().filter(|d| d.to.is_some()).count();
         Ok(Summary {
-            before: gguf.tensors.iter().map(|t| t.bytes).sum(),
+            before: sources.iter().map(|t| t.bytes).sum(),
             after,
             encoded,
             copied: decisions.len() - encoded,
             fallbacks: decisions.iter().filter(|d| d.instead_of.is_some()).count(),
         })
     }
+}
+
+/// Refuses a tensor that holds infinities or what is no number, chunk by chunk.
+fn check_finite(tensor: &TensorInfo, format: Format, bytes: &[u8]) -> Result<(), QuantizeError> {
+    let fail = |source: QuantError| QuantizeError::Values { tensor: tensor.name.clone(), source };
+    let width = tensor.dim(0) as usize;
+    let row = format.row_bytes(width).map_err(fail)?;
+    let rows = (CHUNK / width).max(1);
+    let mut values = vec![0.0; rows * width];
+    for (index, chunk) in bytes.chunks(rows * row).enumerate() {
+        let values = &mut values[..chunk.len() / row * width];
+        format.decode(chunk, values).map_err(fail)?;
+        Format::F32.check_finite(values).map_err(|e| fail(e.offset(index * rows * width)))?;
+    }
+    Ok(())
 }
 
 fn refuse_same_file(input: &Path, output: &Path) -> Result<(), QuantizeError> {
@@ -277,7 +303,7 @@ fn refuse_same_file(input: &Path, output: &Path) -> Result<(), QuantizeError> {
 
 fn spec(tensor: &TensorInfo, decision: &Decision) -> TensorSpec {
     let type_id = decision.to.map_or(tensor.type_id, Format::ggml_id);
-    TensorSpec::new(tensor.name.clone(), tensor.dims.clone(), type_id)
+    TensorSpec::new(decision.name.clone(), tensor.dims.clone(), type_id)
 }
 
 fn spec_bytes(spec: &TensorSpec) -> Option<u64> {
@@ -345,7 +371,8 @@ impl Recode<'_> {
                 for (row, (bytes, out)) in (first..).zip(rows) {
                     self.from.decode(bytes, &mut values)?;
                     self.updates.iter().for_each(|(pair, scale)| pair.add_row(*scale, row, &mut values));
-                    self.to.encode(&values, out)?;
+                    let coded = self.to.check_finite(&values).and_then(|()| self.to.encode(&values, out));
+                    coded.map_err(|e| e.offset(row * self.width))?;
                 }
                 Ok(())
             };

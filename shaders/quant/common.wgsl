@@ -9,6 +9,11 @@ struct Oct {
     hi: vec4<f32>,
 }
 
+// Columns of a row of floats with the zeros that fill its last oct; blocks need none.
+fn w_padded(cols: u32) -> u32 {
+    return (cols + 7u) & 0xfffffff8u;
+}
+
 const w_nibble_shifts = vec4<u32>(0u, 4u, 8u, 12u);
 const w_pair_shifts = vec4<u32>(0u, 2u, 4u, 6u);
 const w_bit_shifts = vec4<u32>(0u, 1u, 2u, 3u);

@@ -5,7 +5,8 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 
 use super::error::short;
-use super::{Adapter, AdapterError, WEIGHT};
+use super::pair::EMBEDDING;
+use super::{Adapter, AdapterError, OUTPUT, WEIGHT};
 use crate::gguf::{Gguf, GgufFile, TensorInfo};
 
 /// Bytes hashed at either end of a tensor.
@@ -80,6 +81,13 @@ fn put_tensor(hash: &mut Sha256, tensor: &TensorInfo, bytes: &[u8]) {
     }
 }
 
+/// The matrix of a target. A model without an output matrix uses its embedding in that place, and an adapter of the
+/// output changes that use alone.
+pub(super) fn adapted<'a>(base: &'a Gguf, target: &str) -> Option<&'a TensorInfo> {
+    let tied = || (target == OUTPUT).then(|| base.tensor(&format!("{EMBEDDING}{WEIGHT}"))).flatten();
+    base.tensor(&format!("{target}{WEIGHT}")).or_else(tied)
+}
+
 /// The model's name and its file's, for people.
 fn display_name(file: &GgufFile) -> String {
     let name = file.header().metadata.find::<&str>("general.name").ok().flatten().unwrap_or_default();
@@ -124,9 +132,8 @@ impl Adapter {
         }
         self.pairs.iter().try_for_each(|pair| {
             let fail = |problem| AdapterError::Shape { target: short(&pair.target), problem };
-            let tensor = base
-                .tensor(&format!("{}{WEIGHT}", pair.target))
-                .ok_or_else(|| fail("is not a matrix of the model".into()))?;
+            let tensor =
+                adapted(base, &pair.target).ok_or_else(|| fail("is not a matrix of the model".into()))?;
             let (inputs, outputs) = (pair.inputs as u64, pair.outputs as u64);
             if tensor.dims != [inputs, outputs] {
                 let has =

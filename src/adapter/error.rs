@@ -54,10 +54,20 @@ pub enum AdapterError {
         source: QuantError,
     },
     /// A kind of adaptation that is known and not supported.
-    #[error("{what} is not supported; use a plain LoRA adapter of the projection matrices")]
+    #[error(
+        "{what} is not supported; merge it into its base with the tool that made it (PEFT: merge_and_unload) and convert that model to GGUF, or train a plain LoRA adapter"
+    )]
     Unsupported {
         /// What it is.
         what: String,
+    },
+    /// The weights of a model, where an adapter was asked for.
+    #[error(
+        "`{path}` holds the weights of a whole model and no LoRA matrices; give an adapter's folder or file, or convert the model to GGUF (llama.cpp's convert_hf_to_gguf.py) and use it with -m"
+    )]
+    WholeModel {
+        /// The path.
+        path: std::path::PathBuf,
     },
     /// The base model is of another architecture.
     #[error(
@@ -103,9 +113,21 @@ pub enum AdapterError {
         /// What is wrong.
         problem: String,
     },
+    /// A copy of a matrix of the base that is not that matrix.
+    #[error(
+        "the adapter brings a copy of the base's `{target}` that {problem}: it was trained, or is of another model; {remedy}"
+    )]
+    Copy {
+        /// The base's matrix.
+        target: String,
+        /// How it differs.
+        problem: String,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// Nothing to import at a path.
     #[error(
-        "`{path}` holds no adapter: expected a GGUF or safetensors file, or a folder with adapter_model.safetensors (PEFT) or adapters.safetensors (MLX)"
+        "`{path}` holds no adapter: expected a GGUF or safetensors file, or a folder with adapter_model.safetensors (PEFT) or adapters.safetensors (MLX); a pickle (adapter_model.bin) must be saved as safetensors first"
     )]
     NothingThere {
         /// The path.

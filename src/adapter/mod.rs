@@ -39,6 +39,9 @@ use std::path::Path;
 /// What a base matrix's name ends with; targets are named without it.
 const WEIGHT: &str = ".weight";
 
+/// The target of the output matrix.
+const OUTPUT: &str = "output";
+
 /// A LoRA adapter: pairs of small matrices that update matrices of one base model.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Adapter {

@@ -104,7 +104,7 @@ struct Report {
 pub fn run(args: &BenchArgs) -> CliResult {
     let path = engine::find(&args.model)?;
     let start = Instant::now();
-    let model = Model::open(&path)?;
+    let model = engine::open_file(&path)?;
     let adapters = args.lora.load(&model)?;
     let mut options = session_options(&args.device, &args.context, Modes::GENERATE);
     if args.tune {

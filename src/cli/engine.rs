@@ -1,6 +1,6 @@
 //! What the commands that run a model share: finding it, booting it, saying where it runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cli::args::ModelArgs;
 use crate::cli::error::{CliError, CliResult};
@@ -9,8 +9,10 @@ use crate::cli::progress::Bar;
 use crate::cli::store::{self, Catalog, Choice, Home};
 use crate::cli::term::{self, Paint};
 use crate::exec::{DeviceInfo, DeviceKind};
+use crate::gguf::GgufFile;
 use crate::model::Model;
 use crate::session::{Generated, Session, SessionOptions};
+use crate::text::Tokenizer;
 
 /// The file that `-m` stands for, fetched if it is a known model that is not here.
 pub fn find(args: &ModelArgs) -> CliResult<PathBuf> {
@@ -50,8 +52,22 @@ pub fn here(wanted: &str) -> CliResult<PathBuf> {
 
 /// Opens the model that `-m` stands for.
 pub fn open(args: &ModelArgs) -> CliResult<Model> {
-    let path = find(args)?;
-    Model::open(&path).map_err(|e| CliError::from(e).at(path.display()))
+    open_file(&find(args)?)
+}
+
+/// Opens a model file and says what of it is not understood.
+pub fn open_file(path: &Path) -> CliResult<Model> {
+    let model = Model::open(path).map_err(|e| CliError::from(e).at(path.display()))?;
+    model.notices().iter().for_each(term::warn);
+    Ok(model)
+}
+
+/// The tokenizer of a model file; says what had to be guessed.
+pub fn tokenizer(file: &GgufFile) -> CliResult<Tokenizer> {
+    let made = Tokenizer::from_metadata(&file.header().metadata);
+    let tokenizer = made.map_err(|e| CliError::from(e).at(file.path().display()))?;
+    tokenizer.notices().iter().for_each(term::warn);
+    Ok(tokenizer)
 }
 
 /// Boots a session.

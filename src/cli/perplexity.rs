@@ -14,7 +14,6 @@ use crate::cli::interrupt::Listen;
 use crate::cli::lora::{LoraArgs, in_words};
 use crate::cli::progress::Bar;
 use crate::session::{Modes, Session};
-use crate::text::Tokenizer;
 
 /// Window length without `-c`.
 const WINDOW: usize = 512;
@@ -88,7 +87,7 @@ impl Score {
 pub fn run(args: &PerplexityArgs) -> CliResult {
     let text = args.input.read()?;
     let model = engine::open(&args.model)?;
-    let tokenizer = Tokenizer::from_metadata(&model.gguf().metadata)?;
+    let tokenizer = engine::tokenizer(model.file())?;
     let mut options = session_options(&args.device, &args.context, Modes::SCORE);
     let window = options.ctx.unwrap_or(WINDOW.min(model.config().train_ctx));
     options.ctx = Some(window);

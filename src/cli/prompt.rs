@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::cli::args::PromptArgs;
 use crate::cli::chat::Talk;
+use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::term;
 use crate::model::Model;
@@ -20,7 +21,7 @@ pub struct Prompter {
 impl Prompter {
     /// For one prompt: the template asked for, or the model's if it has one, or none; `raw` is none.
     pub fn for_text(model: &Model, args: &PromptArgs, raw: bool) -> CliResult<Self> {
-        let tokenizer = tokenizer(model)?;
+        let tokenizer = engine::tokenizer(model.file())?;
         let template = if raw { None } else { template(model, args, &tokenizer)? };
         if template.is_none() && args.system.is_some() {
             let what = "a system prompt needs a chat template, and the model has none";
@@ -31,7 +32,7 @@ impl Prompter {
 
     /// For a conversation, which needs a template: ChatML where the model has none.
     pub fn for_chat(model: &Model, args: &PromptArgs) -> CliResult<Self> {
-        let tokenizer = tokenizer(model)?;
+        let tokenizer = engine::tokenizer(model.file())?;
         let template = match template(model, args, &tokenizer)? {
             Some(template) => template,
             None => {
@@ -79,10 +80,6 @@ impl Prompter {
         let messages: Vec<Message> = system.chain(said).collect();
         Ok(template.encode(&self.tokenizer, &messages, true, &TemplateVars::new())?)
     }
-}
-
-fn tokenizer(model: &Model) -> CliResult<Tokenizer> {
-    Tokenizer::from_metadata(&model.gguf().metadata).map_err(|e| CliError::from(e).at(model.path().display()))
 }
 
 /// The template that `--chat-template` names (a built-in one, or a file), else the model's own.

@@ -6,11 +6,10 @@ use clap::Args;
 
 use crate::cli::args::ModelArgs;
 use crate::cli::engine;
-use crate::cli::error::CliResult;
+use crate::cli::error::{CliError, CliResult};
 use crate::cli::input::InputArgs;
 use crate::cli::term::Paint;
 use crate::gguf::GgufFile;
-use crate::text::Tokenizer;
 
 /// Show the tokens of a text
 #[derive(Args, Clone, Debug)]
@@ -40,8 +39,9 @@ pub struct TokenizeArgs {
 /// Runs the command.
 pub fn run(args: &TokenizeArgs) -> CliResult {
     let text = args.text.clone().map_or_else(|| args.input.read(), Ok)?;
-    let file = GgufFile::open(engine::find(&args.model)?)?;
-    let tokenizer = Tokenizer::from_metadata(&file.header().metadata)?;
+    let path = engine::find(&args.model)?;
+    let file = GgufFile::open(&path).map_err(|e| CliError::from(e).at(path.display()))?;
+    let tokenizer = engine::tokenizer(&file)?;
     let ids = tokenizer.encode(&text, args.special, !args.no_bos);
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if args.count {

@@ -262,6 +262,18 @@ pub enum GgufError {
         /// The name, quoted.
         tensor: String,
     },
+    /// The file is one of several that make a model, and the others are not there or do not belong to it.
+    #[error(
+        "this is part {number} of {count} of a split model, and {problem}; put all parts into one folder under the names they came with, or merge them (llama-gguf-split --merge)"
+    )]
+    Part {
+        /// Which part, from 1 on.
+        number: u32,
+        /// Of how many.
+        count: u32,
+        /// What is wrong.
+        problem: String,
+    },
     /// A buffer of no bytes was given to copy through.
     #[error("tensor {tensor}: the buffer to copy it through is empty; give one of at least one byte")]
     EmptyBuffer {

@@ -5,25 +5,43 @@ use std::path::Path;
 use embedded_io::{Read, Seek, SeekFrom};
 
 use super::error::{GgufError, quoted};
-use super::{Gguf, TensorInfo};
+use super::{Gguf, TensorInfo, split};
 use crate::io::{MappedFile, MemStream};
 
-/// A GGUF file mapped into memory: its header, read and checked, and its tensors' bytes where they lie.
+/// A GGUF file mapped into memory: its header, read and checked, and its tensors' bytes where they lie. A model in
+/// several parts is read as one file: offsets count through all parts.
 #[derive(Debug)]
 pub struct GgufFile {
-    mapped: MappedFile,
-    header: Gguf,
+    pub(super) parts: Vec<Part>,
+    pub(super) header: Gguf,
+}
+
+/// A mapped file, and where its bytes begin among those of all parts.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub mapped: MappedFile,
+    pub start: u64,
+}
+
+impl Part {
+    /// Maps a file and reads its header.
+    pub fn open(path: impl AsRef<Path>) -> Result<(Self, Gguf), GgufError> {
+        let mapped = MappedFile::open(path)?;
+        let header = Gguf::read(MemStream::new(&mapped))?;
+        Ok((Self { mapped, start: 0 }, header))
+    }
 }
 
 impl GgufFile {
-    /// Maps the file at `path` and reads its header. Tensor data is not touched.
+    /// Maps the file at `path` and reads its header; of a model in several parts, all of them, by the name of any. Tensor
+    /// data is not touched.
     ///
     /// # Errors
-    /// [`GgufError`], if the file cannot be opened or is not a sound GGUF file.
+    /// [`GgufError`], if the file cannot be opened or is not a sound GGUF file; [`GgufError::Part`] if it is one of
+    /// several and the others do not lie beside it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, GgufError> {
-        let mapped = MappedFile::open(path)?;
-        let header = Gguf::read(MemStream::new(&mapped))?;
-        Ok(GgufFile { mapped, header })
+        let (part, header) = Part::open(&path)?;
+        split::join(path.as_ref(), part, header)
     }
 
     /// Version, metadata and tensor directory.
@@ -31,9 +49,14 @@ impl GgufFile {
         &self.header
     }
 
-    /// The path the file was opened by.
+    /// The path of the file, or of its first part.
     pub fn path(&self) -> &Path {
-        self.mapped.path()
+        self.parts.first().map_or(Path::new(""), |part| part.mapped.path())
+    }
+
+    /// The paths of all parts.
+    pub fn paths(&self) -> impl ExactSizeIterator<Item = &Path> {
+        self.parts.iter().map(|part| part.mapped.path())
     }
 
     /// The bytes of a tensor of this file, packed as its type says, rows one after another.
@@ -41,9 +64,11 @@ impl GgufFile {
     /// # Errors
     /// [`GgufError::OutsideFile`] if `tensor` is of another file, one with bytes where this one has none.
     pub fn tensor_bytes(&self, tensor: &TensorInfo) -> Result<&[u8], GgufError> {
-        let start = usize::try_from(tensor.offset).ok();
-        let end = tensor.offset.checked_add(tensor.bytes).and_then(|end| usize::try_from(end).ok());
-        let range = start.zip(end).and_then(|(start, end)| self.mapped.bytes().get(start..end));
+        let part = self.parts.iter().rev().find(|part| part.start <= tensor.offset);
+        let start = part.and_then(|part| usize::try_from(tensor.offset - part.start).ok());
+        let end =
+            start.zip(usize::try_from(tensor.bytes).ok()).and_then(|(start, len)| start.checked_add(len));
+        let range = part.and_then(|part| part.mapped.bytes().get(start?..end?));
         range.ok_or_else(|| GgufError::OutsideFile {
             tensor: quoted(&tensor.name),
             offset: tensor.offset.saturating_sub(self.header.data_offset),

@@ -30,6 +30,7 @@ mod index;
 mod metadata;
 mod read;
 mod source;
+mod split;
 mod types;
 mod value;
 mod write;

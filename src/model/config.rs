@@ -1,11 +1,10 @@
 //! A model's numbers, read from the metadata and checked.
 
 use crate::gguf::Gguf;
-use crate::model::{Arch, ModelError};
+use crate::model::keys::Keys;
+use crate::model::rope::RopeScaling;
+use crate::model::{Arch, ModelError, check};
 use crate::ops::attention::MAX_HEAD_DIM;
-
-/// Largest count believed of layers, heads and the like; real models stay far below.
-const MAX_COUNT: u32 = 1 << 20;
 
 /// Numbers of a decoder-only transformer.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,8 +29,8 @@ pub struct ModelConfig {
     pub rope_dim: usize,
     /// Rope base frequency.
     pub rope_base: f32,
-    /// Rope position multiplier: 1 / linear scaling factor.
-    pub rope_scale: f32,
+    /// Rope's scaling.
+    pub rope: RopeScaling,
     /// Epsilon of the norms.
     pub rms_eps: f32,
     /// Vocabulary size.
@@ -48,25 +47,32 @@ impl ModelConfig {
         let found = gguf.metadata.get::<&str>("general.architecture")?;
         let arch = Arch::by_name(found).ok_or_else(|| ModelError::Architecture { found: found.into() })?;
         let keys = Keys { gguf, prefix: arch.name };
+        check::refuse_experts(&keys)?;
+        let layers = keys.count("block_count")?;
+        let missing = |key: &str| ModelError::Gguf(crate::gguf::GgufError::MissingKey { key: keys.key(key) });
+        let each = |key: &str| keys.per_layer(key, layers);
         let width = keys.count("embedding_length")?;
-        let heads = keys.count("attention.head_count")?;
+        let heads = each("attention.head_count")?.ok_or_else(|| missing("attention.head_count"))?;
         let head_dim = keys.count_or("attention.key_length", width / heads)?;
+        let rope_dim = keys.count_or("rope.dimension_count", head_dim)?;
+        let rope_base = keys.float_or("rope.freq_base", 10_000.0)?;
+        let train_ctx = keys.count_or("context_length", 2048)?;
         let config = Self {
             arch,
             name: gguf.metadata.find::<&str>("general.name")?.unwrap_or(arch.name).to_owned(),
-            layers: keys.count("block_count")?,
+            layers,
             width,
-            ff: keys.count("feed_forward_length")?,
+            ff: each("feed_forward_length")?.ok_or_else(|| missing("feed_forward_length"))?,
             heads,
-            kv_heads: keys.count_or("attention.head_count_kv", heads)?,
+            kv_heads: each("attention.head_count_kv")?.unwrap_or(heads),
             head_dim,
-            rope_dim: keys.count_or("rope.dimension_count", head_dim)?,
-            rope_base: keys.float_or("rope.freq_base", 10_000.0)?,
-            rope_scale: keys.rope_scale()?,
+            rope_dim,
+            rope_base,
+            rope: RopeScaling::read(&keys, rope_dim, rope_base, train_ctx)?,
             rms_eps: keys.float_or("attention.layer_norm_rms_epsilon", 1e-5)?,
             vocab: gguf.require_tensor("token_embd.weight")?.dim(1) as usize,
-            train_ctx: keys.count_or("context_length", 2048)?,
-            window: 0,
+            train_ctx,
+            window: check::window(&keys, train_ctx)?,
         };
         config.check(&keys)?;
         Ok(config)
@@ -100,61 +106,8 @@ impl ModelConfig {
             "attention.layer_norm_rms_epsilon",
             "must lie in 0..1",
         )?;
-        require(self.rope_base > 0.0 && self.rope_base.is_finite(), "rope.freq_base", "must be positive")?;
+        require(self.rope_base >= 1.0, "rope.freq_base", "must be 1 at least")?;
         let value_dim = keys.count_or("attention.value_length", self.head_dim)?;
         require(value_dim == self.head_dim, "attention.value_length", "must equal the key length")
-    }
-}
-
-/// Typed reading of an architecture's own keys.
-struct Keys<'a> {
-    gguf: &'a Gguf,
-    prefix: &'static str,
-}
-
-impl Keys<'_> {
-    fn key(&self, key: &str) -> String {
-        format!("{}.{key}", self.prefix)
-    }
-
-    fn refuse(&self, key: &str, why: &str) -> ModelError {
-        ModelError::Setting { key: self.key(key), why: why.into() }
-    }
-
-    fn count(&self, key: &str) -> Result<usize, ModelError> {
-        self.checked(key, self.gguf.metadata.get::<u32>(&self.key(key))?)
-    }
-
-    fn count_or(&self, key: &str, default: usize) -> Result<usize, ModelError> {
-        match self.gguf.metadata.find::<u32>(&self.key(key))? {
-            Some(value) => self.checked(key, value),
-            None => Ok(default),
-        }
-    }
-
-    fn checked(&self, key: &str, value: u32) -> Result<usize, ModelError> {
-        let limit = if key == "context_length" { u32::MAX } else { MAX_COUNT };
-        if value == 0 || value > limit {
-            return Err(self.refuse(key, &format!("{value} is out of range")));
-        }
-        Ok(value as usize)
-    }
-
-    fn float_or(&self, key: &str, default: f32) -> Result<f32, ModelError> {
-        Ok(self.gguf.metadata.find::<f32>(&self.key(key))?.unwrap_or(default))
-    }
-
-    /// Linear scaling divides positions; Llama 3 scaling comes as a tensor; others are refused.
-    fn rope_scale(&self) -> Result<f32, ModelError> {
-        let kind = self.gguf.metadata.find::<&str>(&self.key("rope.scaling.type"))?.unwrap_or("none");
-        let factor = self.float_or("rope.scaling.factor", 1.0)?;
-        match kind {
-            "none" => Ok(1.0),
-            "linear" if factor > 0.0 => Ok(1.0 / factor),
-            _ => {
-                Err(self
-                    .refuse("rope.scaling.type", &format!("`{kind}` with factor {factor} is not supported")))
-            }
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::model::build::{BranchHead, Builder, Head, KvType, PlanSpec, Rows, SCALAR_HEAD};
 use crate::model::linear::{Linear, Product};
-use crate::model::{GateKind, ModelError, RopePairs};
+use crate::model::{GateKind, ModelError, RopeScaling};
 use crate::ops::{Op, params};
 use crate::plan::{DType, Role, Rows as TensorRows, Tensor, TensorId};
 
@@ -43,15 +43,19 @@ impl Weights {
     pub fn declare(b: &mut Builder<'_>, caches: bool) -> Result<Self, ModelError> {
         let c = b.config;
         let embedding = Linear::declare(b, "token_embd", c.vocab, c.width, false)?;
-        let rope_factors = match b.weights.shape("rope_freqs.weight") {
-            Some(_) => Some(b.vector("rope_freqs.weight", 0, c.rope_dim / 2)?),
+        let factors = c.rope.factors(b.options.ctx);
+        let rope_factors = match b.weights.shape(factors) {
+            Some(_) => Some(b.vector(factors, 0, c.rope_dim / 2)?),
             None => None,
         };
         let layers = (0..c.layers).map(|i| Layer::declare(b, i, caches)).collect::<Result<_, _>>()?;
         let output_norm = b.norm("output_norm.weight", 0, c.width)?;
         let output = match b.weights.shape("output.weight") {
-            Some(_) => Linear::declare(b, "output", c.vocab, c.width, false)?,
-            None => Linear { label: "output".into(), ..embedding.clone() },
+            Some(_) => {
+                let bias = b.weights.shape("output.bias").is_some();
+                Linear::declare(b, "output", c.vocab, c.width, bias)?
+            }
+            None => embedding.tied(b, "output")?,
         };
         let heads = scalar_heads(b)?;
         Ok(Self { embedding, layers, output_norm, output, rope_factors, heads })
@@ -211,9 +215,7 @@ fn rope(
 ) -> Result<TensorId, ModelError> {
     let c = b.config;
     let y = b.activation(label, Rows::Tokens, heads * c.head_dim)?;
-    let halves = c.arch.rope == RopePairs::Halves;
-    let (base, scale) = (c.rope_base, c.rope_scale);
-    let p = params::rope::Params::new(heads, c.head_dim, c.rope_dim, halves, base, scale, factors.is_some());
+    let p = RopeScaling::params(c, heads, factors.is_some());
     b.call(Op::Rope, label, vec![Some(b.rows), Some(x), factors, Some(y)], p)?;
     Ok(y)
 }

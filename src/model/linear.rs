@@ -83,6 +83,13 @@ impl Linear {
         Ok(Self { label: label.into(), cols, rows, shards, lora })
     }
 
+    /// The same matrix in another place, where adapters of its own are added to it: the output of a model that has one
+    /// matrix for embedding and output.
+    pub fn tied(&self, b: &mut Builder<'_>, label: &str) -> Result<Self, ModelError> {
+        let lora = Lora::declare_all(b, label, self.rows, self.cols)?;
+        Ok(Self { label: label.into(), lora, ..self.clone() })
+    }
+
     /// y = x w^T (+ bias) (+ residual).
     pub fn forward(
         &self,
@@ -235,8 +242,8 @@ fn check_matrix(
             shape.rows, shape.cols
         )));
     }
-    if !cols.is_multiple_of(8) {
-        return Err(fail(format!("is {cols} wide; widths that are multiples of 8 are supported")));
+    if !cols.is_multiple_of(4) {
+        return Err(fail(format!("is {cols} wide; widths that are multiples of 4 are supported")));
     }
     shape.format.row_bytes(cols).map_err(|e| fail(e.to_string()))?;
     Ok(shape.format)

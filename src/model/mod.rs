@@ -2,10 +2,13 @@
 
 mod arch;
 mod build;
+mod check;
 mod config;
 mod file;
 mod forward;
+mod keys;
 mod linear;
+mod rope;
 mod training;
 
 pub use arch::{ARCHITECTURES, Arch, GateKind, RopePairs};
@@ -15,6 +18,7 @@ pub use build::{
 };
 pub use config::ModelConfig;
 pub use file::Model;
+pub use rope::{RopeScaling, Yarn};
 pub use training::{Block, Pass, TrainPlans, TrainSpec, build_training};
 
 use crate::gguf::GgufError;
@@ -47,6 +51,38 @@ pub enum ModelError {
         name: String,
         /// What was wrong.
         why: String,
+    },
+    /// The file is no model of language.
+    #[error("this is {found}; {remedy}")]
+    OtherKind {
+        /// What it is.
+        found: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// Tensors that the architecture does not have: leaving them out would give another model.
+    #[error(
+        "{count} tensor(s) that `{arch}` is not known to have: {names}; without them the model would be another"
+    )]
+    UnknownTensors {
+        /// How many.
+        count: usize,
+        /// The first few.
+        names: String,
+        /// The architecture.
+        arch: &'static str,
+    },
+    /// A tensor's format cannot be decoded.
+    #[error("tensor `{name}`{others}: format {format} is not supported; known: {known}")]
+    Format {
+        /// Tensor name.
+        name: String,
+        /// How many others.
+        others: String,
+        /// The formats.
+        format: String,
+        /// Formats that are.
+        known: String,
     },
     /// The plan does not hold together.
     #[error(transparent)]

@@ -57,6 +57,8 @@ impl Params {
             scale,
             has_factors: u32::from(factors),
             inverse: 0,
+            magnitude: 1.0,
+            pad0: 0,
             turn: fraction(f64::from(scale) / std::f64::consts::TAU),
             step: fraction(f64::from(base).powf(-2.0 / rope_dim as f64)),
         }
@@ -90,7 +92,8 @@ fn twin<F: Real>(c: &Context<'_, F>) {
             let factor = factors.get(pair).map_or(1.0, |f| f.to_f64());
             let (sin, cos) = angle(&p, c.row(t).pos, pair, factor).sin_cos();
             let sin = if p.inverse == 1 { -sin } else { sin };
-            let (sin, cos) = (F::from_f64(sin), F::from_f64(cos));
+            let magnitude = f64::from(p.magnitude);
+            let (sin, cos) = (F::from_f64(sin * magnitude), F::from_f64(cos * magnitude));
             let (a, b) = if p.neox == 1 { (pair, pair + half) } else { (2 * pair, 2 * pair + 1) };
             for head in 0..heads {
                 let (a, b) = (head * dim + a, head * dim + b);
@@ -101,7 +104,7 @@ fn twin<F: Real>(c: &Context<'_, F>) {
     }
 }
 
-/// A rotation's gradient is rotated back.
+/// A rotation's gradient is rotated back, and of the same magnitude.
 fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
     let p: Params = call.params.get();
     let [rows, x, factors, y] = call.args[..] else { return Ok(()) };

@@ -2,7 +2,8 @@
 //!
 //! Word `k` of row `r` in plane `p` lies at `offset[p] + ((r / 32) * units[p] + k) * 32 + r % 32`, so 32 lanes that each
 //! hold a row read 32 consecutive words. Rows are padded with zero words to a multiple of 32. A plane of a row is the
-//! concatenation of what its blocks add to it, little-endian, padded to a whole word.
+//! concatenation of what its blocks add to it, little-endian, padded to a whole word; rows of floats are padded with zeros
+//! to a multiple of eight, so that shaders read eight at a time to the end.
 
 use super::codec::Codec;
 use super::half::from_f16;
@@ -12,6 +13,10 @@ use super::{Format, QuantError};
 pub const GROUP_ROWS: usize = 32;
 /// The most planes a format has.
 pub const MAX_PLANES: usize = 4;
+/// Weights that a shader reads at once.
+const OCT: usize = 8;
+/// What the rows of floats must be multiples of: shaders read activations in fours.
+const FOUR: usize = 4;
 /// The most bytes a block has in all planes together (Q6_K: 256 weights, 8-bit scales, f16).
 const MAX_BLOCK_BYTES: usize = 256;
 
@@ -56,7 +61,7 @@ impl Format {
     /// refuses them.
     pub fn planes(self, rows: usize, cols: usize) -> Planes {
         let codec = self.codec();
-        let blocks = cols.div_ceil(codec.block_len);
+        let blocks = cols.next_multiple_of(OCT).div_ceil(codec.block_len);
         let padded = rows.div_ceil(GROUP_ROWS).saturating_mul(GROUP_ROWS);
         let mut planes = Planes { count: codec.plane_bytes.len(), ..Planes::default() };
         for (p, &bytes) in codec.plane_bytes.iter().enumerate() {
@@ -121,20 +126,23 @@ impl Format {
             return Err(QuantError::Bytes { format: Format::F32, weights, expected, found });
         }
         let view = View { words, planes };
-        let octs = cols / 8;
-        for (i, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-            *out = (self.codec().oct)(&view, i / octs, i % octs);
+        for (row, out) in out.chunks_mut(cols.max(1)).enumerate() {
+            for (oct, out) in out.chunks_mut(OCT).enumerate() {
+                out.copy_from_slice(&(self.codec().oct)(&view, row, oct)[..out.len()]);
+            }
         }
         Ok(())
     }
 
     fn checked_planes(self, rows: usize, cols: usize, found: usize) -> Result<Planes, QuantError> {
-        let multiple = self.block_len().max(8);
+        let multiple = self.block_len().max(FOUR);
         if !cols.is_multiple_of(multiple) {
             return Err(QuantError::RowLength { format: self, cols, multiple });
         }
         // Four bytes a weight and the padding to whole groups bound every plane of every format.
-        let addressable = rows.checked_add(GROUP_ROWS).and_then(|r| r.checked_mul(cols)?.checked_mul(4));
+        let padded = cols.checked_add(OCT);
+        let addressable =
+            rows.checked_add(GROUP_ROWS).zip(padded).and_then(|(r, cols)| r.checked_mul(cols)?.checked_mul(4));
         if addressable.is_none() {
             return Err(QuantError::TooLarge { format: self, rows, cols });
         }
@@ -148,10 +156,13 @@ impl Format {
 
 /// Adds the blocks of one row to zeroed planes.
 fn repack_row(codec: &Codec, bytes: &[u8], row: usize, planes: &Planes, dst: &mut [u32]) {
-    // Floats are copied eight at a time, which is what their rows are multiples of.
-    let run = if codec.block_len == 1 { 8 } else { 1 };
+    // Floats are copied eight at a time; the last may be four.
+    let run = if codec.block_len == 1 { OCT } else { 1 };
     let mut buffer = [0u8; MAX_BLOCK_BYTES];
-    for (b, blocks) in bytes.chunks_exact(run * codec.block_bytes).enumerate() {
+    for (b, blocks) in bytes.chunks(run * codec.block_bytes).enumerate() {
+        if blocks.len() < run * codec.block_bytes {
+            buffer.fill(0);
+        }
         (codec.to_planes)(blocks, &mut buffer);
         let mut rest = &buffer[..];
         for (p, len) in codec.plane_bytes.iter().map(|len| run * len).enumerate() {

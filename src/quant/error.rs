@@ -6,8 +6,8 @@ use super::Format;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum QuantError {
-    /// A row does not divide into whole blocks (or, on the device, into groups of eight weights).
-    #[error("{} rows must be a multiple of {multiple} weights, and this one has {cols}; use a format with smaller blocks (Q8_0: 32, F16: 8)", .format.name())]
+    /// A row does not divide into whole blocks (or, on the device, into groups of four weights).
+    #[error("{} rows must be a multiple of {multiple} weights, and this one has {cols}; use a format with smaller blocks (Q8_0: 32, F16: 4)", .format.name())]
     RowLength {
         /// The format asked for.
         format: Format,
@@ -62,4 +62,31 @@ pub enum QuantError {
         /// The weight.
         value: f32,
     },
+    /// A weight that would become an infinity, or is none to begin with.
+    #[error("weight {index} is {value}, and {} holds finite numbers up to {largest:e}; repair the tensor, or keep it in a format that holds it", .format.name())]
+    NotFinite {
+        /// The format asked for.
+        format: Format,
+        /// Index of the weight in the slice given.
+        index: usize,
+        /// The weight.
+        value: f32,
+        /// The largest number of that format.
+        largest: f32,
+    },
+}
+
+impl QuantError {
+    /// The same error with an index into a whole tensor, of which the slice was the weights from `first` on.
+    pub fn offset(self, first: usize) -> Self {
+        match self {
+            QuantError::OutOfRange { format, index, value } => {
+                QuantError::OutOfRange { format, index: first + index, value }
+            }
+            QuantError::NotFinite { format, index, value, largest } => {
+                QuantError::NotFinite { format, index: first + index, value, largest }
+            }
+            other => other,
+        }
+    }
 }

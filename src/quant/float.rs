@@ -1,4 +1,4 @@
-//! F32, F16 and BF16: no blocks, any row length (on the device a multiple of eight).
+//! F32, F16 and BF16: no blocks, any row length (on the device a multiple of four).
 
 use super::codec::Codec;
 use super::device::View;

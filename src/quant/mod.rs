@@ -175,6 +175,24 @@ impl Format {
         Ok(())
     }
 
+    /// Checks that all of `src` are finite numbers that stay finite in a float format; encoding in blocks checks by itself.
+    ///
+    /// # Errors
+    /// [`QuantError::NotFinite`] naming the first that does not.
+    pub fn check_finite(self, src: &[f32]) -> Result<(), QuantError> {
+        // Half a step above the largest number rounds to infinity.
+        let (largest, limit) = match self {
+            Format::F32 => (f32::MAX, f32::INFINITY),
+            Format::BF16 => (f32::from_bits(0x7f7f_0000), f32::from_bits(0x7f7f_8000)),
+            Format::F16 => (65_504.0, 65_520.0),
+            _ => return Ok(()),
+        };
+        match src.iter().position(|v| !(v.abs() < limit)) {
+            Some(index) => Err(QuantError::NotFinite { format: self, index, value: src[index], largest }),
+            None => Ok(()),
+        }
+    }
+
     /// The dot product of an encoded row with as many activations, in f32 and in a fixed order.
     ///
     /// The lengths should agree; if they do not, the blocks that both have are used.

@@ -4,8 +4,12 @@ use std::path::Path;
 
 use super::{Decision, QuantizeError, QuantizeOptions, Rewrite, Summary, Update, Watch, decide, relabelled};
 use crate::adapter::Adapter;
-use crate::gguf::{Gguf, GgufFile};
+use crate::gguf::{Gguf, GgufFile, TensorInfo};
 use crate::quant::Format;
+
+/// The output matrix, and the one that stands in for it.
+const OUTPUT: &str = "output.weight";
+const EMBEDDING: &str = "token_embd.weight";
 
 /// An adapter to merge.
 #[derive(Clone, Copy, Debug)]
@@ -54,13 +58,39 @@ pub fn merge(
         merging.adapter.check_base(base, options.force)?;
     }
     let updates = |name: &str| updates(adapters, name);
-    let decisions = decisions(base.header(), options, &updates)?;
+    let mut decisions = decisions(base.header(), options, &updates)?;
+    let mut sources: Vec<&TensorInfo> = base.header().tensors.iter().collect();
+    if let Some((source, decision)) = untied(base.header(), options, &updates)? {
+        sources.push(source);
+        decisions.push(decision);
+    }
     let metadata = options
         .format
         .map_or_else(|| base.header().metadata.clone(), |format| relabelled(base.header(), format));
     let job =
-        Rewrite { input: base, decisions: &decisions, metadata, threads: options.threads, updates: &updates };
+        Rewrite { input: base, sources, decisions: &decisions, metadata, threads: options.threads, updates: &updates, check_copied: false };
     job.write(output, watch)
+}
+
+/// The output matrix of a model that has it in its embedding, where an adapter changes it: a tensor of its own.
+fn untied<'a>(
+    gguf: &'a Gguf,
+    options: &MergeOptions,
+    updates: &dyn Fn(&str) -> Vec<Update<'a>>,
+) -> Result<Option<(&'a TensorInfo, Decision)>, QuantizeError> {
+    if gguf.tensor(OUTPUT).is_some() || updates(OUTPUT).is_empty() {
+        return Ok(None);
+    }
+    let source = gguf.require_tensor(EMBEDDING)?;
+    let format = match options.format {
+        Some(format) => {
+            super::fitting(super::wanted(OUTPUT, &QuantizeOptions::new(format), false), source.dim(0))
+        }
+        None => super::readable(source)?,
+    };
+    let decision = Decision { name: OUTPUT.into(), to: Some(format), bytes: 0, ..Decision::copied(source) };
+    super::readable(source)?;
+    Ok(Some((source, decision)))
 }
 
 /// What the adapters add to a tensor.

@@ -218,13 +218,20 @@ impl Session {
 
     /// Log-probability of each token from index `first` (at least 1) on, given all those before it,
     /// (tokens - first). What slot 0 holds of the tokens before is not computed again. Needs the mode `score`.
+    ///
+    /// # Errors
+    /// [`SessionError::NotANumber`] where the model's logits are not finite, and those of running a plan.
     pub fn score_from(&mut self, tokens: &[u32], first: usize) -> Result<Vec<f32>, SessionError> {
         let plan = self.plans.score.ok_or(SessionError::Mode("score"))?;
         self.begin(0, tokens)?;
         let wanted = first.max(1) - 1;
         self.slots[0].held.truncate(wanted);
         let inputs = &tokens[..tokens.len() - 1];
-        self.in_windows(plan, inputs, wanted, |at| tokens[at + 1])
+        let logprobs = self.in_windows(plan, inputs, wanted, |at| tokens[at + 1])?;
+        match logprobs.iter().position(|logprob| !logprob.is_finite()) {
+            Some(at) => Err(SessionError::NotANumber(wanted + at)),
+            None => Ok(logprobs),
+        }
     }
 
     /// Runs what slot 0 does not hold of `tokens` through a plan that may have an output row for each; those from

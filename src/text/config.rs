@@ -2,6 +2,9 @@
 
 use super::error::TokenizerError;
 
+/// The pre-tokenizer of files that name none.
+const DEFAULT_PRE: &str = "default";
+
 /// Which algorithm the vocabulary is for (`tokenizer.ggml.model`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenizerModel {
@@ -79,7 +82,7 @@ pub struct SpecialIds {
 pub struct TokenizerConfig {
     /// The algorithm.
     pub model: TokenizerModel,
-    /// The pre-tokenizer's name, for [`TokenizerModel::Gpt2`]; `None` means `default`.
+    /// The pre-tokenizer's name, for [`TokenizerModel::Gpt2`]; `None` means `default`, and a notice.
     pub pre: Option<String>,
     /// The tokens' texts in order of their ids, as in the file: GPT-2's printable stand-ins for bytes, or
     /// SentencePiece's `▁` for a blank. They need not be valid UTF-8.
@@ -125,6 +128,23 @@ impl TokenizerConfig {
     pub fn apply_model_name(&mut self, name: &str) {
         let name = name.to_ascii_lowercase();
         self.specials_strip_right = name.contains("phi-3") || name.contains("phi3");
+    }
+
+    /// The pre-tokenizer's name; a file that has none, or an empty one, gets `default`, as in llama.cpp.
+    pub(crate) fn pre_name(&self) -> &str {
+        self.pre.as_deref().filter(|name| !name.is_empty()).unwrap_or(DEFAULT_PRE)
+    }
+
+    /// What the file does not say and had to be guessed.
+    pub(crate) fn notices(&self) -> Vec<String> {
+        let guessed = self.model == TokenizerModel::Gpt2 && self.pre.as_deref().is_none_or(str::is_empty);
+        let pre = || {
+            format!(
+                "the file has no tokenizer.ggml.pre, which says how text is cut into words; `{DEFAULT_PRE}` is used, and the \
+                 answers will be worse if the model was trained with another: convert the model again"
+            )
+        };
+        guessed.then(pre).into_iter().collect()
     }
 
     pub(crate) fn kind(&self, id: usize) -> TokenKind {

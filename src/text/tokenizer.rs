@@ -55,6 +55,7 @@ pub struct Tokenizer {
     add_bos: bool,
     add_eos: bool,
     add_space_prefix: bool,
+    notices: Vec<String>,
 }
 
 enum Algorithm {
@@ -80,7 +81,7 @@ impl Tokenizer {
         let bpe = config.model == TokenizerModel::Gpt2;
         let mut add_bos = !bpe;
         let algorithm = if bpe {
-            let name = config.pre.as_deref().unwrap_or("default");
+            let name = config.pre_name();
             let scheme = scheme(name).ok_or_else(|| unknown_pre_tokenizer(name))?;
             add_bos = scheme.add_bos;
             let bpe = Box::new(Bpe::new(&config, scheme.whole_words)?);
@@ -97,7 +98,13 @@ impl Tokenizer {
             add_bos: config.add_bos.unwrap_or(add_bos),
             add_eos: config.add_eos.unwrap_or(false),
             add_space_prefix: !bpe && config.add_space_prefix.unwrap_or(true),
+            notices: config.notices(),
         })
+    }
+
+    /// What the vocabulary does not say and had to be guessed: one sentence each.
+    pub fn notices(&self) -> &[String] {
+        &self.notices
     }
 
     /// Encodes a text.

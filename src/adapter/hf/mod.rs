@@ -5,6 +5,7 @@
 //! its `scale` as it is.
 
 mod assemble;
+mod copy;
 mod mlx;
 mod names;
 mod peft;
@@ -65,7 +66,7 @@ pub fn import(
     let layouts = [Layout::Peft, Layout::Mlx].map(|layout| path.join(layout.weights_file()));
     let weights = if path.is_dir() {
         let found = layouts.into_iter().find(|file| file.is_file());
-        found.ok_or_else(|| AdapterError::NothingThere { path: path.to_owned() })?
+        found.ok_or_else(|| nothing_in(path))?
     } else {
         path.to_owned()
     };
@@ -78,7 +79,13 @@ pub fn import(
     } else {
         let config = weights.with_file_name(CONFIG);
         let config = if config.is_file() { Some(MappedFile::open(config)?) } else { None };
-        from_bytes(mapped.bytes(), config.as_ref().map(MappedFile::bytes), alpha, base.header())?
+        let made = read(mapped.bytes(), config.as_ref().map(MappedFile::bytes), alpha, base.header());
+        let (adapter, copies) = made.map_err(|error| match error {
+            AdapterError::WholeModel { .. } => AdapterError::WholeModel { path: weights.clone() },
+            other => other,
+        })?;
+        copies.iter().try_for_each(|copy| copy::check(copy, base))?;
+        adapter
     };
     if adapter.name.is_empty() {
         adapter.name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -89,7 +96,7 @@ pub fn import(
 }
 
 /// The adapter in the bytes of a safetensors file and of its configuration; the tensors' names tell the layout.
-/// Checked against the shapes of `base`, but without a fingerprint.
+/// Checked against the shapes of `base`, but without a fingerprint; copies of the base's own matrices are left out unseen.
 ///
 /// # Errors
 /// As [`import`].
@@ -99,9 +106,32 @@ pub fn from_bytes(
     alpha: Option<f32>,
     base: &Gguf,
 ) -> Result<Adapter, AdapterError> {
+    read(weights, config, alpha, base).map(|(adapter, _)| adapter)
+}
+
+/// What is wrong with a folder without an adapter's files.
+fn nothing_in(folder: &Path) -> AdapterError {
+    let whole = ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"];
+    let path = folder.to_owned();
+    if whole.iter().any(|file| folder.join(file).is_file()) {
+        AdapterError::WholeModel { path }
+    } else {
+        AdapterError::NothingThere { path }
+    }
+}
+
+/// The adapter, and copies of the base's matrices that came with it.
+fn read(
+    weights: &[u8],
+    config: Option<&[u8]>,
+    alpha: Option<f32>,
+    base: &Gguf,
+) -> Result<(Adapter, Vec<tensors::BaseCopy>), AdapterError> {
     if config.is_some_and(|config| config.len() > MAX_CONFIG) {
         return Err(config_error(format!("is larger than {MAX_CONFIG} bytes")));
     }
+    // What the settings refuse is said better than what follows from it in the tensors' names.
+    config.map_or(Ok(()), peft::refuse)?;
     let read = tensors::read(weights)?;
     let configured = match (read.layout, config) {
         (Layout::Peft, Some(config)) => Some(peft::scaling(config)?),
@@ -117,7 +147,7 @@ pub fn from_bytes(
     };
     let mut adapter = assemble::adapter(read.pairs, &scaling, base)?;
     adapter.info.insert("imported_from".into(), read.layout.name().into());
-    Ok(adapter)
+    Ok((adapter, read.copies))
 }
 
 /// Writes `adapter` as a folder that PEFT or MLX loads on the Hugging Face form of `base`. The folder is made if it is
@@ -150,6 +180,9 @@ pub fn to_bytes(adapter: &Adapter, base: &Gguf, layout: Layout) -> Result<(Vec<u
     adapter.check_shapes(base)?;
     let pairs = assemble::modules(adapter, base)?;
     match layout {
+        Layout::Mlx if adapter.pair(crate::adapter::OUTPUT).is_some() && base.tensor("output.weight").is_none() => {
+            Err(AdapterError::unsupported("a LoRA of an output that is tied to the embedding, in MLX's form,"))
+        }
         Layout::Mlx if adapter.head.is_some() => {
             Err(AdapterError::unsupported("the head of a reward model in MLX's form"))
         }

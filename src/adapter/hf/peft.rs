@@ -88,6 +88,14 @@ pub(super) fn scaling(config: &[u8]) -> Result<Scaling, AdapterError> {
     Ok(Scaling::Peft(Box::new(config)))
 }
 
+/// Refuses the settings of what is no plain LoRA; those of MLX say nothing here.
+pub(super) fn refuse(config: &[u8]) -> Result<(), AdapterError> {
+    match parse::<Config>(config) {
+        Ok(config) if !config.peft_type.is_empty() => config.check(),
+        _ => Ok(()),
+    }
+}
+
 impl Config {
     fn check(&self) -> Result<(), AdapterError> {
         if self.peft_type != "LORA" {
@@ -98,14 +106,20 @@ impl Config {
             _ => false,
         };
         let filled = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
-        let bias = self.bias.as_deref().is_some_and(|bias| bias != "none");
+        let bias = self.bias.as_deref().filter(|bias| *bias != "none").map(short);
+        if let Some(bias) = bias {
+            return Err(AdapterError::unsupported(format!("trained biases (bias: {bias})")));
+        }
+        if filled(&self.modules_to_save) {
+            let modules = self.modules_to_save.iter().flatten().map(|m| short(m)).collect::<Vec<_>>().join(", ");
+            let what = format!("a fully trained module (modules_to_save: {})", short(&modules));
+            return Err(AdapterError::unsupported(what));
+        }
         let unsupported = [
             (self.use_dora, "DoRA (use_dora)"),
             (self.use_qalora, "QALoRA (use_qalora)"),
             (self.fan_in_fan_out, "fan_in_fan_out"),
             (self.lora_bias, "a bias on B (lora_bias)"),
-            (bias, "a trained bias (bias)"),
-            (filled(&self.modules_to_save), "a fully trained module (modules_to_save)"),
             (filled(&self.target_parameters), "a LoRA of parameters (target_parameters)"),
             (changes_base, "an initialisation that changes the base model (init_lora_weights)"),
             (self.trainable_token_indices.is_some(), "trained tokens (trainable_token_indices)"),

@@ -4,16 +4,30 @@
 use super::names::{Place, Roped};
 use crate::adapter::AdapterError;
 use crate::adapter::error::short;
-use crate::gguf::Gguf;
+use crate::gguf::{Gguf, Value};
+
+const QUERIES: &str = "llama.attention.head_count";
+const KEYS: &str = "llama.attention.head_count_kv";
+
+/// A count of heads: one for all layers, or one for each, all alike in models that are supported.
+fn heads(base: &Gguf, key: &str) -> Result<usize, AdapterError> {
+    match base.metadata.value(key) {
+        Some(Value::Array(_)) => {
+            let each = base.metadata.get::<Vec<usize>>(key)?;
+            let first = each.first().copied().filter(|first| each.iter().all(|n| n == first));
+            first.ok_or_else(|| AdapterError::setting(key, "differs from layer to layer in the model"))
+        }
+        _ => Ok(base.metadata.get(key)?),
+    }
+}
 
 /// How many heads' rows must be reordered in B of `place`; none where the orders agree.
 pub(super) fn permuted_heads(base: &Gguf, place: Place, rows: usize) -> Result<Option<usize>, AdapterError> {
     let architecture = base.metadata.get::<&str>("general.architecture")?;
     let Some(roped) = place.is_roped().filter(|_| architecture == "llama") else { return Ok(None) };
-    let queries = base.metadata.get::<usize>("llama.attention.head_count")?;
     let heads = match roped {
-        Roped::Query => queries,
-        Roped::Key => base.metadata.find("llama.attention.head_count_kv")?.unwrap_or(queries),
+        Roped::Query => heads(base, QUERIES)?,
+        Roped::Key => heads(base, KEYS).or_else(|_| heads(base, QUERIES))?,
     };
     let halves = heads.checked_mul(2).filter(|halves| *halves > 0 && rows.is_multiple_of(*halves));
     if halves.is_none() {

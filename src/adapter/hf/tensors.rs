@@ -18,7 +18,41 @@ const MAX_HEADER: u64 = 4 << 20;
 pub(super) struct Contents {
     pub layout: Layout,
     pub pairs: Vec<LoraPair>,
+    /// Copies of the base's matrices that PEFT puts beside an adapter of the output.
+    pub copies: Vec<BaseCopy>,
 }
+
+/// A matrix of the base, whose place in the base's file is `target`, as the adapter's file has it.
+pub(super) struct BaseCopy {
+    pub target: &'static str,
+    pub rows: usize,
+    pub cols: usize,
+    pub values: Vec<f32>,
+}
+
+/// Names of such copies, behind `base_model.model.`.
+const COPIES: [(&str, &str); 4] = [
+    ("lm_head.base_layer.weight", "output"),
+    ("lm_head.weight", "output"),
+    ("model.embed_tokens.base_layer.weight", "token_embd"),
+    ("model.embed_tokens.weight", "token_embd"),
+];
+
+/// Adaptations that are not LoRA, by what their tensors' names contain.
+const OTHER_KINDS: [(&str, &str); 12] = [
+    (".ia3_l", "IA3"),
+    ("lora_magnitude_vector", "DoRA"),
+    ("lora_embedding_", "a LoRA of the token embedding (embed_tokens)"),
+    ("modules_to_save", "a fully trained module (modules_to_save)"),
+    ("prompt_embeddings", "prompt tuning or prefix tuning"),
+    (".hada_w", "LoHa"),
+    (".lokr_w", "LoKr"),
+    ("vera_lambda", "VeRA"),
+    (".oft_", "OFT"),
+    (".boft_", "BOFT"),
+    ("trainable_tokens_delta", "trained tokens (trainable_token_indices)"),
+    (".bias", "a trained bias"),
+];
 
 /// Reads a file of either layout.
 pub(super) fn read(bytes: &[u8]) -> Result<Contents, AdapterError> {
@@ -30,7 +64,14 @@ pub(super) fn read(bytes: &[u8]) -> Result<Contents, AdapterError> {
     let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(&e))?;
     let mut halves: BTreeMap<&str, [Option<TensorView<'_>>; 2]> = BTreeMap::new();
     let mut layout = None;
+    let mut copies = Vec::new();
+    refuse_models(&file)?;
     for (name, tensor) in file.iter() {
+        if let Some((_, target)) = COPIES.iter().find(|(copy, _)| bare(name) == *copy) {
+            let [rows, cols] = matrix(name, &tensor)?;
+            copies.push(BaseCopy { target, rows, cols, values: values(name, &tensor)? });
+            continue;
+        }
         let part = Part::of(name)?;
         if *layout.get_or_insert(part.layout) != part.layout {
             return Err(AdapterError::tensor(
@@ -51,7 +92,31 @@ pub(super) fn read(bytes: &[u8]) -> Result<Contents, AdapterError> {
             Err(AdapterError::tensor(module, format!("its matrix {missing} is missing")))
         }
     });
-    Ok(Contents { layout, pairs: pairs.collect::<Result<_, _>>()? })
+    Ok(Contents { layout, pairs: pairs.collect::<Result<_, _>>()?, copies })
+}
+
+/// A file without any LoRA matrix is something else: named where it is known, else a whole model.
+fn refuse_models(file: &SafeTensors<'_>) -> Result<(), AdapterError> {
+    let names = file.names();
+    if names.is_empty() || names.iter().any(|name| name.contains("lora_")) {
+        return Ok(());
+    }
+    let named = names.iter().find_map(|name| {
+        let known = OTHER_KINDS.iter().filter(|(mark, _)| *mark != ".bias");
+        known.into_iter().find(|(mark, _)| name.contains(mark)).map(|(_, what)| (name, what))
+    });
+    match named {
+        Some((name, what)) => Err(AdapterError::unsupported(format!("{what} (tensor `{}`)", short(name)))),
+        None if names.iter().all(|name| !name.contains("base_model.model.")) => {
+            Err(AdapterError::WholeModel { path: "the safetensors file".into() })
+        }
+        None => Ok(()),
+    }
+}
+
+/// A name without what PEFT puts before all.
+fn bare(name: &str) -> &str {
+    name.strip_prefix("base_model.model.").unwrap_or(name)
 }
 
 fn damaged(error: &safetensors::SafeTensorError) -> AdapterError {
@@ -67,7 +132,7 @@ struct Part<'a> {
 
 impl<'a> Part<'a> {
     fn of(name: &'a str) -> Result<Self, AdapterError> {
-        let bare = name.strip_prefix("base_model.model.").unwrap_or(name);
+        let bare = bare(name);
         let peft = |mark, is_b| {
             let (module, rest) = bare.split_once(mark)?;
             let layout = Layout::Peft;
@@ -83,14 +148,11 @@ impl<'a> Part<'a> {
 
     /// Why a tensor is not part of a plain LoRA adapter.
     fn refuse(name: &str) -> AdapterError {
-        let known = [
-            ("lora_magnitude_vector", "DoRA"),
-            ("lora_embedding_", "an adapter of the token embedding"),
-            ("modules_to_save", "a fully trained module (modules_to_save)"),
-            (".bias", "a trained bias"),
-        ];
-        match known.iter().find(|(mark, _)| name.contains(mark)) {
+        match OTHER_KINDS.iter().find(|(mark, _)| name.contains(mark)) {
             Some((_, what)) => AdapterError::unsupported(format!("{what} (tensor `{}`)", short(name))),
+            None if name.starts_with("base_model.model.") && name.ends_with(".weight") => {
+                AdapterError::unsupported(format!("a fully trained module (tensor `{}`)", short(name)))
+            }
             None => AdapterError::tensor(name, "is neither `lora_A` nor `lora_B` (MLX: `lora_a`, `lora_b`)"),
         }
     }

@@ -6,7 +6,7 @@ use crate::cli::error::{CliError, CliResult};
 use crate::cli::interrupt::Listen;
 use crate::cli::perplexity::Score;
 use crate::cli::progress::Bar;
-use crate::session::{Session, SessionError};
+use crate::session::Session;
 use crate::text::{SamplerParams, Tokenizer};
 use crate::train::data::{Case, CaseKind, Match};
 
@@ -154,9 +154,6 @@ impl Work<'_> {
 fn logprobs(session: &mut Session, tokens: &[u32], marked: &[bool]) -> CliResult<Vec<f32>> {
     let first = marked.iter().position(|marked| *marked).unwrap_or(tokens.len());
     let all = session.score_from(tokens, first)?;
-    if let Some(at) = all.iter().position(|l| l.is_nan()) {
-        return Err(SessionError::NotANumber(first + at).into());
-    }
     let marked = all.iter().zip(marked.iter().skip(first)).filter(|(_, marked)| **marked);
     Ok(marked.map(|(logprob, _)| *logprob).collect())
 }

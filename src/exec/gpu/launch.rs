@@ -177,7 +177,7 @@ pub fn choices(
 
 /// Workgroups of 64 lanes with four elements each.
 fn lanes(width: u32) -> usize {
-    (width as usize / 4).div_ceil(64)
+    (width as usize).div_ceil(256)
 }
 
 fn weight_stem(program: &Program, call: &OpCall) -> Option<&'static str> {

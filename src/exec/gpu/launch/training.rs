@@ -52,7 +52,7 @@ fn linear_back(
     let aligned = fours(&[p.dy_stride, p.dy_offset]);
     if tuning == Tuning::Software && aligned {
         // A workgroup as wide as the processor, so that no lanes idle at the edge.
-        let mut choice = maker.plain("base", (p.cols as usize / 8).div_ceil(8), 8, 1)?;
+        let mut choice = maker.plain("base", (p.cols as usize).div_ceil(64), 8, 1)?;
         choice.recipe.constants = vec![("LANES", 8)];
         return Ok(choice);
     }

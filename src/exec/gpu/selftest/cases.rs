@@ -39,10 +39,11 @@ pub fn all(thorough: bool) -> Result<(Bench, Vec<Case>), PlanError> {
     Ok((b, cases))
 }
 
-/// Columns that a format takes, not a multiple of 32 where it need not be.
+/// Columns that a format takes, not a multiple of 32 where it need not be, nor of 8.
 pub(super) fn cols(format: Format) -> usize {
     match format.block_len() {
-        1 => 72,
+        1 if format == Format::BF16 => 72,
+        1 => 76,
         32 => 160,
         _ => 512,
     }
@@ -208,7 +209,8 @@ fn ropes(b: &mut Bench) -> Cases {
         let scale = if scaled { 0.25 } else { 1.0 };
         let forward = params::rope::Params::new(heads, dim, rope_dim, neox, 500_000.0, scale, scaled);
         for inverse in [0, 1] {
-            let p = params::rope::Params { inverse, ..forward };
+            let magnitude = if scaled { 1.25 } else { 1.0 };
+            let p = params::rope::Params { inverse, magnitude, ..forward };
             let step = b.step(count, first);
             let args = vec![Some(b.rows), Some(x), factors, Some(y)];
             let name = format!("rope {rope_dim} of {dim} at {first}{}", ["", ", inverse"][inverse as usize]);
