@@ -3,7 +3,7 @@
 const WIDTH: u32 = 256u;
 #import logits
 
-// y[o] = logits[o][label] - log sum exp logits[o]. One workgroup a row.
+// y[o] = l[label] - log sum exp l, where l = logits[o] / temperature. One workgroup a row.
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(2) var<storage, read> rows: array<Row>;
 @group(0) @binding(3) var<storage, read> outs: array<Out>;
@@ -17,8 +17,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let base = o * p.vocab;
     let top = row_max(lane, base, p.vocab);
-    let total = log_sum_exp(lane, base, p.vocab, top);
+    let scale = softmax_scale(outs[o].temperature);
+    let total = log_sum_exp(lane, base, p.vocab, top, scale);
     if lane == 0u {
-        y[o] = logits[base + outs[o].label] - total;
+        y[o] = (logits[base + outs[o].label] - top) * scale - total;
     }
 }

@@ -1,7 +1,8 @@
 #import params
 #import step_types
+#import temperature
 
-// logits[o] = coef * (onehot(label) - softmax(logits[o])), in place, one workgroup a row.
+// logits[o] = coef / temperature * (onehot(label) - softmax(logits[o] / temperature)), in place, one workgroup a row.
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(3) var<storage, read> outs: array<Out>;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
@@ -12,12 +13,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let o = group.y;
     let base = o * p.vocab;
     let label = min(outs[o].label, p.vocab - 1u);
-    let coef = outs[o].coef;
-    let total = logits[base + label] - y[o];
+    let scale = softmax_scale(outs[o].temperature);
+    let coef = outs[o].coef * scale;
+    let own = logits[base + label];
     // All lanes have read the label's logit before one of them overwrites it.
     storageBarrier();
     workgroupBarrier();
     for (var i = lane; i < p.vocab; i += 256u) {
-        logits[base + i] = select(0.0, coef, i == label) - coef * exp(logits[base + i] - total);
+        logits[base + i] = select(0.0, coef, i == label) - coef * exp((logits[base + i] - own) * scale + y[o]);
     }
 }

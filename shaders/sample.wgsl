@@ -170,7 +170,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let base = o * p.vocab;
     let bad = damaged(lane, base);
     let full_top = row_max(lane, base, p.vocab);
-    let total = log_sum_exp(lane, base, p.vocab, full_top);
+    let scale = softmax_scale(out.temperature);
+    let total = log_sum_exp(lane, base, p.vocab, full_top, scale);
 
     // The penalty is put into the logits and taken back, so that nothing looks it up for every logit.
     let replaced = penalise(lane, base, out);
@@ -196,7 +197,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         tokens[out.slot * p.ctx + out.pos + 1u] = choice;
     }
     sampled[o * 4u] = choice;
-    sampled[o * 4u + 1u] = select(bitcast<u32>(logits[base + choice] - total), NAN_BITS, bad);
+    sampled[o * 4u + 1u] = select(bitcast<u32>((logits[base + choice] - full_top) * scale - total), NAN_BITS, bad);
     sampled[o * 4u + 2u] = u32(bad);
     sampled[o * 4u + 3u] = 0u;
 }

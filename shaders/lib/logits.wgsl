@@ -1,4 +1,5 @@
 #import reduce
+#import temperature
 // Rows of logits (outputs, vocab), read by one workgroup of WIDTH lanes each.
 @group(0) @binding(4) var<storage, read_write> logits: array<f32>;
 
@@ -13,11 +14,11 @@ fn row_max(lane: u32, base: u32, vocab: u32) -> f32 {
     return reduce_max(lane, top);
 }
 
-// log sum exp of a row whose maximum is known.
-fn log_sum_exp(lane: u32, base: u32, vocab: u32, top: f32) -> f32 {
+// log sum exp of a row times `scale`, above its maximum times that.
+fn log_sum_exp(lane: u32, base: u32, vocab: u32, top: f32, scale: f32) -> f32 {
     var sum = 0.0;
     for (var i = lane; i < vocab; i += WIDTH) {
-        sum += exp(logits[base + i] - top);
+        sum += exp((logits[base + i] - top) * scale);
     }
-    return top + log(reduce_sum(lane, sum));
+    return log(reduce_sum(lane, sum));
 }

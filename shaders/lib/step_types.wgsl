@@ -13,7 +13,7 @@ struct Out {
     label: u32,          // token id whose log-probability is asked for
     seed: u32,
     top_k: u32,          // 0 = off
-    temperature: f32,    // <= 0 = greedy
+    temperature: f32,    // of the sampler, <= 0 = greedy; of log-probabilities and their gradient, <= 0 = 1
     top_p: f32,          // >= 1 = off
     min_p: f32,          // <= 0 = off
     repeat_penalty: f32, // 1 = off

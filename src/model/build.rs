@@ -78,6 +78,9 @@ pub enum BranchHead {
     Tokens,
     /// One number, by a vector of its own behind the output norm: a reward or a value.
     Scalar,
+    /// How far the first branch is from this one, in nats: the sum over the vocabulary of p (log p - log q), p being this
+    /// one's softmax. A branch of this kind is not trained.
+    Divergence,
 }
 
 /// One of several models that share a base: they differ in their adapters and heads, and there is no second base.
@@ -248,6 +251,8 @@ pub struct Builder<'a> {
     pub branches: Vec<Branch>,
     /// The one whose plans are being built, or whose tensors are declared.
     pub branch: usize,
+    /// What labels of activations begin with, where a plan has a layer twice.
+    pub part: &'static str,
     uses: u32,
 }
 
@@ -293,6 +298,7 @@ impl<'a> Builder<'a> {
             blocks,
             branches,
             branch,
+            part: "",
             uses,
         })
     }
@@ -379,7 +385,7 @@ impl<'a> Builder<'a> {
             Rows::Tokens => TensorRows::Tokens(per),
             Rows::Outputs => TensorRows::Outputs(per),
         };
-        let name = format!("{}: {label}", plan.name);
+        let name = format!("{}: {}{label}", plan.name, self.part);
         Ok(self.program.tensor(Tensor { name, dtype, rows, width, role, plan: Some(self.plan) })?)
     }
 

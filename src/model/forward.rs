@@ -113,7 +113,7 @@ fn scalar_heads(b: &mut Builder<'_>) -> Result<Vec<Option<TensorId>>, ModelError
         let width = b.config.width;
         heads.push(match branch.head {
             BranchHead::Scalar => Some(b.trained(&name, 1, width)?),
-            BranchHead::Tokens => None,
+            BranchHead::Tokens | BranchHead::Divergence => None,
         });
     }
     b.branch = before;
@@ -371,6 +371,15 @@ fn sample(b: &mut Builder<'_>, logits: TensorId) -> Result<TensorId, ModelError>
     let args = vec![Some(b.rows), Some(b.outs), Some(logits), Some(b.table), Some(sampled)];
     b.call(Op::Sample, "sample", args, p)?;
     Ok(sampled)
+}
+
+/// How far `other`'s softmax is from `base`'s at each output row, (O, 1), fetched.
+pub fn divergence(b: &mut Builder<'_>, base: TensorId, other: TensorId) -> Result<TensorId, ModelError> {
+    let y = b.own("divergence", Rows::Outputs, 1, 1, DType::F32, Role::Output)?;
+    let p = params::divergence::Params { vocab: b.config.vocab as u32, ..Default::default() };
+    let args = vec![Some(b.rows), Some(b.outs), Some(base), Some(other), Some(y)];
+    b.call(Op::Divergence, "divergence", args, p)?;
+    Ok(y)
 }
 
 /// Log-probabilities of the output rows' labels, (O, 1), fetched.

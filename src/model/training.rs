@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crate::exec::WeightSource;
 use crate::model::build::{BranchHead, BuildOptions, Builder, OpenBlock, PlanSpec, Rows};
-use crate::model::forward::{Weights, embed, emit, layer, log_prob, logits, scalar, share};
+use crate::model::forward::{Weights, divergence, embed, emit, layer, log_prob, logits, scalar, share};
 use crate::model::{ModelConfig, ModelError};
 use crate::ops::{Op, params, sumsq};
 use crate::plan::{DType, OpCall, PlanId, Program, Reverse, Role, Rows as TensorRows, Tensor, TensorId};
@@ -104,7 +104,10 @@ pub fn build_training(
     let mut passes = Vec::new();
     for branch in 0..b.branches.len() {
         (b.branch, b.program.branch) = (branch, branch as u32);
-        passes.push(pass(&mut b, &model, &sums, spec)?);
+        passes.push(match b.branches[branch].head {
+            BranchHead::Divergence => apart(&mut b, &model, spec)?,
+            _ => pass(&mut b, &model, &sums, spec)?,
+        });
     }
     (b.branch, b.program.branch) = (0, 0);
     let (clear, norm, update) = optimizer(&mut b, &blocks)?;
@@ -157,6 +160,7 @@ fn pass(
             Some(log_prob(b, made)?)
         }
         BranchHead::Scalar => scalar(b, model, x)?,
+        BranchHead::Divergence => None,
     };
     b.program.plans[score.index()].fetch = fetched;
     let Some(dx) = dx else { return Ok(Pass { forward, score, head: None, backward: None }) };
@@ -178,6 +182,34 @@ fn pass(
     }
     b.program.prune(backward);
     Ok(Pass { forward, score, head: Some(head), backward: Some(backward) })
+}
+
+/// The plans of a branch that the first one is compared with: the layers as each of them is, over the same rows, then both
+/// logits of a chunk of the outputs.
+fn apart(b: &mut Builder<'_>, model: &Weights, spec: TrainSpec) -> Result<Pass, ModelError> {
+    let this = b.branch;
+    let forward = open(b, "forward", spec.rows, 0);
+    let both = [(this, ""), (0, "first ")];
+    let mut hidden = Vec::new();
+    for (branch, part) in both {
+        (b.branch, b.part) = (branch, part);
+        let mut x = embed(b, model)?;
+        for index in 0..b.config.layers {
+            x = layer(b, model, index, x)?;
+        }
+        hidden.push(x);
+    }
+    b.branch = this;
+    let score = open(b, "score", spec.rows, spec.outputs);
+    let mut made = Vec::new();
+    for ((branch, part), x) in both.into_iter().zip(hidden) {
+        (b.branch, b.part) = (branch, part);
+        b.program.keep(x, score);
+        made.push(logits(b, model, x, false)?);
+    }
+    (b.branch, b.part) = (this, "");
+    b.program.plans[score.index()].fetch = Some(divergence(b, made[0], made[1])?);
+    Ok(Pass { forward, score, head: None, backward: None })
 }
 
 /// The gradient of the last layer's output, zeroed by the forward.
@@ -246,7 +278,7 @@ fn head_gradient(
             let made = logits(b, model, x, false)?;
             (made, made)
         }
-        BranchHead::Scalar => {
+        BranchHead::Scalar | BranchHead::Divergence => {
             let fail = || ModelError::Tensor { name: "score.weight".into(), why: "is not there".into() };
             let made = scalar(b, model, x)?.ok_or_else(fail)?;
             (made, b.activation("d scalar", Rows::Outputs, 1)?)

@@ -1,9 +1,10 @@
-//! Log-probability of a given token: `y[o] = logits[o][label] - log sum exp logits[o]`.
+//! Log-probability of a given token at a temperature: `y[o] = l[label] - log sum exp l`, where `l = logits[o] / temperature`.
 
 use super::cpu::{Context, Real};
 use super::params::logprob::Params;
 use super::{Arg, OpDef, require};
 use crate::plan::{OpCall, PlanError, Program};
+use crate::text::softmax_scale;
 
 /// Arguments: rows, outs, logits (O, vocab), y (O, 1).
 pub static DEF: OpDef = OpDef {
@@ -22,14 +23,14 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     require(program, call, 3, |t| t.width == 1, || "must be 1 wide".into())
 }
 
-/// log sum exp, with the maximum taken out.
-pub fn log_sum_exp<F: Real>(logits: &[F]) -> F {
+/// The largest of the logits, and log sum exp of `scale` times what they are above it.
+pub fn log_sum_exp<F: Real>(logits: &[F], scale: F) -> (F, F) {
     let max = logits.iter().fold(F::LOWEST, |m, l| if *l > m { *l } else { m });
     // Pieces are summed apart, which keeps the rounding error of a large vocabulary small.
     let sum = logits
         .chunks(256)
-        .fold(F::ZERO, |s, piece| s + piece.iter().fold(F::ZERO, |s, l| s + (*l - max).exp()));
-    max + sum.ln()
+        .fold(F::ZERO, |s, piece| s + piece.iter().fold(F::ZERO, |s, l| s + ((*l - max) * scale).exp()));
+    (max, sum.ln())
 }
 
 fn twin<F: Real>(c: &Context<'_, F>) {
@@ -38,7 +39,9 @@ fn twin<F: Real>(c: &Context<'_, F>) {
     let (first, y) = c.write_chunks(3, c.rows(1), 1);
     for (o, y) in y.iter_mut().enumerate() {
         let logits = &logits[(first + o) * vocab..][..vocab];
-        let label = c.out(first + o).label as usize;
-        *y = logits.get(label).copied().unwrap_or(F::LOWEST) - log_sum_exp(logits);
+        let out = c.out(first + o);
+        let scale = F::from_f32(softmax_scale(out.temperature));
+        let (max, sum) = log_sum_exp(logits, scale);
+        *y = logits.get(out.label as usize).map_or(F::LOWEST, |l| (*l - max) * scale - sum);
     }
 }

@@ -1,10 +1,11 @@
-//! Gradient of the logits, in their place: `coef * (onehot(label) - softmax(logits))`, where `coef` is the derivative of
-//! the objective with respect to the label's log-probability.
+//! Gradient of the logits, in their place: `coef / temperature * (onehot(label) - softmax(logits / temperature))`, where
+//! `coef` is the derivative of the objective with respect to the label's log-probability at that temperature.
 
 use super::cpu::{Context, Real};
 use super::params::logprob_back::Params;
 use super::{Arg, OpDef, require};
 use crate::plan::{OpCall, PlanError, Program};
+use crate::text::softmax_scale;
 
 /// Arguments: rows, outs, y (O, 1): the labels' log-probabilities, logits (O, vocab).
 pub static DEF: OpDef = OpDef {
@@ -30,10 +31,11 @@ fn twin<F: Real>(c: &Context<'_, F>) {
     let (first, logits) = c.write_chunks(3, c.rows(1), vocab);
     for (o, logits) in logits.chunks_mut(vocab).enumerate() {
         let out = c.out(first + o);
-        let (label, coef) = (out.label as usize, F::from_f32(out.coef));
-        let total = logits[label] - y[first + o];
+        let scale = F::from_f32(softmax_scale(out.temperature));
+        let (label, coef) = (out.label as usize, F::from_f32(out.coef) * scale);
+        let (own, y) = (logits[label], y[first + o]);
         for logit in logits.iter_mut() {
-            *logit = -coef * (*logit - total).exp();
+            *logit = -coef * ((*logit - own) * scale + y).exp();
         }
         logits[label] += coef;
     }

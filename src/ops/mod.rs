@@ -11,6 +11,7 @@ pub mod bias_back;
 pub mod block16;
 pub mod coefs;
 pub mod cpu;
+pub mod divergence;
 pub mod dropout;
 pub mod embed;
 pub mod fill;
@@ -190,6 +191,7 @@ op_table! {
     GateBack => gate_back,
     GatherBack => gather_back,
     LogProbBack => logprob_back,
+    Divergence => divergence,
     Coefs => coefs,
     Lookup => lookup,
     LookupBack => lookup_back,

@@ -9,7 +9,7 @@ use crate::plan::{OpCall, PlanError, Program};
 use crate::text::{MAX_LAST_N, SamplerParams};
 
 /// Arguments: rows, outs, logits (O, vocab), tokens (slots, ctx), sampled (O, 4): token, bits of its
-/// log-probability under the full softmax, status (1: a logit is not a number), 0.
+/// log-probability under the full softmax at the temperature, status (1: a logit is not a number), 0.
 pub static DEF: OpDef = OpDef {
     stem: "sample",
     args: &[

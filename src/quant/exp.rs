@@ -25,6 +25,7 @@ const PIECE: usize = 1024;
 struct SumExp<'a> {
     x: &'a [f32],
     less: f32,
+    scale: f32,
 }
 
 impl Job for SumExp<'_> {
@@ -38,19 +39,19 @@ impl Job for SumExp<'_> {
             let (whole, rest) = piece.as_chunks::<SUMS>();
             for x in whole {
                 for i in 0..SUMS {
-                    sums[i] += exp(x[i] - self.less);
+                    sums[i] += exp((x[i] - self.less) * self.scale);
                 }
             }
             total += sums.iter().map(|sum| f64::from(*sum)).sum::<f64>();
-            total += rest.iter().map(|x| f64::from(exp(*x - self.less))).sum::<f64>();
+            total += rest.iter().map(|x| f64::from(exp((*x - self.less) * self.scale))).sum::<f64>();
         }
         total
     }
 }
 
-/// The sum of exp(x - less) over a row, in a fixed order.
-pub fn sum_exp(x: &[f32], less: f32) -> f64 {
-    run(SumExp { x, less })
+/// The sum of exp((x - less) * scale) over a row, in a fixed order.
+pub fn sum_exp(x: &[f32], less: f32, scale: f32) -> f64 {
+    run(SumExp { x, less, scale })
 }
 
 #[cfg(test)]
@@ -62,11 +63,13 @@ mod tests {
     fn sums_of_exponentials() {
         for n in [0, 1, 15, 16, 1024, 5000] {
             let x: Vec<f32> = (0..n).map(|i| ((i * 7919) % 4001) as f32 / 100.0 - 40.0).collect();
-            let exact: f64 = x.iter().map(|x| f64::from(*x - 0.01).exp()).sum();
-            let found = sum_exp(&x, 0.01);
-            assert!((found - exact).abs() <= 1e-6 * exact, "{n}: {found} {exact}");
-            assert_eq!(found, run_portable(SumExp { x: &x, less: 0.01 }), "{n}");
+            for scale in [1.0, 0.5] {
+                let exact: f64 = x.iter().map(|x| f64::from((*x - 0.01) * scale).exp()).sum();
+                let found = sum_exp(&x, 0.01, scale);
+                assert!((found - exact).abs() <= 1e-6 * exact, "{n}: {found} {exact}");
+                assert_eq!(found, run_portable(SumExp { x: &x, less: 0.01, scale }), "{n}");
+            }
         }
-        assert!(sum_exp(&[f32::NEG_INFINITY], 0.0) < 1e-37);
+        assert!(sum_exp(&[f32::NEG_INFINITY], 0.0, 1.0) < 1e-37);
     }
 }

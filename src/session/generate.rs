@@ -35,7 +35,8 @@ pub struct Generated {
     pub first_token: Duration,
     /// Time from the first token to the last.
     pub decode: Duration,
-    /// Log-probability of each token under the full softmax, whatever the sampler left out; of a sampler of one's own, none.
+    /// Log-probability of each token under the full softmax at the sampler's temperature (at 1 where it is greedy), whatever
+    /// the sampler left out; of a sampler of one's own, none.
     pub log_probs: Vec<f32>,
 }
 

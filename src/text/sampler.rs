@@ -90,7 +90,7 @@ pub enum SamplerError {
     },
 }
 
-/// A token and its log-probability under the unfiltered softmax at temperature 1.
+/// A token and its log-probability under the unfiltered softmax at the temperature; that at 1 where sampling is greedy.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Choice {
     /// The token.
@@ -127,6 +127,12 @@ fn mix(mut h: u32) -> u32 {
     h ^ (h >> 16)
 }
 
+/// What logits are multiplied with for a softmax at a temperature. At 0 and below, which is greedy, the softmax is that at 1.
+pub fn softmax_scale(temperature: f32) -> f32 {
+    // Also where the inverse would not be finite.
+    if temperature > 0.0 { 1.0 / temperature.max(1e-30) } else { 1.0 }
+}
+
 /// Maps floats to integers in the same order.
 pub fn order_key(v: f32) -> u32 {
     let bits = v.to_bits();
@@ -157,8 +163,10 @@ pub fn choose(logits: &[f32], history: &[u32], p: &SamplerParams, pos: u32) -> R
     let (best, max) = all.max();
     let token = if p.temperature <= 0.0 { best } else { draw(&all, p, max, uniform(p.seed, pos)) };
     let top = logits.iter().fold(f32::NEG_INFINITY, |m, l| m.max(*l));
-    let sum = sum_exp(logits, top);
-    Ok(Choice { token, logprob: (f64::from(logits[token as usize] - top) - sum.ln()) as f32 })
+    let scale = softmax_scale(p.temperature);
+    let sum = sum_exp(logits, top, scale);
+    let above = f64::from(logits[token as usize] - top) * f64::from(scale);
+    Ok(Choice { token, logprob: (above - sum.ln()) as f32 })
 }
 
 /// The recent tokens with their new logits, sorted, each once.

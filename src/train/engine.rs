@@ -241,7 +241,23 @@ impl Engine {
         sequences: &[Sequence<'_>],
         seed: u32,
     ) -> Result<Vec<f32>, TrainError> {
+        self.score_at(branch, sequences, 1.0, seed)
+    }
+
+    /// The same, of the softmax at a temperature, which is also that of the gradient that follows. A scalar head's numbers
+    /// have none.
+    ///
+    /// # Errors
+    /// As [`Self::score_by`].
+    pub fn score_at(
+        &mut self,
+        branch: usize,
+        sequences: &[Sequence<'_>],
+        temperature: f32,
+        seed: u32,
+    ) -> Result<Vec<f32>, TrainError> {
         self.forward(branch, sequences, seed)?;
+        self.outs.iter_mut().for_each(|out| out.temperature = temperature);
         let pass = self.pass(branch)?;
         self.chunks(pass.score)
     }

@@ -98,6 +98,8 @@ pub(super) struct Room {
     pub rows: usize,
     /// Texts that the model writes.
     pub rollouts: Option<Rollouts>,
+    /// How far the model is from its base.
+    pub divergence: bool,
 }
 
 impl Trainer {
@@ -138,8 +140,8 @@ impl Trainer {
         let reference = items.iter().chain(&validation).any(needed);
         let batching = Batching::Sequences(settings.batch.max(1));
         let reference = reference.then_some(options.against);
-        let rollouts = room.rollouts;
-        let boot = Boot { place, from, head: BranchHead::Tokens, batching, reference, rollouts };
+        let (rollouts, divergence) = (room.rollouts, room.divergence);
+        let boot = Boot { place, from, head: BranchHead::Tokens, batching, reference, rollouts, divergence };
         let (training, validation) = (Set::new(items), Set::new(validation));
         let task = FeedbackTask { training, validation, options: *options, window: 1, rows: room.rows };
         Trainer::boot(model, Box::new(task), settings, &boot)

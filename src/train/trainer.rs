@@ -143,6 +143,8 @@ pub struct Trainer {
     batcher: Batcher,
     total: u64,
     per_epoch: u64,
+    /// The branch that tells how far the model is from its base.
+    base: Option<usize>,
     ended: Option<Ended>,
 }
 
@@ -157,6 +159,8 @@ pub(super) struct Boot<'a> {
     pub reference: Option<Against>,
     /// Texts that the model writes.
     pub rollouts: Option<Rollouts>,
+    /// How far the model is from its base can be asked.
+    pub divergence: bool,
 }
 
 impl Trainer {
@@ -175,7 +179,7 @@ impl Trainer {
     ) -> Result<Self, TrainError> {
         let task = SftTask::new(examples, validation, settings);
         let batching = settings.batching();
-        let boot = Boot { place, from, head: BranchHead::Tokens, batching, reference: None, rollouts: None };
+        let boot = Boot { place, from, head: BranchHead::Tokens, batching, reference: None, rollouts: None, divergence: false };
         Self::boot(model, Box::new(task), settings, &boot)
     }
 
@@ -193,6 +197,13 @@ impl Trainer {
             None => settings.lora.shape(model),
         };
         let reference = boot.reference.map(|against| reference(against, boot.from));
+        let divergence = boot.divergence.then(|| Branch {
+            name: "base".into(),
+            head: BranchHead::Divergence,
+            ..Branch::default()
+        });
+        let branches: Vec<Branch> = reference.into_iter().chain(divergence).collect();
+        let base = boot.divergence.then_some(branches.len());
         let kept = if settings.keep > 0.0 { KEPT_TOKENS } else { 0 };
         let options = EngineOptions {
             device: boot.place.device.clone(),
@@ -203,7 +214,7 @@ impl Trainer {
             train: Train::Adapters,
             adapters,
             head: boot.head,
-            branches: reference.into_iter().collect(),
+            branches,
             rollouts: boot.rollouts,
         };
         let mut engine = Engine::boot(model, &options)?;
@@ -220,7 +231,7 @@ impl Trainer {
         let total = settings.max_steps.map_or(all, |max| max.min(all.max(1)));
         batcher.resume(Cursor::default()).map_err(data)?;
         let core = Core::new(engine, settings, task.describe());
-        Ok(Self { core, task, anchors: vec![], batcher, total, per_epoch, ended: None })
+        Ok(Self { core, task, anchors: vec![], batcher, total, per_epoch, base, ended: None })
     }
 
     /// The engine: device, memory map, timing.
@@ -380,17 +391,22 @@ impl Trainer {
         Ok(())
     }
 
-    /// Does something with the base as it is, without what is trained.
-    pub(super) fn without_adapters<T>(
-        &mut self,
-        work: impl FnOnce(&mut Engine) -> Result<T, TrainError>,
-    ) -> Result<T, TrainError> {
-        let values = self.core.values()?;
-        let nothing: Vec<Vec<f32>> = values.iter().map(|block| vec![0.0; block.len()]).collect();
-        self.core.set_blocks(&nothing)?;
-        let done = work(&mut self.core.engine);
-        self.core.set_blocks(&values)?;
-        done
+    /// How far the model is from its base, in nats: the mean over the positions of texts of the exact divergence over the
+    /// vocabulary.
+    ///
+    /// # Errors
+    /// [`TrainError::Adapter`] if the trainer was not booted for it.
+    pub(super) fn divergence(&mut self, texts: &[Vec<u32>]) -> Result<f64, TrainError> {
+        let missing = || TrainError::Adapter("the trainer was booted without its base".into());
+        let base = self.base.ok_or_else(missing)?;
+        let (mut sum, mut count) = (0.0, 0usize);
+        for tokens in texts.iter().filter(|text| text.len() > 1) {
+            let trained = vec![true; tokens.len()];
+            let all = self.core.engine.score_by(base, &[Sequence { tokens, trained: &trained }], 0)?;
+            sum += all.iter().map(|d| f64::from(*d)).sum::<f64>();
+            count += all.len();
+        }
+        Ok(sum / count.max(1) as f64)
     }
 
     /// Loss on the validation data; `None` without any.

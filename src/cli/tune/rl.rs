@@ -81,8 +81,8 @@ struct RolloutArgs {
     /// Most tokens of a prompt with its answer; prompts that leave no room are skipped
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
     seq: u32,
-    /// Temperature at which answers are sampled
-    #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = positive)]
+    /// Temperature at which answers are sampled; what is learnt from are the log-probabilities at it
+    #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = number)]
     temperature: f32,
     /// Answers written at once [default: 8]; more are faster, and take more memory
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]

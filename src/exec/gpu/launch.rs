@@ -127,7 +127,7 @@ pub fn active(call: &OpCall) -> Active {
         Op::RmsNormBack => count!(rms_norm_back),
         Op::GateBack => count!(gate_back),
         Op::Fill => count!(fill),
-        Op::Gather | Op::LogProb | Op::Sample | Op::LogProbBack | Op::Coefs => Active::Outputs,
+        Op::Gather | Op::LogProb | Op::Sample | Op::LogProbBack | Op::Divergence | Op::Coefs => Active::Outputs,
         Op::Embed
         | Op::Rope
         | Op::KvWrite
@@ -170,7 +170,7 @@ pub fn choices(
         Op::Gate => vec![one(lanes(call.params.get::<params::gate::Params>().width))?],
         Op::Gather => vec![one(lanes(call.params.get::<params::gather::Params>().width))?],
         Op::Attention => attention(&maker, capacity, tuning, features)?,
-        Op::LogProb | Op::Sample | Op::LogProbBack => vec![one(1)?],
+        Op::LogProb | Op::Sample | Op::LogProbBack | Op::Divergence => vec![one(1)?],
         _ => training::choices(&maker, tuning)?,
     })
 }

@@ -14,7 +14,7 @@ use crate::train::{Engine, Rollouts, Sequence, TrainError, Trainer};
 pub struct Limits {
     /// Most rise of the perplexity of fixed texts, as a part of it.
     pub perplexity: f64,
-    /// Most divergence from the base on texts that it wrote, in nats a token.
+    /// Most divergence from the base at the positions of texts that it wrote, in nats a token, exactly.
     pub divergence: f64,
     /// Most that answers to fixed questions, and those that were learnt before, may become less likely, in nats a token.
     pub canaries: f64,
@@ -92,7 +92,6 @@ pub(super) struct Judge {
     /// Nothing was held back.
     by_itself: bool,
     before: Measures,
-    from_base: FromBase,
 }
 
 impl Judge {
@@ -107,14 +106,12 @@ impl Judge {
         let tokenizer = Tokenizer::from_metadata(&model.gguf().metadata);
         let tokenizer = tokenizer.map_err(|e| TrainError::Data(e.to_string()))?;
         let before = Measures::of(trainer, &standards, &tokenizer)?;
-        let from_base = base_scores(trainer, &standards.written)?;
-        Ok(Self { tokenizer, standards, limits, by_itself, before, from_base })
+        Ok(Self { tokenizer, standards, limits, by_itself, before })
     }
 
     /// Measures what there is now.
     pub fn judge(&self, trainer: &mut Trainer) -> Result<Vec<Gate>, TrainError> {
         let after = Measures::of(trainer, &self.standards, &self.tokenizer)?;
-        let now = score_all(trainer.engine(), 0, &self.standards.written)?;
         let (before, limits, by) = (&self.before, &self.limits, &self.standards);
         let mut gates = Vec::new();
         if let (Some(before), Some(after)) = (before.held_out, after.held_out) {
@@ -140,8 +137,8 @@ impl Judge {
             ));
         }
         if !by.written.is_empty() {
-            let (start, end) = (self.from_base.divergence_of_start, mean_gap(&self.from_base.scores, &now));
-            gates.push(Gate::at_most("divergence from the base", start, end, limits.divergence.max(start)));
+            let (old, new) = (before.divergence, after.divergence);
+            gates.push(Gate::at_most("divergence from the base", old, new, limits.divergence.max(old)));
         }
         if !by.asked.is_empty() {
             let (old, new) = (before.circles as f64, after.circles as f64);
@@ -159,6 +156,8 @@ struct Measures {
     canaries: Vec<(f64, usize)>,
     /// Mean negative log-probability of the tokens that were learnt before.
     learnt: f64,
+    /// From the base, in nats a token.
+    divergence: f64,
     /// Answers that run in circles.
     circles: usize,
 }
@@ -172,8 +171,10 @@ impl Measures {
             scores.iter().flatten().fold((0.0, 0usize), |(s, n), l| (s - f64::from(*l), n + 1));
         let canaries = losses(trainer.engine(), &by.canaries, pause)?;
         let learnt = mean_loss(trainer.engine(), &by.learnt, pause)?;
+        let divergence = if by.written.is_empty() { 0.0 } else { trainer.divergence(&by.written)? };
         let circles = circles::count(trainer.engine(), &by.asked, tokenizer)?;
-        Ok(Self { held_out, perplexity: (sum / count.max(1) as f64).exp(), canaries, learnt, circles })
+        let perplexity = (sum / count.max(1) as f64).exp();
+        Ok(Self { held_out, perplexity, canaries, learnt, divergence, circles })
     }
 }
 
@@ -197,26 +198,6 @@ fn score_all(engine: &mut Engine, branch: usize, texts: &[Vec<u32>]) -> Result<V
         engine.score_by(branch, &[Sequence { tokens, trained: &trained }], 0)
     };
     texts.iter().filter(|text| text.len() > 1).map(one).collect()
-}
-
-/// How the base scores what it wrote, and how far from it training begins.
-struct FromBase {
-    scores: Vec<Vec<f32>>,
-    divergence_of_start: f64,
-}
-
-fn base_scores(trainer: &mut Trainer, written: &[Vec<u32>]) -> Result<FromBase, TrainError> {
-    let start = score_all(trainer.engine(), 0, written)?;
-    let scores = trainer.without_adapters(|engine| score_all(engine, 0, written))?;
-    let divergence_of_start = mean_gap(&scores, &start);
-    Ok(FromBase { scores, divergence_of_start })
-}
-
-/// Mean of what `theirs` is above `ours`, a token: of texts sampled from the former an estimate of the divergence.
-fn mean_gap(theirs: &[Vec<f32>], ours: &[Vec<f32>]) -> f64 {
-    let pairs = theirs.iter().flatten().zip(ours.iter().flatten());
-    let (sum, count) = pairs.fold((0.0, 0usize), |(s, n), (a, b)| (s + f64::from(*a) - f64::from(*b), n + 1));
-    sum / count.max(1) as f64
 }
 
 #[cfg(test)]

@@ -89,7 +89,11 @@ pub fn adapt(
 ) -> Result<Option<Verdict>, TrainError> {
     let Trial { lesson, held_out, steady, standards, limits } = trial;
     let rows = steady.iter().map(|text| text.len().saturating_sub(1)).max().unwrap_or(0);
-    let room = Room { rows: rows.max(standards.rows()), rollouts: standards.rollouts() };
+    let room = Room {
+        rows: rows.max(standards.rows()),
+        rollouts: standards.rollouts(),
+        divergence: !standards.written.is_empty(),
+    };
     let by_itself = held_out.is_empty();
     let held_out = if by_itself { lesson.clone() } else { held_out };
     let mut trainer =

@@ -117,8 +117,7 @@ impl Grpo {
             let (l, old, reference) = (f64::from(l), f64::from(old), f64::from(reference));
             let policy = surrogate(l - old, advantage, 1.0 - self.epsilon, 1.0 + self.epsilon_high);
             let d = reference - l;
-            // e^d − 1 without cancellation where policy and reference are near.
-            let kl = d.exp_m1() - d;
+            let kl = math::k3(d);
             out.loss += (policy.loss + self.beta * kl) * norm;
             out.coefs.push(((policy.slope - self.beta * d.exp_m1()) * norm) as f32);
             out.clipped += usize::from(policy.clipped);

@@ -7,6 +7,14 @@ pub(super) fn sum(values: &[f32]) -> f64 {
     if sum.is_finite() { sum } else { f64::NAN }
 }
 
+/// The k3 estimate of a divergence from samples (Schulman, "Approximating KL Divergence", 2020): e^d − 1 − d for the log-ratio d
+/// of what is compared with to what has written. Never below zero, and in the mean the divergence.
+pub(in crate::train) fn k3(d: f64) -> f64 {
+    // e^d − 1 without cancellation where both are near; what rounding leaves below zero is none.
+    let estimate = d.exp_m1() - d;
+    if estimate < 0.0 { 0.0 } else { estimate }
+}
+
 /// log(1 / (1 + exp(−x))), without overflow.
 pub(super) fn log_sigmoid(x: f64) -> f64 {
     if x >= 0.0 { -(-x).exp().ln_1p() } else { x - x.exp().ln_1p() }

@@ -35,5 +35,7 @@ pub use sft::Sft;
 pub use simpo::SimPo;
 pub use token::TokenLoss;
 
+pub(super) use math::k3;
+
 #[cfg(test)]
 mod tests;

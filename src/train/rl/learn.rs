@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::train::data::Random;
-use crate::train::objective::{Ppo, Window};
+use crate::train::objective::{Ppo, Window, k3};
 use crate::train::rl::rollout::Answer;
 use crate::train::rl::{Method, RlOptions};
 use crate::train::trainer::{REFERENCE, Sums};
@@ -29,20 +29,20 @@ impl Experience {
         Sequence { tokens: &self.answer.tokens, trained: &self.trained }
     }
 
-    /// Divergence from the model before training by this answer, in nats.
+    /// Divergence from the model before training by this answer, in nats: the sum of its tokens' k3 estimates.
     pub fn divergence(&self) -> f64 {
         let pairs = self.answer.old.iter().zip(&self.reference);
-        pairs.map(|(old, reference)| f64::from(*old) - f64::from(*reference)).sum()
+        pairs.map(|(old, reference)| k3(f64::from(*reference) - f64::from(*old))).sum()
     }
 }
 
-/// Answers with their log-probabilities under the reference, if that is asked for; `together`: so many go through the model
-/// at once.
+/// Answers with their log-probabilities under the reference at the rollouts' temperature, if that is asked for; `together`:
+/// so many go through the model at once.
 pub(super) fn experiences(
     engine: &mut Engine,
     answers: Vec<Answer>,
     with_reference: bool,
-    together: usize,
+    (temperature, together): (f32, usize),
     pause: &mut dyn FnMut(Duration),
 ) -> Result<Vec<Experience>, TrainError> {
     let mut all = Vec::with_capacity(answers.len());
@@ -63,7 +63,7 @@ pub(super) fn experiences(
         let whole: Vec<usize> = (0..all.len()).filter(|i| !all[*i].answer.is_empty()).collect();
         for some in whole.chunks(together.max(1)) {
             let start = Instant::now();
-            for (index, scores) in some.iter().zip(score(engine, REFERENCE, &all, some, 0)?) {
+            for (index, scores) in some.iter().zip(score(engine, REFERENCE, &all, some, (temperature, 0))?) {
                 all[*index].reference = scores;
             }
             pause(start.elapsed());
@@ -72,16 +72,16 @@ pub(super) fn experiences(
     Ok(all)
 }
 
-/// Scores of some answers, which go through the model together.
+/// Scores of some answers, which go through the model together, at a temperature and with a seed of dropout.
 fn score(
     engine: &mut Engine,
     branch: usize,
     all: &[Experience],
     some: &[usize],
-    seed: u32,
+    (temperature, seed): (f32, u32),
 ) -> Result<Vec<Vec<f32>>, TrainError> {
     let sequences: Vec<Sequence<'_>> = some.iter().map(|i| all[*i].sequence()).collect();
-    let scores = engine.score_by(branch, &sequences, seed)?;
+    let scores = engine.score_at(branch, &sequences, temperature, seed)?;
     let mut rest = scores.as_slice();
     let cut = |sequence: &Sequence<'_>| {
         let (mine, others) = rest.split_at(sequence.targets().min(rest.len()));
@@ -153,7 +153,7 @@ fn values(
 ) -> Result<(), TrainError> {
     let usable: Vec<usize> = (0..all.len()).filter(|i| all[*i].usable).collect();
     for some in usable.chunks(together.max(1)) {
-        for (index, values) in some.iter().zip(score(engine, branch, all, some, 0)?) {
+        for (index, values) in some.iter().zip(score(engine, branch, all, some, (1.0, 0))?) {
             all[*index].values = values;
         }
     }
@@ -195,6 +195,8 @@ pub(super) struct Update<'a> {
     pub max_new: usize,
     /// The value model.
     pub value: Option<usize>,
+    /// Of the rollouts, and so of the policy's log-probabilities.
+    pub temperature: f32,
     /// Of dropout.
     pub seed: u32,
     /// Answers that go through the model at once.
@@ -244,7 +246,7 @@ impl Update<'_> {
         sums: &mut Sums,
     ) -> Result<(), TrainError> {
         let (mut coefs, mut loss) = (Vec::new(), 0.0);
-        for (one, now) in some.iter().map(|i| &all[*i]).zip(score(engine, 0, all, some, self.seed)?) {
+        for (one, now) in some.iter().map(|i| &all[*i]).zip(score(engine, 0, all, some, (self.temperature, self.seed))?) {
             let (old, advantages) = (&one.answer.old, &one.advantages);
             let advantage = advantages.first().copied().unwrap_or(0.0);
             let made = match self.method {
@@ -276,7 +278,7 @@ impl Update<'_> {
     ) -> Result<(), TrainError> {
         let (Method::Ppo(ppo), Some(branch)) = (self.method, self.value) else { return Ok(()) };
         let (mut coefs, mut loss) = (Vec::new(), 0.0);
-        for (one, now) in some.iter().map(|i| &all[*i]).zip(score(engine, branch, all, some, self.seed)?) {
+        for (one, now) in some.iter().map(|i| &all[*i]).zip(score(engine, branch, all, some, (1.0, self.seed))?) {
             let made = ppo.value(&now, &one.values, &one.returns, 1.0 / window.tokens.max(1) as f64);
             let square = |(v, r): (&f32, &f64)| (f64::from(*v) - r).powi(2);
             let error: f64 = now.iter().zip(&one.returns).map(square).sum();

@@ -20,7 +20,7 @@ use crate::train::{
     initialize, load_adapter, load_branch, shape_of,
 };
 
-pub use options::{Method, RlOptions};
+pub use options::{COLDEST, Method, RlOptions};
 pub use rollout::{Answer, write};
 
 use learn::Experience;
@@ -142,7 +142,7 @@ impl RlTrainer {
             .map(|(name, weight)| (name.to_owned(), weight))
             .chain(models.iter().map(|m| (m.name.clone(), m.weight)))
             .collect();
-        let objective = serde_json::json!({ "rl": options, "rewards": names });
+        let objective = objective(options, names);
         let mut core = Core::new(engine, settings, objective);
         core.judged = "reward";
         core.progress.strictness = 1.0;
@@ -321,8 +321,8 @@ impl RlTrainer {
             .map(|(r, a)| if a.truncated { r - self.options.missing_end } else { *r })
             .collect();
         let with_reference = has_reference(&self.options);
-        let together = self.core.settings.batch;
-        let mut all = learn::experiences(&mut self.core.engine, answers, with_reference, together, pause)?;
+        let how = (self.options.temperature, self.core.settings.batch);
+        let mut all = learn::experiences(&mut self.core.engine, answers, with_reference, how, pause)?;
         if with_reference && !all.is_empty() {
             let kl = all.iter().map(Experience::divergence).sum::<f64>() / all.len() as f64;
             sums.add(&[("kl", kl, 1.0)]);
@@ -337,7 +337,7 @@ impl RlTrainer {
             &rewards,
             &method,
             &self.options,
-            (self.value, together),
+            (self.value, self.core.settings.batch),
         )?;
         if !something {
             report.skipped = true;
@@ -371,6 +371,7 @@ impl RlTrainer {
                     method,
                     max_new: self.options.max_new,
                     value: self.value,
+                    temperature: self.options.temperature,
                     seed: dropout,
                     together: self.core.settings.batch,
                 };
@@ -427,6 +428,16 @@ impl RlTrainer {
         }
         Ok(false)
     }
+}
+
+/// What a run is known by when it is resumed.
+fn objective(options: &RlOptions, rewards: Vec<(String, f64)>) -> serde_json::Value {
+    let mut all = serde_json::json!({ "rl": options, "rewards": rewards });
+    if let (Some(all), true) = (all.as_object_mut(), options.temperature != 1.0) {
+        // Runs of versions that had them at 1 are not gone on with at another temperature.
+        all.insert("log-probabilities at".into(), options.temperature.into());
+    }
+    all
 }
 
 /// Whether the model before training is asked.

@@ -3,6 +3,9 @@
 use crate::train::Against;
 use crate::train::objective::{Grpo, ObjectiveError, Ppo, Rloo};
 
+/// The lowest temperature of answers that are learnt from. Below it hardly anything but the likeliest token is drawn.
+pub const COLDEST: f32 = 0.01;
+
 /// How rewards become gradients.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -64,7 +67,8 @@ pub struct RlOptions {
     pub group: usize,
     /// Most tokens of an answer.
     pub max_new: usize,
-    /// Of the answers' sampling. Log-probabilities are those at 1.
+    /// Of the answers' sampling, from [`COLDEST`] on. All log-probabilities (the policy's when it wrote and when it learns, and the
+    /// reference's) are those at it, as in TRL. Answers are drawn from the whole vocabulary: there is no top-k, top-p or min-p.
     pub temperature: f32,
     /// Times that a step's answers are gone through.
     pub passes: usize,
@@ -128,8 +132,12 @@ impl RlOptions {
         if self.minibatches > self.answers() {
             return Err(format!("{} answers cannot make {} updates", self.answers(), self.minibatches));
         }
-        if !(self.temperature > 0.0 && self.temperature.is_finite()) {
-            return Err(format!("a temperature of {} samples nothing; above 0 is needed", self.temperature));
+        if !(self.temperature >= COLDEST && self.temperature.is_finite()) {
+            return Err(format!(
+                "at a temperature of {} all answers to a prompt are the same, and there is nothing to choose between; at \
+                 least {COLDEST} is needed",
+                self.temperature
+            ));
         }
         if !self.missing_end.is_finite() {
             return Err("the penalty of a missing end must be a finite number".into());

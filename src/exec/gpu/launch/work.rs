@@ -27,6 +27,7 @@ pub fn work(call: &OpCall, plan: &Plan) -> u64 {
         Op::AttentionDkv => 4 * product(p!(attention_dkv).heads, p!(attention_dkv).head_dim) * rows(0),
         Op::Sample => 64 * u64::from(p!(sample).vocab),
         Op::LogProb => 4 * u64::from(p!(logprob).vocab),
+        Op::Divergence => 12 * u64::from(p!(divergence).vocab),
         Op::LogProbBack => 4 * u64::from(p!(logprob_back).vocab),
         Op::BiasBack => u64::from(p!(bias_back).width) * rows(p!(bias_back).count),
         Op::LookupBack => 2 * u64::from(p!(lookup_back).width) * rows(0),

@@ -382,7 +382,8 @@ fn heads(b: &mut Bench) -> Cases {
         let logits = b.floats(count, vocab, 12.0)?;
         let y = b.output(DType::F32, count, 1)?;
         let p = params::logprob::Params { vocab: vocab as u32, ..Default::default() };
-        let step = b.step(count, 0);
+        let mut step = b.step(count, 0);
+        step.outs.iter_mut().zip(SAMPLERS).for_each(|(out, s)| out.temperature = s.0);
         let args = vec![Some(b.rows), Some(b.outs), Some(logits), Some(y)];
         cases.push(b.case(format!("logprob of {vocab}"), Op::LogProb, count, args, p, step)?);
         cases.push(sample(b, vocab, false)?);

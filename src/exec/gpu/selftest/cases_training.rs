@@ -4,6 +4,10 @@ use super::bench::{Bench, Case};
 use super::cases::Cases;
 use crate::ops::{Op, params};
 use crate::plan::{DType, PlanError, TensorId};
+use crate::text::softmax_scale;
+
+/// Of the rows of a case; 0 stands for 1.
+const TEMPERATURES: [f32; 5] = [0.0, 0.5, 1.0, 0.7, 1.3];
 
 pub(super) fn all(b: &mut Bench) -> Cases {
     let mut cases = norms(b)?;
@@ -19,6 +23,7 @@ pub(super) fn all(b: &mut Bench) -> Cases {
     }
     for (vocab, count) in [(60, 5), (1000, 1), (40_000, 3)] {
         cases.push(logprob_back(b, vocab, count)?);
+        cases.push(divergence(b, vocab, count)?);
     }
     Ok(cases)
 }
@@ -171,10 +176,11 @@ fn logprob_back(b: &mut Bench, vocab: usize, count: usize) -> Result<Case, PlanE
     let mut step = b.step(count, 0);
     let mut logprobs = vec![0f32; count + 1];
     for (o, out) in step.outs.iter_mut().enumerate() {
-        out.coef = 0.25 - o as f32;
+        (out.coef, out.temperature) = (0.25 - o as f32, TEMPERATURES[o % TEMPERATURES.len()]);
+        let scale = f64::from(softmax_scale(out.temperature));
         let row = &values[o * vocab..][..vocab];
-        let total: f64 = row.iter().map(|v| f64::from(*v).exp()).sum();
-        logprobs[o] = (f64::from(row[out.label as usize]) - total.ln()) as f32;
+        let total: f64 = row.iter().map(|v| (f64::from(*v) * scale).exp()).sum();
+        logprobs[o] = (f64::from(row[out.label as usize]) * scale - total.ln()) as f32;
     }
     let bits = |all: &[f32]| all.iter().map(|v| v.to_bits()).collect();
     let y = b.words(DType::F32, count + 1, 1, bits(&logprobs))?;
@@ -182,4 +188,23 @@ fn logprob_back(b: &mut Bench, vocab: usize, count: usize) -> Result<Case, PlanE
     let p = params::logprob_back::Params { vocab: vocab as u32, ..Default::default() };
     let args = vec![Some(b.rows), Some(b.outs), Some(y), Some(logits)];
     b.case(format!("logprob_back of {vocab}"), Op::LogProbBack, count + 1, args, p, step)
+}
+
+/// Of logits that are far apart, near, and the same.
+fn divergence(b: &mut Bench, vocab: usize, count: usize) -> Result<Case, PlanError> {
+    let base: Vec<f32> = b.values((count + 1) * vocab).iter().map(|v| v * 6.0).collect();
+    let apart = b.values((count + 1) * vocab);
+    let moved = |(i, (b, a)): (usize, (&f32, &f32))| b + a * [2.0, 0.02, 0.0][i / vocab % 3];
+    let other: Vec<f32> = base.iter().zip(&apart).enumerate().map(moved).collect();
+    let mut step = b.step(count, 0);
+    for (o, out) in step.outs.iter_mut().enumerate() {
+        out.temperature = TEMPERATURES[o % TEMPERATURES.len()];
+    }
+    let bits = |all: &[f32]| all.iter().map(|v| v.to_bits()).collect();
+    let base = b.words(DType::F32, count + 1, vocab, bits(&base))?;
+    let other = b.words(DType::F32, count + 1, vocab, bits(&other))?;
+    let y = b.output(DType::F32, count + 1, 1)?;
+    let p = params::divergence::Params { vocab: vocab as u32, ..Default::default() };
+    let args = vec![Some(b.rows), Some(b.outs), Some(base), Some(other), Some(y)];
+    b.case(format!("divergence of {vocab}"), Op::Divergence, count + 1, args, p, step)
 }
