@@ -6,13 +6,14 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::json;
 
-use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, session_options};
+use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, session_options, tokens};
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::input::InputArgs;
 use crate::cli::interrupt::Listen;
 use crate::cli::lora::{LoraArgs, in_words};
 use crate::cli::progress::Bar;
+use crate::cli::term;
 use crate::session::{Modes, Session};
 use crate::text::Tokenizer;
 
@@ -32,8 +33,8 @@ pub struct PerplexityArgs {
     input: InputArgs,
     #[command(flatten)]
     model: ModelArgs,
-    /// Most tokens to read
-    #[arg(short = 'n', long, value_name = "N")]
+    /// Most tokens to read; -1 for all
+    #[arg(short = 'n', long, value_name = "N", value_parser = tokens)]
     max_tokens: Option<usize>,
     /// Texts of special tokens, such as <|im_end|>, become those tokens
     #[arg(long)]
@@ -90,7 +91,7 @@ pub fn run(args: &PerplexityArgs) -> CliResult {
     let model = engine::open(&args.model)?;
     let tokenizer = Tokenizer::from_metadata(&model.gguf().metadata)?;
     let mut options = session_options(&args.device, &args.context, Modes::SCORE);
-    let window = options.ctx.unwrap_or(WINDOW.min(model.config().train_ctx));
+    let window = options.positions(model.config().train_ctx, WINDOW);
     options.ctx = Some(window);
     let mut tokens = tokenizer.encode(&text, args.special, false);
     tokens.truncate(args.max_tokens.unwrap_or(usize::MAX));
@@ -107,7 +108,7 @@ pub fn run(args: &PerplexityArgs) -> CliResult {
     let score = score_all(&mut session, &windows)?;
     let seconds = start.elapsed().as_secs_f64();
     let (mean, error) = (score.mean(), score.error());
-    let mut out = std::io::stdout().lock();
+    let mut out = term::report(args.json);
     if args.json {
         let json = json!({
             "tokens": tokens.len(), "predicted": score.count, "windows": windows.len(), "window": window,
