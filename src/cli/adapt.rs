@@ -13,8 +13,8 @@ use crate::adapter::{Adapter, BaseFingerprint};
 use crate::cli::adapter::print_figures;
 use crate::cli::args::{DeviceArgs, ModelArgs, number};
 use crate::cli::error::{CliError, CliResult};
-use crate::cli::journal::{entries, now, place, printable, warn_of_problems};
-use crate::cli::{engine, live, term};
+use crate::cli::journal::{entries, now, place, warn_of_problems};
+use crate::cli::{engine, live, show, term};
 use crate::io::FolderSlots;
 use crate::journal::live::{Figure, Learnt, Live, Refused, Version};
 use crate::journal::{Entry, Key, Lesson, demonstrations, preferences, read, thumbs};
@@ -132,7 +132,7 @@ pub fn run(args: &AdaptArgs) -> CliResult {
     }
     let version =
         prepared.finish(&model, &args.learn, |task| learn::learn(task, &args.learn, &args.device))?;
-    print_figures(&mut std::io::stdout().lock(), &version.figures)?;
+    print_figures(&mut term::listing(), &version.figures)?;
     term::say(format!("version {} is live; `ember adapter rollback` goes back", version.number));
     Ok(())
 }
@@ -183,7 +183,7 @@ impl Prepared {
     pub fn why_not(&self, what: &What, learn: &LearnArgs) -> Option<String> {
         let before = || {
             let (time, why) = self.live.refused(&learn.identity(&self.lesson))?;
-            let (time, why) = (printable(time), printable(why));
+            let (time, why) = (show::line(time), show::line(why));
             Some(format!(
                 "just this was refused on {time}: {why}; say more, or learn it otherwise (--again: all the same)"
             ))
@@ -216,7 +216,7 @@ impl Prepared {
             }
             Outcome::Refused { figures, why } => {
                 // With the error they belong to; in a chat, answers have the other stream for themselves.
-                print_figures(&mut std::io::stderr().lock(), &figures)?;
+                print_figures(&mut term::log(), &figures)?;
                 let error =
                     CliError::failed(format!("the new adapter is refused: {why}; nothing was changed"));
                 let (entries, lesson) = (self.lesson.train.len(), args.identity(&self.lesson));
@@ -244,7 +244,7 @@ pub fn say_summary(lesson: &Lesson) {
 
 /// Each entry in a line.
 fn print_lesson(lesson: &Lesson, what: &What) -> CliResult {
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut out = std::io::BufWriter::new(term::listing());
     for (use_for, entries) in [("learn", &lesson.train), ("judge", &lesson.held_out)] {
         for entry in entries {
             let question = entry.messages.last().map_or("", |said| said.content.as_str());
@@ -263,7 +263,7 @@ fn print_lesson(lesson: &Lesson, what: &What) -> CliResult {
 /// The beginning of a text, in one line.
 fn short(text: &str) -> String {
     const MOST: usize = 40;
-    let line = printable(&text.split_whitespace().collect::<Vec<_>>().join(" "));
+    let line = show::line(&text.split_whitespace().collect::<Vec<_>>().join(" "));
     match line.char_indices().nth(MOST) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
@@ -369,7 +369,7 @@ mod tests {
 
     #[test]
     fn entries_are_shown_in_a_line() {
-        assert_eq!(short("a\n b\u{7}"), "a b\u{fffd}");
+        assert_eq!(short("a\n b\u{7}"), "a b\\u{7}");
         assert_eq!(short(&"é".repeat(50)).chars().count(), 41);
         assert!(part("1").is_err() && part("0.5").is_ok());
     }

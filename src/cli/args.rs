@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use crate::cli::term::parse_bytes;
 use crate::model::KvType;
 use crate::session::{DeviceChoice, Modes, SessionOptions};
-use crate::text::SamplerParams;
+use crate::text::{SamplerParams, StopStrings};
 
 /// Which model.
 #[derive(Args, Clone, Debug, Default)]
@@ -25,15 +25,28 @@ pub struct DeviceArgs {
     /// Where to run: auto, gpu, cpu, or part of an adapter's name (see `ember doctor`)
     #[arg(long, value_name = "DEVICE", default_value = "auto", env = "EMBER_DEVICE")]
     pub device: String,
-    /// Threads of the CPU executor [default: one per core]
-    #[arg(short = 't', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    /// Threads of the CPU executor; 0 or -1 for one per core [default: one per core]
+    #[arg(short = 't', long, value_name = "N", value_parser = threads)]
     pub threads: Option<u32>,
+    /// Layers on the GPU, as llama.cpp's users write it: 0 is the CPU, more is where --device says
+    #[arg(long, hide = true, alias = "n-gpu-layers", value_name = "N", value_parser = layers)]
+    pub gpu_layers: Option<u32>,
     /// Ask the GPU for no more than these limits and features
     #[arg(long, value_enum, default_value_t)]
     pub profile: Profile,
     /// Longest GPU submission in milliseconds; long ones can trip a driver's watchdog
     #[arg(long, value_name = "MS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub max_submit_ms: u32,
+}
+
+impl DeviceArgs {
+    /// The device asked for.
+    pub fn choice(&self) -> DeviceChoice {
+        match self.gpu_layers {
+            Some(0) => DeviceChoice::Cpu,
+            _ => DeviceChoice::parse(&self.device),
+        }
+    }
 }
 
 /// Limits and features requested from a GPU.
@@ -62,14 +75,14 @@ impl Profile {
 /// The session options that these arguments stand for.
 pub fn session_options(device: &DeviceArgs, context: &ContextArgs, modes: Modes) -> SessionOptions {
     SessionOptions {
-        device: DeviceChoice::parse(&device.device),
+        device: device.choice(),
         profile: device.profile.name().into(),
         ctx: context.ctx_size.map(|n| n as usize),
         kv: match context.kv {
             Kv::F16 => KvType::Block16,
             Kv::F32 => KvType::F32,
         },
-        threads: device.threads.map(|n| n as usize),
+        threads: device.threads.filter(|n| *n > 0).map(|n| n as usize),
         budget: context.budget,
         max_submit_ms: device.max_submit_ms,
         modes,
@@ -81,8 +94,8 @@ pub fn session_options(device: &DeviceArgs, context: &ContextArgs, modes: Modes)
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Context")]
 pub struct ContextArgs {
-    /// Context length in tokens [default: the model's, at most 4096]
-    #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Context length in tokens; 0 for as many as the model was trained with [default: those, at most 4096]
+    #[arg(short = 'c', long, value_name = "N")]
     pub ctx_size: Option<u32>,
     /// Precision of the KV cache
     #[arg(long, value_enum, default_value_t)]
@@ -108,10 +121,10 @@ pub enum Kv {
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingArgs {
     /// Temperature; 0 always takes the most likely token
-    #[arg(long, value_name = "T", default_value_t = 0.8, value_parser = non_negative)]
+    #[arg(long, alias = "temperature", value_name = "T", default_value_t = 0.8, value_parser = non_negative)]
     pub temp: f32,
-    /// Keep the K most likely tokens; 0 keeps all
-    #[arg(long, value_name = "K", default_value_t = 40)]
+    /// Keep the K most likely tokens; 0 or less keeps all
+    #[arg(long, value_name = "K", default_value_t = 40, value_parser = top_k)]
     pub top_k: u32,
     /// Keep the most likely tokens that make up P of the probability; 1 keeps all
     #[arg(long, value_name = "P", default_value_t = 0.95, value_parser = fraction)]
@@ -125,9 +138,9 @@ pub struct SamplingArgs {
     /// How many of the last tokens count as repeated
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(..=256))]
     pub repeat_last_n: u32,
-    /// Random seed; the same seed gives the same text [default: a new one each time]
-    #[arg(short = 's', long, value_name = "N")]
-    pub seed: Option<u32>,
+    /// Random seed; the same seed gives the same text; -1 is a new one each time [default: -1]
+    #[arg(short = 's', long, value_name = "N", value_parser = seed)]
+    pub seed: Option<Seed>,
 }
 
 impl SamplingArgs {
@@ -140,7 +153,7 @@ impl SamplingArgs {
             min_p: self.min_p,
             repeat_penalty: self.repeat_penalty,
             repeat_last_n: self.repeat_last_n,
-            seed: self.seed.unwrap_or_else(fresh_seed),
+            seed: self.seed.and_then(|seed| seed.0).unwrap_or_else(fresh_seed),
         }
     }
 }
@@ -156,11 +169,141 @@ fn fresh_seed() -> u32 {
 #[command(next_help_heading = "Prompt")]
 pub struct PromptArgs {
     /// System prompt
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, alias = "system-prompt", value_name = "TEXT", allow_hyphen_values = true)]
     pub system: Option<String>,
     /// Chat template: a built-in name, or the path of a Jinja file [default: the model's own]
-    #[arg(long, value_name = "NAME|PATH")]
+    #[arg(long, alias = "chat-template-file", value_name = "NAME|PATH")]
     pub chat_template: Option<String>,
+}
+
+/// What an answer is: where it ends, and what becomes of thoughts before it.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Answer")]
+pub struct AnswerArgs {
+    /// Most tokens of an answer; -1 for no limit [default: until it or the context ends]
+    #[arg(short = 'n', long, alias = "predict", value_name = "N", value_parser = tokens)]
+    n_predict: Option<usize>,
+    /// End the answer before this text, which is not printed; may be repeated; \n and \t are line end and tab
+    #[arg(short = 'r', long, alias = "reverse-prompt", value_name = "TEXT", allow_hyphen_values = true, value_parser = unescaped)]
+    stop: Vec<String>,
+    /// Whether the model is to think before it answers, where its template has a switch for that
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    pub think: Think,
+    /// What becomes of a model's thoughts (`<think>` and the like): on a terminal they are shown dim, and stdout in a pipe has
+    /// the answer alone
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    thoughts: ThoughtsShown,
+    /// As --thoughts hide
+    #[arg(long, conflicts_with = "thoughts")]
+    hide_thoughts: bool,
+}
+
+impl AnswerArgs {
+    /// Most tokens, if there is a limit.
+    pub fn limit(&self) -> Option<usize> {
+        self.n_predict.filter(|n| *n < usize::MAX)
+    }
+
+    /// What ends an answer.
+    pub fn stop(&self) -> StopStrings {
+        StopStrings::new(self.stop.iter().map(String::as_str))
+    }
+
+    /// What becomes of thoughts.
+    pub fn thoughts(&self) -> ThoughtsShown {
+        if self.hide_thoughts { ThoughtsShown::Hide } else { self.thoughts }
+    }
+}
+
+/// Whether a model thinks before it answers.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Think {
+    /// As its template has it
+    #[default]
+    Auto,
+    /// It is to
+    On,
+    /// It is not to
+    Off,
+}
+
+/// What becomes of thoughts.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ThoughtsShown {
+    /// Apart from the answer: dim on a terminal; in a pipe, stdout has the answer alone
+    #[default]
+    Apart,
+    /// Not at all
+    Hide,
+    /// As the model writes them, marks included
+    Inline,
+}
+
+/// `\\n`, `\\t`, `\\r` and `\\\\` as the characters they stand for; anything else is itself.
+fn unescaped(text: &str) -> Result<String, String> {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        let escaped = if c == '\\' { chars.clone().next() } else { None };
+        let stands_for = match escaped {
+            Some('n') => '\n',
+            Some('t') => '\t',
+            Some('r') => '\r',
+            Some('\\') => '\\',
+            _ => {
+                out.push(c);
+                continue;
+            }
+        };
+        chars.next();
+        out.push(stands_for);
+    }
+    if out.is_empty() { Err("an empty text ends nothing".into()) } else { Ok(out) }
+}
+
+/// A seed, or none: a new one each time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seed(pub Option<u32>);
+
+fn whole(text: &str) -> Result<i64, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a whole number"))
+}
+
+fn seed(text: &str) -> Result<Seed, String> {
+    match whole(text)? {
+        -1 => Ok(Seed(None)),
+        n => u32::try_from(n)
+            .map(|n| Seed(Some(n)))
+            .map_err(|_| format!("write 0 to {}, or -1 for a new seed each time", u32::MAX)),
+    }
+}
+
+/// A number of tokens; -1 and -2 (llama.cpp: until the context is full) are no limit.
+pub fn tokens(text: &str) -> Result<usize, String> {
+    match whole(text)? {
+        -2 | -1 => Ok(usize::MAX),
+        n => usize::try_from(n).map_err(|_| "write a number of tokens, or -1 for no limit".into()),
+    }
+}
+
+fn top_k(text: &str) -> Result<u32, String> {
+    u32::try_from(whole(text)?.max(0)).map_err(|_| "there are not so many tokens; 0 keeps all".into())
+}
+
+/// Threads; 0 is one per core.
+pub fn threads(text: &str) -> Result<u32, String> {
+    match whole(text)? {
+        -1 => Ok(0),
+        n @ 0..=1024 => Ok(n as u32),
+        _ => Err("write 1 to 1024, or 0 for one per core".into()),
+    }
+}
+
+fn layers(text: &str) -> Result<u32, String> {
+    match text {
+        "all" | "auto" | "-1" => Ok(u32::MAX),
+        _ => text.parse().map_err(|_| format!("`{text}` is not a number of layers; 0 is the CPU")),
+    }
 }
 
 /// A finite number.

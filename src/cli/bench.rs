@@ -15,6 +15,7 @@ use crate::cli::error::CliResult;
 use crate::cli::interrupt::Listen;
 use crate::cli::lora::{LoraArgs, in_words};
 use crate::cli::progress::Bar;
+use crate::cli::show;
 use crate::cli::term::{self, Paint};
 use crate::cli::tune::{self, args::TuneShapeArgs};
 use crate::exec::OpTime;
@@ -114,13 +115,13 @@ pub fn run(args: &BenchArgs) -> CliResult {
         return batch::run(args, &model, options, &adapters);
     }
     let needed = args.n_prompt.max(args.n_gen + 1) as usize + 1;
-    options.ctx = Some(options.ctx.unwrap_or(needed).max(needed));
+    options.ctx = Some(options.positions(model.config().train_ctx, needed).max(needed));
     let kv = options.kv;
     let mut session = engine::boot_with(&model, options, &adapters)?;
     let load = start.elapsed().as_secs_f64();
     engine::announce(&session);
     let report = measure(args, &model, &mut session, load, kv)?;
-    let mut out = std::io::stdout().lock();
+    let mut out = term::report(args.json);
     if args.json {
         writeln!(out, "{:#}", as_json(args, &session, &report))?;
     } else {
@@ -207,7 +208,7 @@ fn gigabytes_per_second(report: &Report) -> f64 {
 fn print(out: &mut dyn Write, args: &BenchArgs, session: &Session, report: &Report) -> std::io::Result<()> {
     let paint = Paint::stdout();
     let speed = |s: &Speed| format!("{:8.1} tok/s  (mean of {}: {:.1})", s.best(), s.0.len(), s.mean());
-    writeln!(out, "{}", paint.bold(&session.model().config().name))?;
+    writeln!(out, "{}", paint.bold(show::line(&session.model().config().name)))?;
     writeln!(out, "prompt {:>6}     {}", args.n_prompt, speed(&report.prompt))?;
     writeln!(out, "generation {:>4}  {}", args.n_gen, speed(&report.generation))?;
     let effective = gigabytes_per_second(report);

@@ -26,7 +26,7 @@ pub struct DoctorArgs {
 
 /// Runs the command.
 pub fn run(args: &DoctorArgs) -> CliResult {
-    let mut out = std::io::stdout().lock();
+    let mut out = term::listing();
     let paint = Paint::stdout();
     let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
     writeln!(out, "{} {} on {os} {arch}", paint.bold("ember"), env!("CARGO_PKG_VERSION"))?;

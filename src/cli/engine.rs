@@ -6,6 +6,7 @@ use crate::cli::args::ModelArgs;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::lora::{self, Loaded};
 use crate::cli::progress::Bar;
+use crate::cli::show;
 use crate::cli::store::{self, Catalog, Choice, Home};
 use crate::cli::term::{self, Paint};
 use crate::exec::{DeviceInfo, DeviceKind};
@@ -104,7 +105,7 @@ pub fn describe(device: &DeviceInfo) -> String {
 
 /// Says on stderr what runs where.
 pub fn announce(session: &Session) {
-    let name = &session.model().config().name;
+    let name = show::line(&session.model().config().name);
     let device = describe(session.executor().device());
     let with = match session.adapters() {
         [] => String::new(),
@@ -112,6 +113,17 @@ pub fn announce(session: &Session) {
     };
     let line = format!("{name}{with}, context {}, on {device}", session.ctx());
     term::say(Paint::stderr().dim(line));
+    warn_of_context(session.model(), session.ctx());
+}
+
+/// Says that a context is longer than those the model has seen.
+pub fn warn_of_context(model: &Model, ctx: usize) {
+    let trained = model.config().train_ctx;
+    if ctx > trained {
+        term::warn(format!(
+            "a context of {ctx} tokens is longer than the {trained} that the model was trained with: what comes after them may be bad"
+        ));
+    }
 }
 
 /// Tokens a second of a finished generation, for people.

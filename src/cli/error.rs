@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use crate::adapter::AdapterError;
+use crate::cli::show;
 use crate::cli::store::StoreError;
 use crate::cli::term::{self, Paint};
 use crate::exec::ExecError;
@@ -80,6 +81,18 @@ impl CliError {
         Self::new(Ending::Interrupted, "interrupted")
     }
 
+    /// A command line that cannot be read, in the parser's words.
+    pub fn of_parser(error: &clap::Error) -> Self {
+        let rendered = error.render();
+        let plain = rendered.to_string();
+        Self::new(Ending::Usage, plain.strip_prefix("error: ").unwrap_or(&plain).trim_end())
+    }
+
+    /// An ending of which all has been said.
+    pub fn said(ending: Ending) -> Self {
+        Self::new(ending, "")
+    }
+
     /// Adds where it happened.
     #[must_use]
     pub fn at(mut self, place: impl fmt::Display) -> Self {
@@ -99,6 +112,7 @@ impl CliError {
         let failure = Self::failed(plain(error)).at(path.display());
         match error.kind() {
             io::ErrorKind::NotFound => failure.advise("check the path"),
+            io::ErrorKind::IsADirectory => failure.advise("the path of a file in it"),
             io::ErrorKind::PermissionDenied => failure.advise("check the file's permissions"),
             _ => failure,
         }
@@ -106,13 +120,13 @@ impl CliError {
 
     /// Prints it on stderr, unless there is nothing to say.
     pub fn print(&self) {
-        if matches!(self.ending, Ending::ClosedPipe | Ending::Interrupted) {
+        if matches!(self.ending, Ending::ClosedPipe | Ending::Interrupted) || self.what.is_empty() {
             return;
         }
         let paint = Paint::stderr();
         let mut text = format!("{} {}\n", paint.red("error:"), self.what);
         if let Some(place) = &self.place {
-            text.push_str(&format!("  {} {place}\n", paint.dim("at:")));
+            text.push_str(&format!("  {} {}\n", paint.dim("at:"), show::line(place)));
         }
         for advice in &self.advice {
             text.push_str(&format!("  {} {advice}\n", paint.cyan("try:")));
@@ -255,9 +269,14 @@ impl From<SessionError> for CliError {
     }
 }
 
-/// The error without the operating system's number.
+/// The error in plain words, without the operating system's number.
 fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
+    let text = match error.kind() {
+        io::ErrorKind::NotFound => "no such file".to_owned(),
+        io::ErrorKind::IsADirectory => "it is a folder, not a file".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => error.to_string(),
+    };
     match text.find(" (os error") {
         Some(end) => text[..end].to_owned(),
         None => text,

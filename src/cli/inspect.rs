@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 
 use crate::cli::engine;
 use crate::cli::error::CliResult;
+use crate::cli::show;
 use crate::cli::term::{self, Paint};
 use crate::gguf::{Array, Gguf, GgufFile, TensorInfo, Value};
 
@@ -34,11 +35,11 @@ pub fn run(args: &InspectArgs) -> CliResult {
     let path = engine::here(&args.file)?;
     let file = GgufFile::open(&path)?;
     let gguf = file.header();
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut out = std::io::BufWriter::new(term::report(args.json));
     if args.json {
         writeln!(out, "{:#}", as_json(gguf, args.full))?;
     } else {
-        writeln!(out, "{}", Paint::stdout().bold(path.display()))?;
+        writeln!(out, "{}", Paint::stdout().bold(show::path(&path)))?;
         print(&mut out, gguf, args.full)?;
     }
     out.flush()?;
@@ -59,15 +60,17 @@ fn print(out: &mut dyn Write, gguf: &Gguf, full: bool) -> std::io::Result<()> {
         gguf.alignment,
     )?;
     writeln!(out, "\n{}", paint.bold(format!("Metadata ({})", gguf.metadata.len())))?;
-    let widest = gguf.metadata.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
-    for (key, value) in gguf.metadata.iter() {
+    let keys: Vec<String> = gguf.metadata.iter().map(|(key, _)| show::line(key)).collect();
+    let widest = keys.iter().map(String::len).max().unwrap_or(0);
+    for (key, (_, value)) in keys.iter().zip(gguf.metadata.iter()) {
         let shown = if full { in_full(value) } else { value.to_string() };
         writeln!(out, "  {key:widest$}  {:6}  {shown}", paint.dim(format!("{:6}", value.kind().name())))?;
     }
     writeln!(out, "\n{}", paint.bold(format!("Tensors ({})", gguf.tensors.len())))?;
-    let widest = gguf.tensors.iter().map(|t| t.name.len()).max().unwrap_or(0);
-    for tensor in &gguf.tensors {
-        let (name, shape) = (&tensor.name, shape(tensor));
+    let names: Vec<String> = gguf.tensors.iter().map(|t| show::line(&t.name)).collect();
+    let widest = names.iter().map(String::len).max().unwrap_or(0);
+    for (name, tensor) in names.iter().zip(&gguf.tensors) {
+        let shape = shape(tensor);
         writeln!(
             out,
             "  {name:widest$}  {shape:>16}  {:7} {:>15}",

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::cli::error::CliResult;
+use crate::cli::show;
 use crate::cli::store::Home;
 use crate::cli::term;
 use crate::journal::Reading;
@@ -26,13 +27,8 @@ pub fn warn_of_problems(path: &Path, reading: &Reading) {
     let all = reading.problems.len() + reading.more_problems;
     let Some(first) = reading.problems.first() else { return };
     let lines = if all == 1 { "1 line was".to_owned() } else { format!("{all} lines were") };
-    let why = printable(&first.why);
+    let why = show::line(&first.why);
     term::warn(format!("{lines} passed over in {}: line {}: {why}", path.display(), first.line));
-}
-
-/// A text from a file, without what would move the cursor.
-pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// `1 entry`, `2 entries`.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::adapter::BaseFingerprint;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::lora::Loaded;
+use crate::cli::show;
 use crate::cli::store::Home;
 use crate::cli::term::{self, Paint};
 use crate::gguf::GgufFile;
@@ -58,10 +59,7 @@ pub fn wanted(file: &GgufFile, scale: f32) -> CliResult<Loaded> {
 pub fn by_default(file: &GgufFile) -> Option<Loaded> {
     match load(file, 1.0) {
         Ok(found) => found.map(|(loaded, time)| {
-            let line = format!(
-                "using what was learnt until {} (--no-live: without it)",
-                super::journal::printable(&time)
-            );
+            let line = format!("using what was learnt until {} (--no-live: without it)", show::line(&time));
             term::say(Paint::stderr().dim(line));
             loaded
         }),

@@ -7,6 +7,7 @@ use clap::Args;
 use crate::adapter::Adapter;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::live;
+use crate::cli::show;
 use crate::cli::store::Home;
 use crate::gguf::GgufFile;
 use crate::model::Model;
@@ -17,7 +18,7 @@ use crate::session::{ActiveAdapter, Session, SessionError, SessionOptions, adapt
 #[command(next_help_heading = "Adapters")]
 pub struct LoraArgs {
     /// Adapter, and what to multiply its effect with: a file, a name in the folder `adapters`, or `live`; may be repeated
-    #[arg(long = "adapter", value_name = "NAME|PATH[:SCALE]", value_parser = scaled)]
+    #[arg(long = "adapter", alias = "lora", value_name = "NAME|PATH[:SCALE]", value_parser = scaled)]
     pub adapters: Vec<Scaled>,
     /// Even if an adapter was trained on another model file
     #[arg(long)]
@@ -166,8 +167,8 @@ pub fn switch(session: &mut Session, adapters: &[Loaded]) -> CliResult<bool> {
 /// Adapters in a few words: `poet, terse:0.5`.
 pub fn in_words(adapters: &[ActiveAdapter]) -> String {
     let one = |adapter: &ActiveAdapter| match adapter.scale {
-        1.0 => adapter.name.clone(),
-        scale => format!("{}:{scale}", adapter.name),
+        1.0 => show::line(&adapter.name),
+        scale => format!("{}:{scale}", show::line(&adapter.name)),
     };
     adapters.iter().map(one).collect::<Vec<_>>().join(", ")
 }

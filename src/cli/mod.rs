@@ -10,6 +10,7 @@ mod doctor;
 mod engine;
 pub mod error;
 mod eval;
+mod habits;
 mod input;
 mod inspect;
 mod interrupt;
@@ -25,17 +26,20 @@ mod pull;
 mod quantize;
 mod run;
 mod score;
+mod screen;
+pub mod show;
 pub mod store;
 pub mod term;
 mod tokenize;
 pub mod tune;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use error::CliResult;
+use error::{CliError, CliResult};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -80,13 +84,12 @@ enum Command {
 
 /// Parses the command line, runs the command and reports how it went.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments()) {
+    let arguments = habits::translated(arguments());
+    let cli = match habits::refusal(&arguments, false).map_or_else(|| parse(&arguments), Err) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are not errors; a closed pipe is nobody's.
-            let code = if error.use_stderr() { error::Ending::Usage.code() } else { 0 };
-            let _ = error.print();
-            return ExitCode::from(code);
+            error.print();
+            return ExitCode::from(error.ending.code());
         }
     };
     interrupt::install();
@@ -99,8 +102,48 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Reads the command line. Help and version are printed, and end the program.
+fn parse(arguments: &[OsString]) -> Result<Cli, CliError> {
+    let parsed = numbers_may_be_negative(Cli::command()).try_get_matches_from(arguments);
+    match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => Ok(cli),
+        // A closed pipe is nobody's error.
+        Err(error) if !error.use_stderr() => {
+            let _ = error.print();
+            std::process::exit(0)
+        }
+        Err(error) => Err(habits::refusal(arguments, true).unwrap_or_else(|| unread(arguments, &error))),
+    }
+}
+
+/// What the parser says, in its colours where no argument, such as a file's name that the shell found, steers the terminal.
+fn unread(arguments: &[OsString], error: &clap::Error) -> CliError {
+    let harmless = |argument: &OsString| {
+        let text = argument.to_string_lossy();
+        show::text(&text) == text
+    };
+    if !arguments.iter().all(harmless) {
+        return CliError::of_parser(error);
+    }
+    let _ = error.print();
+    CliError::said(error::Ending::Usage)
+}
+
+/// Numbers below zero are values everywhere, to be taken or refused by whoever reads them.
+fn numbers_may_be_negative(command: clap::Command) -> clap::Command {
+    let takes_value = |arg: &clap::Arg| arg.get_action().takes_values();
+    let command = command.mut_args(|arg| {
+        if takes_value(&arg) && !arg.is_allow_hyphen_values_set() {
+            arg.allow_negative_numbers(true)
+        } else {
+            arg
+        }
+    });
+    command.mut_subcommands(numbers_may_be_negative)
+}
+
 /// The command line; nothing at all means `chat`.
-fn arguments() -> Vec<std::ffi::OsString> {
+fn arguments() -> Vec<OsString> {
     let mut arguments: Vec<_> = std::env::args_os().collect();
     if arguments.len() <= 1 {
         arguments.resize(1, "ember".into());

@@ -22,7 +22,7 @@ pub struct ModelsArgs {
 pub fn run(args: &ModelsArgs) -> CliResult {
     let catalog = Catalog::load()?;
     let home = Home::find()?;
-    let mut out = std::io::stdout().lock();
+    let mut out = term::report(args.json);
     if args.json {
         let models: Vec<_> = catalog.models.iter().map(|m| as_json(&catalog, &home, m)).collect();
         writeln!(out, "{:#}", json!({ "store": home.models, "models": models }))?;

@@ -6,13 +6,14 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::json;
 
-use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, session_options};
+use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, session_options, tokens};
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::input::InputArgs;
 use crate::cli::interrupt::Listen;
 use crate::cli::lora::{LoraArgs, in_words};
 use crate::cli::progress::Bar;
+use crate::cli::term;
 use crate::session::{Modes, Session};
 
 /// Window length without `-c`.
@@ -31,8 +32,8 @@ pub struct PerplexityArgs {
     input: InputArgs,
     #[command(flatten)]
     model: ModelArgs,
-    /// Most tokens to read
-    #[arg(short = 'n', long, value_name = "N")]
+    /// Most tokens to read; -1 for all
+    #[arg(short = 'n', long, value_name = "N", value_parser = tokens)]
     max_tokens: Option<usize>,
     /// Texts of special tokens, such as <|im_end|>, become those tokens
     #[arg(long)]
@@ -89,7 +90,7 @@ pub fn run(args: &PerplexityArgs) -> CliResult {
     let model = engine::open(&args.model)?;
     let tokenizer = engine::tokenizer(model.file())?;
     let mut options = session_options(&args.device, &args.context, Modes::SCORE);
-    let window = options.ctx.unwrap_or(WINDOW.min(model.config().train_ctx));
+    let window = options.positions(model.config().train_ctx, WINDOW);
     options.ctx = Some(window);
     let mut tokens = tokenizer.encode(&text, args.special, false);
     tokens.truncate(args.max_tokens.unwrap_or(usize::MAX));
@@ -106,7 +107,7 @@ pub fn run(args: &PerplexityArgs) -> CliResult {
     let score = score_all(&mut session, &windows)?;
     let seconds = start.elapsed().as_secs_f64();
     let (mean, error) = (score.mean(), score.error());
-    let mut out = std::io::stdout().lock();
+    let mut out = term::report(args.json);
     if args.json {
         let json = json!({
             "tokens": tokens.len(), "predicted": score.count, "windows": windows.len(), "window": window,

@@ -9,6 +9,7 @@ use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, session_options};
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::lora::{self, LoraArgs};
+use crate::cli::show;
 use crate::cli::term::{self, Paint};
 use crate::cli::tune::args::TuneShapeArgs;
 use crate::cli::tune::plan::{Objective, TuneStep};
@@ -60,7 +61,7 @@ pub fn run(args: &PlanArgs) -> CliResult {
     let options = lora::with_room(options, &adapters);
     let profile = session::device_profile(&options)?;
     let at = |e: CliError| e.at(model.path().display());
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut out = std::io::BufWriter::new(term::report(args.json));
     if let Some(objective) = args.tune {
         let options = objective.engine(&args.shape, &model, options);
         let step = TuneStep::draw(&model, &options, profile)
@@ -70,6 +71,7 @@ pub fn run(args: &PlanArgs) -> CliResult {
     } else {
         let (program, layout) = session::plan_memory(&model, &options, profile).map_err(|e| at(e.into()))?;
         let (slots, ctx) = program.inputs.map_or((0, 0), |i| (i.slots, i.ctx));
+        engine::warn_of_context(&model, ctx as usize);
         let about = format!("{slots} sequence(s) of {ctx} positions");
         show(&mut out, args, &model, &program, &layout, &about, None)?;
     }
@@ -106,7 +108,7 @@ fn heading(out: &mut dyn Write, model: &Model, layout: &Layout, about: &str) -> 
     writeln!(
         out,
         "{} ({}, {} layers of width {}, {} weights) on the {where_}\n{about}\n",
-        Paint::stdout().bold(&config.name),
+        Paint::stdout().bold(show::line(&config.name)),
         config.arch.name,
         config.layers,
         config.width,
@@ -166,7 +168,7 @@ fn largest(out: &mut dyn Write, program: &Program, layout: &Layout) -> std::io::
     let total = layout.total().max(1);
     for item in layout.demands(program).iter().take(LISTED) {
         let share = item.bytes as f64 * 100.0 / total as f64;
-        writeln!(out, "  {:>9}  {share:5.1}%  {}", term::bytes(item.bytes), item.name)?;
+        writeln!(out, "  {:>9}  {share:5.1}%  {}", term::bytes(item.bytes), show::line(&item.name))?;
     }
     Ok(())
 }
@@ -204,7 +206,7 @@ fn tensors(out: &mut dyn Write, program: &Program, layout: &Layout) -> std::io::
             place.offset,
             term::grouped(place.bytes),
             dtype(tensor.dtype),
-            tensor.name
+            show::line(&tensor.name)
         )?;
     }
     Ok(())

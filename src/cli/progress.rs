@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::cli::show;
 use crate::cli::store::Progress;
 use crate::cli::term;
 
@@ -52,7 +53,7 @@ impl Bar {
 
     /// So many are done, and what is going on.
     pub fn item(&mut self, done: u64, message: &str) {
-        self.bar.set_message(message.to_owned());
+        self.bar.set_message(show::line(message));
         self.bar.set_position(done);
         if !self.terminal && self.last_line.elapsed() >= QUIET {
             self.last_line = Instant::now();

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use crate::cli::args::PromptArgs;
+use crate::cli::args::{PromptArgs, Think};
 use crate::cli::chat::Talk;
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::term;
 use crate::model::Model;
-use crate::text::{ChatTemplate, Message, TemplateVars, Tokenizer, builtin_names};
+use crate::text::{ChatTemplate, Message, TemplateVars, ThinkMarks, Tokenizer, builtin_names};
 use crate::train::data::{EncodeOptions, Encoder};
 
 /// Makes prompts for one model.
@@ -16,6 +16,7 @@ pub struct Prompter {
     tokenizer: Tokenizer,
     template: Option<ChatTemplate>,
     system: Option<String>,
+    vars: TemplateVars,
 }
 
 impl Prompter {
@@ -27,7 +28,7 @@ impl Prompter {
             let what = "a system prompt needs a chat template, and the model has none";
             return Err(CliError::usage(what).advise(format!("--chat-template with one of: {}", names())));
         }
-        Ok(Self { tokenizer, template, system: args.system.clone() })
+        Ok(Self { tokenizer, template, system: args.system.clone(), vars: TemplateVars::new() })
     }
 
     /// For a conversation, which needs a template: ChatML where the model has none.
@@ -42,7 +43,30 @@ impl Prompter {
                 ChatTemplate::builtin("chatml")?.with_tokens_of(&tokenizer)
             }
         };
-        Ok(Self { tokenizer, template: Some(template), system: args.system.clone() })
+        let (template, system) = (Some(template), args.system.clone());
+        Ok(Self { tokenizer, template, system, vars: TemplateVars::new() })
+    }
+
+    /// Switches thinking on or off, by the names that templates have for it; false if this one has no switch.
+    pub fn think(&mut self, think: Think) -> bool {
+        let on = match think {
+            Think::Auto => return true,
+            Think::On => true,
+            Think::Off => false,
+        };
+        // Qwen, GLM, SmolLM3, Nemotron; DeepSeek, Granite.
+        for name in ["enable_thinking", "thinking"] {
+            self.vars.insert(name.to_owned(), on.into());
+        }
+        self.template
+            .as_ref()
+            .is_some_and(|template| has_word(template.source(), &["enable_thinking", "thinking"]))
+    }
+
+    /// What the model puts around its thoughts; nothing where a text is continued as it is.
+    pub fn marks(&self) -> Option<ThinkMarks> {
+        let template = self.template.as_ref()?;
+        ThinkMarks::of(Some(template), &self.tokenizer)
     }
 
     /// The tokenizer.
@@ -78,7 +102,7 @@ impl Prompter {
         let system = talk.system.iter().map(|text| Message::new("system", text));
         let said = talk.messages.iter().map(|m| Message::new(m.role.name(), &m.content));
         let messages: Vec<Message> = system.chain(said).collect();
-        Ok(template.encode(&self.tokenizer, &messages, true, &TemplateVars::new())?)
+        Ok(template.encode(&self.tokenizer, &messages, true, &self.vars)?)
     }
 }
 
@@ -98,6 +122,12 @@ fn template(model: &Model, args: &PromptArgs, tokenizer: &Tokenizer) -> CliResul
     Ok(Some(template.with_tokens_of(tokenizer)))
 }
 
-fn names() -> String {
+/// Whether one of `words` stands in a text by itself.
+fn has_word(text: &str, words: &[&str]) -> bool {
+    text.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|word| words.contains(&word))
+}
+
+/// The names of the built-in templates.
+pub fn names() -> String {
     builtin_names().collect::<Vec<_>>().join(", ")
 }

@@ -46,6 +46,6 @@ pub fn run(args: &PullArgs) -> CliResult {
             term::say(format!("{}: sha256 {hash} (the catalogue has none to compare with)", model.name));
         }
     }
-    writeln!(std::io::stdout(), "{}", got.path.display())?;
+    writeln!(term::data(), "{}", got.path.display())?;
     Ok(())
 }

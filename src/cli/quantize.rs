@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::cli::args::threads;
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::interrupt::Listen;
@@ -38,8 +39,8 @@ pub struct QuantizeArgs {
     /// Format of the token embedding
     #[arg(long, value_name = "TYPE", value_parser = format)]
     pub embedding_type: Option<Format>,
-    /// Threads [default: one per core]
-    #[arg(short = 't', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    /// Threads; 0 or -1 for one per core [default: one per core]
+    #[arg(short = 't', long, value_name = "N", value_parser = threads)]
     pub threads: Option<u32>,
 }
 
@@ -74,7 +75,7 @@ pub fn run(args: &QuantizeArgs) -> CliResult {
     let mut options = QuantizeOptions::new(args.format);
     options.output = args.output_type;
     options.embedding = args.embedding_type;
-    options.threads = args.threads.map_or(options.threads, |n| n as usize);
+    options.threads = args.threads.filter(|n| *n > 0).map_or(options.threads, |n| n as usize);
     say_fallbacks(&work::decide(input.header(), &options)?);
     let listen = Listen::new();
     let mut bar = Bar::items(input.header().tensors.len() as u64);

@@ -4,12 +4,15 @@ use std::io::Write;
 
 use clap::Args;
 
-use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, SamplingArgs, session_options};
+use crate::cli::answer::{self, Manner};
+use crate::cli::args::{
+    AnswerArgs, ContextArgs, DeviceArgs, ModelArgs, PromptArgs, SamplingArgs, session_options,
+};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::input::InputArgs;
 use crate::cli::lora::LoraArgs;
-use crate::cli::prompt::Prompter;
-use crate::cli::{answer, engine, term};
+use crate::cli::prompt::{self, Prompter};
+use crate::cli::{engine, term};
 use crate::session::{Modes, StopReason};
 
 /// Answer one prompt
@@ -25,9 +28,6 @@ pub struct RunArgs {
     input: InputArgs,
     #[command(flatten)]
     model: ModelArgs,
-    /// Most tokens to generate [default: until the answer or the context ends]
-    #[arg(short = 'n', long, value_name = "N")]
-    n_predict: Option<usize>,
     /// Continue the text as it is, without a chat template
     #[arg(long, conflicts_with_all = ["system", "chat_template"])]
     raw: bool,
@@ -37,6 +37,8 @@ pub struct RunArgs {
     /// Say nothing but errors on stderr
     #[arg(short, long)]
     quiet: bool,
+    #[command(flatten)]
+    answer: AnswerArgs,
     #[command(flatten)]
     prompt: PromptArgs,
     #[command(flatten)]
@@ -53,7 +55,11 @@ pub struct RunArgs {
 pub fn run(args: &RunArgs) -> CliResult {
     let text = args.input.read()?;
     let model = engine::open(&args.model)?;
-    let prompter = Prompter::for_text(&model, &args.prompt, args.raw)?;
+    let mut prompter = Prompter::for_text(&model, &args.prompt, args.raw)?;
+    let switched = prompter.think(args.answer.think);
+    if !args.quiet {
+        say_of_prompt(args, &text, &prompter, switched);
+    }
     let tokens = prompter.single(&text)?;
     let adapters = args.lora.load(&model)?;
     let options = session_options(&args.device, &args.context, Modes::GENERATE);
@@ -61,11 +67,17 @@ pub fn run(args: &RunArgs) -> CliResult {
     if !args.quiet {
         engine::announce(&session);
     }
-    let limit = args.n_predict.unwrap_or(usize::MAX).min(session.ctx());
-    let mut out = std::io::stdout().lock();
-    let answer =
-        answer::stream(&mut session, prompter.tokenizer(), &tokens, args.sampling.params(), limit, &mut out)?;
-    if !answer.text.ends_with('\n') {
+    let limit = args.answer.limit().unwrap_or(usize::MAX).min(session.ctx());
+    let manner = Manner {
+        stop: args.answer.stop(),
+        marks: prompter.marks(),
+        thoughts: args.answer.thoughts(),
+        quiet: args.quiet,
+    };
+    let (tokenizer, sampler) = (prompter.tokenizer(), args.sampling.params());
+    let mut out = term::data();
+    let answer = answer::stream(&mut session, tokenizer, &tokens, sampler, limit, &manner, &mut out)?;
+    if !answer.answer.ends_with('\n') {
         writeln!(out)?;
     }
     out.flush()?;
@@ -75,5 +87,24 @@ pub fn run(args: &RunArgs) -> CliResult {
     if answer.done.stop == StopReason::ContextFull && !args.quiet {
         term::warn(format!("the context of {} tokens is full; -c takes a larger one", session.ctx()));
     }
+    if answer.thinking && !answer.interrupted && !args.quiet {
+        term::warn("it ended while the model was thinking: -n takes more tokens, --think off fewer thoughts");
+    }
     if answer.interrupted { Err(CliError::interrupted()) } else { Ok(()) }
+}
+
+/// What may be meant otherwise.
+fn say_of_prompt(args: &RunArgs, text: &str, prompter: &Prompter, switched: bool) {
+    if text.trim().is_empty() {
+        term::warn("the prompt is empty: the model begins by itself (-p, -f or a pipe gives it a text)");
+    }
+    if prompter.template().is_none() && !args.raw {
+        let names = prompt::names();
+        term::warn(format!(
+            "the model has no chat template: the text is continued as it is (--raw: so it should be; to ask: --chat-template with one of {names})"
+        ));
+    }
+    if !switched {
+        term::warn("--think has no effect: the chat template has no switch for it");
+    }
 }

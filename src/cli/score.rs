@@ -12,6 +12,7 @@ use crate::cli::error::{CliError, CliResult};
 use crate::cli::interrupt::Listen;
 use crate::cli::progress::Bar;
 use crate::cli::prompt::Prompter;
+use crate::cli::show;
 use crate::cli::term::{self, Paint};
 use crate::cli::{engine, lora};
 use crate::model::{BranchHead, Model};
@@ -83,7 +84,7 @@ pub fn run(args: &ScoreArgs) -> CliResult {
     let context = ContextArgs::default();
     let device = session_options(&args.device, &context, Modes::GENERATE);
     let scores = scores(&model, &adapter, device, &texts.examples())?;
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut out = std::io::BufWriter::new(term::report(args.json));
     match &texts {
         Texts::Pairs(pairs) => print_pairs(&mut out, args, pairs, &scores)?,
         Texts::Answers(answers) => print_answers(&mut out, args, answers, &scores)?,
@@ -143,8 +144,9 @@ fn scores(
     };
     let mut engine = Engine::boot(model, &options)?;
     load_branch(&mut engine, 0, adapter)?;
-    let name = &engine.model().config().name;
-    let about = format!("{name} with {}, on {}", adapter.name, engine::describe(engine.device()));
+    let name = show::line(&engine.model().config().name);
+    let about =
+        format!("{name} with {}, on {}", show::line(&adapter.name), engine::describe(engine.device()));
     term::say(Paint::stderr().dim(about));
     let (mut bar, mut scores, listen) = (Bar::items(texts.len() as u64), Vec::new(), Listen::new());
     for text in texts {

@@ -1,9 +1,12 @@
 //! The terminal: colour where it is wanted, sizes for people, lines on stderr.
 
 use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, StdoutLock, Write};
 
-/// Colours text, or leaves it as it is.
+use crate::cli::screen::{Screen, painted, shown};
+use crate::cli::show::{Guard, Kind};
+
+/// Colours text, or leaves it as it is. What it gives is for what this module prints to.
 #[derive(Clone, Copy, Debug)]
 pub struct Paint(bool);
 
@@ -29,7 +32,7 @@ impl Paint {
     }
 
     fn wrap(self, code: &str, text: impl Display) -> String {
-        if self.0 { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_string() }
+        if self.0 { painted(code, &text.to_string()) } else { text.to_string() }
     }
 
     /// Errors.
@@ -70,13 +73,36 @@ fn wants_colour(terminal: bool) -> bool {
     terminal && !no_color && !dumb
 }
 
+/// Stdout for people: what files and models bring along is shown, not done.
+pub fn listing() -> Screen<StdoutLock<'static>> {
+    Screen::new(std::io::stdout().lock(), Some(Kind::Names))
+}
+
+/// Stdout for answers and data, which pass as they are; a terminal is protected from them.
+pub fn data() -> Screen<StdoutLock<'static>> {
+    let out = std::io::stdout();
+    let kind = out.is_terminal().then_some(Kind::Prose);
+    Screen::new(out.lock(), kind)
+}
+
+/// Stdout for JSON, or for people.
+pub fn report(json: bool) -> Screen<StdoutLock<'static>> {
+    if json { data() } else { listing() }
+}
+
+/// Stderr for people.
+pub fn log() -> Screen<std::io::StderrLock<'static>> {
+    Screen::new(std::io::stderr().lock(), Some(Kind::Names))
+}
+
 /// A line on stderr. A closed stderr is nobody's error.
 pub fn say(text: impl Display) {
     say_raw(&format!("{text}\n"));
 }
 
-/// Text on stderr as it is.
+/// Text on stderr, without a line's end of its own.
 pub fn say_raw(text: &str) {
+    let text = shown(text, &mut Guard::new(Kind::Names));
     let mut err = std::io::stderr().lock();
     let _ = err.write_all(text.as_bytes());
     let _ = err.flush();

@@ -8,7 +8,7 @@ use crate::cli::args::ModelArgs;
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::input::InputArgs;
-use crate::cli::term::Paint;
+use crate::cli::term::{self, Paint};
 use crate::gguf::GgufFile;
 
 /// Show the tokens of a text
@@ -43,7 +43,7 @@ pub fn run(args: &TokenizeArgs) -> CliResult {
     let file = GgufFile::open(&path).map_err(|e| CliError::from(e).at(path.display()))?;
     let tokenizer = engine::tokenizer(&file)?;
     let ids = tokenizer.encode(&text, args.special, !args.no_bos);
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut out = std::io::BufWriter::new(term::data());
     if args.count {
         writeln!(out, "{}", ids.len())?;
     } else if args.ids {

@@ -176,7 +176,7 @@ pub(crate) fn chunk(options: &SessionOptions, profile: Profile) -> usize {
 }
 
 fn context(model: &Model, options: &SessionOptions) -> usize {
-    options.ctx.unwrap_or(model.config().train_ctx.min(DEFAULT_CTX)).max(1)
+    options.positions(model.config().train_ctx, DEFAULT_CTX)
 }
 
 fn draw(

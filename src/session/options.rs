@@ -17,12 +17,12 @@ pub enum DeviceChoice {
 }
 
 impl DeviceChoice {
-    /// Reads `auto`, `gpu`, `cpu` or a part of an adapter's name.
+    /// Reads `auto`, `gpu`, `cpu` (or `none`: no GPU) or a part of an adapter's name.
     pub fn parse(text: &str) -> Self {
         match text.to_ascii_lowercase().as_str() {
             "auto" => Self::Auto,
             "gpu" => Self::Gpu,
-            "cpu" => Self::Cpu,
+            "cpu" | "none" => Self::Cpu,
             _ => Self::Named(text.to_owned()),
         }
     }
@@ -67,7 +67,7 @@ pub struct SessionOptions {
     pub device: DeviceChoice,
     /// Limits and features the device is opened with: `full`, `webgpu-default` or `v3d`.
     pub profile: String,
-    /// Positions of a slot; `None` for the model's training context, at most 4096.
+    /// Positions of a slot; `None` for the model's training context, at most 4096, and 0 for all of it.
     pub ctx: Option<usize>,
     /// Sequences held at once.
     pub slots: usize,
@@ -89,6 +89,17 @@ pub struct SessionOptions {
     pub adapters: AdapterShape,
     /// What will be asked for.
     pub modes: Modes,
+}
+
+impl SessionOptions {
+    /// Positions of a slot for a model trained on `trained`: those asked for, else the training context, at most `most`.
+    pub fn positions(&self, trained: usize, most: usize) -> usize {
+        match self.ctx {
+            Some(0) => trained.max(1),
+            Some(asked) => asked,
+            None => trained.min(most).max(1),
+        }
+    }
 }
 
 impl Default for SessionOptions {

@@ -6,13 +6,16 @@ mod class;
 mod config;
 mod error;
 mod gguf;
+mod hold;
 mod pair_map;
 mod pretok;
 mod sampler;
 mod special;
 mod spm;
+mod stop;
 mod stream;
 mod template;
+mod think;
 mod tokenizer;
 
 pub use config::{SpecialIds, TokenKind, TokenizerConfig, TokenizerModel};
@@ -20,6 +23,8 @@ pub use error::TokenizerError;
 pub use sampler::{
     Choice, MAX_LAST_N, Sampler, SamplerError, SamplerParams, choose, from_key, order_key, softmax_scale, uniform,
 };
+pub use stop::StopStrings;
 pub use stream::TokenStream;
 pub use template::{ChatTemplate, Message, TemplateError, TemplateValue, TemplateVars, builtin_names, utc};
+pub use think::{Part, ThinkMarks, Thoughts};
 pub use tokenizer::{Segment, Tokenizer};

@@ -54,7 +54,7 @@ fn wrong_usage_ends_with_2() {
         &["run", "--no-such-flag"],
         &["run", "--temp", "hot"],
         &["run", "--top-p", "1.5"],
-        &["run", "-c", "0"],
+        &["run", "-c", "-5"],
         &["run", "--kv", "f8"],
         &["inspect"],
     ] {

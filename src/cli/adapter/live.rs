@@ -8,8 +8,9 @@ use serde_json::json;
 use crate::adapter::BaseFingerprint;
 use crate::cli::args::ModelArgs;
 use crate::cli::error::{CliError, CliResult};
-use crate::cli::journal::{entries, now, printable};
+use crate::cli::journal::{entries, now};
 use crate::cli::live;
+use crate::cli::show;
 use crate::cli::term::{self, Paint};
 use crate::journal::live::{Event, Figure, Live, Version};
 
@@ -43,7 +44,7 @@ pub fn log(args: &LogArgs) -> CliResult {
     let base = BaseFingerprint::of(&super::base(&args.model)?)?;
     let store = live::open(&base)?;
     let current = store.current().map(|version| version.number);
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut out = std::io::BufWriter::new(term::report(args.json));
     if args.json {
         let all =
             json!({ "base": base.sha256, "live": current, "versions": store.versions(), "log": store.log() });
@@ -79,7 +80,7 @@ pub fn rollback(args: &RollbackArgs) -> CliResult {
     let back = Live::open_folder(&place).map_err(failed)?.roll_back(args.to, &now()).map_err(failed)?;
     term::say(match back {
         Some(version) => {
-            format!("version {} of {} is live again", version.number, printable(&version.time))
+            format!("version {} of {} is live again", version.number, show::line(&version.time))
         }
         None => "the model alone is live again".into(),
     });
@@ -106,10 +107,10 @@ fn print_event<'a>(
             writeln!(
                 out,
                 "{}  {heading}  from {}: learnt {learnt}, judged by {}; sha256 {}",
-                printable(time),
+                show::line(time),
                 name(&version.parent),
                 version.held_out.len(),
-                printable(version.sha256.get(..12).unwrap_or_default()),
+                show::line(version.sha256.get(..12).unwrap_or_default()),
             )?;
             print_figures(out, &version.figures)
         }
@@ -118,14 +119,14 @@ fn print_event<'a>(
             writeln!(
                 out,
                 "{}  refused after {count}: {}; {} stayed",
-                printable(time),
-                printable(why),
+                show::line(time),
+                show::line(why),
                 name(live)
             )?;
             print_figures(out, figures)
         }
         Event::RolledBack { time, from, to } => {
-            writeln!(out, "{}  back from {} to {}", printable(time), name(from), name(to))
+            writeln!(out, "{}  back from {} to {}", show::line(time), name(from), name(to))
         }
     }
 }
@@ -133,11 +134,11 @@ fn print_event<'a>(
 /// What gates measured, a line each.
 pub fn print_figures(out: &mut dyn Write, figures: &[Figure]) -> std::io::Result<()> {
     let number = |value: Option<f64>| value.map_or("-".into(), |v| format!("{v:.4}"));
-    let names: Vec<String> = figures.iter().map(|figure| printable(&figure.name)).collect();
+    let names: Vec<String> = figures.iter().map(|figure| show::line(&figure.name)).collect();
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
     for (figure, name) in figures.iter().zip(names) {
         let limit = figure.limit.map_or(String::new(), |limit| format!(", limit {limit:.4}"));
-        let about = match printable(&figure.about) {
+        let about = match show::line(&figure.about) {
             about if about.is_empty() => about,
             about => format!(": {about}"),
         };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::args::ModelArgs;
+use crate::cli::args::{ModelArgs, threads};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::interrupt::Listen;
 use crate::cli::lora::{Loaded, Scaled, scaled};
@@ -24,7 +24,7 @@ pub struct MergeArgs {
     #[command(flatten)]
     model: ModelArgs,
     /// Adapter, and what to multiply its effect with: a file, or a name in the folder `adapters`; may be repeated
-    #[arg(long = "adapter", value_name = "NAME|PATH[:SCALE]", required = true, value_parser = scaled)]
+    #[arg(long = "adapter", alias = "lora", value_name = "NAME|PATH[:SCALE]", required = true, value_parser = scaled)]
     adapters: Vec<Scaled>,
     /// Model file to write
     #[arg(short = 'o', long, value_name = "FILE")]
@@ -35,8 +35,8 @@ pub struct MergeArgs {
     /// Even if an adapter was trained on another model file
     #[arg(long)]
     force: bool,
-    /// Threads [default: one per core]
-    #[arg(short = 't', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    /// Threads; 0 or -1 for one per core [default: one per core]
+    #[arg(short = 't', long, value_name = "N", value_parser = threads)]
     threads: Option<u32>,
 }
 
@@ -48,7 +48,7 @@ pub fn run(args: &MergeArgs) -> CliResult {
     let merging: Vec<_> =
         adapters.iter().map(|one| Merging { adapter: &one.adapter, scale: one.scale }).collect();
     let mut options = MergeOptions { format: args.format, force: args.force, ..MergeOptions::default() };
-    options.threads = args.threads.map_or(options.threads, |n| n as usize);
+    options.threads = args.threads.filter(|n| *n > 0).map_or(options.threads, |n| n as usize);
     let listen = Listen::new();
     let mut bar = Bar::items(base.header().tensors.len() as u64);
     let done = quantize::merge(&base, &merging, &args.output, &options, &mut |index, decision| {

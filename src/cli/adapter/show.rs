@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 use crate::adapter::{Adapter, LoraPair};
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
+use crate::cli::show;
 use crate::cli::term::{self, Paint};
 use crate::gguf::GgufFile;
 
@@ -55,7 +56,7 @@ impl Kind<'_> {
 pub fn run(args: &ShowArgs) -> CliResult {
     let adapter = super::open(&args.file)?;
     let kinds = kinds(&adapter);
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut out = std::io::BufWriter::new(term::report(args.json));
     if args.json {
         writeln!(out, "{:#}", as_json(&adapter, &kinds))?;
     } else {
@@ -107,12 +108,12 @@ fn ranks(pairs: &[LoraPair]) -> [usize; 2] {
 fn print(out: &mut dyn Write, args: &ShowArgs, adapter: &Adapter, kinds: &[Kind<'_>]) -> std::io::Result<()> {
     let paint = Paint::stdout();
     let name =
-        if adapter.name.is_empty() { String::new() } else { format!("  {}", printable(&adapter.name)) };
-    writeln!(out, "{}{name}", paint.bold(args.file.display()))?;
+        if adapter.name.is_empty() { String::new() } else { format!("  {}", show::line(&adapter.name)) };
+    writeln!(out, "{}{name}", paint.bold(show::path(&args.file)))?;
     writeln!(
         out,
         "architecture {}, rank {}, alpha {}, {} matrices, {} parameters",
-        printable(&adapter.architecture),
+        show::line(&adapter.architecture),
         range(ranks(&adapter.pairs)),
         adapter.alpha,
         adapter.pairs.len(),
@@ -131,7 +132,7 @@ fn print(out: &mut dyn Write, args: &ShowArgs, adapter: &Adapter, kinds: &[Kind<
             writeln!(
                 out,
                 "base {} ({}), {}",
-                printable(&base.name),
+                show::line(&base.name),
                 term::bytes(base.file_len),
                 base.sha256
             )?;
@@ -148,7 +149,7 @@ fn print(out: &mut dyn Write, args: &ShowArgs, adapter: &Adapter, kinds: &[Kind<
         writeln!(
             out,
             "{:<12} {:>5} {:>14} {:>8} {:>12} {:>11.4} {:>11.4}",
-            printable(kind.name),
+            show::line(kind.name),
             kind.norms.len(),
             format!("{outputs} x {inputs}"),
             range(kind.ranks),
@@ -161,14 +162,14 @@ fn print(out: &mut dyn Write, args: &ShowArgs, adapter: &Adapter, kinds: &[Kind<
         writeln!(out, "\n{}", paint.bold("Training"))?;
         let widest = adapter.info.keys().map(String::len).max().unwrap_or(0).min(40);
         for (key, value) in &adapter.info {
-            writeln!(out, "  {:widest$}  {}", printable(key), printable(value))?;
+            writeln!(out, "  {:widest$}  {}", show::line(key), show::line(value))?;
         }
     }
     if !adapter.ignored.is_empty() {
         writeln!(
             out,
             "\nwithout effect: {}",
-            adapter.ignored.iter().map(|n| printable(n)).collect::<Vec<_>>().join(", ")
+            adapter.ignored.iter().map(|n| show::line(n)).collect::<Vec<_>>().join(", ")
         )?;
     }
     Ok(())
@@ -177,11 +178,6 @@ fn print(out: &mut dyn Write, args: &ShowArgs, adapter: &Adapter, kinds: &[Kind<
 /// Euclidean norm.
 fn norm(values: &[f32]) -> f64 {
     values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt()
-}
-
-/// A text from a file, without what would move the cursor.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 fn as_json(adapter: &Adapter, kinds: &[Kind<'_>]) -> Json {

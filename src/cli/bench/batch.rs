@@ -11,7 +11,8 @@ use crate::cli::error::{CliError, CliResult};
 use crate::cli::interrupt::Listen;
 use crate::cli::lora::{Loaded, in_words};
 use crate::cli::progress::Bar;
-use crate::cli::term::Paint;
+use crate::cli::show;
+use crate::cli::term::{self, Paint};
 use crate::exec::OpTime;
 use crate::model::Model;
 use crate::session::{Request, Session, SessionOptions};
@@ -29,11 +30,12 @@ struct Batch {
 /// Measures and prints all batch sizes of `args`, one session for all of them.
 pub fn run(args: &BenchArgs, model: &Model, mut options: SessionOptions, adapters: &[Loaded]) -> CliResult {
     options.slots = args.batches.iter().max().map_or(1, |most| *most as usize);
-    options.ctx = Some(options.ctx.unwrap_or(0).max(args.n_gen.max(PROFILED as u32) as usize + 2));
+    let needed = args.n_gen.max(PROFILED as u32) as usize + 2;
+    options.ctx = Some(options.positions(model.config().train_ctx, needed).max(needed));
     let mut session = engine::boot_with(model, options, adapters)?;
     engine::announce(&session);
     let batches = measure(args, model, &mut session)?;
-    let mut out = std::io::stdout().lock();
+    let mut out = term::report(args.json);
     if args.json {
         writeln!(out, "{:#}", as_json(args, &session, &batches))?;
     } else {
@@ -121,7 +123,7 @@ fn gain(batch: &Batch, batches: &[Batch]) -> f64 {
 
 fn print(out: &mut dyn Write, args: &BenchArgs, session: &Session, batches: &[Batch]) -> std::io::Result<()> {
     let paint = Paint::stdout();
-    writeln!(out, "{}", paint.bold(&session.model().config().name))?;
+    writeln!(out, "{}", paint.bold(show::line(&session.model().config().name)))?;
     writeln!(out, "generating {} tokens each, best (mean) of {}", args.n_gen, args.repetitions)?;
     writeln!(out, "{:>9} {:>18} {:>12} {:>6}", "sequences", "tok/s in all", "tok/s each", "gain")?;
     for b in batches {

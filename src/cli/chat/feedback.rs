@@ -5,7 +5,7 @@ use super::turn::{Kept, Shown, Turn, writable};
 use super::{Chat, ChatArgs};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::term::{self, Paint};
-use crate::cli::{journal, live, lora};
+use crate::cli::{journal, live, lora, show};
 use crate::journal::{Chosen, Entry, Feedback, Journal, Said};
 use crate::session::StopReason;
 
@@ -77,17 +77,19 @@ impl Chat<'_> {
 
     /// The better answer takes the place of the model's.
     fn edit(&mut self, rest: &str, input: &mut Input) -> CliResult<String> {
+        let marks = self.prompter.marks();
+        let spoken = |text| marks.map_or(text, |marks| marks.answer_of(text));
         let turn = self.turn.as_mut().ok_or_else(|| CliError::failed(NOTHING))?;
         let kept = writable(&mut self.journal)?;
         let better = match rest {
-            "" => input.ask("better: ", turn.shown.text())?.unwrap_or_default(),
+            "" => input.ask("better: ", spoken(turn.shown.text()))?.unwrap_or_default(),
             text => text.to_owned(),
         };
         let better = better.trim();
-        if better.is_empty() || better == turn.shown.text() {
+        if better.is_empty() || [turn.shown.text(), spoken(turn.shown.text())].contains(&better) {
             return Ok("left as it was".into());
         }
-        if better == turn.shown.answer {
+        if [&turn.shown.answer, spoken(&turn.shown.answer)].contains(&better) {
             return Err(CliError::failed(
                 "this is the model's own answer; /withdraw brings it back, /good praises it",
             ));
@@ -136,7 +138,8 @@ impl Chat<'_> {
     fn second(&mut self, first: &str, interactive: bool) -> CliResult<Option<Shown>> {
         let paint = Paint::stderr();
         let tokens = self.fit()?;
-        term::say(format!("{}\n{first}\n{}", paint.bold("answer 1:"), paint.bold("answer 2:")));
+        let spoken = self.prompter.marks().map_or(first, |marks| marks.answer_of(first));
+        term::say(format!("{}\n{spoken}\n{}", paint.bold("answer 1:"), paint.bold("answer 2:")));
         let answer = self.generate(&tokens, interactive)?;
         if answer.interrupted {
             term::say("stopped; the first answer stays");
@@ -184,7 +187,7 @@ impl Chat<'_> {
             0 => String::new(),
             n => format!(", and {n} of other models"),
         };
-        let path = kept.path().display().to_string();
+        let path = show::path(kept.path());
         let new = match live::open(&self.base) {
             Ok(live) => format!(", {} not learnt yet", live.cursor().count_new(mine.iter().copied())),
             Err(error) => {

@@ -3,9 +3,10 @@
 use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 
+use rustyline::Config;
 use rustyline::error::ReadlineError;
-use rustyline::{Config, DefaultEditor};
 
+use super::safe::{Safe, SafeEditor};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::term;
 
@@ -25,7 +26,7 @@ pub enum Input {
     /// A person.
     Editor {
         /// The editor.
-        editor: Box<DefaultEditor>,
+        editor: Box<SafeEditor>,
         /// Where its history is kept, if anywhere.
         history: Option<PathBuf>,
     },
@@ -38,8 +39,9 @@ impl Input {
     pub fn new(history: Option<PathBuf>) -> Self {
         let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
         let config = Config::builder().auto_add_history(false).bracketed_paste(true).build();
-        match DefaultEditor::with_config(config) {
+        match SafeEditor::with_config(config) {
             Ok(mut editor) if terminal => {
+                editor.set_helper(Some(Safe));
                 if let Some(path) = &history {
                     // No history yet, or one that cannot be read: the chat works without.
                     let _ = editor.load_history(path);
@@ -77,7 +79,7 @@ impl Input {
 }
 
 /// Asks; none if Ctrl-C or Ctrl-D was pressed.
-fn ask_edited(editor: &mut DefaultEditor, prompt: &str, text: &str) -> CliResult<Option<String>> {
+fn ask_edited(editor: &mut SafeEditor, prompt: &str, text: &str) -> CliResult<Option<String>> {
     let mut answer = String::new();
     let mut before = text;
     loop {
@@ -91,7 +93,7 @@ fn ask_edited(editor: &mut DefaultEditor, prompt: &str, text: &str) -> CliResult
     }
 }
 
-fn read_edited(editor: &mut DefaultEditor, history: Option<&Path>) -> CliResult<Line> {
+fn read_edited(editor: &mut SafeEditor, history: Option<&Path>) -> CliResult<Line> {
     let mut text = String::new();
     let mut warned = false;
     loop {
@@ -120,7 +122,7 @@ fn read_edited(editor: &mut DefaultEditor, history: Option<&Path>) -> CliResult<
 }
 
 /// Adds a message to the history; one that cannot be written is not worth a complaint.
-fn remember(editor: &mut DefaultEditor, history: Option<&Path>, text: &str) {
+fn remember(editor: &mut SafeEditor, history: Option<&Path>, text: &str) {
     let _ = editor.add_history_entry(text);
     if let Some(path) = history {
         let _ = path.parent().map(std::fs::create_dir_all);

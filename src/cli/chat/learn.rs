@@ -41,7 +41,7 @@ impl Chat<'_> {
             return Ok(false);
         }
         let version = prepared.finish(&self.model, &args, |task| adapt::learn(task, &args, device))?;
-        crate::cli::adapter::print_figures(&mut std::io::stderr().lock(), &version.figures)?;
+        crate::cli::adapter::print_figures(&mut term::log(), &version.figures)?;
         term::say(format!("version {} is live; `ember adapter rollback` goes back", version.number));
         Ok(true)
     }

@@ -4,6 +4,7 @@ mod adapters;
 mod feedback;
 mod input;
 mod learn;
+mod safe;
 mod talk;
 mod turn;
 
@@ -13,8 +14,10 @@ use std::path::Path;
 use clap::Args;
 
 use crate::adapter::BaseFingerprint;
-use crate::cli::answer::{self, Answer};
-use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, SamplingArgs, session_options};
+use crate::cli::answer::{self, Answer, Manner};
+use crate::cli::args::{
+    AnswerArgs, ContextArgs, DeviceArgs, ModelArgs, PromptArgs, SamplingArgs, session_options,
+};
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::live;
@@ -60,9 +63,6 @@ End a line with \\ to go on in the next. Ctrl-C stops an answer.";
 pub struct ChatArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// Most tokens of an answer [default: until it or the context ends]
-    #[arg(short = 'n', long, value_name = "N")]
-    n_predict: Option<usize>,
     /// Say tokens per second after each answer
     #[arg(long)]
     stats: bool,
@@ -78,6 +78,8 @@ pub struct ChatArgs {
     /// Note nothing
     #[arg(long)]
     no_journal: bool,
+    #[command(flatten)]
+    answer: AnswerArgs,
     #[command(flatten)]
     prompt: PromptArgs,
     #[command(flatten)]
@@ -120,7 +122,10 @@ struct Chat<'a> {
 /// Runs the command.
 pub fn run(args: &ChatArgs) -> CliResult {
     let model = engine::open(&args.model)?;
-    let prompter = Prompter::for_chat(&model, &args.prompt)?;
+    let mut prompter = Prompter::for_chat(&model, &args.prompt)?;
+    if !prompter.think(args.answer.think) {
+        term::warn("--think has no effect: the chat template has no switch for it");
+    }
     let talk = match &args.load {
         Some(path) => Talk::load(path)?,
         None => Talk::new(args.prompt.system.clone()),
@@ -245,10 +250,17 @@ impl Chat<'_> {
         let mut sampler = self.args.sampling.params();
         sampler.seed = self.seed.wrapping_add(self.answers);
         self.answers += 1;
-        let limit = self.args.n_predict.unwrap_or(usize::MAX).min(self.session()?.ctx());
-        let mut out = std::io::stdout().lock();
+        let limit = self.args.answer.limit().unwrap_or(usize::MAX).min(self.session()?.ctx());
+        let manner = Manner {
+            stop: self.args.answer.stop(),
+            marks: self.prompter.marks(),
+            thoughts: self.args.answer.thoughts(),
+            quiet: false,
+        };
+        let mut out = term::data();
         let Some(session) = &mut self.session else { return Err(CliError::failed(NO_SESSION)) };
-        let answer = answer::stream(session, self.prompter.tokenizer(), tokens, sampler, limit, &mut out)?;
+        let answer =
+            answer::stream(session, self.prompter.tokenizer(), tokens, sampler, limit, &manner, &mut out)?;
         writeln!(out)?;
         if interactive {
             writeln!(out)?;
@@ -256,6 +268,9 @@ impl Chat<'_> {
         out.flush()?;
         if answer.done.stop == StopReason::ContextFull {
             term::say(Paint::stderr().dim("(cut short: the context is full; -c takes a larger one)"));
+        }
+        if answer.thinking && !answer.interrupted {
+            term::say(Paint::stderr().dim("(it ended while the model was thinking: -n takes more tokens)"));
         }
         if self.stats {
             term::say(Paint::stderr().dim(engine::stats_line(&answer.done)));
@@ -266,7 +281,7 @@ impl Chat<'_> {
     /// The prompt's tokens, after dropping as many of the oldest turns as leaves room for an answer.
     fn fit(&mut self) -> CliResult<Vec<u32>> {
         let ctx = self.session()?.ctx();
-        let room = self.args.n_predict.unwrap_or(256).min(ctx / 4).max(1);
+        let room = self.args.answer.limit().unwrap_or(256).min(ctx / 4).max(1);
         let mut dropped = 0;
         loop {
             let tokens = self.prompter.chat(&self.talk)?;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, session_options};
+use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, session_options, tokens};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::interrupt::Listen;
 use crate::cli::lora::{self, LoraArgs};
@@ -42,9 +42,9 @@ pub struct EvalArgs {
     file: PathBuf,
     #[command(flatten)]
     model: ModelArgs,
-    /// Most tokens of an answer
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
-    n_predict: u32,
+    /// Most tokens of an answer; -1 for no limit
+    #[arg(short = 'n', long, alias = "predict", value_name = "N", default_value = "128", value_parser = some_tokens)]
+    n_predict: usize,
     /// Rows that are used, from the first on [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
@@ -73,7 +73,7 @@ pub fn run(args: &EvalArgs) -> CliResult {
     let adapters = args.lora.load(&model)?;
     let prompter = Prompter::for_text(&model, &args.prompt, false)?;
     let mut options = session_options(&args.device, &args.context, Modes::SCORE);
-    let ctx = options.ctx.unwrap_or(CTX.min(model.config().train_ctx));
+    let ctx = options.positions(model.config().train_ctx, CTX);
     options.ctx = Some(ctx);
     let encode = EncodeOptions { max_len: ctx, strict: args.strict, ..EncodeOptions::default() };
     let encoder = prompter.encoder(encode);
@@ -90,7 +90,7 @@ pub fn run(args: &EvalArgs) -> CliResult {
     options.modes = modes(&cases);
     let mut session = engine::boot_with(&model, options, &adapters)?;
     engine::announce(&session);
-    let work = Work { tokenizer: prompter.tokenizer(), cases: &cases, limit: args.n_predict as usize };
+    let work = Work { tokenizer: prompter.tokenizer(), cases: &cases, limit: args.n_predict.min(ctx) };
     let passes = if adapters.is_empty() { 1 } else { 2 };
     let listen = Listen::new();
     let mut bar = Bar::items(passes * cases.len() as u64);
@@ -112,9 +112,14 @@ pub fn run(args: &EvalArgs) -> CliResult {
         adapted: adapted.as_ref(),
         show: args.show,
     };
-    let mut out = std::io::stdout().lock();
+    let mut out = term::report(args.json);
     let written = if args.json { report.json(&mut out) } else { report.print(&mut out) };
     Ok(written?)
+}
+
+/// A number of tokens, at least one.
+fn some_tokens(text: &str) -> Result<usize, String> {
+    tokens(text).and_then(|n| if n > 0 { Ok(n) } else { Err("an answer has at least one token".into()) })
 }
 
 /// What the cases need of a session.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::measure::{Count, Measured, Said};
 use crate::cli::lora::in_words;
 use crate::cli::perplexity::Score;
+use crate::cli::show;
 use crate::cli::term::Paint;
 use crate::session::ActiveAdapter;
 use crate::train::data::{Case, CaseKind};
@@ -34,8 +35,8 @@ impl Report<'_> {
         }
         let with = if self.adapters.is_empty() { String::new() } else { in_words(self.adapters) };
         let heading = match self.adapted {
-            Some(_) => format!("{:24}{:>12}{:>14}", self.model, "base", "with adapter"),
-            None => self.model.to_owned(),
+            Some(_) => format!("{:24}{:>12}{:>14}", show::line(self.model), "base", "with adapter"),
+            None => show::line(self.model),
         };
         writeln!(out, "{}", paint.bold(heading))?;
         self.perplexity(out, "text perplexity", |m| m.text)?;
@@ -90,7 +91,7 @@ impl Report<'_> {
     fn print_case(&self, out: &mut dyn Write, index: usize, case: &Case) -> io::Result<()> {
         let paint = Paint::stdout();
         let asked = one_line(question(case));
-        writeln!(out, "{} {asked}", paint.bold(format!("{}:{}:", self.file.display(), case.line)))?;
+        writeln!(out, "{} {asked}", paint.bold(format!("{}:{}:", show::path(self.file), case.line)))?;
         if let Some(expected) = expected(case) {
             writeln!(out, "  expected      {}", one_line(&expected.join(" | ")))?;
         }

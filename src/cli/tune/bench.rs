@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::interrupt::Listen;
+use crate::cli::show;
 use crate::cli::term::{self, Paint};
 use crate::cli::tune::args::TuneShapeArgs;
 use crate::cli::tune::plan::step_work;
@@ -66,7 +67,7 @@ pub fn run(
     as_json_wanted: bool,
 ) -> CliResult {
     let report = measure(model, shape, options, repetitions)?;
-    let mut out = std::io::stdout().lock();
+    let mut out = term::report(as_json_wanted);
     if as_json_wanted {
         writeln!(out, "{:#}", as_json(model, shape, &report))?;
     } else {
@@ -161,7 +162,7 @@ fn print(out: &mut dyn Write, model: &Model, shape: &TuneShapeArgs, r: &Report) 
     let paint = Paint::stdout();
     let rate = |seconds: f64| r.rows as f64 / seconds;
     let mean = r.steps.iter().sum::<f64>() / r.steps.len().max(1) as f64;
-    writeln!(out, "{}", paint.bold(&model.config().name))?;
+    writeln!(out, "{}", paint.bold(show::line(&model.config().name)))?;
     writeln!(
         out,
         "training step    {:8.1} tok/s  {:.3} s for {} rows (mean of {}: {mean:.3} s), rank {}, {} layers run again",

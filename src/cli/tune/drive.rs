@@ -9,6 +9,7 @@ use clap::Args;
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::interrupt::Listen;
+use crate::cli::show;
 use crate::cli::term::{self, Paint};
 use crate::cli::tune::curve;
 use crate::cli::tune::shared::{Data, OutputArgs};
@@ -132,7 +133,7 @@ pub fn announce(trainer: &mut impl Run, data: &str) {
         n => format!(", {n} of {layers} layers run again"),
     };
     let lines = [
-        format!("{}, on {}", engine.model().config().name, engine::describe(engine.device())),
+        format!("{}, on {}", show::line(&engine.model().config().name), engine::describe(engine.device())),
         data.to_owned(),
         format!(
             "{} numbers in {} matrices; {total} steps, {per_epoch} an epoch; {} planned{again}",

@@ -8,7 +8,7 @@ use crate::cli::args::ModelArgs;
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::prompt::Prompter;
-use crate::cli::term::Paint;
+use crate::cli::term::{self, Paint};
 use crate::cli::tune::args::TuneShapeArgs;
 use crate::cli::tune::shared::{
     self, Epochs, HeldOutArgs, LengthArgs, OptimizerArgs, OutputArgs, PlaceArgs, ValidationArgs,
@@ -276,7 +276,7 @@ fn load<T: Preference>(args: &PreferArgs, prompter: &Prompter) -> CliResult<Opti
     let sizes = (TrainOn::Completions, args.shape.seq as usize, args.training.length.seed);
     let (data, validation) = args.held_out.load::<Items<T>>(&args.data, prompter, sizes)?;
     let Some(count) = args.output.preview else { return Ok(Some((data, validation))) };
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut out = std::io::BufWriter::new(term::listing());
     let shown = data.items.iter().take(count).flat_map(|item| item.sequences());
     preview::sequences(shown, &data.files, prompter.tokenizer(), Paint::stdout(), &mut out)?;
     preview::total(T::NAME, &data, &mut out)?;

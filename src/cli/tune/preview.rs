@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use crate::cli::show;
 use crate::cli::term::{Paint, grouped};
 use crate::cli::tune::shared::Data;
 use crate::text::Tokenizer;
@@ -62,10 +63,11 @@ pub fn prompts<'a>(
 ) -> io::Result<()> {
     for prompt in shown {
         let head = format!("{}: {} tokens", place(prompt.source, files), grouped(prompt.tokens.len() as u64));
-        let text = printable(&tokenizer.decode(&prompt.tokens, false));
+        let text = tokenizer.decode(&prompt.tokens, false);
+        let text = show::text(&text);
         writeln!(out, "{}\n{text}", paint.bold(head))?;
         let row = serde_json::Value::Object(prompt.row()).to_string();
-        writeln!(out, "{}\n", paint.dim(format!("for the rewards: {}", printable(&row))))?;
+        writeln!(out, "{}\n", paint.dim(format!("for the rewards: {}", show::text(&row))))?;
     }
     Ok(())
 }
@@ -86,13 +88,13 @@ pub fn total<D: Data>(what: &str, data: &D, out: &mut impl Write) -> io::Result<
 /// `data.jsonl:7`
 fn place(source: Source, files: &[DataFile]) -> String {
     let path = files.get(source.file).map(|f| f.path.display().to_string());
-    format!("{}:{}", path.as_deref().unwrap_or("data"), source.line)
+    format!("{}:{}", show::line(path.as_deref().unwrap_or("data")), source.line)
 }
 
 fn marked(example: &Example, tokenizer: &Tokenizer, paint: Paint) -> String {
     let mut text = String::new();
     for span in spans(example, tokenizer) {
-        let shown = printable(&span.text);
+        let shown = show::text(&span.text);
         text += &match (span.trained, paint.colours()) {
             (true, true) => paint.green(shown),
             (true, false) => format!("[[{shown}]]"),
@@ -100,13 +102,4 @@ fn marked(example: &Example, tokenizer: &Tokenizer, paint: Paint) -> String {
         };
     }
     text
-}
-
-/// Data must not steer the terminal.
-fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() && c != '\n' && c != '\t' { out.extend(c.escape_default()) } else { out.push(c) }
-    }
-    out
 }

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::cli::args::{ModelArgs, number, positive};
 use crate::cli::error::{CliError, CliResult};
-use crate::cli::term::Paint;
+use crate::cli::term::{self, Paint};
 use crate::cli::tune::args::{LoraShapeArgs, MemoryArgs};
 use crate::cli::tune::prefer::ReferenceArgs;
 use crate::cli::tune::reward_args::{ParsedRewards, RewardArgs};
@@ -76,13 +76,13 @@ struct RolloutArgs {
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
     group: u32,
     /// Most tokens of an answer
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    #[arg(short_alias = 'n', long, aliases = ["n-predict", "predict"], value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     max_new: u32,
     /// Most tokens of a prompt with its answer; prompts that leave no room are skipped
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
     seq: u32,
     /// Temperature at which answers are sampled; what is learnt from are the log-probabilities at it
-    #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = number)]
+    #[arg(long, alias = "temp", value_name = "T", default_value_t = 1.0, value_parser = number)]
     temperature: f32,
     /// Answers written at once [default: 8]; more are faster, and take more memory
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
@@ -319,7 +319,7 @@ fn load(args: &RlArgs, model: &Model) -> CliResult<Option<Prompts>> {
     };
     let prompts: Prompts = shared::read(&args.prompts, &prompter, encode)?;
     let Some(count) = args.output.preview else { return Ok(Some(prompts)) };
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut out = std::io::BufWriter::new(term::listing());
     let shown = prompts.items.iter().take(count);
     preview::prompts(shown, &prompts.files, prompter.tokenizer(), Paint::stdout(), &mut out)?;
     preview::total("prompts", &prompts, &mut out)?;

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use crate::cli::args::ModelArgs;
 use crate::cli::engine;
 use crate::cli::error::CliResult;
-use crate::cli::term::Paint;
+use crate::cli::term::{self, Paint};
 use crate::cli::tune::args::TuneShapeArgs;
 use crate::cli::tune::shared::{
     self, Epochs, HeldOutArgs, LengthArgs, OptimizerArgs, OutputArgs, PlaceArgs, ValidationArgs,
@@ -103,7 +103,7 @@ pub fn run(args: &SftArgs) -> CliResult {
     let (dataset, validation): (Dataset, Dataset) =
         args.examples.held_out.load(&args.data, &prompter, sizes)?;
     if let Some(count) = args.output.preview {
-        let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+        let mut out = std::io::BufWriter::new(term::listing());
         preview::print(&dataset, prompter.tokenizer(), count, Paint::stdout(), &mut out)?;
         return Ok(std::io::Write::flush(&mut out)?);
     }
