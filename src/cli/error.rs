@@ -5,6 +5,7 @@ use std::io;
 
 use crate::adapter::AdapterError;
 use crate::cli::store::StoreError;
+use crate::cli::tune::differences;
 use crate::cli::term::{self, Paint};
 use crate::exec::ExecError;
 use crate::gguf::GgufError;
@@ -99,7 +100,10 @@ impl CliError {
         let failure = Self::failed(plain(error)).at(path.display());
         match error.kind() {
             io::ErrorKind::NotFound => failure.advise("check the path"),
-            io::ErrorKind::PermissionDenied => failure.advise("check the file's permissions"),
+            io::ErrorKind::PermissionDenied => failure.advise("check the permissions of the file and of its folder"),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                failure.advise("make room, or another place")
+            }
             _ => failure,
         }
     }
@@ -213,7 +217,13 @@ impl From<TrainError> for CliError {
 
 impl From<CheckpointError> for CliError {
     fn from(error: CheckpointError) -> Self {
+        let differs = |differences: Vec<String>| {
+            Self::failed(format!("this run was begun with {}", differences.join("; ")))
+                .advise("the same as then with --resume, --restart to throw its state away, or another -o")
+        };
         match error {
+            CheckpointError::Settings(settings) => differs(differences::of_settings(&settings)),
+            CheckpointError::Identity { was, is } => differs(differences::of_identities(&was, &is)),
             CheckpointError::Train(error) => (*error).into(),
             other => Self::failed(other),
         }
@@ -255,13 +265,9 @@ impl From<SessionError> for CliError {
     }
 }
 
-/// The error without the operating system's number.
+/// The error in words, without the operating system's number.
 fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.find(" (os error") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
-    }
+    crate::io::in_words(error)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod journal;
 pub mod live;
 pub mod lora;
 mod models;
+pub mod output;
 mod perplexity;
 mod plan;
 mod progress;

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{Decision, QuantizeError, QuantizeOptions, Rewrite, Summary, Update, Watch, decide, relabelled};
 use crate::adapter::Adapter;
 use crate::gguf::{Gguf, GgufFile};
+use crate::io::Manner;
 use crate::quant::Format;
 
 /// An adapter to merge.
@@ -25,6 +26,8 @@ pub struct MergeOptions {
     pub force: bool,
     /// Threads that encode.
     pub threads: usize,
+    /// How the file is written.
+    pub manner: Manner,
 }
 
 impl Default for MergeOptions {
@@ -33,6 +36,7 @@ impl Default for MergeOptions {
             format: None,
             force: false,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
+            manner: Manner::default(),
         }
     }
 }
@@ -60,7 +64,7 @@ pub fn merge(
         .map_or_else(|| base.header().metadata.clone(), |format| relabelled(base.header(), format));
     let job =
         Rewrite { input: base, decisions: &decisions, metadata, threads: options.threads, updates: &updates };
-    job.write(output, watch)
+    job.write(output, options.manner, watch)
 }
 
 /// What the adapters add to a tensor.
