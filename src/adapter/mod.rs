@@ -102,7 +102,11 @@ impl Adapter {
     ///
     /// # Errors
     /// As [`Adapter::save`], and [`IoError::Exists`](crate::io::IoError::Exists) for one that is to stay.
-    pub fn save_as(&self, path: impl AsRef<Path>, existing: Existing) -> Result<Option<PathBuf>, AdapterError> {
+    pub fn save_as(
+        &self,
+        path: impl AsRef<Path>,
+        existing: Existing,
+    ) -> Result<Option<PathBuf>, AdapterError> {
         let manner = Manner { existing, access: Access::Private };
         let written =
             write_file(path, manner, |sink| -> Result<(), AdapterError> { self.write_gguf(sink).map(drop) })?;

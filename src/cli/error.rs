@@ -5,8 +5,8 @@ use std::io;
 
 use crate::adapter::AdapterError;
 use crate::cli::store::StoreError;
-use crate::cli::tune::differences;
 use crate::cli::term::{self, Paint};
+use crate::cli::tune::differences;
 use crate::exec::ExecError;
 use crate::gguf::GgufError;
 use crate::io::{CommitError, IoError};
@@ -100,7 +100,9 @@ impl CliError {
         let failure = Self::failed(plain(error)).at(path.display());
         match error.kind() {
             io::ErrorKind::NotFound => failure.advise("check the path"),
-            io::ErrorKind::PermissionDenied => failure.advise("check the permissions of the file and of its folder"),
+            io::ErrorKind::PermissionDenied => {
+                failure.advise("check the permissions of the file and of its folder")
+            }
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 failure.advise("make room, or another place")
             }

@@ -79,6 +79,11 @@ enum Command {
     Score(score::ScoreArgs),
 }
 
+/// All commands with their options, as the parser has them.
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// Parses the command line, runs the command and reports how it went.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse_from(arguments()) {

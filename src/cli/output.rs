@@ -66,6 +66,11 @@ pub fn write_text(path: &Path, text: &str, existing: Existing) -> CliResult<Opti
     written.map(|written| written.kept).map_err(refused)
 }
 
+/// Whether a plain file with something in it is there.
+pub fn taken(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|there| there.is_file() && there.len() > 0)
+}
+
 /// Says where old files are now.
 pub fn say_kept(path: &Path, kept: &[PathBuf]) {
     for old in kept {

@@ -82,7 +82,8 @@ pub fn run(args: &QuantizeArgs) -> CliResult {
     let input = GgufFile::open(input)?;
     let tied = input.header().tensor("output.weight").is_none();
     if let (true, Some(_), Some(_)) = (tied, args.output_type, args.embedding_type) {
-        let what = "--output-type has no effect beside --embedding-type: this model's output is its embedding";
+        let what =
+            "--output-type has no effect beside --embedding-type: this model's output is its embedding";
         return Err(CliError::usage(what).advise("one of them"));
     }
     let mut options = QuantizeOptions::new(args.format);

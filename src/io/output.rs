@@ -208,7 +208,11 @@ fn keep(target: &Path) -> Result<PathBuf, IoError> {
 ///
 /// # Errors
 /// [`IoError::System`] if it cannot be renamed.
-pub fn set_aside(path: &Path, name: &dyn Fn(u32) -> PathBuf, others: &dyn Fn(u32) -> bool) -> Result<PathBuf, IoError> {
+pub fn set_aside(
+    path: &Path,
+    name: &dyn Fn(u32) -> PathBuf,
+    others: &dyn Fn(u32) -> bool,
+) -> Result<PathBuf, IoError> {
     let free = |n: &u32| fs::symlink_metadata(name(*n)).is_err() && others(*n);
     let number = (1..NUMBERS).find(free).ok_or_else(|| IoError::Exists { path: path.to_owned() })?;
     let kept = name(number);

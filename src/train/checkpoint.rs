@@ -21,7 +21,9 @@ pub enum CheckpointError {
     #[error("the checkpoint is of a run with other settings: {}; use the same, or start anew", list(.0))]
     Settings(Vec<Difference>),
     /// It was begun with another model or other data.
-    #[error("the checkpoint is of a run that was begun with {was}, this is {is}; use the same, or start anew")]
+    #[error(
+        "the checkpoint is of a run that was begun with {was}, this is {is}; use the same, or start anew"
+    )]
     Identity {
         /// What it was begun with.
         was: String,

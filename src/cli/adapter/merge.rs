@@ -50,8 +50,7 @@ pub fn run(args: &MergeArgs) -> CliResult {
     let mut read = vec![base.path().to_owned()];
     for adapter in args.adapters.iter().filter(|adapter| adapter.name != live::NAME) {
         if adapter.scale == 0.0 {
-            let what = format!("`{}` would be merged 0 times, which changes nothing", adapter.name);
-            return Err(CliError::usage(what).advise("another scale, or leave it out"));
+            term::warn(format!("`{}` is merged 0 times, which changes nothing", adapter.name));
         }
         read.push(lora::find(&adapter.name)?);
     }
@@ -62,7 +61,8 @@ pub fn run(args: &MergeArgs) -> CliResult {
         adapters.iter().map(|one| Merging { adapter: &one.adapter, scale: one.scale }).collect();
     // What was learnt from somebody's words is in the model now.
     let manner = Manner { existing: args.replace.existing(), access: Access::Private };
-    let mut options = MergeOptions { format: args.format, force: args.force, manner, ..MergeOptions::default() };
+    let mut options =
+        MergeOptions { format: args.format, force: args.force, manner, ..MergeOptions::default() };
     options.threads = args.threads.map_or(options.threads, |n| n as usize);
     let listen = Listen::new();
     let mut bar = Bar::items(base.header().tensors.len() as u64);

@@ -138,22 +138,14 @@ impl LoraShapeArgs {
     /// An option that says otherwise, as it would have no effect.
     pub fn lora_from(&self, adapter: Option<&Adapter>) -> CliResult<LoraOptions> {
         let Some(adapter) = adapter else { return Ok(self.lora()) };
-        let ranks = || adapter.pairs.iter().map(|pair| pair.rank);
-        let rank = ranks().max().unwrap_or(0);
-        let alpha = if adapter.alpha == 0.0 { rank as f32 } else { adapter.alpha };
-        let mut kinds: Vec<String> = Vec::new();
-        for pair in &adapter.pairs {
-            if !kinds.iter().any(|kind| kind == pair.kind()) {
-                kinds.push(pair.kind().to_owned());
-            }
-        }
-        let place = |kind: &String| TARGETS.iter().position(|(file, _)| file == kind);
-        kinds.sort_by_key(|kind| place(kind).unwrap_or(TARGETS.len()));
+        let has = LoraOptions::of(adapter, self.dropout);
+        let (rank, alpha) = (has.rank, has.alpha);
+        let other = |asked: &u32| adapter.pairs.iter().any(|pair| pair.rank != *asked as usize);
         let no_effect = |flag: String, has: String| {
             let what = format!("{flag} has no effect with --from, whose adapter has {has}");
             Err(CliError::usage(what).advise("leave it out, or begin with a new adapter, without --from"))
         };
-        if let Some(asked) = self.rank.filter(|asked| ranks().any(|rank| rank != *asked as usize)) {
+        if let Some(asked) = self.rank.filter(other) {
             return no_effect(format!("--rank {asked}"), format!("rank {rank}"));
         }
         if let Some(asked) = self.alpha.filter(|asked| (asked - alpha).abs() > alpha.abs() * 1e-6) {
@@ -162,10 +154,10 @@ impl LoraShapeArgs {
         if self.rslora {
             return no_effect("--rslora".into(), format!("an alpha of {alpha}"));
         }
-        if !self.targets.is_empty() && self.target_names() != kinds {
-            return no_effect("--targets".into(), format!("{} of its own", kinds.join(",")));
+        if !self.targets.is_empty() && self.target_names() != has.targets {
+            return no_effect("--targets".into(), format!("{} of its own", has.targets.join(",")));
         }
-        Ok(LoraOptions { rank, alpha, rslora: false, dropout: self.dropout, targets: kinds })
+        Ok(has)
     }
 }
 

@@ -9,9 +9,9 @@ use clap::Args;
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::interrupt::Listen;
+use crate::cli::output::{say_kept, write_text};
 use crate::cli::term::{self, Paint};
 use crate::cli::tune::curve;
-use crate::cli::output::{say_kept, write_text};
 use crate::cli::tune::files::{Outputs, STATE};
 use crate::cli::tune::shared::Data;
 use crate::cli::tune::steps::{Meter, Metrics, Samples};
@@ -246,8 +246,8 @@ fn finish(trainer: &mut impl Run, job: &Job, metrics: &Metrics, meter: &Meter) -
     }
     #[cfg(feature = "plot")]
     if let Some(path) = &files.plot {
-        let picture = curve::svg(what, &train, &validation, &[])
-            .map_err(|e| CliError::failed(e).at(path.display()))?;
+        let picture =
+            curve::svg(what, &train, &validation, &[]).map_err(|e| CliError::failed(e).at(path.display()))?;
         say_kept(path, write_text(path, &picture, job.outputs.begin.replace.existing())?.as_slice());
     }
     let ended = match trainer.ended() {

@@ -198,10 +198,12 @@ impl Outputs {
         let Found::Finished(adapter) = &self.found else { return Ok(false) };
         let note = |key: &str| adapter.info.get(key).map(String::as_str);
         let path = self.files.adapter.display();
-        let Some(settings) = note("settings").and_then(|text| serde_json::from_str::<Settings>(text).ok()) else {
+        let Some(settings) = note("settings").and_then(|text| serde_json::from_str::<Settings>(text).ok())
+        else {
             return Err(outputs::refused(IoError::Exists { path: self.files.adapter.clone() }));
         };
-        let objective = note("objective").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let objective =
+            note("objective").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         let (now, is_now) = run.made_of();
         let mut differs = now.differences(&settings);
         differs.extend(crate::train::differences(is_now, &objective));
@@ -212,9 +214,12 @@ impl Outputs {
             }
         }
         if !differs.is_empty() {
-            return Err(CliError::failed(format!("its run has ended, and was begun with {}", differs.join("; ")))
-                .at(path)
-                .advise("another -o, or --replace without --resume for a new run that keeps the old adapter"));
+            return Err(CliError::failed(format!(
+                "its run has ended, and was begun with {}",
+                differs.join("; ")
+            ))
+            .at(path)
+            .advise("another -o, or --replace without --resume for a new run that keeps the old adapter"));
         }
         let steps = note("steps").unwrap_or("all");
         term::say(format!("already finished: {path} is there, after {steps} steps; nothing was changed"));

@@ -10,10 +10,10 @@ use crate::cli::error::{CliError, CliResult};
 use crate::cli::prompt::Prompter;
 use crate::cli::term::Paint;
 use crate::cli::tune::args::TuneShapeArgs;
+use crate::cli::tune::files::Outputs;
 use crate::cli::tune::shared::{
     self, Epochs, HeldOutArgs, LengthArgs, OptimizerArgs, OutputArgs, PlaceArgs, ValidationArgs,
 };
-use crate::cli::tune::files::Outputs;
 use crate::cli::tune::{drive, keep, preview};
 use crate::model::Model;
 use crate::train::data::{Example, Item, Items, Pair, Thumb, TrainOn};

@@ -9,9 +9,9 @@ use crate::cli::args::{ModelArgs, number, positive};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::term::Paint;
 use crate::cli::tune::args::{LoraShapeArgs, MemoryArgs};
+use crate::cli::tune::files::Outputs;
 use crate::cli::tune::prefer::ReferenceArgs;
 use crate::cli::tune::reward_args::{ParsedRewards, RewardArgs};
-use crate::cli::tune::files::Outputs;
 use crate::cli::tune::shared::{self, Epochs, LengthArgs, OptimizerArgs, OutputArgs, PlaceArgs};
 use crate::cli::tune::{drive, preview, steps};
 use crate::cli::{engine, lora};
@@ -275,8 +275,7 @@ fn run(args: &RlArgs, method: Method) -> CliResult {
     if outputs.finished(&mut trainer, &info)? {
         return Ok(());
     }
-    let identity =
-        shared::identity(&model, &prompts, &Prompts::default(), &args.output, ("prompts", &how))?;
+    let identity = shared::identity(&model, &prompts, &Prompts::default(), &args.output, ("prompts", &how))?;
     let data = drive::data_in_words("prompts", &prompts, &Prompts::default());
     drive::announce(
         &mut trainer,

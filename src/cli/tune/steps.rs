@@ -124,8 +124,7 @@ fn kept_bytes(file: &mut File, step: u64) -> std::io::Result<u64> {
     loop {
         line.clear();
         let read = reader.read_until(b'\n', &mut line)?;
-        let number =
-            serde_json::from_slice::<serde_json::Value>(&line).ok().and_then(|v| v["step"].as_u64());
+        let number = serde_json::from_slice::<serde_json::Value>(&line).ok().and_then(|v| v["step"].as_u64());
         if read == 0 || line.last() != Some(&b'\n') || number.is_some_and(|n| n > step) {
             return Ok(kept);
         }

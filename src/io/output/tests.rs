@@ -4,9 +4,8 @@ use std::io::Write;
 
 fn put_text(path: &Path, text: &str, existing: Existing) -> Result<Option<PathBuf>, IoError> {
     let manner = Manner { existing, access: Access::Ordinary };
-    let fill = |out: &mut FileSink| {
-        out.0.write_all(text.as_bytes()).map_err(|e| IoError::system("write", path, e))
-    };
+    let fill =
+        |out: &mut FileSink| out.0.write_all(text.as_bytes()).map_err(|e| IoError::system("write", path, e));
     write_file(path, manner, fill).map(|written| written.kept)
 }
 
@@ -135,7 +134,8 @@ fn modes_are_kept_and_write_protection_holds() {
 
 #[test]
 fn a_number_goes_before_the_extension() {
-    for (path, expected) in [("a/mine.gguf", "a/mine.1.gguf"), ("model", "model.1"), (".hidden", ".hidden.1")] {
+    for (path, expected) in [("a/mine.gguf", "a/mine.1.gguf"), ("model", "model.1"), (".hidden", ".hidden.1")]
+    {
         assert_eq!(numbered(Path::new(path), 1), Path::new(expected));
     }
 }
