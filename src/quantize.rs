@@ -13,7 +13,7 @@ pub use merge::{MergeOptions, Merging, merge};
 
 use crate::adapter::{AdapterError, LoraPair};
 use crate::gguf::{FileType, Gguf, GgufError, GgufFile, GgufWriter, Metadata, TensorInfo, TensorSpec};
-use crate::io::{IoError, replace_file};
+use crate::io::{IoError, Manner, output, write_file};
 use crate::quant::{Format, QuantError};
 
 /// Weights decoded at once, over all threads: what bounds the memory.
@@ -71,13 +71,15 @@ pub struct QuantizeOptions {
     pub embedding: Option<Format>,
     /// Threads that encode.
     pub threads: usize,
+    /// How the file is written.
+    pub manner: Manner,
 }
 
 impl QuantizeOptions {
     /// The usual choices for a target format.
     pub fn new(format: Format) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { format, output: None, embedding: None, threads }
+        Self { format, output: None, embedding: None, threads, manner: Manner::default() }
     }
 }
 
@@ -109,6 +111,8 @@ pub struct Summary {
     pub copied: usize,
     /// Tensors that could not have the wanted format.
     pub fallbacks: usize,
+    /// Where the file is that was there before, if it was to be kept.
+    pub kept: Option<PathBuf>,
 }
 
 /// What becomes of each tensor, in the order of the file.
@@ -205,7 +209,7 @@ pub fn quantize(
         updates: &|_| Vec::new(),
         check_copied: true,
     };
-    job.write(output, watch)
+    job.write(output, options.manner, watch)
 }
 
 /// Sees each tensor before it is worked on, with its index, and may stop the work.
@@ -240,11 +244,13 @@ struct Rewrite<'a> {
 }
 
 impl Rewrite<'_> {
-    fn write(self, output: &Path, watch: Watch<'_>) -> Result<Summary, QuantizeError> {
-        self.input.paths().try_for_each(|part| refuse_same_file(part, output))?;
+    fn write(self, output: &Path, manner: Manner, watch: Watch<'_>) -> Result<Summary, QuantizeError> {
+        if self.input.paths().any(|part| output::same_file(part, output)) {
+            return Err(QuantizeError::SameFile { path: output.to_owned() });
+        }
         let (sources, decisions) = (&self.sources, self.decisions);
         let specs: Vec<TensorSpec> = sources.iter().zip(decisions).map(|(t, d)| spec(t, d)).collect();
-        replace_file(output, |sink| {
+        let written = write_file(output, manner, |sink| -> Result<(), QuantizeError> {
             let mut writer = GgufWriter::new(sink, &self.metadata, &specs)?;
             for (index, (tensor, decision)) in sources.iter().zip(decisions).enumerate() {
                 if watch(index, decision).is_break() {
@@ -276,6 +282,7 @@ impl Rewrite<'_> {
             encoded,
             copied: decisions.len() - encoded,
             fallbacks: decisions.iter().filter(|d| d.instead_of.is_some()).count(),
+            kept: written.kept,
         })
     }
 }
@@ -293,12 +300,6 @@ fn check_finite(tensor: &TensorInfo, format: Format, bytes: &[u8]) -> Result<(),
         Format::F32.check_finite(values).map_err(|e| fail(e.offset(index * rows * width)))?;
     }
     Ok(())
-}
-
-fn refuse_same_file(input: &Path, output: &Path) -> Result<(), QuantizeError> {
-    let same =
-        |a: &Path, b: &Path| a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b);
-    if same(input, output) { Err(QuantizeError::SameFile { path: output.to_owned() }) } else { Ok(()) }
 }
 
 fn spec(tensor: &TensorInfo, decision: &Decision) -> TensorSpec {

@@ -34,7 +34,9 @@ pub use error::AdapterError;
 pub use pair::LoraPair;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use crate::io::{Access, Existing, Manner, write_file};
 
 /// What a base matrix's name ends with; targets are named without it.
 const WEIGHT: &str = ".weight";
@@ -90,12 +92,28 @@ impl Adapter {
         Self::read_gguf(&mut crate::io::MemStream::new(&mapped))
     }
 
-    /// Writes a GGUF adapter in f32, which appears whole or not at all.
+    /// Writes a GGUF adapter in f32, which appears whole or not at all and takes the place of a file that is there. It is
+    /// for its owner alone, as what it was trained on may be.
     ///
     /// # Errors
     /// [`AdapterError`] if it is not sound ([`Adapter::check`]) or cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), AdapterError> {
-        crate::io::replace_file(path, |sink| self.write_gguf(sink).map(|_| ()))
+        self.save_as(path, Existing::Replace).map(drop)
+    }
+
+    /// As [`Adapter::save`]; `existing` says what becomes of a file that is there. Gives the name under which that is kept.
+    ///
+    /// # Errors
+    /// As [`Adapter::save`], and [`IoError::Exists`](crate::io::IoError::Exists) for one that is to stay.
+    pub fn save_as(
+        &self,
+        path: impl AsRef<Path>,
+        existing: Existing,
+    ) -> Result<Option<PathBuf>, AdapterError> {
+        let manner = Manner { existing, access: Access::Private };
+        let written =
+            write_file(path, manner, |sink| -> Result<(), AdapterError> { self.write_gguf(sink).map(drop) })?;
+        Ok(written.kept)
     }
 
     /// Checks that it can be used and written: at least one pair, no target twice, sizes that agree, finite numbers.

@@ -7,6 +7,7 @@ use crate::adapter::AdapterError;
 use crate::cli::show;
 use crate::cli::store::StoreError;
 use crate::cli::term::{self, Paint};
+use crate::cli::tune::differences;
 use crate::exec::ExecError;
 use crate::gguf::GgufError;
 use crate::io::{CommitError, IoError};
@@ -113,7 +114,12 @@ impl CliError {
         match error.kind() {
             io::ErrorKind::NotFound => failure.advise("check the path"),
             io::ErrorKind::IsADirectory => failure.advise("the path of a file in it"),
-            io::ErrorKind::PermissionDenied => failure.advise("check the file's permissions"),
+            io::ErrorKind::PermissionDenied => {
+                failure.advise("check the permissions of the file and of its folder")
+            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                failure.advise("make room, or another place")
+            }
             _ => failure,
         }
     }
@@ -227,7 +233,13 @@ impl From<TrainError> for CliError {
 
 impl From<CheckpointError> for CliError {
     fn from(error: CheckpointError) -> Self {
+        let differs = |differences: Vec<String>| {
+            Self::failed(format!("this run was begun with {}", differences.join("; ")))
+                .advise("the same as then with --resume, --restart to throw its state away, or another -o")
+        };
         match error {
+            CheckpointError::Settings(settings) => differs(differences::of_settings(&settings)),
+            CheckpointError::Identity { was, is } => differs(differences::of_identities(&was, &is)),
             CheckpointError::Train(error) => (*error).into(),
             other => Self::failed(other),
         }
@@ -269,18 +281,9 @@ impl From<SessionError> for CliError {
     }
 }
 
-/// The error in plain words, without the operating system's number.
+/// The error in words, without the operating system's number.
 fn plain(error: &io::Error) -> String {
-    let text = match error.kind() {
-        io::ErrorKind::NotFound => "no such file".to_owned(),
-        io::ErrorKind::IsADirectory => "it is a folder, not a file".to_owned(),
-        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        _ => error.to_string(),
-    };
-    match text.find(" (os error") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
-    }
+    crate::io::in_words(error)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub mod journal;
 pub mod live;
 pub mod lora;
 mod models;
+pub mod output;
 mod perplexity;
 mod plan;
 mod progress;
@@ -80,6 +81,11 @@ enum Command {
     Adapter(adapter::AdapterArgs),
     Tune(tune::TuneArgs),
     Score(score::ScoreArgs),
+}
+
+/// All commands with their options, as the parser has them.
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
 }
 
 /// Parses the command line, runs the command and reports how it went.

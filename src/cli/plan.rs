@@ -29,6 +29,7 @@ const LISTED: usize = 12;
     mut_group("TuneShapeArgs", |g| g.requires("tune")),
     mut_group("LoraShapeArgs", |g| g.requires("tune")),
     mut_group("MemoryArgs", |g| g.requires("tune")),
+    mut_group("LoraArgs", |g| g.conflicts_with("tune")),
     after_help = "Examples:\n  ember plan -c 8192\n  ember plan -m qwen3-0.6b --budget 1G\n  ember plan --tensors --device cpu\n  ember plan --tune sft --seq 512 --batch 1 --rank 8 --budget 1GiB\n  ember plan --tune ppo --seq 256"
 )]
 pub struct PlanArgs {

@@ -9,9 +9,12 @@ use crate::cli::args::threads;
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::interrupt::Listen;
+use crate::cli::output::{ReplaceArgs, say_kept};
 use crate::cli::progress::Bar;
 use crate::cli::term;
 use crate::gguf::GgufFile;
+use crate::io::private::is_private;
+use crate::io::{Access, Manner};
 use crate::quant::Format;
 use crate::quantize::{self as work, Decision, QuantizeError, QuantizeOptions};
 
@@ -42,6 +45,8 @@ pub struct QuantizeArgs {
     /// Threads; 0 or -1 for one per core [default: one per core]
     #[arg(short = 't', long, value_name = "N", value_parser = threads)]
     pub threads: Option<u32>,
+    #[command(flatten)]
+    pub replace: ReplaceArgs,
 }
 
 /// One line per pair of formats, wanted and taken.
@@ -71,11 +76,22 @@ pub(super) fn format(text: &str) -> Result<Format, String> {
 
 /// Runs the command.
 pub fn run(args: &QuantizeArgs) -> CliResult {
-    let input = GgufFile::open(engine::here(&args.input)?)?;
+    let input = engine::here(&args.input)?;
+    args.replace.check(&args.output, &[&input])?;
+    // A model that only its owner may read stays so.
+    let access = if is_private(&input) { Access::Private } else { Access::Ordinary };
+    let input = GgufFile::open(input)?;
+    let tied = input.header().tensor("output.weight").is_none();
+    if let (true, Some(_), Some(_)) = (tied, args.output_type, args.embedding_type) {
+        let what =
+            "--output-type has no effect beside --embedding-type: this model's output is its embedding";
+        return Err(CliError::usage(what).advise("one of them"));
+    }
     let mut options = QuantizeOptions::new(args.format);
     options.output = args.output_type;
     options.embedding = args.embedding_type;
     options.threads = args.threads.filter(|n| *n > 0).map_or(options.threads, |n| n as usize);
+    options.manner = Manner { existing: args.replace.existing(), access };
     say_fallbacks(&work::decide(input.header(), &options)?);
     let listen = Listen::new();
     let mut bar = Bar::items(input.header().tensors.len() as u64);
@@ -88,6 +104,7 @@ pub fn run(args: &QuantizeArgs) -> CliResult {
         Err(QuantizeError::Stopped) => return Err(CliError::interrupted()),
         other => other?,
     };
+    say_kept(&args.output, summary.kept.as_slice());
     term::say(format!(
         "{}: {} tensors re-encoded, {} copied; {} became {}",
         args.output.display(),

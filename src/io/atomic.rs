@@ -5,6 +5,8 @@ use std::io::{BufWriter, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::output::{self, Manner};
+use super::private::{self, Access};
 use super::{IoError, StdStream};
 
 /// The stream that [`replace_file`] hands to its caller.
@@ -12,8 +14,8 @@ pub type FileSink = StdStream<BufWriter<File>>;
 
 /// Writes a file so that whoever opens `path` sees the old contents or the new ones, whole, even if the power
 /// fails: `fill` writes a temporary file beside it, which is flushed to the disk and then renamed over `path`.
-/// If `fill` fails the temporary file is removed and `path` is as it was. A symbolic link at `path` is replaced
-/// by a plain file.
+/// If `fill` fails the temporary file is removed and `path` is as it was. What a symbolic link at `path` names is
+/// replaced, and the link stays; what is no plain file is refused ([`check`](super::output::check)).
 ///
 /// # Errors
 /// Whatever `fill` returns, or an [`IoError`] of the file operations turned into the caller's error.
@@ -21,9 +23,30 @@ pub fn replace_file<T, E: From<IoError>>(
     path: impl AsRef<Path>,
     fill: impl FnOnce(&mut FileSink) -> Result<T, E>,
 ) -> Result<T, E> {
-    let path = path.as_ref();
-    let (file, temporary) = create_beside(path)?;
-    let result = write_and_rename(file, &temporary, path, fill);
+    write_file(path, Manner::default(), fill).map(|written| written.value)
+}
+
+/// A file that was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written<T> {
+    /// What came of filling it.
+    pub value: T,
+    /// Where the file is that had the name before, if it was to be kept.
+    pub kept: Option<PathBuf>,
+}
+
+/// As [`replace_file`], in the given manner.
+///
+/// # Errors
+/// As there, and [`IoError::Exists`] where a file is there that is to stay; `fill` is not called then.
+pub fn write_file<T, E: From<IoError>>(
+    path: impl AsRef<Path>,
+    manner: Manner,
+    fill: impl FnOnce(&mut FileSink) -> Result<T, E>,
+) -> Result<Written<T>, E> {
+    let target = output::check(path, manner.existing)?;
+    let (file, temporary) = create_beside(&target, manner.access)?;
+    let result = fill_and_put(file, &temporary, &target, manner, fill);
     if result.is_err() {
         // The first error is the one to report; a leftover temporary file harms nobody.
         let _ = fs::remove_file(&temporary);
@@ -32,40 +55,52 @@ pub fn replace_file<T, E: From<IoError>>(
 }
 
 /// Fills the temporary file, forces it to the disk, and puts it in place.
-fn write_and_rename<T, E: From<IoError>>(
+fn fill_and_put<T, E: From<IoError>>(
     file: File,
     temporary: &Path,
-    path: &Path,
+    target: &Path,
+    manner: Manner,
     fill: impl FnOnce(&mut FileSink) -> Result<T, E>,
-) -> Result<T, E> {
+) -> Result<Written<T>, E> {
     let mut sink = StdStream(BufWriter::new(file));
     let value = fill(&mut sink)?;
-    let file = sink.0.into_inner().map_err(|e| IoError::system("write", temporary, e.into_error()))?;
-    file.sync_all().map_err(|e| IoError::system("flush to the disk", temporary, e))?;
+    let file = sink.0.into_inner().map_err(|e| IoError::system("write", target, e.into_error()))?;
+    if manner.access == Access::Ordinary
+        && let Ok(old) = fs::metadata(target)
+    {
+        // Who could read the old one can read the new one; where that cannot be said, the umask decides.
+        let _ = file.set_permissions(old.permissions());
+    }
+    file.sync_all().map_err(|e| IoError::system("flush to the disk", target, e))?;
     drop(file);
-    fs::rename(temporary, path).map_err(|e| IoError::system("rename the new file to", path, e))?;
-    sync_folder(path)?;
-    Ok(value)
+    let kept = output::put(temporary, target, manner.existing)?;
+    sync_folder(target)?;
+    Ok(Written { value, kept })
 }
 
 /// Creates a new, empty file in the folder of `path` (a rename is only atomic within one file system). Names
 /// left behind by a crash are stepped over, never opened.
-fn create_beside(path: &Path) -> Result<(File, PathBuf), IoError> {
+pub(super) fn create_beside(path: &Path, access: Access) -> Result<(File, PathBuf), IoError> {
     const ATTEMPTS: u32 = 64;
+    /// Bytes of the name that a temporary name begins with: a name of the full length has to fit as well.
+    const SHOWN: usize = 64;
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     let name = path.file_name().ok_or_else(|| IoError::NoFileName { path: path.to_path_buf() })?;
+    let name: String = name.to_string_lossy().chars().take(SHOWN / 4).collect();
+    let mut options = match access {
+        Access::Private => private::options(),
+        Access::Ordinary => OpenOptions::new(),
+    };
+    let options = options.write(true).create_new(true);
     let mut attempt = 0;
     loop {
-        let mut temporary_name = std::ffi::OsString::from(".");
-        temporary_name.push(name);
         let unique = COUNTER.fetch_add(1, Ordering::Relaxed);
-        temporary_name.push(format!(".{}-{unique}.tmp", std::process::id()));
-        let temporary = path.with_file_name(temporary_name);
+        let temporary = path.with_file_name(format!(".{name}.{}-{unique}.tmp", std::process::id()));
         attempt += 1;
-        match OpenOptions::new().write(true).create_new(true).open(&temporary) {
+        match options.open(&temporary) {
             Ok(file) => return Ok((file, temporary)),
             Err(error) if error.kind() == ErrorKind::AlreadyExists && attempt < ATTEMPTS => {}
-            Err(error) => return Err(IoError::system("create", &temporary, error)),
+            Err(error) => return Err(IoError::system("create", path, error)),
         }
     }
 }
@@ -124,8 +159,7 @@ mod tests {
         assert!(matches!(replace_file("..", nothing), Err(IoError::NoFileName { .. })));
         let folder = tempfile::tempdir().unwrap();
         let error = replace_file(folder.path().join("no/such/file"), nothing).unwrap_err();
-        assert!(error.to_string().contains("cannot create"), "{error}");
-        // A folder in the way: the rename fails and the temporary file goes.
+        assert!(error.to_string().contains("there is no folder"), "{error}");
         fs::create_dir(folder.path().join("taken")).unwrap();
         assert!(replace_file(folder.path().join("taken"), nothing).is_err());
         assert_eq!(names(folder.path()), ["taken"]);

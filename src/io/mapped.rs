@@ -22,11 +22,12 @@ impl MappedFile {
     /// [`IoError`] when the path cannot be opened, is not a plain file, or cannot be mapped.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, IoError> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(|e| IoError::system("open", path, e))?;
-        let about = file.metadata().map_err(|e| IoError::system("look at", path, e))?;
+        // Before it is opened: opening a pipe would wait for whoever writes to it.
+        let about = std::fs::metadata(path).map_err(|e| IoError::system("open", path, e))?;
         if !about.is_file() {
             return Err(IoError::NotAFile { path: path.to_path_buf() });
         }
+        let file = File::open(path).map_err(|e| IoError::system("open", path, e))?;
         Ok(MappedFile { map: map(&file, path)?, path: path.to_path_buf() })
     }
 

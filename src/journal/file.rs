@@ -1,12 +1,12 @@
 //! Appending to a journal.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::read::{next_id, plain_file};
 use super::{Entry, JournalError, MAX_LINE, Reading, read};
-use crate::io::{IoError, sync_folder};
+use crate::io::{IoError, private, sync_folder};
 
 /// A journal that is written to. The file is opened for each entry, so that an editor may replace it meanwhile.
 #[derive(Debug)]
@@ -83,22 +83,21 @@ impl Journal {
 
     /// The file, and whether it is new.
     fn open_to_append(&self) -> Result<(File, bool), IoError> {
-        let mut options = OpenOptions::new();
+        // What is said in private is for its owner alone, also where the file was open to others.
+        let mut options = private::options();
         options.read(true).append(true);
         match plain_file(&self.path) {
             Ok(()) => {
                 let file = options.open(&self.path).map_err(|e| IoError::system("open", &self.path, e))?;
+                private::tighten(&file);
                 return Ok((file, false));
             }
             Err(IoError::System { source, .. }) if source.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
         if let Some(folder) = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder).map_err(|e| IoError::system("create", folder, e))?;
+            private::make_folders(folder).map_err(|e| IoError::system("create", folder, e))?;
         }
-        // What is said in private is for its owner alone.
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file =
             options.create(true).open(&self.path).map_err(|e| IoError::system("create", &self.path, e))?;
         Ok((file, true))

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::path::Path;
 
 use super::{Entry, Feedback, JournalError, Key, MAX_ID};
-use crate::io::IoError;
+use crate::io::{IoError, private};
 
 /// The longest line that is read, in bytes. Longer ones are passed over and reported.
 pub const MAX_LINE: usize = crate::train::data::MAX_ROW;
@@ -58,7 +58,7 @@ impl Reading {
 pub fn read(path: impl AsRef<Path>) -> Result<Reading, JournalError> {
     let path = path.as_ref();
     let file = match plain_file(path) {
-        Ok(()) => File::open(path),
+        Ok(()) => File::open(path).inspect(private::tighten),
         Err(IoError::System { source, .. }) => Err(source),
         Err(error) => return Err(error.into()),
     };

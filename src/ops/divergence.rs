@@ -99,7 +99,10 @@ mod tests {
                 // The plain sum cancels: it is good to a rounding of its terms. The series ends at the 6th power.
                 assert!((got - want).abs() <= 1e-14 + 1e-6 * want, "{by}: {got} is not {want}");
                 let single = sum::<f32>(&base, &other);
-                assert!(single >= 0.0 && (single - want).abs() <= 1e-7 + 1e-4 * want, "{by}: {single} {want}");
+                assert!(
+                    single >= 0.0 && (single - want).abs() <= 1e-7 + 1e-4 * want,
+                    "{by}: {single} {want}"
+                );
             }
         }
         let (base, _) = case(1, 0.0);

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{Decision, QuantizeError, QuantizeOptions, Rewrite, Summary, Update, Watch, decide, relabelled};
 use crate::adapter::Adapter;
 use crate::gguf::{Gguf, GgufFile, TensorInfo};
+use crate::io::Manner;
 use crate::quant::Format;
 
 /// The output matrix, and the one that stands in for it.
@@ -29,6 +30,8 @@ pub struct MergeOptions {
     pub force: bool,
     /// Threads that encode.
     pub threads: usize,
+    /// How the file is written.
+    pub manner: Manner,
 }
 
 impl Default for MergeOptions {
@@ -37,6 +40,7 @@ impl Default for MergeOptions {
             format: None,
             force: false,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
+            manner: Manner::default(),
         }
     }
 }
@@ -67,9 +71,16 @@ pub fn merge(
     let metadata = options
         .format
         .map_or_else(|| base.header().metadata.clone(), |format| relabelled(base.header(), format));
-    let job =
-        Rewrite { input: base, sources, decisions: &decisions, metadata, threads: options.threads, updates: &updates, check_copied: false };
-    job.write(output, watch)
+    let job = Rewrite {
+        input: base,
+        sources,
+        decisions: &decisions,
+        metadata,
+        threads: options.threads,
+        updates: &updates,
+        check_copied: false,
+    };
+    job.write(output, options.manner, watch)
 }
 
 /// The output matrix of a model that has it in its embedding, where an adapter changes it: a tensor of its own.

@@ -41,6 +41,21 @@ impl Default for LoraOptions {
 }
 
 impl LoraOptions {
+    /// Those of an adapter that exists: its rank (the largest, if there are several), scale and kinds of matrices.
+    pub fn of(adapter: &Adapter, dropout: f32) -> Self {
+        let rank = adapter.pairs.iter().map(|pair| pair.rank).max().unwrap_or(0);
+        let mut targets: Vec<String> = Vec::new();
+        for pair in &adapter.pairs {
+            if !targets.iter().any(|kind| kind == pair.kind()) {
+                targets.push(pair.kind().to_owned());
+            }
+        }
+        let place = |kind: &String| TARGETS.iter().position(|(file, _)| file == kind);
+        targets.sort_by_key(|kind| place(kind).unwrap_or(TARGETS.len()));
+        let alpha = if adapter.alpha == 0.0 { rank as f32 } else { adapter.alpha };
+        Self { rank, alpha, rslora: false, dropout, targets }
+    }
+
     /// The factor of the product.
     pub fn scale(&self) -> f32 {
         let rank = self.rank as f32;

@@ -3,7 +3,7 @@
 use crate::io::commit::Slots;
 use crate::io::{CommitError, CommitStore, Sections, SectionsError};
 use crate::train::core::{Core, Progress};
-use crate::train::{Settings, TrainError, Trainer};
+use crate::train::{Difference, Settings, TrainError, Trainer};
 
 /// Why a checkpoint could not be written or used.
 #[derive(Debug, thiserror::Error)]
@@ -17,9 +17,26 @@ pub enum CheckpointError {
     /// It is of another run.
     #[error("the checkpoint is of another run: {0}; use the same settings, data and model, or start anew")]
     Other(String),
+    /// It was begun with other settings.
+    #[error("the checkpoint is of a run with other settings: {}; use the same, or start anew", list(.0))]
+    Settings(Vec<Difference>),
+    /// It was begun with another model or other data.
+    #[error(
+        "the checkpoint is of a run that was begun with {was}, this is {is}; use the same, or start anew"
+    )]
+    Identity {
+        /// What it was begun with.
+        was: String,
+        /// What this run has.
+        is: String,
+    },
     /// The device.
     #[error(transparent)]
     Train(Box<TrainError>),
+}
+
+fn list(differences: &[Difference]) -> String {
+    differences.iter().map(Difference::to_string).collect::<Vec<_>>().join("; ")
 }
 
 impl From<TrainError> for CheckpointError {
@@ -45,7 +62,8 @@ impl Trainer {
     /// Goes on from the store's state; false if there is none.
     ///
     /// # Errors
-    /// [`CheckpointError::Other`] naming what differs from this run, [`CheckpointError::Sections`] if it is damaged.
+    /// [`CheckpointError::Settings`] and [`CheckpointError::Identity`] naming what differs from this run,
+    /// [`CheckpointError::Sections`] if it is damaged.
     pub fn restore<S: Slots>(
         &mut self,
         store: &mut CommitStore<S>,
@@ -103,7 +121,7 @@ impl Core {
         let other = |why: String| Err(CheckpointError::Other(why));
         let saved = sections.get_text("identity")?;
         if saved != identity {
-            return other(format!("it was begun with {saved}, this is {identity}"));
+            return Err(CheckpointError::Identity { was: saved.to_owned(), is: identity.to_owned() });
         }
         let parse = |e: serde_json::Error| CheckpointError::Other(format!("it cannot be read: {e}"));
         let settings: Settings = serde_json::from_str(sections.get_text("settings")?).map_err(parse)?;
@@ -113,9 +131,9 @@ impl Core {
             Err(_) => serde_json::Value::Null,
         };
         let mut differences = self.settings.differences(&settings);
-        differences.extend(crate::train::settings::differences(&self.objective, &objective));
+        differences.extend(crate::train::differences(&self.objective, &objective));
         if !differences.is_empty() {
-            return other(differences.join("; "));
+            return Err(CheckpointError::Settings(differences));
         }
         let progress: Progress = serde_json::from_str(sections.get_text("progress")?).map_err(parse)?;
         let blocks = self.engine.plans().blocks.clone();

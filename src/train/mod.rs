@@ -33,7 +33,7 @@ pub use peak::{MatmulRate, matmul_rate};
 pub use reward_model::{Judged, RankedPair, rewards};
 pub use run::Run;
 pub use schedule::Schedule;
-pub use settings::Settings;
+pub use settings::{Difference, Settings, differences};
 pub use trainer::{Against, Ended, KEPT_TOKENS, Place, Sample, StepReport, Trainer};
 pub use work::{Load, multiply_adds};
 

@@ -7,7 +7,7 @@ use crate::adapter::Adapter;
 use crate::io::CommitStore;
 use crate::io::commit::Slots;
 use crate::train::rl::RlTrainer;
-use crate::train::{CheckpointError, Ended, Engine, StepReport, TrainError, Trainer};
+use crate::train::{CheckpointError, Ended, Engine, Settings, StepReport, TrainError, Trainer};
 
 /// What [`Trainer`] and [`RlTrainer`] have in common.
 pub trait Run {
@@ -28,6 +28,8 @@ pub trait Run {
     /// # Errors
     /// As these.
     fn step(&mut self, pause: &mut dyn FnMut(Duration)) -> Result<Option<StepReport>, TrainError>;
+    /// What the run is made of: settings and objective (null where the settings say it all).
+    fn made_of(&self) -> (&Settings, &serde_json::Value);
     /// The adapter as it would be kept now.
     ///
     /// # Errors
@@ -78,6 +80,10 @@ macro_rules! run {
 
             fn step(&mut self, pause: &mut dyn FnMut(Duration)) -> Result<Option<StepReport>, TrainError> {
                 <$kind>::step(self, pause)
+            }
+
+            fn made_of(&self) -> (&Settings, &serde_json::Value) {
+                (&self.core.settings, &self.core.objective)
             }
 
             fn adapter(&mut self, info: BTreeMap<String, String>) -> Result<Adapter, TrainError> {

@@ -75,19 +75,41 @@ impl Settings {
         if self.pack { Batching::Packed { max_rows: self.seq } } else { Batching::Sequences(self.batch) }
     }
 
-    /// Names of the settings in which two runs differ, with both values.
-    pub fn differences(&self, other: &Self) -> Vec<String> {
+    /// The settings in which this run differs from `was`, with both values.
+    pub fn differences(&self, was: &Self) -> Vec<Difference> {
         let value = |s: &Self| serde_json::to_value(s).unwrap_or_default();
-        differences(&value(self), &value(other))
+        differences(&value(self), &value(was))
+    }
+}
+
+/// A setting in which two runs differ.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference {
+    /// What it is called.
+    pub name: String,
+    /// What the run was begun with; null where it had no such setting.
+    pub was: serde_json::Value,
+    /// What this run has.
+    pub is: serde_json::Value,
+}
+
+impl std::fmt::Display for Difference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}, was {}", self.name, self.is, self.was)
     }
 }
 
 /// Keys in which two objects differ, with both values.
-pub(super) fn differences(new: &serde_json::Value, old: &serde_json::Value) -> Vec<String> {
-    let (Some(a), Some(b)) = (new.as_object(), old.as_object()) else {
-        return if new == old { vec![] } else { vec![format!("objective: {new}, was {old}")] };
+pub fn differences(is: &serde_json::Value, was: &serde_json::Value) -> Vec<Difference> {
+    let (Some(a), Some(b)) = (is.as_object(), was.as_object()) else {
+        let whole = Difference { name: "objective".into(), was: was.clone(), is: is.clone() };
+        return if is == was { vec![] } else { vec![whole] };
     };
     let differs = a.iter().filter(|(key, value)| b.get(*key) != Some(value));
-    let absent = serde_json::Value::from("absent");
-    differs.map(|(key, value)| format!("{key}: {value}, was {}", b.get(key).unwrap_or(&absent))).collect()
+    let difference = |(key, value): (&String, &serde_json::Value)| Difference {
+        name: key.clone(),
+        was: b.get(key).cloned().unwrap_or_default(),
+        is: value.clone(),
+    };
+    differs.map(difference).collect()
 }

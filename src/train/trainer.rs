@@ -11,8 +11,8 @@ use crate::train::data::{Batch, Batcher, Batching, Cursor, Example};
 use crate::train::objective::Anchor;
 use crate::train::task::{SftTask, Task};
 use crate::train::{
-    Engine, EngineOptions, Recompute, Rollouts, Sequence, Settings, TrainError, initialize, load_adapter,
-    load_branch, shape_of,
+    Engine, EngineOptions, LoraOptions, Recompute, Rollouts, Sequence, Settings, TrainError, initialize,
+    load_adapter, load_branch, shape_of,
 };
 
 /// Most tokens of a text on which the model is to stay as it was.
@@ -179,7 +179,15 @@ impl Trainer {
     ) -> Result<Self, TrainError> {
         let task = SftTask::new(examples, validation, settings);
         let batching = settings.batching();
-        let boot = Boot { place, from, head: BranchHead::Tokens, batching, reference: None, rollouts: None, divergence: false };
+        let boot = Boot {
+            place,
+            from,
+            head: BranchHead::Tokens,
+            batching,
+            reference: None,
+            rollouts: None,
+            divergence: false,
+        };
         Self::boot(model, Box::new(task), settings, &boot)
     }
 
@@ -230,7 +238,12 @@ impl Trainer {
         let all: u64 = all.map(|n| n.div_ceil(settings.accumulate.max(1) as u64)).sum();
         let total = settings.max_steps.map_or(all, |max| max.min(all.max(1)));
         batcher.resume(Cursor::default()).map_err(data)?;
-        let core = Core::new(engine, settings, task.describe());
+        let mut settings = settings.clone();
+        if let Some(adapter) = boot.from {
+            // What is noted in the file is what is in it.
+            settings.lora = LoraOptions::of(adapter, settings.lora.dropout);
+        }
+        let core = Core::new(engine, &settings, task.describe());
         Ok(Self { core, task, anchors: vec![], batcher, total, per_epoch, base, ended: None })
     }
 

@@ -74,8 +74,9 @@ fn show_tells_base_sizes_and_norms() {
 #[test]
 fn merge_writes_a_model_that_differs_and_runs() {
     let sandbox = imported();
-    let merge =
-        |more: &[&str]| adapter(&sandbox, &[&["merge", "-m", &base(), "-o", "out.gguf"], more].concat());
+    let merge = |more: &[&str]| {
+        adapter(&sandbox, &[&["merge", "-m", &base(), "-o", "out.gguf", "--replace"], more].concat())
+    };
     let ran = merge(&["--adapter", "a.gguf:20"]);
     assert!(ran.code == 0 && ran.err.contains("9 tensors re-encoded"), "{}", ran.err);
     let run = |model: &str| {

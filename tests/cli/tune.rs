@@ -152,7 +152,7 @@ fn a_resumed_run_is_the_uninterrupted_one() {
             again.err
         );
         let other = tune(&sandbox, &name, &[&["--epochs", "6", "--resume"], &rest[..]].concat());
-        assert!(other.code == 1 && other.err.contains("epochs: 6, was 5"), "{}", other.err);
+        assert!(other.code == 1 && other.err.contains("begun with --epochs 5, now 6"), "{}", other.err);
         let resumed = tune(&sandbox, &name, &[&settings[..], &["--resume"]].concat());
         assert_eq!(resumed.code, 0, "{}", resumed.err);
         assert!(bytes(&name) == bytes("whole"), "stopped after step {stop}: another adapter");

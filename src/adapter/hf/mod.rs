@@ -12,13 +12,13 @@ mod peft;
 mod rope;
 mod tensors;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 
 use super::{Adapter, AdapterError, BaseFingerprint};
 use crate::gguf::{Gguf, GgufFile};
-use crate::io::{IoError, MappedFile, replace_file};
+use crate::io::{Access, Existing, IoError, Manner, MappedFile, output, private, write_file};
 
 pub(super) const CONFIG: &str = "adapter_config.json";
 /// No configuration in use comes near this many bytes.
@@ -151,7 +151,8 @@ fn read(
 }
 
 /// Writes `adapter` as a folder that PEFT or MLX loads on the Hugging Face form of `base`. The folder is made if it is
-/// not there. Training notes stay behind.
+/// not there; `existing` says what becomes of files that are in it under these names. Training notes stay behind. Gives
+/// the names under which files are kept.
 ///
 /// # Errors
 /// [`AdapterError`] if the adapter does not belong to `base` (see [`Adapter::check_base`]), adapts what has no name
@@ -161,14 +162,36 @@ pub fn export(
     base: &GgufFile,
     layout: Layout,
     folder: &Path,
+    existing: Existing,
     force: bool,
-) -> Result<(), AdapterError> {
+) -> Result<Vec<PathBuf>, AdapterError> {
     adapter.check_base(base, force)?;
     let (weights, config) = to_bytes(adapter, base.header(), layout)?;
-    let made = std::fs::create_dir_all(folder);
+    check_export(layout, folder, existing)?;
+    // Weights that were trained on somebody's words are theirs; a folder that is there may hold other things too.
+    let made = private::make_folders(folder);
     made.map_err(|source| IoError::System { action: "make the folder", path: folder.to_owned(), source })?;
-    put(&folder.join(layout.weights_file()), &weights)?;
-    put(&folder.join(CONFIG), format!("{config:#}\n").as_bytes())
+    let kept = [
+        put(&folder.join(layout.weights_file()), &weights, existing)?,
+        put(&folder.join(CONFIG), format!("{config:#}\n").as_bytes(), existing)?,
+    ];
+    Ok(kept.into_iter().flatten().collect())
+}
+
+/// Checks that the files of an export can be written in `folder`, before anything is.
+///
+/// # Errors
+/// [`IoError`] naming what is in the way.
+pub fn check_export(layout: Layout, folder: &Path, existing: Existing) -> Result<(), IoError> {
+    match std::fs::metadata(folder) {
+        Ok(there) if there.is_dir() => {
+            output::check(folder.join(layout.weights_file()), existing)?;
+            output::check(folder.join(CONFIG), existing).map(drop)
+        }
+        Ok(_) => Err(IoError::NoFolder { path: folder.to_owned() }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(IoError::system("write to", folder, error)),
+    }
 }
 
 /// The safetensors file and the configuration of an adapter.
@@ -180,8 +203,12 @@ pub fn to_bytes(adapter: &Adapter, base: &Gguf, layout: Layout) -> Result<(Vec<u
     adapter.check_shapes(base)?;
     let pairs = assemble::modules(adapter, base)?;
     match layout {
-        Layout::Mlx if adapter.pair(crate::adapter::OUTPUT).is_some() && base.tensor("output.weight").is_none() => {
-            Err(AdapterError::unsupported("a LoRA of an output that is tied to the embedding, in MLX's form,"))
+        Layout::Mlx
+            if adapter.pair(crate::adapter::OUTPUT).is_some() && base.tensor("output.weight").is_none() =>
+        {
+            Err(AdapterError::unsupported(
+                "a LoRA of an output that is tied to the embedding, in MLX's form,",
+            ))
         }
         Layout::Mlx if adapter.head.is_some() => {
             Err(AdapterError::unsupported("the head of a reward model in MLX's form"))
@@ -191,12 +218,13 @@ pub fn to_bytes(adapter: &Adapter, base: &Gguf, layout: Layout) -> Result<(Vec<u
     }
 }
 
-fn put(path: &Path, bytes: &[u8]) -> Result<(), AdapterError> {
-    replace_file(path, |sink| {
+fn put(path: &Path, bytes: &[u8], existing: Existing) -> Result<Option<PathBuf>, AdapterError> {
+    let written = write_file(path, Manner { existing, access: Access::Private }, |sink| {
         embedded_io::Write::write_all(sink, bytes).map_err(|source| {
             AdapterError::Io(IoError::System { action: "write", path: path.to_owned(), source })
         })
-    })
+    })?;
+    Ok(written.kept)
 }
 
 fn config_error(problem: String) -> AdapterError {

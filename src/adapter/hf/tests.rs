@@ -188,7 +188,7 @@ fn folders_and_files_are_found() {
     let adapter = adapter_for(&base, 2);
     for layout in [Layout::Peft, Layout::Mlx] {
         let folder = dir.path().join("new").join(layout.name());
-        export(&adapter, &base, layout, &folder, false).unwrap();
+        export(&adapter, &base, layout, &folder, Existing::Refuse, false).unwrap();
         let back = import(&folder, &base, None, false).unwrap();
         assert_eq!((&back.pairs, back.name.as_str()), (&adapter.pairs, layout.name()));
         back.check_base(&base, false).unwrap();

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::fixed::{CANARIES, FIXED, QUESTIONS, asked, canaries};
 use super::{Outcome, Task};
+use crate::adapter::Adapter;
 use crate::cli::args::{ContextArgs, DeviceArgs, PromptArgs, positive, session_options};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::interrupt::Listen;
@@ -37,9 +38,9 @@ pub struct LearnArgs {
     /// Learning rate
     #[arg(long, value_name = "X", default_value_t = 2e-4, value_parser = positive, help_heading = "Training")]
     pub lr: f32,
-    /// Rank of a new adapter; one that exists keeps its own
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096), help_heading = "Training")]
-    pub rank: u32,
+    /// Rank of a new adapter; one that exists keeps its own [default: 16]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096), help_heading = "Training")]
+    pub rank: Option<u32>,
     /// Times to go through the entries [default: so often that there are about 40 steps, at most 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Training")]
     pub epochs: Option<u64>,
@@ -133,7 +134,12 @@ pub fn learn(task: &Task<'_>, args: &LearnArgs, device: &DeviceArgs) -> CliResul
         circles: args.max_circles,
     };
     let trial = Trial { lesson, held_out, steady, standards, limits };
-    let (options, settings) = (options(&trial.lesson, args), settings(trial.lesson.len(), args));
+    let from = task.live.map(|(_, adapter)| adapter);
+    let (options, settings) = (options(&trial.lesson, args), settings(trial.lesson.len(), args, from));
+    if let Some(rank) = args.rank.filter(|rank| *rank as usize != settings.lora.rank) {
+        let keeps = settings.lora.rank;
+        term::warn(format!("--rank {rank} has no effect: the live adapter keeps its rank of {keeps}"));
+    }
     let steps = trial.lesson.len().div_ceil(settings.batch) as u64 * settings.epochs;
     let place = Place { device, recompute: Recompute::Auto, ..Place::default() };
     let listen = Listen::new();
@@ -161,7 +167,6 @@ pub fn learn(task: &Task<'_>, args: &LearnArgs, device: &DeviceArgs) -> CliResul
         }
         if listen.pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let from = task.live.map(|(_, adapter)| adapter);
     let verdict = adapt(task.model, trial, &options, &settings, &place, from, &mut watch);
     bar.clear();
     let Some(verdict) = verdict? else {
@@ -285,13 +290,14 @@ fn options(lesson: &[Feedback], args: &LearnArgs) -> FeedbackOptions {
     }
 }
 
-fn settings(items: usize, args: &LearnArgs) -> Settings {
+fn settings(items: usize, args: &LearnArgs, live: Option<&Adapter>) -> Settings {
     const BATCH: usize = 4;
     const STEPS: usize = 40;
-    let rank = args.rank as usize;
+    let rank = args.rank.unwrap_or(16) as usize;
+    let new = LoraOptions { rank, alpha: 2.0 * rank as f32, ..LoraOptions::default() };
     let an_epoch = items.div_ceil(BATCH).max(1);
     Settings {
-        lora: LoraOptions { rank, alpha: 2.0 * rank as f32, ..LoraOptions::default() },
+        lora: live.map_or(new, |live| LoraOptions::of(live, 0.0)),
         learning_rate: args.lr,
         batch: BATCH,
         epochs: args.epochs.unwrap_or_else(|| STEPS.div_ceil(an_epoch).clamp(1, 8) as u64),

@@ -8,10 +8,12 @@ use clap::Args;
 use crate::cli::args::{ModelArgs, threads};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::interrupt::Listen;
-use crate::cli::lora::{Loaded, Scaled, scaled};
+use crate::cli::lora::{self, Loaded, Scaled, scaled};
+use crate::cli::output::{ReplaceArgs, say_kept};
 use crate::cli::progress::Bar;
 use crate::cli::quantize::format;
-use crate::cli::term;
+use crate::cli::{live, term};
+use crate::io::{Access, Manner};
 use crate::quant::Format;
 use crate::quantize::{self, MergeOptions, Merging, QuantizeError};
 
@@ -38,16 +40,29 @@ pub struct MergeArgs {
     /// Threads; 0 or -1 for one per core [default: one per core]
     #[arg(short = 't', long, value_name = "N", value_parser = threads)]
     threads: Option<u32>,
+    #[command(flatten)]
+    replace: ReplaceArgs,
 }
 
 /// Runs the command.
 pub fn run(args: &MergeArgs) -> CliResult {
     let base = super::base(&args.model)?;
+    let mut read = vec![base.path().to_owned()];
+    for adapter in args.adapters.iter().filter(|adapter| adapter.name != live::NAME) {
+        if adapter.scale == 0.0 {
+            term::warn(format!("`{}` is merged 0 times, which changes nothing", adapter.name));
+        }
+        read.push(lora::find(&adapter.name)?);
+    }
+    args.replace.check(&args.output, &read.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
     let load = |wanted| Loaded::open(wanted, &base, args.force);
     let adapters = args.adapters.iter().map(load).collect::<CliResult<Vec<_>>>()?;
     let merging: Vec<_> =
         adapters.iter().map(|one| Merging { adapter: &one.adapter, scale: one.scale }).collect();
-    let mut options = MergeOptions { format: args.format, force: args.force, ..MergeOptions::default() };
+    // What was learnt from somebody's words is in the model now.
+    let manner = Manner { existing: args.replace.existing(), access: Access::Private };
+    let mut options =
+        MergeOptions { format: args.format, force: args.force, manner, ..MergeOptions::default() };
     options.threads = args.threads.filter(|n| *n > 0).map_or(options.threads, |n| n as usize);
     let listen = Listen::new();
     let mut bar = Bar::items(base.header().tensors.len() as u64);
@@ -60,6 +75,7 @@ pub fn run(args: &MergeArgs) -> CliResult {
         Err(QuantizeError::Stopped) => return Err(CliError::interrupted()),
         other => other?,
     };
+    say_kept(&args.output, summary.kept.as_slice());
     term::say(format!(
         "{}: {} tensors re-encoded, {} copied; {} became {}",
         args.output.display(),

@@ -9,6 +9,7 @@ use rustyline::error::ReadlineError;
 use super::safe::{Safe, SafeEditor};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::term;
+use crate::io::{Existing, output, private};
 
 /// What was read.
 #[derive(Debug, PartialEq, Eq)]
@@ -125,9 +126,22 @@ fn read_edited(editor: &mut SafeEditor, history: Option<&Path>) -> CliResult<Lin
 fn remember(editor: &mut SafeEditor, history: Option<&Path>, text: &str) {
     let _ = editor.add_history_entry(text);
     if let Some(path) = history {
-        let _ = path.parent().map(std::fs::create_dir_all);
-        let _ = editor.save_history(path);
+        let _ = path.parent().map(private::make_folders);
+        let _ = save_history(editor, path);
     }
+}
+
+/// Writes the history beside its place and puts it there in one step. What another chat has added meanwhile comes first.
+fn save_history(editor: &mut DefaultEditor, path: &Path) -> Option<()> {
+    let target = output::check(path, Existing::Replace).ok()?;
+    let name = format!(".{}.{}.tmp", target.file_name()?.to_string_lossy(), std::process::id());
+    let beside = target.with_file_name(name);
+    let _ = std::fs::copy(&target, &beside);
+    let written = editor.append_history(&beside).and_then(|()| Ok(std::fs::rename(&beside, &target)?));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&beside);
+    }
+    written.ok()
 }
 
 fn read_lines(source: &mut dyn BufRead) -> CliResult<Line> {

@@ -5,6 +5,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::error::{CliError, CliResult};
+use crate::cli::output;
+use crate::io::Existing;
 use crate::journal::{Role, Said};
 
 /// A system prompt and what was said since.
@@ -60,20 +62,19 @@ impl Talk {
         }
     }
 
-    /// Writes it, whole or not at all.
+    /// Writes it, whole or not at all, for its owner alone. Only a conversation that was saved before makes way for it.
     pub fn save(&self, path: &Path, model: &str) -> CliResult {
         let talk = Talk { model: model.to_owned(), ..self.clone() };
         let text = serde_json::to_string_pretty(&talk).map_err(|e| CliError::failed(e).at(path.display()))?;
-        crate::io::replace_file(path, |out| -> Result<(), crate::io::IoError> {
-            use std::io::Write;
-            let written = out.0.write_all(text.as_bytes()).and_then(|()| out.0.write_all(b"\n"));
-            written.map_err(|source| crate::io::IoError::System {
-                action: "write",
-                path: path.to_owned(),
-                source,
-            })
-        })?;
-        Ok(())
+        let existing = if was_saved(path) { Existing::Replace } else { Existing::Refuse };
+        match output::write_text(path, &format!("{text}\n"), existing) {
+            Err(_) if existing == Existing::Refuse && output::taken(path) => {
+                Err(CliError::failed("the file is no saved conversation, and stays as it is")
+                    .at(path.display())
+                    .advise("another name"))
+            }
+            written => written.map(drop),
+        }
     }
 
     /// Reads it back.
@@ -85,6 +86,25 @@ impl Talk {
                 .advise("a file made with /save")
         })
     }
+}
+
+/// Whether a file is a conversation as [`Talk::save`] writes it: with nothing else in it, such as data to learn from.
+fn was_saved(path: &Path) -> bool {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Saved {
+        #[serde(rename = "model")]
+        _model: String,
+        #[serde(rename = "system", deserialize_with = "Option::deserialize")]
+        _system: Option<String>,
+        #[serde(rename = "messages")]
+        _messages: Vec<Said>,
+    }
+    path.is_file()
+        && std::fs::read(path).is_ok_and(|bytes| {
+            let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+            serde_json::from_slice::<Saved>(bytes).is_ok()
+        })
 }
 
 #[cfg(test)]
@@ -120,7 +140,35 @@ mod tests {
             (loaded.messages, loaded.system, loaded.model),
             (talk.messages, talk.system, "tiny".into())
         );
+        talk.user("more");
+        talk.save(&path, "tiny").unwrap();
+        assert_eq!(Talk::load(&path).unwrap().messages, talk.messages, "a saved one makes way");
         std::fs::write(&path, "{}").unwrap();
         assert!(Talk::load(&path).unwrap_err().what.contains("not a saved conversation"));
+    }
+
+    #[test]
+    fn only_a_saved_conversation_makes_way_for_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let talk = Talk::new(None);
+        for bytes in [
+            &b"my diary"[..],
+            // Data to learn from looks like one.
+            br#"{"messages": [{"role": "user", "content": "a"}]}"#,
+            br#"{"model": "m", "system": null, "messages": [], "notes": "mine"}"#,
+            b"GGUF\x03\0\0\0",
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            let error = talk.save(&path, "tiny").unwrap_err();
+            assert!(error.what.contains("no saved conversation"), "{error}");
+            assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        }
+        std::fs::write(&path, b"\xef\xbb\xbf{\"model\": \"m\", \"system\": null, \"messages\": []}").unwrap();
+        talk.save(&path, "tiny").unwrap();
+        #[cfg(unix)]
+        assert!(crate::io::private::is_private(&path));
+        let folder = talk.save(dir.path(), "tiny").unwrap_err();
+        assert!(folder.what.contains("is a folder"), "{folder}");
     }
 }

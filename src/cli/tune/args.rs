@@ -2,7 +2,9 @@
 
 use clap::{Args, ValueEnum};
 
+use crate::adapter::Adapter;
 use crate::cli::args::{number, positive};
+use crate::cli::error::{CliError, CliResult};
 use crate::model::{Model, Train};
 use crate::session::SessionOptions;
 use crate::train::{EngineOptions, LoraOptions, Place, Recompute, TARGETS};
@@ -16,9 +18,9 @@ pub struct TuneShapeArgs {
     /// Most tokens of a sequence; longer rows are skipped, or cut with --truncate; of a packed step, most rows
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
     pub seq: u32,
-    /// Sequences run through the model together
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub batch: u32,
+    /// Sequences run through the model together [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    batch: Option<u32>,
     /// What saves memory.
     #[command(flatten)]
     pub memory: MemoryArgs,
@@ -28,9 +30,9 @@ pub struct TuneShapeArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Adapter and step")]
 pub struct LoraShapeArgs {
-    /// Rank of the LoRA factors: more can learn more, and takes more memory
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    rank: u32,
+    /// Rank of the LoRA factors: more can learn more, and takes more memory [default: 16]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    rank: Option<u32>,
     /// Scale of the adapters: their product counts alpha / rank times [default: twice the rank]
     #[arg(long, value_name = "X", value_parser = positive)]
     alpha: Option<f32>,
@@ -40,8 +42,8 @@ pub struct LoraShapeArgs {
     /// Rate of dropout on the adapters' input, from 0 to below 1
     #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = rate)]
     dropout: f32,
-    /// Matrices of every layer that get an adapter, separated by commas
-    #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',', default_value = "all")]
+    /// Matrices of every layer that get an adapter, separated by commas [default: all]
+    #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',')]
     targets: Vec<Target>,
 }
 
@@ -113,18 +115,49 @@ impl Target {
 impl LoraShapeArgs {
     /// LoRA's settings; targets in the order of [`TARGETS`], each once.
     pub fn lora(&self) -> LoraOptions {
-        let asked = |short: &str| self.targets.iter().any(|t| t.names().contains(&short));
+        let rank = self.rank.unwrap_or(16);
         LoraOptions {
-            rank: self.rank as usize,
-            alpha: self.alpha.unwrap_or(2.0 * self.rank as f32),
+            rank: rank as usize,
+            alpha: self.alpha.unwrap_or(2.0 * rank as f32),
             rslora: self.rslora,
             dropout: self.dropout,
-            targets: TARGETS
-                .iter()
-                .filter(|(_, short)| asked(short))
-                .map(|(file, _)| (*file).to_owned())
-                .collect(),
+            targets: self.target_names(),
         }
+    }
+
+    fn target_names(&self) -> Vec<String> {
+        let all = self.targets.is_empty();
+        let asked = |short: &str| all || self.targets.iter().any(|t| t.names().contains(&short));
+        let names = TARGETS.iter().filter(|(_, short)| asked(short)).map(|(file, _)| (*file).to_owned());
+        names.collect()
+    }
+
+    /// LoRA's settings of a run that goes on from `adapter`, which has its rank, scale and matrices.
+    ///
+    /// # Errors
+    /// An option that says otherwise, as it would have no effect.
+    pub fn lora_from(&self, adapter: Option<&Adapter>) -> CliResult<LoraOptions> {
+        let Some(adapter) = adapter else { return Ok(self.lora()) };
+        let has = LoraOptions::of(adapter, self.dropout);
+        let (rank, alpha) = (has.rank, has.alpha);
+        let other = |asked: &u32| adapter.pairs.iter().any(|pair| pair.rank != *asked as usize);
+        let no_effect = |flag: String, has: String| {
+            let what = format!("{flag} has no effect with --from, whose adapter has {has}");
+            Err(CliError::usage(what).advise("leave it out, or begin with a new adapter, without --from"))
+        };
+        if let Some(asked) = self.rank.filter(other) {
+            return no_effect(format!("--rank {asked}"), format!("rank {rank}"));
+        }
+        if let Some(asked) = self.alpha.filter(|asked| (asked - alpha).abs() > alpha.abs() * 1e-6) {
+            return no_effect(format!("--alpha {asked}"), format!("an alpha of {alpha}"));
+        }
+        if self.rslora {
+            return no_effect("--rslora".into(), format!("an alpha of {alpha}"));
+        }
+        if !self.targets.is_empty() && self.target_names() != has.targets {
+            return no_effect("--targets".into(), format!("{} of its own", has.targets.join(",")));
+        }
+        Ok(has)
     }
 }
 
@@ -141,9 +174,30 @@ impl TuneShapeArgs {
         self.adapters.lora()
     }
 
+    /// See [`LoraShapeArgs::lora_from`].
+    pub fn lora_from(&self, adapter: Option<&Adapter>) -> CliResult<LoraOptions> {
+        self.adapters.lora_from(adapter)
+    }
+
+    /// Sequences run through the model together.
+    pub fn batch(&self) -> u32 {
+        self.batch.unwrap_or(8)
+    }
+
+    /// Refuses a batch where sequences are packed, which is then what fills a step.
+    pub fn check_packing(&self, pack: bool) -> CliResult {
+        match self.batch {
+            Some(batch) if pack => {
+                let what = format!("--batch {batch} has no effect with --pack, which fills --seq tokens");
+                Err(CliError::usage(what).advise("leave out one of them"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Most token rows of a step.
     pub fn rows(&self) -> usize {
-        self.seq as usize * self.batch as usize
+        self.seq as usize * self.batch() as usize
     }
 
     /// An engine for steps of this size.
@@ -202,7 +256,7 @@ mod tests {
         let shape = parse(&[]).unwrap();
         let settings = crate::train::Settings::default();
         assert_eq!(shape.lora(), settings.lora);
-        assert_eq!((shape.seq as usize, shape.batch as usize), (settings.seq, settings.batch));
+        assert_eq!((shape.seq as usize, shape.batch() as usize), (settings.seq, settings.batch));
         assert_eq!((shape.memory.recompute, shape.memory.chunk), (Recompute::Auto, None));
     }
 

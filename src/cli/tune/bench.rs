@@ -87,7 +87,7 @@ fn measure(
     let mut engine = Engine::boot(model, &shape.engine(model, options.clone())).map_err(at)?;
     initialize(&mut engine, 0)?;
     term::say(Paint::stderr().dim(format!("training on {}", engine::describe(engine.device()))));
-    let (batch, seq) = (shape.batch as usize, shape.seq as usize);
+    let (batch, seq) = (shape.batch() as usize, shape.seq as usize);
     // A token more than rows: each row predicts the next token, and all of them are trained on.
     let tokens = tokens(model.config().vocab as u32, seq + 1);
     let trained = vec![true; seq + 1];
@@ -215,7 +215,7 @@ fn as_json(model: &Model, shape: &TuneShapeArgs, r: &Report) -> serde_json::Valu
         "file": model.path(),
         "device": { "name": r.device.name, "driver": r.device.driver, "why": r.device.why },
         "seq": shape.seq,
-        "batch": shape.batch,
+        "batch": shape.batch(),
         "rank": shape.lora().rank,
         "layers_run_again": r.recompute,
         "rows": r.rows,

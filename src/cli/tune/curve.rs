@@ -36,21 +36,8 @@ fn utf8() -> bool {
     locale.map_or(cfg!(windows), |l| l.to_ascii_lowercase().replace('-', "").contains("utf8"))
 }
 
-/// Draws the losses by step, and the learning rate below them where `rates` has two points; SVG.
-///
-/// # Errors
-/// What is wrong with the file, or that there is nothing to draw.
 #[cfg(feature = "plot")]
-pub fn write_svg(
-    path: &std::path::Path,
-    title: &str,
-    train: &[(u64, f64)],
-    validation: &[(u64, f64)],
-    rates: &[(u64, f64)],
-) -> Result<(), String> {
-    let text = svg::draw(title, train, validation, rates)?;
-    std::fs::write(path, text).map_err(|e| e.to_string())
-}
+pub use svg::draw as svg;
 
 #[cfg(feature = "plot")]
 mod svg {
@@ -66,6 +53,10 @@ mod svg {
     const VALIDATION: RGBColor = RGBColor(214, 89, 26);
     const RATE: RGBColor = RGBColor(90, 90, 90);
 
+    /// Draws the losses by step, and the learning rate below them where `rates` has two points; SVG.
+    ///
+    /// # Errors
+    /// That there is nothing to draw.
     pub fn draw(
         title: &str,
         train: &[(u64, f64)],

@@ -1,7 +1,7 @@
 //! Driving a training run at the command line: progress, metrics, saving, Ctrl-C.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -9,12 +9,14 @@ use clap::Args;
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::interrupt::Listen;
+use crate::cli::output::{say_kept, write_text};
 use crate::cli::show;
 use crate::cli::term::{self, Paint};
 use crate::cli::tune::curve;
-use crate::cli::tune::shared::{Data, OutputArgs};
+use crate::cli::tune::files::{Outputs, STATE};
+use crate::cli::tune::shared::Data;
 use crate::cli::tune::steps::{Meter, Metrics, Samples};
-use crate::io::{CommitStore, FolderSlots};
+use crate::io::{CommitStore, Existing, FolderSlots};
 use crate::train::{Ended, Run};
 
 /// Time between saves, unless asked otherwise.
@@ -39,6 +41,16 @@ pub struct RunArgs {
     plot: Option<PathBuf>,
 }
 
+impl RunArgs {
+    /// Where the loss curve is drawn to.
+    pub fn plot(&self) -> Option<PathBuf> {
+        #[cfg(feature = "plot")]
+        return self.plot.clone();
+        #[cfg(not(feature = "plot"))]
+        None
+    }
+}
+
 fn duty(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix('%').map(|n| (n, 100.0)).unwrap_or((text, 1.0));
     let part = number.0.trim().parse::<f64>().map_err(|_| format!("`{text}` is not a part such as 40%"))?;
@@ -46,59 +58,22 @@ fn duty(text: &str) -> Result<f64, String> {
     if part > 0.0 && part <= 1.0 { Ok(part) } else { Err("must be above 0% and at most 100%".into()) }
 }
 
-/// Where a run's files lie.
-#[derive(Clone, Debug)]
-pub struct Files {
-    /// The adapter.
-    pub adapter: PathBuf,
-    /// One JSON object a step.
-    pub metrics: PathBuf,
-    /// The state, two slots.
-    pub state: PathBuf,
-}
-
-impl Files {
-    /// `NAME.gguf`, `NAME.metrics.jsonl`, `NAME.state/`.
-    pub fn beside(output: &Path) -> Self {
-        let stem = match output.extension() {
-            Some(extension) if extension == "gguf" => output.with_extension(""),
-            _ => output.to_owned(),
-        };
-        let with = |ending: &str| {
-            let mut name = stem.clone().into_os_string();
-            name.push(ending);
-            PathBuf::from(name)
-        };
-        Self { adapter: with(".gguf"), metrics: with(".metrics.jsonl"), state: with(".state") }
-    }
-}
-
 /// One run, apart from the trainer.
 pub struct Job {
-    /// Files.
-    pub files: Files,
+    /// Its files.
+    pub outputs: Outputs,
     /// What a checkpoint must have been begun with.
     pub identity: String,
     /// Notes that go into the adapter.
     pub info: BTreeMap<String, String>,
-    /// Goes on with a run that was stopped.
-    pub resume: bool,
-    /// Throws the state of a run away that was stopped.
-    pub restart: bool,
     /// What is shown of what the model writes.
     pub samples: Samples,
 }
 
 impl Job {
-    /// A run that writes what `output` says.
-    pub fn new(
-        output: &OutputArgs,
-        data: &[PathBuf],
-        identity: String,
-        info: BTreeMap<String, String>,
-    ) -> Self {
-        let (resume, restart) = (output.resume, output.restart);
-        Self { files: output.files(data), identity, info, resume, restart, samples: Samples::default() }
+    /// A run that shows nothing of what the model writes.
+    pub fn new(outputs: Outputs, identity: String, info: BTreeMap<String, String>) -> Self {
+        Self { outputs, identity, info, samples: Samples::default() }
     }
 }
 
@@ -145,13 +120,19 @@ pub fn announce(trainer: &mut impl Run, data: &str) {
     for line in lines {
         term::say(Paint::stderr().dim(line));
     }
+    let warmup = trainer.made_of().0.warmup;
+    if warmup >= total {
+        term::warn(format!(
+            "the learning rate rises over {warmup} steps, and there are {total}: it never reaches --lr"
+        ));
+    }
 }
 
 /// Runs to the end, or until Ctrl-C, and leaves the adapter or a state that resumes.
 pub fn drive(trainer: &mut impl Run, job: &Job, args: &RunArgs) -> CliResult {
     let listen = Listen::new();
     let mut store = open_store(trainer, job)?;
-    let mut metrics = Metrics::open(&job.files.metrics, trainer.step_count())?;
+    let mut metrics = Metrics::open(&job.outputs.files.metrics, trainer.step_count())?;
     let mut meter = Meter::new(trainer.total(), trainer.step_count());
     let mut saved = Instant::now();
     let mut pause = |took: Duration| rest(took, args.duty, &listen);
@@ -159,7 +140,7 @@ pub fn drive(trainer: &mut impl Run, job: &Job, args: &RunArgs) -> CliResult {
         let stopped = listen.pressed() || args.pause_at.is_some_and(|at| trainer.step_count() >= at);
         if stopped && trainer.ended().is_none() {
             meter.clear();
-            trainer.save(&mut store, &job.identity)?;
+            save(trainer, &mut store, &mut metrics, job)?;
             return stop(trainer, job, listen.pressed());
         }
         let report = match trainer.step(&mut pause) {
@@ -169,7 +150,7 @@ pub fn drive(trainer: &mut impl Run, job: &Job, args: &RunArgs) -> CliResult {
                 // What is trained is as it was before the steps that failed; before the first there is nothing to go on from.
                 meter.clear();
                 if trainer.step_count() > 0 {
-                    trainer.save(&mut store, &job.identity)?;
+                    save(trainer, &mut store, &mut metrics, job)?;
                 }
                 return Err(error.into());
             }
@@ -178,34 +159,50 @@ pub fn drive(trainer: &mut impl Run, job: &Job, args: &RunArgs) -> CliResult {
         meter.show(&report, &job.samples);
         let due = args.save_every.map_or(saved.elapsed() >= SAVE_EVERY, |n| report.step.is_multiple_of(n));
         if due {
-            trainer.save(&mut store, &job.identity)?;
+            save(trainer, &mut store, &mut metrics, job)?;
             saved = Instant::now();
         }
     }
     meter.clear();
-    trainer.save(&mut store, &job.identity)?;
+    save(trainer, &mut store, &mut metrics, job)?;
     drop(store);
-    finish(trainer, job, args, &metrics, &meter)
+    finish(trainer, job, &metrics, &meter)
+}
+
+/// Commits the state, once the metrics of its steps are on the disk: going on from it never writes them again.
+fn save(
+    trainer: &mut impl Run,
+    store: &mut CommitStore<FolderSlots>,
+    metrics: &mut Metrics,
+    job: &Job,
+) -> CliResult {
+    metrics.sync()?;
+    Ok(trainer.save(store, &job.identity)?)
 }
 
 /// The state's store: empty, or resumed from.
 fn open_store(trainer: &mut impl Run, job: &Job) -> CliResult<CommitStore<FolderSlots>> {
-    let folder = &job.files.state;
-    if job.restart && folder.exists() {
-        std::fs::remove_dir_all(folder).map_err(|e| CliError::file(folder, &e))?;
+    let (files, begin) = (&job.outputs.files, job.outputs.begin);
+    let folder = &files.state;
+    if begin.restart {
+        files.forget()?;
     }
-    std::fs::create_dir_all(folder).map_err(|e| CliError::file(folder, &e))?;
-    let slots = FolderSlots::open(folder, "run").map_err(|e| CliError::from(e).at(folder.display()))?;
+    // A run that was killed before its first save leaves metrics that are written anew; those of others stay.
+    if !files.begun() {
+        files.set_metrics_aside()?;
+    }
+    files.make_folders()?;
+    let slots = FolderSlots::open(folder, STATE).map_err(|e| CliError::from(e).at(folder.display()))?;
     let mut store = CommitStore::open(slots).map_err(|e| CliError::from(e).at(folder.display()))?;
     if let Some(notice) = store.notice() {
         term::warn(format!("{notice}; going on from the one before"));
     }
-    if store.current().is_some() && !job.resume {
+    if store.current().is_some() && !begin.resume {
         return Err(CliError::failed("a run with this name was begun before")
             .at(folder.display())
             .advise("--resume to go on with it, --restart to throw its state away, or another -o"));
     }
-    if job.resume {
+    if begin.resume {
         if trainer.restore(&mut store, &job.identity)? {
             term::say(Paint::stderr().dim(format!("going on after step {}", trainer.step_count())));
         } else {
@@ -227,15 +224,20 @@ fn rest(took: Duration, duty: Option<f64>, listen: &Listen) {
 fn stop(trainer: &impl Run, job: &Job, interrupted: bool) -> CliResult {
     let (step, total) = (trainer.step_count(), trainer.total());
     term::say(format!("stopped after step {step} of {total}; the same command with --resume goes on"));
-    term::say(Paint::stderr().dim(format!("state in {}", job.files.state.display())));
+    term::say(Paint::stderr().dim(format!("state in {}", job.outputs.files.state.display())));
     if interrupted { Err(CliError::interrupted()) } else { Ok(()) }
 }
 
-fn finish(trainer: &mut impl Run, job: &Job, args: &RunArgs, metrics: &Metrics, meter: &Meter) -> CliResult {
+fn finish(trainer: &mut impl Run, job: &Job, metrics: &Metrics, meter: &Meter) -> CliResult {
     let adapter = trainer.adapter(job.info.clone())?;
-    adapter.save(&job.files.adapter).map_err(|e| CliError::from(e).at(job.files.adapter.display()))?;
+    let files = &job.outputs.files;
+    // Whatever has the name now was made by somebody else, or was there before and is to be kept.
+    let kept = adapter
+        .save_as(&files.adapter, Existing::Keep)
+        .map_err(|e| CliError::from(e).at(files.adapter.display()))?;
+    say_kept(&files.adapter, kept.as_slice());
     // The adapter is whole and on the disk: the state has served.
-    let _ = std::fs::remove_dir_all(&job.files.state);
+    files.forget()?;
     let (what, train, validation) = metrics.curves()?;
     if let Some(line) = curve::sparkline(&train, term::width().saturating_sub(20)) {
         term::say(format!("{what:10}  {line}"));
@@ -244,12 +246,11 @@ fn finish(trainer: &mut impl Run, job: &Job, args: &RunArgs, metrics: &Metrics, 
         term::say(format!("validation  {line}"));
     }
     #[cfg(feature = "plot")]
-    if let Some(path) = &args.plot {
-        curve::write_svg(path, what, &train, &validation, &[])
-            .map_err(|e| CliError::failed(e).at(path.display()))?;
+    if let Some(path) = &files.plot {
+        let picture =
+            curve::svg(what, &train, &validation, &[]).map_err(|e| CliError::failed(e).at(path.display()))?;
+        say_kept(path, write_text(path, &picture, job.outputs.begin.replace.existing())?.as_slice());
     }
-    #[cfg(not(feature = "plot"))]
-    let _ = args;
     let ended = match trainer.ended() {
         Some(Ended::Early) => ", ended early: the validation loss no longer fell",
         Some(Ended::Limit) => ", ended early: the policy went beyond its limit again and again",
@@ -270,10 +271,10 @@ fn finish(trainer: &mut impl Run, job: &Job, args: &RunArgs, metrics: &Metrics, 
     }
     term::say(format!(
         "wrote {} ({})",
-        job.files.adapter.display(),
-        term::bytes(std::fs::metadata(&job.files.adapter).map_or(0, |m| m.len()))
+        files.adapter.display(),
+        term::bytes(std::fs::metadata(&files.adapter).map_or(0, |m| m.len()))
     ));
-    let name = job.files.adapter.with_extension("");
+    let name = files.adapter.with_extension("");
     let next = if adapter.head.is_some() { "score" } else { "chat" };
     term::say(Paint::stderr().dim(format!("try: ember {next} --adapter {}", name.display())));
     Ok(())

@@ -3,7 +3,9 @@
 pub mod args;
 pub mod bench;
 pub mod curve;
+pub(crate) mod differences;
 mod drive;
+pub mod files;
 pub(crate) mod keep;
 pub mod plan;
 mod prefer;

@@ -10,6 +10,7 @@ use crate::cli::error::{CliError, CliResult};
 use crate::cli::prompt::Prompter;
 use crate::cli::term::{self, Paint};
 use crate::cli::tune::args::TuneShapeArgs;
+use crate::cli::tune::files::Outputs;
 use crate::cli::tune::shared::{
     self, Epochs, HeldOutArgs, LengthArgs, OptimizerArgs, OutputArgs, PlaceArgs, ValidationArgs,
 };
@@ -17,7 +18,7 @@ use crate::cli::tune::{drive, keep, preview};
 use crate::model::Model;
 use crate::train::data::{Example, Item, Items, Pair, Thumb, TrainOn};
 use crate::train::objective::{Dpo, Ipo, Kto, Orpo, PairObjective, RewardLoss, SimPo};
-use crate::train::{Against, Feedback, FeedbackOptions, RankedPair, Settings, Trainer};
+use crate::train::{Against, Feedback, FeedbackOptions, LoraOptions, RankedPair, Settings, Trainer};
 
 /// Going through preferences again and again drives both answers' probabilities down.
 const EPOCHS: Epochs = Epochs { least: 1, few_steps: 100, most: 10 };
@@ -77,9 +78,9 @@ struct KeepArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Objective")]
 pub struct ReferenceArgs {
-    /// What the model is compared with
-    #[arg(long, value_enum, default_value_t)]
-    reference: Reference,
+    /// What the model is compared with [default: start]
+    #[arg(long, value_enum)]
+    reference: Option<Reference>,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,10 +95,15 @@ enum Reference {
 impl ReferenceArgs {
     /// As the trainers take it.
     pub fn against(&self) -> Against {
-        match self.reference {
+        match self.reference.unwrap_or_default() {
             Reference::Start => Against::Start,
             Reference::Base => Against::Base,
         }
+    }
+
+    /// Whether it was chosen.
+    pub fn given(&self) -> bool {
+        self.reference.is_some()
     }
 }
 
@@ -284,14 +290,14 @@ fn load<T: Preference>(args: &PreferArgs, prompter: &Prompter) -> CliResult<Opti
     Ok(None)
 }
 
-fn settings(args: &PreferArgs, items: usize, keep: f32) -> Settings {
+fn settings(args: &PreferArgs, items: usize, keep: f32, lora: LoraOptions) -> Settings {
     let t = &args.training;
     let mut settings = Settings {
-        batch: args.shape.batch as usize,
+        batch: args.shape.batch() as usize,
         accumulate: t.accumulate as usize,
         keep,
         seq: args.shape.seq as usize,
-        ..t.optimizer.settings(args.shape.lora())
+        ..t.optimizer.settings(lora)
     };
     t.validation.put(&mut settings);
     let window = (settings.batch * settings.accumulate).max(1);
@@ -301,11 +307,13 @@ fn settings(args: &PreferArgs, items: usize, keep: f32) -> Settings {
 
 fn feedback<T: Preference>(args: &PreferArgs, options: &FeedbackOptions, keep: f32) -> CliResult {
     options.check().map_err(CliError::usage)?;
+    let outputs = outputs(args)?;
     let model = engine::open(&args.model)?;
     let prompter = args.place.prompter(&model)?;
     let Some((data, validation)) = load::<T>(args, &prompter)? else { return Ok(()) };
+    args.training.validation.check(validation.items.len())?;
     let from = args.output.begin(&model, false)?;
-    let settings = settings(args, data.items.len(), keep);
+    let settings = settings(args, data.items.len(), keep, args.shape.lora_from(from.as_ref())?);
     let place = args.place.place(&args.shape.memory);
     let items = |data: &Items<T>| data.items.iter().cloned().map(T::feedback).collect();
     let mut trainer = Trainer::feedback(
@@ -318,22 +326,31 @@ fn feedback<T: Preference>(args: &PreferArgs, options: &FeedbackOptions, keep: f
         from.as_ref(),
     )
     .map_err(|e| shared::refit(e.into(), args.shape.seq, T::SEQUENCES))?;
+    if outputs.finished(&mut trainer, &shared::info(&data))? {
+        return Ok(());
+    }
     if settings.keep > 0.0 {
         trainer.keep(keep::texts(&model, &prompter, &place.device, settings.seed as u32)?)?;
     }
-    drive(args, &model, &mut trainer, &data, &validation)
+    drive(args, outputs, &model, &mut trainer, (&data, &validation))
+}
+
+/// What the run writes, if it can be written.
+fn outputs(args: &PreferArgs) -> CliResult<Outputs> {
+    let read = shared::inputs(&args.model, &args.place, Some(&args.held_out));
+    args.output.files(&args.data, &read, &args.run)
 }
 
 fn drive<T: Preference>(
     args: &PreferArgs,
+    outputs: Outputs,
     model: &Model,
     trainer: &mut Trainer,
-    data: &Items<T>,
-    validation: &Items<T>,
+    (data, validation): (&Items<T>, &Items<T>),
 ) -> CliResult {
-    let identity = shared::identity(model, data, validation, &args.output, T::NAME)?;
+    let identity = shared::identity(model, data, validation, &args.output, (T::NAME, ""))?;
     drive::announce(trainer, &drive::data_in_words(T::NAME, data, validation));
-    let job = drive::Job::new(&args.output, &args.data, identity, shared::info(data));
+    let job = drive::Job::new(outputs, identity, shared::info(data));
     drive::drive(trainer, &job, &args.run)
 }
 
@@ -342,11 +359,13 @@ pub fn reward(args: &JudgeArgs) -> CliResult {
     let objective = RewardLoss { center: args.center };
     objective.check().map_err(CliError::usage)?;
     let args = &args.prefer;
+    let outputs = outputs(args)?;
     let model = engine::open(&args.model)?;
     let prompter = args.place.prompter(&model)?;
     let Some((data, validation)) = load::<Pair>(args, &prompter)? else { return Ok(()) };
+    args.training.validation.check(validation.items.len())?;
     let from = args.output.begin(&model, true)?;
-    let settings = settings(args, data.items.len(), 0.0);
+    let settings = settings(args, data.items.len(), 0.0, args.shape.lora_from(from.as_ref())?);
     let place = args.place.place(&args.shape.memory);
     let ranked = |data: &Items<Pair>| {
         let one =
@@ -363,5 +382,8 @@ pub fn reward(args: &JudgeArgs) -> CliResult {
         from.as_ref(),
     )
     .map_err(|e| shared::refit(e.into(), args.shape.seq, Pair::SEQUENCES))?;
-    drive(args, &model, &mut trainer, &data, &validation)
+    if outputs.finished(&mut trainer, &shared::info(&data))? {
+        return Ok(());
+    }
+    drive(args, outputs, &model, &mut trainer, (&data, &validation))
 }

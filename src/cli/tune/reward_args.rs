@@ -18,12 +18,12 @@ pub struct RewardArgs {
         help = "What is rewarded: RULE[:ARGUMENT][*WEIGHT]; several add up. --help lists the rules",
         long = "reward", value_name = "RULE", required = true, value_parser = rule, long_help = rules())]
     pub rewards: Vec<Rule>,
-    /// Longest time a `command` may take for an answer
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
-    pub reward_timeout: Duration,
-    /// Times that a `command` which fails is started again within a batch
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(..=100))]
-    pub reward_restarts: u32,
+    /// Longest time a `command` may take for an answer [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub reward_timeout: Option<Duration>,
+    /// Times that a `command` which fails is started again within a batch [default: 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=100))]
+    pub reward_restarts: Option<u32>,
 }
 
 /// The rewards, ready to judge.
@@ -36,6 +36,34 @@ pub struct ParsedRewards {
 }
 
 impl RewardArgs {
+    /// How commands are driven.
+    fn commands(&self) -> CommandOptions {
+        let defaults = CommandOptions::default();
+        CommandOptions {
+            timeout: self.reward_timeout.unwrap_or(defaults.timeout),
+            restarts: self.reward_restarts.unwrap_or(defaults.restarts),
+        }
+    }
+
+    /// Refuses options of commands where none is started.
+    ///
+    /// # Errors
+    /// The option.
+    pub fn check(&self) -> CliResult {
+        let given = [
+            ("--reward-timeout", self.reward_timeout.is_some()),
+            ("--reward-restarts", self.reward_restarts.is_some()),
+        ];
+        let commands = self.rewards.iter().any(|rule| matches!(rule.kind, RuleKind::Command(..)));
+        match given.iter().find(|(_, given)| *given) {
+            Some((flag, _)) if !commands => {
+                Err(CliError::usage(format!("{flag} has no effect: no --reward is a command"))
+                    .advise("leave it out, or --reward command:PROGRAM"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Reads schemas and starts commands.
     ///
     /// # Errors
@@ -45,7 +73,7 @@ impl RewardArgs {
             let failure = CliError::usage("every --reward has the weight 0: there is nothing to learn from");
             return Err(failure.advise("give one of them a weight, such as `--reward exact*1`"));
         }
-        let options = CommandOptions { timeout: self.reward_timeout, restarts: self.reward_restarts };
+        let options = self.commands();
         let mut parsed = ParsedRewards { mix: Mix::new(), models: Vec::new() };
         for rule in &self.rewards {
             match &rule.kind {
@@ -152,10 +180,13 @@ mod tests {
     fn time_and_restarts_reach_the_commands() {
         let args =
             parse(&["--reward", "exact", "--reward-timeout", "1.5", "--reward-restarts", "0"]).unwrap();
-        assert_eq!((args.reward_timeout, args.reward_restarts), (Duration::from_millis(1500), 0));
+        let set = args.commands();
+        assert_eq!((set.timeout, set.restarts), (Duration::from_millis(1500), 0));
         let defaults = parse(&["--reward", "exact"]).unwrap();
-        let options = CommandOptions::default();
-        assert_eq!((defaults.reward_timeout, defaults.reward_restarts), (options.timeout, options.restarts));
+        assert_eq!(defaults.commands(), CommandOptions::default());
+        // Where no command is started they would say nothing.
+        assert!(args.check().unwrap_err().what.contains("--reward-timeout has no effect"));
+        assert!(defaults.check().is_ok());
     }
 
     #[test]

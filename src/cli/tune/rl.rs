@@ -9,6 +9,7 @@ use crate::cli::args::{ModelArgs, number, positive};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::term::{self, Paint};
 use crate::cli::tune::args::{LoraShapeArgs, MemoryArgs};
+use crate::cli::tune::files::Outputs;
 use crate::cli::tune::prefer::ReferenceArgs;
 use crate::cli::tune::reward_args::{ParsedRewards, RewardArgs};
 use crate::cli::tune::shared::{self, Epochs, LengthArgs, OptimizerArgs, OutputArgs, PlaceArgs};
@@ -19,7 +20,7 @@ use crate::train::data::{EncodeOptions, Overlong, Prompts, TrainOn};
 use crate::train::objective::{Grpo, GrpoLoss, Ppo, Rloo};
 use crate::train::reward::{Rule, RuleKind};
 use crate::train::rl::{Judges, Method, RlOptions, RlPrompt, RlTrainer};
-use crate::train::{Place, Settings};
+use crate::train::{LoraOptions, Place, Settings};
 
 /// A few prompts are answered again and again: the answers are new each time.
 const EPOCHS: Epochs = Epochs { least: 1, few_steps: 100, most: 100 };
@@ -127,9 +128,9 @@ struct ShownArgs {
     /// Show so many of a step's answers with their rewards; 0 for none
     #[arg(long, value_name = "N", default_value_t = 2)]
     samples: u32,
-    /// Steps between those of which answers are shown, beside the first
-    #[arg(long, value_name = "STEPS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
-    samples_every: u64,
+    /// Steps between those of which answers are shown, beside the first [default: 10]
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    samples_every: Option<u64>,
 }
 
 /// `grpo`.
@@ -252,13 +253,15 @@ pub fn ppo(args: &PpoArgs) -> CliResult {
 
 fn run(args: &RlArgs, method: Method) -> CliResult {
     let options = options(args, method)?;
+    let outputs = outputs(args)?;
     let rewards = args.reward.build()?;
     let model = engine::open(&args.model)?;
     let Some(prompts) = load(args, &model)? else { return Ok(()) };
     let from = args.output.begin(&model, false)?;
     let (judges, names) = judges(rewards, &model)?;
-    let how = format!("prompts{}", contents(&args.reward.rewards, &judges)?);
-    let settings = settings(args, prompts.items.len());
+    let how = contents(&args.reward.rewards, &judges, &names)?;
+    let settings = settings(args, prompts.items.len(), args.adapters.lora_from(from.as_ref())?);
+    let info = shared::info(&prompts);
     let slots = args.rollout.slots.map(|n| n as usize);
     let place = Place { slots, ..args.place.place(&args.memory) };
     let of = |p: &crate::train::data::Prompt| RlPrompt {
@@ -269,17 +272,18 @@ fn run(args: &RlArgs, method: Method) -> CliResult {
     let questions = prompts.items.iter().map(of).collect();
     let mut trainer = RlTrainer::new(&model, questions, judges, &options, &settings, &place, from.as_ref())
         .map_err(|e| shared::refit(e.into(), args.rollout.seq, 1))?;
-    let identity = shared::identity(&model, &prompts, &Prompts::default(), &args.output, &how)?;
+    if outputs.finished(&mut trainer, &info)? {
+        return Ok(());
+    }
+    let identity = shared::identity(&model, &prompts, &Prompts::default(), &args.output, ("prompts", &how))?;
     let data = drive::data_in_words("prompts", &prompts, &Prompts::default());
     drive::announce(
         &mut trainer,
         &format!("{data}; {} answers a step, rewarded by {}", options.answers(), names.join(", ")),
     );
-    let samples = steps::Samples { count: args.shown.samples as usize, every: args.shown.samples_every };
-    let job = drive::Job {
-        samples,
-        ..drive::Job::new(&args.output, &args.prompts, identity, shared::info(&prompts))
-    };
+    let every = args.shown.samples_every.unwrap_or(10);
+    let samples = steps::Samples { count: args.shown.samples as usize, every };
+    let job = drive::Job { samples, ..drive::Job::new(outputs, identity, info) };
     drive::drive(&mut trainer, &job, &args.run)
 }
 
@@ -299,7 +303,42 @@ fn options(args: &RlArgs, method: Method) -> CliResult<RlOptions> {
         against: args.reference.against(),
     };
     options.check().map_err(CliError::usage)?;
+    without_effect(args, &options)?;
     Ok(options)
+}
+
+/// Refuses options that would change nothing.
+fn without_effect(args: &RlArgs, options: &RlOptions) -> CliResult {
+    let refuse = |what: &str, advice: &str| Err(CliError::usage(what).advise(advice));
+    let weight = match options.method {
+        Method::Grpo(Grpo { beta, .. }) | Method::Rloo(Rloo { beta, .. }) => beta,
+        Method::Ppo(Ppo { kl, .. }) => kl,
+    };
+    if args.reference.given() && weight == 0.0 && options.kl_limit.is_none() {
+        let flag = if matches!(options.method, Method::Ppo(_)) { "--kl" } else { "--beta" };
+        let advice = format!("{flag} above 0, or --kl-limit");
+        return refuse("--reference has no effect: nothing is compared with it", &advice);
+    }
+    if args.shown.samples == 0 && args.shown.samples_every.is_some() {
+        return refuse("--samples-every has no effect with --samples 0", "--samples 2");
+    }
+    args.reward.check()
+}
+
+/// What the run writes, if it can be written.
+fn outputs(args: &RlArgs) -> CliResult<Outputs> {
+    let mut read = shared::inputs(&args.model, &args.place, None).to_vec();
+    // Adapters are found by names too.
+    let mut judges = Vec::new();
+    for rule in &args.reward.rewards {
+        match &rule.kind {
+            RuleKind::Schema(_, path) => read.push(Some(path)),
+            RuleKind::Model(name) => judges.extend(lora::find(name)),
+            _ => {}
+        }
+    }
+    read.extend(judges.iter().map(|path| Some(path.as_path())));
+    args.output.files(&args.prompts, &read, &args.run)
 }
 
 /// Prompts that leave room for an answer; `None` if they were only to be shown.
@@ -345,8 +384,9 @@ fn judges(rewards: ParsedRewards, model: &Model) -> CliResult<(Judges, Vec<Strin
     Ok((judges, names.iter().map(named).collect()))
 }
 
-/// What is in the files that rewards come from, for the identity of a run: another judge would make it another run.
-fn contents(rules: &[Rule], judges: &Judges) -> CliResult<String> {
+/// The rewards, and what is in the files that they come from, for the identity of a run: another judge would make it
+/// another run.
+fn contents(rules: &[Rule], judges: &Judges, names: &[String]) -> CliResult<String> {
     let mut hash = Sha256::new();
     let mut files = 0;
     for rule in rules {
@@ -360,13 +400,14 @@ fn contents(rules: &[Rule], judges: &Judges) -> CliResult<String> {
         files += 1;
     }
     let digest: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    Ok(if files > 0 { format!(", judged by {digest}") } else { String::new() })
+    let names = names.join(", ");
+    Ok(if files > 0 { format!("judged by {names} ({digest})") } else { format!("judged by {names}") })
 }
 
-fn settings(args: &RlArgs, prompts: usize) -> Settings {
+fn settings(args: &RlArgs, prompts: usize, lora: LoraOptions) -> Settings {
     let t = &args.training;
     let seq = args.rollout.seq as usize;
-    let mut settings = Settings { seq, ..t.optimizer.settings(args.adapters.lora()) };
+    let mut settings = Settings { seq, ..t.optimizer.settings(lora) };
     let steps = prompts.div_ceil(args.rollout.prompts_per_step.max(1) as usize);
     t.length.put(&mut settings, steps as u64, EPOCHS);
     settings

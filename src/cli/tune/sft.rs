@@ -14,7 +14,7 @@ use crate::cli::tune::shared::{
 };
 use crate::cli::tune::{drive, keep, preview};
 use crate::train::data::{Dataset, TrainOn};
-use crate::train::{Settings, Trainer};
+use crate::train::{LoraOptions, Settings, Trainer};
 
 /// Small data sets get at least so many steps of the optimizer.
 const EPOCHS: Epochs = Epochs { least: 3, few_steps: 120, most: 15 };
@@ -93,6 +93,9 @@ struct TrainingArgs {
 
 /// Runs the command.
 pub fn run(args: &SftArgs) -> CliResult {
+    args.shape.check_packing(args.training.pack)?;
+    let read = shared::inputs(&args.model, &args.place, Some(&args.examples.held_out));
+    let outputs = args.output.files(&args.data, &read, &args.run)?;
     let model = engine::open(&args.model)?;
     let prompter = args.place.prompter(&model)?;
     let train_on = match args.examples.train_on {
@@ -107,11 +110,13 @@ pub fn run(args: &SftArgs) -> CliResult {
         preview::print(&dataset, prompter.tokenizer(), count, Paint::stdout(), &mut out)?;
         return Ok(std::io::Write::flush(&mut out)?);
     }
+    args.training.validation.check(validation.examples.len())?;
     let from = args.output.begin(&model, false)?;
-    let settings = settings(args, &dataset);
+    let settings = settings(args, &dataset, args.shape.lora_from(from.as_ref())?);
     let place = args.place.place(&args.shape.memory);
-    let how = format!("train-on {:?}", args.examples.train_on);
-    let identity = shared::identity(&model, &dataset, &validation, &args.output, &how)?;
+    let how = format!("--train-on {}", format!("{:?}", args.examples.train_on).to_lowercase());
+    let identity = shared::identity(&model, &dataset, &validation, &args.output, ("sequences", &how))?;
+    let info = shared::info(&dataset);
     let mut trainer = Trainer::new(
         &model,
         dataset.examples.clone(),
@@ -120,23 +125,26 @@ pub fn run(args: &SftArgs) -> CliResult {
         &place,
         from.as_ref(),
     )?;
+    if outputs.finished(&mut trainer, &info)? {
+        return Ok(());
+    }
     if settings.keep > 0.0 {
         trainer.keep(keep::texts(&model, &prompter, &place.device, settings.seed as u32)?)?;
     }
     drive::announce(&mut trainer, &drive::data_in_words("sequences", &dataset, &validation));
-    let job = drive::Job::new(&args.output, &args.data, identity, shared::info(&dataset));
+    let job = drive::Job::new(outputs, identity, info);
     drive::drive(&mut trainer, &job, &args.run)
 }
 
-fn settings(args: &SftArgs, dataset: &Dataset) -> Settings {
+fn settings(args: &SftArgs, dataset: &Dataset, lora: LoraOptions) -> Settings {
     let t = &args.training;
     let mut settings = Settings {
-        batch: args.shape.batch as usize,
+        batch: args.shape.batch() as usize,
         accumulate: t.accumulate as usize,
         keep: t.keep,
         pack: t.pack,
         seq: args.shape.seq as usize,
-        ..t.optimizer.settings(args.shape.lora())
+        ..t.optimizer.settings(lora)
     };
     t.validation.put(&mut settings);
     let window = (settings.batch * settings.accumulate).max(1);

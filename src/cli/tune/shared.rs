@@ -6,12 +6,16 @@ use clap::{Args, ValueEnum};
 use sha2::{Digest, Sha256};
 
 use crate::adapter::{Adapter, BaseFingerprint};
-use crate::cli::args::{ContextArgs, DeviceArgs, PromptArgs, session_options};
+use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, positive, session_options};
 use crate::cli::error::{CliError, CliResult};
+use crate::cli::output::ReplaceArgs;
 use crate::cli::prompt::Prompter;
 use crate::cli::term::{self, parse_bytes};
 use crate::cli::tune::args::MemoryArgs;
-use crate::cli::tune::drive::Files;
+use crate::cli::tune::differences::Identity;
+use crate::cli::tune::drive::RunArgs;
+use crate::cli::tune::files::{Begin, Files, Found, Outputs};
+use crate::io::MappedFile;
 use crate::model::Model;
 use crate::session::Modes;
 use crate::train::data::{
@@ -34,15 +38,28 @@ pub struct OutputArgs {
     /// Throw away the state of a run that was stopped
     #[arg(long, conflicts_with = "resume")]
     pub restart: bool,
+    #[command(flatten)]
+    replace: ReplaceArgs,
     /// Begin with this adapter instead of a new one
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
 }
 
 impl OutputArgs {
-    /// The run's files.
-    pub fn files(&self, data: &[PathBuf]) -> Files {
-        Files::beside(&self.output.clone().unwrap_or_else(|| default_output(data)))
+    /// The run's files, if they can be written; `inputs` are read beside `data`. Nothing is looked at for a preview.
+    ///
+    /// # Errors
+    /// What is in the way.
+    pub fn files(&self, data: &[PathBuf], inputs: &[Option<&Path>], run: &RunArgs) -> CliResult<Outputs> {
+        let output = self.output.clone().unwrap_or_else(|| default_output(data));
+        let files = Files::beside(&output, run.plot())?;
+        let begin = Begin { resume: self.resume, restart: self.restart, replace: self.replace };
+        if self.preview.is_some() {
+            return Ok(Outputs { files, begin, found: Found::Nothing });
+        }
+        let read = data.iter().map(PathBuf::as_path).chain(self.from.as_deref());
+        let read: Vec<&Path> = read.chain(inputs.iter().flatten().copied()).collect();
+        files.look(begin, &read)
     }
 
     /// The adapter to begin with. One with a head is a reward model: only those that train `heads` go on from it.
@@ -58,9 +75,11 @@ impl OutputArgs {
         Ok(Some(adapter))
     }
 
-    /// What a run began with, for its identity.
-    pub fn begun_with(&self) -> String {
-        self.from.as_deref().map_or("nothing".into(), |p| p.display().to_string())
+    /// The adapter that a run begins with, for its identity, and what is in it.
+    fn begun_with(&self) -> CliResult<(Option<String>, String)> {
+        let Some(path) = &self.from else { return Ok((None, String::new())) };
+        let bytes = MappedFile::open(path)?;
+        Ok((Some(path.display().to_string()), short_hash(Sha256::digest(bytes.bytes()))))
     }
 }
 
@@ -75,7 +94,7 @@ fn default_output(data: &[PathBuf]) -> PathBuf {
 #[command(next_help_heading = "Training")]
 pub struct OptimizerArgs {
     /// Learning rate
-    #[arg(long, value_name = "X", default_value_t = 5e-4)]
+    #[arg(long, value_name = "X", default_value_t = 5e-4, value_parser = positive)]
     lr: f32,
     /// Learning rate over time
     #[arg(long, value_enum, default_value_t)]
@@ -84,10 +103,10 @@ pub struct OptimizerArgs {
     #[arg(long, value_name = "STEPS", default_value_t = 0)]
     warmup: u64,
     /// Decoupled weight decay
-    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = weight)]
     weight_decay: f32,
     /// Largest norm of the gradient; 0 for no limit
-    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = weight)]
     clip: f32,
 }
 
@@ -164,17 +183,30 @@ impl LengthArgs {
 #[command(next_help_heading = "Training")]
 pub struct ValidationArgs {
     /// Steps between validations [default: once an epoch]
-    #[arg(long, value_name = "STEPS", default_value_t = 0)]
-    eval_every: u64,
-    /// Validations without a better loss after which training ends; 0 for never
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    patience: u64,
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    eval_every: Option<u64>,
+    /// Validations without a better loss after which training ends; 0 for never [default: 3]
+    #[arg(long, value_name = "N")]
+    patience: Option<u64>,
 }
 
 impl ValidationArgs {
     /// Sets when validation is due.
     pub fn put(&self, settings: &mut Settings) {
-        (settings.eval_every, settings.patience) = (self.eval_every, self.patience);
+        settings.eval_every = self.eval_every.unwrap_or(settings.eval_every);
+        settings.patience = self.patience.unwrap_or(settings.patience);
+    }
+
+    /// Refuses options that would have no effect, as nothing is held out.
+    pub fn check(&self, held_out: usize) -> CliResult {
+        let given = [("--eval-every", self.eval_every), ("--patience", self.patience)];
+        match given.iter().find(|(_, value)| value.is_some()) {
+            Some((flag, _)) if held_out == 0 => {
+                let what = format!("{flag} has no effect: nothing is held out to validate on");
+                Err(CliError::usage(what).advise("--val 0.1, or --val FILE"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -309,25 +341,32 @@ impl HeldOutArgs {
     }
 }
 
-/// What a checkpoint must have been begun with: the model and the data, and, in words, how the data is read.
+/// What a checkpoint must have been begun with: the model and the data (`what` are its items), and, in words, how the data
+/// is read.
 pub fn identity<D: Data>(
     model: &Model,
     data: &D,
     validation: &D,
     output: &OutputArgs,
-    how: &str,
+    (what, how): (&str, &str),
 ) -> CliResult<String> {
     let base = BaseFingerprint::of(model.file())?;
-    let held_out = if validation.count() == 0 { String::new() } else { hashes(validation.files()) };
-    Ok(format!(
-        "base {}, data {}, {} sequences {}, {} held out {held_out}, {how}, from {}",
-        &base.sha256[..base.sha256.len().min(16)],
-        hashes(data.files()),
-        data.count(),
-        digest(data),
-        validation.count(),
-        output.begun_with(),
-    ))
+    let none = validation.count() == 0;
+    let (from, from_contents) = output.begun_with()?;
+    let identity = Identity {
+        model: model.config().name.clone(),
+        base: base.sha256.chars().take(16).collect(),
+        data: data.files().iter().map(|file| file.path.display().to_string()).collect(),
+        contents: hashes(data.files()),
+        items: format!("{} {what}", data.count()),
+        sequences: digest(data),
+        held_out: format!("{} {what}", validation.count()),
+        held_out_contents: if none { String::new() } else { hashes(validation.files()) },
+        how: how.to_owned(),
+        from,
+        from_contents,
+    };
+    serde_json::to_string(&identity).map_err(CliError::failed)
 }
 
 /// What stands for the sequences: with another template or system prompt the same files make others.
@@ -335,7 +374,12 @@ fn digest<D: Data>(data: &D) -> String {
     let tokens = data.tokens();
     let mut all = Sha256::new_with_prefix(format!("{} {} ", tokens.trained, tokens.total));
     data.hash_into(&mut all);
-    all.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    short_hash(all.finalize())
+}
+
+/// The first digits of a hash.
+fn short_hash(hash: impl AsRef<[u8]>) -> String {
+    hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Notes on the data that go into the adapter.
@@ -370,6 +414,16 @@ pub fn refit(mut error: CliError, seq: u32, together: u64) -> CliError {
         *advice = format!("--seq {}{rest}", (rows * length / together.max(1)).max(2));
     }
     error
+}
+
+/// Files that a run reads beside its data.
+pub fn inputs<'a>(
+    model: &'a ModelArgs,
+    place: &'a PlaceArgs,
+    held_out: Option<&'a HeldOutArgs>,
+) -> [Option<&'a Path>; 3] {
+    let path = |text: &'a Option<String>| text.as_deref().map(Path::new);
+    [path(&model.model), path(&place.prompt.chat_template), held_out.and_then(|held_out| path(&held_out.val))]
 }
 
 /// Template and device.

@@ -1,7 +1,7 @@
 //! What is told of a run's steps: the metrics file, the progress line, samples of what the model writes.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use crate::cli::error::{CliError, CliResult};
 use crate::cli::progress::Bar;
 use crate::cli::term::{self, Paint};
 use crate::cli::tune::samples::{self, SampleView};
+use crate::io::private;
 use crate::train::StepReport;
 
 /// What is shown of what the model writes.
@@ -42,26 +43,30 @@ impl Samples {
     }
 }
 
-/// The metrics file: what a run before had written after the step it was resumed from is cut off.
+/// The metrics file. It is only ever appended to, and cut after the step that a run is resumed from: whenever the program is
+/// killed, the lines of all steps up to that one are there.
 pub struct Metrics {
     path: PathBuf,
     file: File,
 }
 
 impl Metrics {
-    /// Opens it, at a step.
+    /// Opens it, for its owner alone, at a step.
     pub fn open(path: &Path, step: u64) -> CliResult<Self> {
         let fail = |e: std::io::Error| CliError::file(path, &e);
-        let kept = if step > 0 { std::fs::read_to_string(path).unwrap_or_default() } else { String::new() };
-        let mut file = OpenOptions::new().create(true).write(true).truncate(true).open(path).map_err(fail)?;
-        for line in kept.lines() {
-            let number =
-                serde_json::from_str::<serde_json::Value>(line).ok().and_then(|v| v["step"].as_u64());
-            if number.is_some_and(|n| n <= step) {
-                writeln!(file, "{line}").map_err(fail)?;
-            }
+        let mut options = private::options();
+        let mut file = options.read(true).append(true).create(true).open(path).map_err(fail)?;
+        private::tighten(&file);
+        let kept = kept_bytes(&mut file, step).map_err(fail)?;
+        if kept < file.metadata().map_err(fail)?.len() {
+            file.set_len(kept).map_err(fail)?;
         }
         Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// Forces what was added to the disk.
+    pub fn sync(&mut self) -> CliResult {
+        self.file.sync_data().map_err(|e| CliError::file(&self.path, &e))
     }
 
     /// Adds a step.
@@ -92,7 +97,8 @@ impl Metrics {
         if !r.notes.is_empty() {
             line["notes"] = json!(r.notes);
         }
-        writeln!(self.file, "{line}").map_err(|e| CliError::file(&self.path, &e))
+        // One write, so that a line is there as a whole or as the torn end that is cut off.
+        self.file.write_all(format!("{line}\n").as_bytes()).map_err(|e| CliError::file(&self.path, &e))
     }
 
     /// (step, value) of the whole run, and of its validations, with what the value is: the reward where there is one.
@@ -108,6 +114,21 @@ impl Metrics {
             validation.extend(line["validation_loss"].as_f64().map(|loss| (step, loss)));
         }
         Ok(if rewards.is_empty() { ("loss", train, validation) } else { ("reward", rewards, validation) })
+    }
+}
+
+/// Bytes up to the first line that is of a later step, or torn.
+fn kept_bytes(file: &mut File, step: u64) -> std::io::Result<u64> {
+    let mut reader = BufReader::new(file);
+    let (mut kept, mut line) = (0, Vec::new());
+    loop {
+        line.clear();
+        let read = reader.read_until(b'\n', &mut line)?;
+        let number = serde_json::from_slice::<serde_json::Value>(&line).ok().and_then(|v| v["step"].as_u64());
+        if read == 0 || line.last() != Some(&b'\n') || number.is_some_and(|n| n > step) {
+            return Ok(kept);
+        }
+        kept += read as u64;
     }
 }
 
@@ -227,5 +248,46 @@ impl Meter {
     /// Takes the bar away.
     pub fn clear(&mut self) {
         self.bar.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A kill may come at any byte that was written: what is there then must keep the steps that were saved.
+    #[test]
+    fn a_cut_at_any_byte_keeps_the_steps_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.jsonl");
+        let line = |step: u64| format!("{{\"step\":{step},\"loss\":1.5}}\n");
+        let whole: String = (1..=6).map(line).collect();
+        let three: String = (1..=3).map(line).collect();
+        for end in three.len()..=whole.len() {
+            std::fs::write(&path, &whole[..end]).unwrap();
+            drop(Metrics::open(&path, 3).unwrap());
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), three, "killed at byte {end}");
+            // What was cut short once more goes on the same way.
+            let mut again = Metrics::open(&path, 3).unwrap();
+            again.file.write_all(line(4).as_bytes()).unwrap();
+            drop(again);
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{three}{}", line(4)));
+        }
+        // At no step nothing of steps stays; a line that is no step's does.
+        std::fs::write(&path, format!("{{\"note\":1}}\n{whole}")).unwrap();
+        drop(Metrics::open(&path, 0).unwrap());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"note\":1}\n");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_the_owner_reads_them() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.jsonl");
+        std::fs::write(&path, b"").unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+        drop(Metrics::open(&path, 0).unwrap());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }

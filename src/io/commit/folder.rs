@@ -1,15 +1,16 @@
 //! Two files in a folder as slots.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::{CommitError, Slot, Slots};
 use crate::io::IoError;
 use crate::io::atomic::sync_folder;
+use crate::io::private;
 
-/// The files `<name>.0` and `<name>.1` of a folder. A commit writes over the older one in place, so that the
-/// folder itself never changes after the first time.
+/// The files `<name>.0` and `<name>.1` of a folder, for their owner alone. A commit writes over the older one in place, so
+/// that the folder itself never changes after the first time.
 #[derive(Debug)]
 pub struct FolderSlots {
     /// `None`: the file does not exist (only when opened to read).
@@ -31,8 +32,11 @@ impl FolderSlots {
         let mut created = false;
         let mut open = |slot| {
             let path = slot_path(folder, name, slot);
-            match OpenOptions::new().read(true).write(true).open(&path) {
-                Ok(file) => Ok(file),
+            match private::options().read(true).write(true).open(&path) {
+                Ok(file) => {
+                    private::tighten(&file);
+                    Ok(file)
+                }
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     created = true;
                     create(&path)
@@ -56,7 +60,10 @@ impl FolderSlots {
         let open = |slot| {
             let path = slot_path(folder.as_ref(), name, slot);
             match File::open(&path) {
-                Ok(file) => Ok(Some(file)),
+                Ok(file) => {
+                    private::tighten(&file);
+                    Ok(Some(file))
+                }
                 Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
                 Err(error) => Err(IoError::system("open", &path, error)),
             }
@@ -75,7 +82,7 @@ fn slot_path(folder: &Path, name: &str, slot: Slot) -> PathBuf {
 
 /// An empty file that is on the disk.
 fn create(path: &Path) -> Result<File, IoError> {
-    let file = OpenOptions::new().read(true).write(true).create_new(true).open(path);
+    let file = private::options().read(true).write(true).create_new(true).open(path);
     let file = file.map_err(|error| IoError::system("create", path, error))?;
     file.sync_all().map_err(|error| IoError::system("flush to the disk", path, error))?;
     Ok(file)
@@ -83,8 +90,9 @@ fn create(path: &Path) -> Result<File, IoError> {
 
 /// Locks a file of its own: a lock on a slot would keep readers out on Windows.
 fn lock(path: &Path) -> Result<File, IoError> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+    let file = private::options().write(true).create(true).truncate(false).open(path);
     let file = file.map_err(|error| IoError::system("create", path, error))?;
+    private::tighten(&file);
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(IoError::Busy { path: path.to_path_buf() }),

@@ -45,7 +45,7 @@ pub use state::{Event, Figure, KEPT_VERSIONS, Version};
 use super::{Cursor, Key};
 use crate::adapter::{Adapter, BaseFingerprint};
 use crate::io::commit::{Notice, Slots};
-use crate::io::{CommitError, CommitStore, FolderSlots, IoError, MemStream, Sections};
+use crate::io::{CommitError, CommitStore, FolderSlots, IoError, MemStream, Sections, private};
 use state::State;
 
 /// The slots are `live.0` and `live.1`.
@@ -99,7 +99,11 @@ impl Live<FolderSlots> {
     /// As [`Live::open`], and [`IoError::Busy`] if another process has it open for changes.
     pub fn open_folder(folder: impl AsRef<Path>) -> Result<Self, LiveError> {
         let folder = folder.as_ref();
-        std::fs::create_dir_all(folder).map_err(|e| IoError::system("create", folder, e))?;
+        // Adapters say what was learnt from private talk; the folder of all of them is as private as each.
+        private::folder(folder).map_err(|e| IoError::system("create", folder, e))?;
+        if let Some(all) = folder.parent().filter(|all| all.file_name().is_some_and(|name| name == NAME)) {
+            private::folder(all).map_err(|e| IoError::system("create", all, e))?;
+        }
         Self::open(FolderSlots::open(folder, NAME)?)
     }
 

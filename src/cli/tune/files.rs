@@ -1,0 +1,255 @@
+//! Where a run's files lie, and what may become of those that are there: finished work stays, an unfinished run goes on
+//! or is thrown away when asked for.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::adapter::Adapter;
+use crate::cli::error::{CliError, CliResult};
+use crate::cli::output::{self as outputs, ReplaceArgs};
+use crate::cli::term;
+use crate::cli::tune::differences;
+use crate::io::{Existing, IoError, output, private};
+use crate::train::{Run, Settings};
+
+/// The slots of a run's state are `run.0` and `run.1`.
+pub const STATE: &str = "run";
+/// What a state's folder has in it.
+const STATE_FILES: [&str; 3] = ["run.1", "run.0", "run.lock"];
+
+/// Where a run's files lie.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// The adapter.
+    pub adapter: PathBuf,
+    /// One JSON object a step.
+    pub metrics: PathBuf,
+    /// The state, two slots.
+    pub state: PathBuf,
+    /// The picture of the loss, if one is to be drawn.
+    pub plot: Option<PathBuf>,
+}
+
+/// What is asked for where a run of that name is there.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Begin {
+    /// Goes on with a run that was stopped.
+    pub resume: bool,
+    /// Throws the state of a run away that was stopped.
+    pub restart: bool,
+    /// What becomes of finished work.
+    pub replace: ReplaceArgs,
+}
+
+/// What a run finds under its name.
+#[derive(Clone, Debug, Default)]
+pub enum Found {
+    /// Nothing, or what may be replaced.
+    #[default]
+    Nothing,
+    /// A run that was stopped.
+    Begun,
+    /// An adapter, where a run was to go on.
+    Finished(Box<Adapter>),
+}
+
+/// A run's files, with what was found there.
+#[derive(Clone, Debug)]
+pub struct Outputs {
+    /// Where they lie.
+    pub files: Files,
+    /// What is asked for.
+    pub begin: Begin,
+    /// What was found.
+    pub found: Found,
+}
+
+impl Files {
+    /// `NAME.gguf`, `NAME.metrics.jsonl`, `NAME.state/`.
+    ///
+    /// # Errors
+    /// A path that ends in no name.
+    pub fn beside(output: &Path, plot: Option<PathBuf>) -> CliResult<Self> {
+        let stem = match output.extension() {
+            Some(extension) if extension == "gguf" => output.with_extension(""),
+            _ => output.to_owned(),
+        };
+        let text = stem.as_os_str().as_encoded_bytes();
+        let dots = stem.file_name().is_none_or(|name| name.as_encoded_bytes().iter().all(|&b| b == b'.'));
+        if dots || text.ends_with(b"/") || text.ends_with(b"/.") || cfg!(windows) && text.ends_with(b"\\") {
+            return Err(CliError::failed(format!("`{}` ends in no name for an adapter", output.display()))
+                .advise("-o NAME, or -o FOLDER/NAME"));
+        }
+        let with = |ending: &str| {
+            let mut name = stem.clone().into_os_string();
+            name.push(ending);
+            PathBuf::from(name)
+        };
+        Ok(Self { adapter: with(".gguf"), metrics: with(".metrics.jsonl"), state: with(".state"), plot })
+    }
+
+    /// Looks, before any work is done, whether all can be written; nothing is changed. `inputs` are read by the run.
+    ///
+    /// # Errors
+    /// What is in the way, and what to do about it.
+    pub fn look(self, begin: Begin, inputs: &[&Path]) -> CliResult<Outputs> {
+        let written = [Some(&self.adapter), Some(&self.metrics), self.plot.as_ref()];
+        for path in written.into_iter().flatten() {
+            outputs::not_an_input(path, inputs)?;
+        }
+        let saved = self.saved()?;
+        if saved && !begin.resume && !begin.restart {
+            return Err(CliError::failed("a run with this name was begun before")
+                .at(self.state.display())
+                .advise("--resume to go on with it, --restart to throw its state away, or another -o"));
+        }
+        let found = self.found(saved, begin)?;
+        let existing = match found {
+            // Kept when the run ends: a run that was begun may have been told to take the name.
+            Found::Begun => Existing::Keep,
+            _ => begin.replace.existing(),
+        };
+        if !matches!(found, Found::Finished(_)) {
+            writable(&self.adapter, existing)?;
+            let record = if is_record(&self.metrics) { Existing::Keep } else { Existing::Refuse };
+            writable(&self.metrics, record)?;
+            self.plot.as_ref().map_or(Ok(()), |plot| writable(plot, begin.replace.existing()))?;
+        }
+        Ok(Outputs { files: self, begin, found })
+    }
+
+    /// Whether there is a state to go on with.
+    fn saved(&self) -> CliResult<bool> {
+        match std::fs::symlink_metadata(&self.state) {
+            Ok(_) if self.state.is_dir() => {}
+            Ok(_) => {
+                return Err(CliError::failed("it is in the way of the run's state, which needs a folder")
+                    .at(self.state.display())
+                    .advise("another -o"));
+            }
+            Err(_) => return Ok(false),
+        }
+        let length = |name: &&str| std::fs::metadata(self.state.join(name)).map_or(0, |m| m.len());
+        Ok(STATE_FILES.iter().take(2).any(|name| length(name) > 0))
+    }
+
+    /// Whether a run was begun, be it without a save so far.
+    pub fn begun(&self) -> bool {
+        STATE_FILES.iter().take(2).any(|name| self.state.join(name).exists())
+    }
+
+    fn found(&self, saved: bool, begin: Begin) -> CliResult<Found> {
+        let there = std::fs::metadata(&self.adapter).is_ok_and(|m| m.is_file() && m.len() > 0);
+        match (begin.resume, saved) {
+            (true, true) => Ok(Found::Begun),
+            (true, false) if there => match Adapter::open(&self.adapter) {
+                Ok(adapter) => Ok(Found::Finished(Box::new(adapter))),
+                Err(_) => Err(outputs::refused(IoError::Exists { path: self.adapter.clone() })),
+            },
+            _ => Ok(Found::Nothing),
+        }
+    }
+
+    /// Throws the state away; what else is in its folder stays.
+    pub fn forget(&self) -> CliResult {
+        for name in STATE_FILES {
+            let path = self.state.join(name);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(CliError::file(&path, &error));
+                }
+                _ => {}
+            }
+        }
+        // One that is not empty holds what is somebody else's.
+        let _ = std::fs::remove_dir(&self.state);
+        Ok(())
+    }
+
+    /// Gives the metrics of an earlier run another name, that of its adapter where it gets one too.
+    pub fn set_metrics_aside(&self) -> CliResult {
+        if std::fs::metadata(&self.metrics).map_or(0, |m| m.len()) == 0 {
+            return Ok(());
+        }
+        let stem = self.adapter.with_extension("");
+        let name = |number: u32| {
+            let mut name = stem.clone().into_os_string();
+            name.push(format!(".{number}.metrics.jsonl"));
+            PathBuf::from(name)
+        };
+        let others = |number: u32| !output::numbered(&self.adapter, number).exists();
+        let kept = output::set_aside(&self.metrics, &name, &others)?;
+        outputs::say_kept(&self.metrics, &[kept]);
+        Ok(())
+    }
+
+    /// Makes the folder of the state, for its owner alone, and those that the files lie in.
+    pub fn make_folders(&self) -> CliResult {
+        private::folder(&self.state).map_err(|e| CliError::file(&self.state, &e))
+    }
+}
+
+impl Outputs {
+    /// Whether a run that was to go on has come to its end; then that is said.
+    ///
+    /// # Errors
+    /// What the finished run was made of that this one is not.
+    pub fn finished(&self, run: &mut impl Run, info: &BTreeMap<String, String>) -> CliResult<bool> {
+        let Found::Finished(adapter) = &self.found else { return Ok(false) };
+        let note = |key: &str| adapter.info.get(key).map(String::as_str);
+        let path = self.files.adapter.display();
+        let Some(settings) = note("settings").and_then(|text| serde_json::from_str::<Settings>(text).ok())
+        else {
+            return Err(outputs::refused(IoError::Exists { path: self.files.adapter.clone() }));
+        };
+        let objective =
+            note("objective").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let (now, is_now) = run.made_of();
+        let mut differs = now.differences(&settings);
+        differs.extend(crate::train::differences(is_now, &objective));
+        let mut differs = differences::of_settings(&differs);
+        for key in ["data.files", "data.sha256", "data.sequences"] {
+            if differs.is_empty() && info.get(key).map(String::as_str) != note(key) {
+                differs.push("the data changed".into());
+            }
+        }
+        if !differs.is_empty() {
+            return Err(CliError::failed(format!(
+                "its run has ended, and was begun with {}",
+                differs.join("; ")
+            ))
+            .at(path)
+            .advise("another -o, or --replace without --resume for a new run that keeps the old adapter"));
+        }
+        let steps = note("steps").unwrap_or("all");
+        term::say(format!("already finished: {path} is there, after {steps} steps; nothing was changed"));
+        Ok(true)
+    }
+}
+
+/// Whether a file is what a run wrote of its steps, or nothing.
+fn is_record(path: &Path) -> bool {
+    use std::io::{BufRead, BufReader, Read};
+    // A pipe would wait.
+    if !path.is_file() {
+        return true;
+    }
+    let Ok(file) = std::fs::File::open(path) else { return true };
+    let mut line = String::new();
+    let read = BufReader::new(file.take(1 << 20)).read_line(&mut line);
+    let step = |line: &str| Some(serde_json::from_str::<serde_json::Value>(line).ok()?["step"].is_u64());
+    // The first line may have been cut off in the middle.
+    read.is_ok() && (step(&line).unwrap_or(line.starts_with("{\"step\":")) || line.is_empty())
+}
+
+/// Checks a path whose folders are made with the run.
+fn writable(path: &Path, existing: Existing) -> CliResult {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.exists()) {
+        let ancestor = folder.ancestors().find(|a| a.as_os_str().is_empty() || a.exists());
+        if ancestor.is_none_or(|a| a.as_os_str().is_empty() || a.is_dir()) {
+            return Ok(());
+        }
+    }
+    output::check(path, existing).map(drop).map_err(outputs::refused)
+}
