@@ -7,6 +7,7 @@
 //! - [`replace_file`] writes a file so that readers see the old one or the new one, never a half.
 //! - [`CommitStore`] commits a state whole or not at all, on two files or on a bare block device.
 //! - [`Sections`] is a container of named arrays and texts.
+//! - [`text`] reads text as people have it, and refuses what is none.
 //! - [`Faulty`] fails, ends or stutters where a test tells it to; [`FaultyDisk`] loses its power.
 
 mod atomic;
@@ -16,6 +17,7 @@ mod faulty_disk;
 mod mapped;
 pub mod sections;
 mod stream;
+pub mod text;
 
 #[cfg(feature = "train")]
 pub(crate) use atomic::sync_folder;
