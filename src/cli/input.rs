@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::cli::error::{CliError, CliResult};
+use crate::io::text::{self, TextError};
 
 /// Where the text comes from.
 #[derive(Args, Clone, Debug, Default)]
@@ -36,22 +37,24 @@ impl InputArgs {
 
 /// A text file, or stdin for `-`.
 pub fn read_file(path: &Path) -> CliResult<String> {
-    if path == Path::new("-") {
-        return read_stdin();
-    }
+    if path == Path::new("-") { read_stdin() } else { text_file(path) }
+}
+
+/// A text file: UTF-8 or UTF-16, without its byte order mark. What is no text is refused by name.
+pub fn text_file(path: &Path) -> CliResult<String> {
     let bytes = std::fs::read(path).map_err(|e| CliError::file(path, &e))?;
-    utf8(bytes).map_err(|e| e.at(path.display()))
+    decode(bytes).map_err(|e| e.at(path.display()))
 }
 
 fn read_stdin() -> CliResult<String> {
     let mut bytes = Vec::new();
     std::io::stdin().lock().read_to_end(&mut bytes)?;
-    utf8(bytes).map_err(|e| e.at("stdin"))
+    decode(bytes).map_err(|e| e.at("stdin"))
 }
 
-fn utf8(bytes: Vec<u8>) -> CliResult<String> {
-    String::from_utf8(bytes).map_err(|e| {
-        let at = e.utf8_error().valid_up_to();
-        CliError::failed(format!("the text is not UTF-8 (byte {at})")).advise("convert it, e.g. with iconv")
+fn decode(bytes: Vec<u8>) -> CliResult<String> {
+    text::decode(bytes).map_err(|error| match error {
+        TextError::Io(error) => error.into(),
+        other => CliError::failed(other),
     })
 }

@@ -6,6 +6,7 @@ use crate::cli::args::{PromptArgs, Think};
 use crate::cli::chat::Talk;
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
+use crate::cli::input::text_file;
 use crate::cli::term;
 use crate::model::Model;
 use crate::text::{ChatTemplate, Message, TemplateVars, ThinkMarks, Tokenizer, builtin_names};
@@ -116,7 +117,7 @@ fn template(model: &Model, args: &PromptArgs, tokenizer: &Tokenizer) -> CliResul
     let template = if builtin_names().any(|name| name == wanted) || !path.is_file() {
         ChatTemplate::builtin(wanted)?
     } else {
-        let source = std::fs::read_to_string(path).map_err(|e| CliError::file(path, &e))?;
+        let source = text_file(path)?;
         ChatTemplate::new(&source).map_err(|e| CliError::from(e).at(path.display()))?
     };
     Ok(Some(template.with_tokens_of(tokenizer)))

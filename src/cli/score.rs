@@ -118,7 +118,7 @@ fn texts(args: &ScoreArgs, prompter: &Prompter) -> CliResult<Texts> {
         }
         Err(error) => return Err(error.into()),
     };
-    if report.skipped_count() > 0 {
+    if report.is_notable() {
         term::warn(&report);
     }
     Ok(texts)

@@ -8,6 +8,7 @@
 //!   may be written to at all, and what becomes of a file that is there; [`private`] is for its owner alone.
 //! - [`CommitStore`] commits a state whole or not at all, on two files or on a bare block device.
 //! - [`Sections`] is a container of named arrays and texts.
+//! - [`text`] reads text as people have it, and refuses what is none.
 //! - [`Faulty`] fails, ends or stutters where a test tells it to; [`FaultyDisk`] loses its power.
 
 mod atomic;
@@ -19,6 +20,7 @@ pub mod output;
 pub mod private;
 pub mod sections;
 mod stream;
+pub mod text;
 
 #[cfg(feature = "train")]
 pub(crate) use atomic::sync_folder;

@@ -9,6 +9,14 @@ pub enum JournalError {
     /// The file.
     #[error(transparent)]
     File(#[from] IoError),
+    /// A file of another kind, or of an encoding to which entries cannot be added.
+    #[error("`{}` is {what}, and no journal; convert it to UTF-8, or move it away", path.display())]
+    NotText {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
     /// An entry that would not be read back.
     #[error(
         "the entry takes {bytes} bytes, a line of the journal has at most {}; it was not written",

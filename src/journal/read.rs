@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::path::Path;
 
 use super::{Entry, Feedback, JournalError, Key, MAX_ID};
+use crate::io::text::{Encoding, sniff};
 use crate::io::{IoError, private};
 
 /// The longest line that is read, in bytes. Longer ones are passed over and reported.
@@ -54,7 +55,7 @@ impl Reading {
 /// Reads the journal at `path`; one that does not exist is empty.
 ///
 /// # Errors
-/// [`JournalError::File`] if it is there and cannot be read.
+/// [`JournalError::File`] if it is there and cannot be read, [`JournalError::NotText`] if it is no UTF-8 file at all.
 pub fn read(path: impl AsRef<Path>) -> Result<Reading, JournalError> {
     let path = path.as_ref();
     let file = match plain_file(path) {
@@ -63,7 +64,16 @@ pub fn read(path: impl AsRef<Path>) -> Result<Reading, JournalError> {
         Err(error) => return Err(error.into()),
     };
     match file {
-        Ok(file) => read_from(BufReader::new(file)).map_err(|e| IoError::system("read", path, e).into()),
+        Ok(file) => {
+            let failed = |e| JournalError::from(IoError::system("read", path, e));
+            let mut stream = BufReader::new(file);
+            let what = match sniff(stream.fill_buf().map_err(failed)?) {
+                Ok((Encoding::Utf8, _)) => return read_from(stream).map_err(failed),
+                Ok((Encoding::Utf16Le | Encoding::Utf16Be, _)) => "UTF-16 text",
+                Err(kind) => kind,
+            };
+            Err(JournalError::NotText { path: path.to_owned(), what })
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Reading::default()),
         Err(error) => Err(IoError::system("open", path, error).into()),
     }

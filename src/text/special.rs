@@ -115,6 +115,16 @@ impl SpecialTokens {
         best
     }
 
+    /// The first token in `text` that `wanted` holds for, and where it begins.
+    pub(crate) fn find(&self, text: &str, wanted: impl Fn(u32) -> bool) -> Option<(usize, u32)> {
+        let bytes = text.as_bytes();
+        let known = |at: &usize| self.roots[usize::from(bytes[*at])] != NONE;
+        (0..bytes.len()).filter(known).find_map(|at| {
+            let found = self.longest(&bytes[at..], |special, _| wanted(special.id));
+            found.map(|(special, _)| (at, special.id))
+        })
+    }
+
     /// Cuts `text` at its special tokens, leftmost and longest first. Control tokens count only if `parse_control`,
     /// and never where they overlap one of the `guarded` byte ranges, which are sorted and apart.
     pub(crate) fn split<'t>(

@@ -299,6 +299,12 @@ impl Tokenizer {
         self.specials.id_of(text)
     }
 
+    /// The first control token whose text stands in `text`, and the byte where it begins. The token for unknown words does not
+    /// count: its text is a word in some corpora.
+    pub fn find_control(&self, text: &str) -> Option<(usize, u32)> {
+        self.specials.find(text, |id| self.token_kind(id) == Some(TokenKind::Control))
+    }
+
     /// The texts of all control tokens.
     pub fn control_texts(&self) -> impl Iterator<Item = &str> {
         let ids = 0..self.vocab_len() as u32;

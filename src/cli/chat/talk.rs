@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::error::{CliError, CliResult};
+use crate::cli::input::text_file;
 use crate::cli::output;
 use crate::io::Existing;
 use crate::journal::{Role, Said};
@@ -79,7 +80,7 @@ impl Talk {
 
     /// Reads it back.
     pub fn load(path: &Path) -> CliResult<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| CliError::file(path, &e))?;
+        let text = text_file(path)?;
         serde_json::from_str(&text).map_err(|e| {
             CliError::failed(format!("not a saved conversation: {e}"))
                 .at(path.display())

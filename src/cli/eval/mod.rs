@@ -79,7 +79,7 @@ pub fn run(args: &EvalArgs) -> CliResult {
     let encoder = prompter.encoder(encode);
     let limit = args.limit.map_or(usize::MAX, |n| n as usize);
     let (cases, rows) = data::read_cases(&args.file, &encoder, limit)?;
-    if rows.skipped_count() > 0 {
+    if rows.is_notable() {
         term::warn(&rows);
     }
     if cases.is_empty() {

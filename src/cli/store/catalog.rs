@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::StoreError;
+use crate::io::text::TextError;
 
 const BUILT_IN: &str = include_str!("../../../models/catalog.toml");
 
@@ -117,7 +118,10 @@ impl Catalog {
 
     /// A catalogue from a file.
     pub fn read(path: &Path) -> Result<Self, StoreError> {
-        let text = std::fs::read_to_string(path).map_err(|e| StoreError::io(path, e))?;
+        let text = crate::io::text::read_text(path).map_err(|error| match error {
+            TextError::Io(error) => StoreError::io(path, error),
+            other => StoreError::Catalog { path: path.to_owned(), why: other.to_string() },
+        })?;
         Self::parse(&text, path)
     }
 

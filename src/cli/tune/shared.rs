@@ -309,7 +309,7 @@ impl<T: Item> Data for Items<T> {
 pub fn read<D: Data>(paths: &[PathBuf], prompter: &Prompter, options: EncodeOptions) -> CliResult<D> {
     let encoder = prompter.encoder(options);
     let (data, report) = D::load(paths, &encoder)?;
-    if report.skipped_count() > 0 || report.truncated > 0 || report.without_end > 0 {
+    if report.is_notable() {
         term::warn(&report);
     }
     Ok(data)

@@ -1,13 +1,14 @@
 //! Prompts that a model is to answer.
 
-use super::chat::vars_of;
+use super::chat::{Conversation, vars_of};
 use super::encode::Encoder;
 use super::error::{Reason, RowError};
+use super::note::Notes;
 use super::question::Prompt;
 
 impl Encoder<'_> {
     /// Tokens after which the model answers; one position at least is left for that.
-    pub(super) fn asked(&self, prompt: &Prompt) -> Result<Vec<u32>, RowError> {
+    pub(super) fn asked(&self, prompt: &Prompt, notes: &mut Notes) -> Result<Vec<u32>, RowError> {
         let visible = |text: &str| text.bytes().filter(|b| !b.is_ascii_whitespace()).count();
         let bytes = match prompt {
             Prompt::Text { text, .. } => visible(text),
@@ -21,17 +22,15 @@ impl Encoder<'_> {
         let tokens = match prompt {
             Prompt::Chat { messages, tools } => {
                 let template = self.template_for_chats()?;
-                self.refuse_control_texts(messages, tools.as_ref())?;
                 let mut messages = messages.clone();
+                self.check_messages(template, &mut messages, tools.as_ref(), notes)?;
                 self.put_system(&mut messages);
-                let encoded = template.encode(self.tokenizer, &messages, true, &vars_of(tools.as_ref()));
+                let vars = vars_of(tools.as_ref());
+                Conversation { encoder: self, template, vars: &vars }.check_written(&messages, notes)?;
+                let encoded = template.encode(self.tokenizer, &messages, true, &vars);
                 encoded.map_err(|e| RowError::new(Reason::Template, e))?
             }
-            Prompt::Text { text, gap } => {
-                let mut tokens = self.tokenizer.encode(&format!("{text}{gap}"), false, false);
-                self.put_bos(&mut tokens);
-                tokens
-            }
+            Prompt::Text { text, gap } => self.raw_prompt(&format!("{text}{gap}"), notes),
         };
         if tokens.is_empty() {
             return Err(RowError::new(Reason::NothingToTrain, "the question is empty"));

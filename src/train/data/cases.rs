@@ -1,15 +1,16 @@
 //! Rows for evaluation: texts to be predicted, questions with their answers, and multiple choice.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use super::encode::{Encoder, Sequence};
 use super::error::{DataError, Reason, RowError};
 use super::example::{Example, Source};
-use super::load::{bytes_of, io_error};
+use super::load::{begin, bytes_of, io_error};
+use super::message::Turns;
+use super::note::Notes;
 use super::question::{self, Match, Prompt, Question};
-use super::read::{Elements, Format, Lines, Piece, fill};
+use super::read::{Elements, Format, Lines, Piece};
 use super::report::Report;
 use super::row::{Chat, Row};
 use crate::text::Message;
@@ -73,12 +74,7 @@ pub fn read_cases(
     limit: usize,
 ) -> Result<(Vec<Case>, Report), DataError> {
     let failed = |e| io_error(path, e);
-    let mut reader = BufReader::new(File::open(path).map_err(failed)?);
-    if fill(&mut reader).map_err(failed)?.starts_with(b"\xef\xbb\xbf") {
-        reader.consume(3);
-    }
-    let format = Format::of(path, fill(&mut reader).map_err(failed)?)
-        .map_err(|kind| DataError::Binary { path: path.to_owned(), kind })?;
+    let (format, reader) = begin(path, File::open(path).map_err(failed)?)?;
     let mut into = Into { path, encoder, cases: Vec::new(), report: Report::default() };
     match format {
         Format::Lines => {
@@ -113,14 +109,18 @@ struct Into<'a, 'm> {
 impl Into<'_, '_> {
     fn piece(&mut self, line: u64, piece: Piece<'_>) -> Result<(), DataError> {
         self.report.rows += 1;
+        let mut notes = Notes::new();
         let kind = match piece {
             // Blank lines between rows ask nothing.
             Piece::Row(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => return Ok(()),
-            piece => bytes_of(piece).and_then(question::parse).and_then(|asked| self.case(asked, line)),
+            piece => {
+                bytes_of(piece).and_then(question::parse).and_then(|asked| self.case(asked, line, &mut notes))
+            }
         };
         match kind {
             Ok(kind) => {
                 self.report.examples += 1;
+                self.report.note(self.path, line, notes);
                 self.cases.push(Case { line, kind });
             }
             Err(error) => self.report.skip(self.path, line, error, self.encoder.options().strict)?,
@@ -128,13 +128,13 @@ impl Into<'_, '_> {
         Ok(())
     }
 
-    fn case(&self, question: Question, line: u64) -> Result<CaseKind, RowError> {
+    fn case(&self, question: Question, line: u64, notes: &mut Notes) -> Result<CaseKind, RowError> {
         match question {
             Question::Text(text) => self.windows(&text, line),
             Question::Open { prompt, reply, accepted, how } => {
                 let prompt = self.as_chat(prompt);
                 let reply = reply.map(|reply| self.reply(&prompt, &reply, line)).transpose()?;
-                let tokens = self.encoder.asked(&prompt)?;
+                let tokens = self.encoder.asked(&prompt, notes)?;
                 Ok(CaseKind::Answer { question: in_words(&prompt), prompt: tokens, reply, accepted, how })
             }
             Question::Choice { prompt, choices, answer } => {
@@ -156,7 +156,9 @@ impl Into<'_, '_> {
     /// With a chat template every prompt is a conversation.
     fn as_chat(&self, prompt: Prompt) -> Prompt {
         match prompt {
-            Prompt::Text { text, .. } if self.encoder.template.is_some() => {
+            Prompt::Text { text, .. }
+                if self.encoder.template.is_some() && !self.encoder.is_templated(&text) =>
+            {
                 Prompt::Chat { messages: vec![Message::new("user", text)], tools: None }
             }
             other => other,
@@ -170,10 +172,10 @@ impl Into<'_, '_> {
                 Row::Pair { prompt: text.clone(), gap, completion: reply.to_owned() }
             }
             Prompt::Chat { messages, tools } => {
-                let mut messages = messages.clone();
-                let train_from = messages.len();
-                messages.push(Message::new("assistant", reply));
-                Row::Chat(Chat { messages, train_from, tools: tools.clone() })
+                let mut turns = Turns::from(messages.clone());
+                let train_from = turns.messages.len();
+                turns.push(Message::new("assistant", reply), false);
+                Row::Chat(Chat { turns, train_from, tools: tools.clone() })
             }
         };
         let sequence = self.encoder.encode(row).into_iter().next();

@@ -4,31 +4,42 @@ use std::ops::Range;
 
 use super::encode::{Encoder, Overlong, Sequence, TrainOn};
 use super::error::{Reason, RowError, shorten};
+use super::message::{ROLES, STANDARD};
+use super::note::{Note, Notes, note};
+use super::place::Place;
 use super::row::Chat;
-use crate::text::{ChatTemplate, Message, TemplateValue, TemplateVars};
+use crate::text::{ChatTemplate, Message, Segment, TemplateValue, TemplateVars};
 
 impl Encoder<'_> {
     pub(super) fn chat(&self, mut chat: Chat) -> Result<Vec<Sequence>, RowError> {
         let template = self.template_for_chats()?;
-        self.refuse_control_texts(&chat.messages, chat.tools.as_ref())?;
+        let mut notes = Notes::new();
+        self.check_messages(template, &mut chat.turns.messages, chat.tools.as_ref(), &mut notes)?;
         let vars = vars_of(chat.tools.as_ref());
         let all = self.options.train_on == TrainOn::All;
-        if chat.messages.is_empty() {
+        if chat.turns.messages.is_empty() {
             return Err(RowError::new(Reason::NothingToTrain, "the conversation is empty"));
         }
-        chat.train_from += self.put_system(&mut chat.messages);
-        self.leave_out_unreachable(&mut chat)?;
-        let one = Conversation { encoder: self, template, vars: &vars };
-        if all {
-            return Ok(vec![one.sequence(&chat.messages, None)?]);
+        if self.put_system(&mut chat.turns.messages) > 0 {
+            chat.turns.off.insert(0, false);
+            chat.train_from += 1;
         }
-        let replies = replies(&chat);
-        let Some(&last) = replies.last() else {
-            let what = "the conversation has no reply of the assistant, or empty ones alone";
-            return Err(RowError::new(Reason::NothingToTrain, what));
+        self.leave_out_unreachable(&mut chat)?;
+        let replies = if all { Vec::new() } else { learnt_replies(&chat, &mut notes)? };
+        if let Some(last) = replies.last() {
+            chat.turns.truncate(last + 1);
+        }
+        let one = Conversation { encoder: self, template, vars: &vars };
+        one.check_written(&chat.turns.messages, &mut notes)?;
+        let mut sequences = if all {
+            vec![one.everything(&chat, &mut notes)?]
+        } else {
+            one.replies(&chat.turns.messages, &replies, &mut notes)?
         };
-        chat.messages.truncate(last + 1);
-        one.replies(&chat.messages, &replies)
+        if let Some(first) = sequences.first_mut() {
+            first.notes = notes;
+        }
+        Ok(sequences)
     }
 
     pub(super) fn template_for_chats(&self) -> Result<&ChatTemplate, RowError> {
@@ -36,8 +47,33 @@ impl Encoder<'_> {
         self.template.ok_or_else(|| RowError::new(Reason::NoTemplate, what))
     }
 
+    /// Whether the template can be given these messages and tools; roles get the names that it knows.
+    pub(super) fn check_messages(
+        &self,
+        template: &ChatTemplate,
+        messages: &mut [Message],
+        tools: Option<&TemplateValue>,
+        notes: &mut Notes,
+    ) -> Result<(), RowError> {
+        settle_roles(template, messages)?;
+        self.refuse_control_texts(messages, tools)?;
+        for (i, message) in messages.iter().enumerate() {
+            let Some(text) = self.control_text_in(&message.content) else { continue };
+            let text = shorten(text, 40);
+            if self.is_templated(&message.content) {
+                let what = format!(
+                    "message {i} already went through a chat template (it has `{text}`); give its turns as `messages`, or \
+                     the whole as `text`"
+                );
+                return Err(RowError::new(Reason::Templated, what));
+            }
+            note(notes, Note::ControlTexts, || format!("`{text}` in message {i}"));
+        }
+        Ok(())
+    }
+
     /// Tools and tool calls are the template's text, in which control tokens are made.
-    pub(super) fn refuse_control_texts(
+    fn refuse_control_texts(
         &self,
         messages: &[Message],
         tools: Option<&TemplateValue>,
@@ -57,7 +93,7 @@ impl Encoder<'_> {
     fn leave_out_unreachable(&self, chat: &mut Chat) -> Result<(), RowError> {
         let visible = |m: &Message| m.content.bytes().filter(|b| !b.is_ascii_whitespace()).count();
         let mut sum = 0usize;
-        let reached = chat.messages.iter().position(|m| {
+        let reached = chat.turns.messages.iter().position(|m| {
             sum = sum.saturating_add(visible(m));
             sum > self.surely_too_long
         });
@@ -69,9 +105,29 @@ impl Encoder<'_> {
                 format!("more than the {max} tokens that are allowed"),
             ));
         }
-        chat.messages.truncate(reached + 1);
+        chat.turns.truncate(reached + 1);
         Ok(())
     }
+}
+
+/// Roles that neither most templates nor this one know would be written into the prompt as they are, or left out.
+fn settle_roles(template: &ChatTemplate, messages: &mut [Message]) -> Result<(), RowError> {
+    let source = template.source();
+    let mentions =
+        |role: &str| ["'", "\""].iter().any(|quote| source.contains(&[quote, role, quote].concat()));
+    for (i, message) in messages.iter_mut().enumerate() {
+        if message.role == "developer" && !mentions("developer") {
+            message.role = "system".to_owned();
+        }
+        if !STANDARD.contains(&message.role.as_str()) && !mentions(&message.role) {
+            let role = shorten(&message.role, 40);
+            let what = format!(
+                "the role of message {i} is `{role}`; known are {ROLES}, and what the chat template names"
+            );
+            return Err(RowError::new(Reason::WrongType, what));
+        }
+    }
+    Ok(())
 }
 
 /// What a template sees beside the messages.
@@ -79,11 +135,32 @@ pub(super) fn vars_of(tools: Option<&TemplateValue>) -> TemplateVars {
     tools.map(|tools| ("tools".to_owned(), tools.clone())).into_iter().collect()
 }
 
-/// The indices of messages that are learnt.
-fn replies(chat: &Chat) -> Vec<usize> {
-    let says = |m: &Message| !m.content.trim().is_empty() || m.extra.contains_key("tool_calls");
-    let indexed = chat.messages.iter().enumerate().skip(chat.train_from);
-    indexed.filter(|(_, m)| m.role == "assistant" && says(m)).map(|(i, _)| i).collect()
+/// Whether a reply has anything to be learnt.
+fn says(message: &Message) -> bool {
+    !message.content.trim().is_empty() || message.extra.contains_key("tool_calls")
+}
+
+/// The indices of messages that are learnt; one at least.
+fn learnt_replies(chat: &Chat, notes: &mut Notes) -> Result<Vec<usize>, RowError> {
+    let mut replies = Vec::new();
+    let turns = chat.turns.messages.iter().zip(&chat.turns.off).enumerate().skip(chat.train_from);
+    for (i, (message, off)) in turns.filter(|(_, (m, _))| m.role == "assistant") {
+        if *off {
+            note(notes, Note::MarkedOff, || format!("message {i}"));
+        } else if says(message) {
+            replies.push(i);
+        } else {
+            note(notes, Note::EmptyReply, || format!("message {i}"));
+        }
+    }
+    if !replies.is_empty() {
+        return Ok(replies);
+    }
+    if notes.iter().any(|(kind, _)| *kind == Note::MarkedOff) {
+        return Err(RowError::new(Reason::NotToLearn, "so is every reply of the conversation"));
+    }
+    let what = "the conversation has no reply of the assistant, or empty ones alone";
+    Err(RowError::new(Reason::NothingToTrain, what))
 }
 
 /// The first string in `value` that contains one of `texts`.
@@ -108,108 +185,189 @@ fn find_text(value: &TemplateValue, texts: &[&str], depth: usize) -> Option<Stri
 }
 
 /// What it takes to render conversations.
-struct Conversation<'a, 'm> {
-    encoder: &'a Encoder<'m>,
-    template: &'a ChatTemplate,
-    vars: &'a TemplateVars,
+pub(super) struct Conversation<'a, 'm> {
+    pub(super) encoder: &'a Encoder<'m>,
+    pub(super) template: &'a ChatTemplate,
+    pub(super) vars: &'a TemplateVars,
 }
 
 impl Conversation<'_, '_> {
-    fn render(&self, messages: &[Message], prompt: bool) -> Result<String, RowError> {
+    pub(super) fn render(&self, messages: &[Message], prompt: bool) -> Result<String, RowError> {
         let rendered = self.template.render(messages, prompt, self.vars);
         rendered.map_err(|e| RowError::new(Reason::Template, e))
     }
 
+    pub(super) fn segments(&self, messages: &[Message], prompt: bool) -> Result<Vec<Segment>, RowError> {
+        let reserved = &self.encoder.reserved;
+        let segments = self.template.render_segments(messages, prompt, self.vars, reserved);
+        segments.map_err(|e| RowError::new(Reason::Template, e))
+    }
+
+    /// What the template writes of the messages must be all that they say: a call that it leaves out would be learnt as
+    /// silence, or as its own introduction.
+    pub(super) fn check_written(&self, messages: &[Message], notes: &mut Notes) -> Result<(), RowError> {
+        for (i, message) in messages.iter().enumerate() {
+            let Some(calls) = message.extra.get("tool_calls") else { continue };
+            let with = messages.get(..=i).unwrap_or(messages);
+            let mut without = with.to_vec();
+            without.iter_mut().skip(i).for_each(|m| drop(m.extra.remove("tool_calls")));
+            // A template that fails without the calls looks at them.
+            if self.render(&without, false).is_ok_and(|text| self.render(with, false) == Ok(text)) {
+                let what = format!(
+                    "message {i} calls {}, of which nothing is written; choose a template that writes calls \
+                     (--chat-template), or put them into the content",
+                    named(calls)
+                );
+                return Err(RowError::new(Reason::CallsNotWritten, what));
+            }
+        }
+        if self.vars.contains_key("tools") {
+            let without = self.template.render(messages, false, &TemplateVars::new());
+            if without.is_ok_and(|text| self.render(messages, false) == Ok(text)) {
+                note(notes, Note::ToolsNotWritten, String::new);
+            }
+        }
+        Ok(())
+    }
+
     /// One sequence with all replies if the template writes a turn the same way whatever follows, else one for each.
-    fn replies(&self, messages: &[Message], replies: &[usize]) -> Result<Vec<Sequence>, RowError> {
+    fn replies(
+        &self,
+        messages: &[Message],
+        replies: &[usize],
+        notes: &mut Notes,
+    ) -> Result<Vec<Sequence>, RowError> {
         let full = self.render(messages, false)?;
-        let mut spans = Vec::with_capacity(replies.len());
-        let mut nested = true;
+        let mut places = Vec::with_capacity(replies.len());
         for &reply in replies {
-            let (span, through) = self.span(messages, reply)?;
-            nested &= full.starts_with(&through);
-            spans.push(span);
+            places.push(self.place(messages, reply, notes)?);
         }
-        if nested {
-            return Ok(vec![self.sequence(messages, Some((&full, &spans)))?]);
+        if places.iter().all(|place| place.built.is_none() && full.starts_with(&place.through)) {
+            let spans: Vec<Range<usize>> = places.into_iter().map(|place| place.reply).collect();
+            return Ok(vec![self.sequence(messages, &full, &spans)?]);
         }
-        let one = |(&reply, span): (&usize, &Range<usize>)| {
-            let messages = messages.get(..=reply).unwrap_or(messages);
-            let text = self.render(messages, false)?;
-            self.sequence(messages, Some((&text, std::slice::from_ref(span))))
+        let one = |(&reply, place): (&usize, Place)| {
+            let spans = std::slice::from_ref(&place.reply);
+            match &place.built {
+                Some(segments) => self.encoder.learn(segments, spans),
+                None => self.sequence(messages.get(..=reply).unwrap_or(messages), &place.through, spans),
+            }
         };
-        replies.iter().zip(&spans).map(one).collect()
+        replies.iter().zip(places).map(one).collect()
     }
 
-    /// The bytes of a reply in the conversation up to it, and that conversation.
-    fn span(&self, messages: &[Message], reply: usize) -> Result<(Range<usize>, String), RowError> {
-        let before = self.render(messages.get(..reply).unwrap_or_default(), true)?;
-        let through = self.render(messages.get(..=reply).unwrap_or(messages), false)?;
-        if !through.starts_with(&before) {
-            return Err(RowError::new(Reason::PrefixBroken, difference(&before, &through, reply)));
+    /// A sequence of which everything is learnt but what is marked otherwise, and turns that say nothing.
+    fn everything(&self, chat: &Chat, notes: &mut Notes) -> Result<Sequence, RowError> {
+        let messages = &chat.turns.messages;
+        let full = self.render(messages, false)?;
+        let mut hidden: Vec<Range<usize>> = Vec::new();
+        for (i, (message, off)) in messages.iter().zip(&chat.turns.off).enumerate() {
+            let empty = message.role == "assistant" && !says(message);
+            if !*off && !empty {
+                continue;
+            }
+            note(notes, if *off { Note::MarkedOff } else { Note::EmptyReply }, || format!("message {i}"));
+            let before = if i == 0 {
+                String::new()
+            } else {
+                self.render(messages.get(..i).unwrap_or_default(), false)?
+            };
+            let through = self.render(messages.get(..=i).unwrap_or(messages), false)?;
+            if !through.starts_with(&before) || !full.starts_with(&through) {
+                let what = format!("message {i}, which is not to be learnt, cannot be told from what is");
+                return Err(RowError::new(Reason::PrefixBroken, what));
+            }
+            hidden.push(before.len()..through.len());
         }
-        Ok((before.len()..through.len(), through))
+        if hidden.len() == messages.len() {
+            return Err(RowError::new(Reason::NotToLearn, "so is every message, or it says nothing"));
+        }
+        let segments = match messages.len().checked_sub(1) {
+            // What is thought before the last reply is learnt as the rest is.
+            Some(last) if hidden.is_empty() && messages.last().is_some_and(|m| m.role == "assistant") => {
+                let place = self.place(messages, last, notes);
+                place.ok().and_then(|place| place.built).map_or_else(|| self.segments(messages, false), Ok)?
+            }
+            _ => self.segments(messages, false)?,
+        };
+        let cuts: Vec<usize> = hidden.iter().flat_map(|s| [s.start, s.end]).collect();
+        let (mut tokens, counts) = self.encoder.tokenizer.encode_cut(&segments, &cuts);
+        let mut trained = vec![true; tokens.len()];
+        for bounds in counts.chunks_exact(2) {
+            let &[start, end] = bounds else { continue };
+            trained.get_mut(start..end).unwrap_or_default().fill(false);
+        }
+        if self.encoder.put_bos(&mut tokens) > 0 {
+            trained.insert(0, false);
+        }
+        Ok(Sequence::new(tokens, trained))
     }
 
-    /// Token ids of a conversation; `learnt`: its text and the bytes of the replies, or everything.
+    /// Token ids of a conversation; `spans`: the bytes of the replies in `text`, which it is rendered to.
     fn sequence(
         &self,
         messages: &[Message],
-        learnt: Option<(&str, &[Range<usize>])>,
+        text: &str,
+        spans: &[Range<usize>],
     ) -> Result<Sequence, RowError> {
-        let encoder = self.encoder;
-        let segments = self.template.render_segments(messages, false, self.vars, &encoder.reserved);
-        let segments = segments.map_err(|e| RowError::new(Reason::Template, e))?;
-        let Some((text, spans)) = learnt else {
-            let mut tokens = encoder.tokenizer.encode_segments(&segments, false);
-            encoder.put_bos(&mut tokens);
-            return Ok(encoder.whole(tokens));
-        };
-        if !segments.iter().map(|s| s.text.as_str()).eq_text(text) {
-            let what = "the chat template does not write the same conversation the same way twice";
-            return Err(RowError::new(Reason::PrefixBroken, what));
-        }
+        let segments = self.segments(messages, false)?;
+        same_text(&segments, text)?;
+        self.encoder.learn(&segments, spans)
+    }
+}
+
+impl Encoder<'_> {
+    /// Token ids of segments, of which the bytes in `spans` are learnt up to the token that ends the turn.
+    pub(super) fn learn(&self, segments: &[Segment], spans: &[Range<usize>]) -> Result<Sequence, RowError> {
         let cuts: Vec<usize> = spans.iter().flat_map(|s| [s.start, s.end]).collect();
-        let (mut tokens, counts) = encoder.tokenizer.encode_cut(&segments, &cuts);
+        let (mut tokens, counts) = self.tokenizer.encode_cut(segments, &cuts);
         let mut trained = vec![false; tokens.len()];
         let mut without_end = false;
         for bounds in counts.chunks_exact(2) {
             let &[start, end] = bounds else { continue };
             let reply = tokens.get(start..end).unwrap_or_default();
+            if !self.says_something(reply) {
+                let what = "of a reply the chat template writes nothing but its end";
+                return Err(RowError::new(Reason::NothingToTrain, what));
+            }
             // White space and the like after the end of turn is not the model's.
-            let stop = reply.iter().rposition(|&id| encoder.tokenizer.is_eog(id));
+            let stop = reply.iter().rposition(|&id| self.tokenizer.is_eog(id));
             without_end |= stop.is_none();
             let end = stop.map_or(end, |stop| start + stop + 1);
             trained.get_mut(start..end).unwrap_or_default().fill(true);
         }
-        if encoder.put_bos(&mut tokens) > 0 {
+        if self.put_bos(&mut tokens) > 0 {
             trained.insert(0, false);
         }
         let mut sequence = Sequence::new(tokens, trained);
         sequence.without_end = without_end;
         Ok(sequence)
     }
-}
 
-/// Compares a text in parts with a whole one.
-trait EqText {
-    fn eq_text(self, text: &str) -> bool;
-}
-
-impl<'a, I: Iterator<Item = &'a str>> EqText for I {
-    fn eq_text(mut self, text: &str) -> bool {
-        let rest = self.try_fold(text, |rest, part| rest.strip_prefix(part));
-        rest.is_some_and(str::is_empty)
+    /// Whether tokens are more than white space and ends of turns.
+    pub(super) fn says_something(&self, tokens: &[u32]) -> bool {
+        let visible = |bytes: &[u8]| bytes.iter().any(|b| !b.is_ascii_whitespace());
+        let mut words = tokens.iter().filter(|&&id| !self.tokenizer.is_eog(id));
+        words.any(|&id| self.tokenizer.token_bytes(id).is_some_and(visible))
     }
 }
 
-/// Where the text before a reply and the text with it part.
-fn difference(before: &str, through: &str, reply: usize) -> String {
-    let same = before.chars().zip(through.chars()).take_while(|(a, b)| a == b).count();
-    let at = |text: &str| shorten(&text.chars().skip(same).take(40).collect::<String>(), 40);
-    format!(
-        "before message {reply} the chat template writes `{}` where it writes `{}` with it (after {same} equal characters)",
-        at(before),
-        at(through)
-    )
+/// The functions that are called.
+fn named(calls: &TemplateValue) -> String {
+    let name = |call: TemplateValue| {
+        let holder = call.get_attr("function").ok().filter(|f| !f.is_undefined()).unwrap_or(call);
+        holder.get_attr("name").ok().and_then(|name| name.as_str().map(|n| format!("`{}`", shorten(n, 40))))
+    };
+    let names: Vec<String> = calls.try_iter().into_iter().flatten().take(3).filter_map(name).collect();
+    if names.is_empty() { "a tool".to_owned() } else { names.join(", ") }
+}
+
+/// Segments that were rendered later must be those of `text`.
+pub(super) fn same_text(segments: &[Segment], text: &str) -> Result<(), RowError> {
+    let rest = segments.iter().try_fold(text, |rest, segment| rest.strip_prefix(segment.text.as_str()));
+    if rest.is_some_and(str::is_empty) {
+        return Ok(());
+    }
+    let what = "the chat template does not write the same conversation the same way twice";
+    Err(RowError::new(Reason::PrefixBroken, what))
 }

@@ -1,8 +1,11 @@
 //! From rows to token ids, with what is learnt marked.
 
 use super::error::{Reason, RowError};
-use super::row::Row;
-use crate::text::{ChatTemplate, Message, Segment, Tokenizer};
+use super::message::Turns;
+use super::note::{Note, Notes, note};
+use super::raw::Frame;
+use super::row::{Chat, Row};
+use crate::text::{ChatTemplate, Message, Tokenizer};
 
 /// What is learnt of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,15 +52,18 @@ impl Default for EncodeOptions {
 ///
 /// A conversation goes through the template. What is learnt of a reply is what the model must say: all between the
 /// generation prompt and the token that ends the turn, and that token. To find it, the conversation is
-/// rendered up to before the reply with the generation prompt and up to after it without; the first must be a prefix of
-/// the second, and the second one of the whole conversation. If the former does not hold, the row is refused; if the
-/// latter does not, as with templates that take thoughts out of earlier turns, it becomes one sequence per reply. No
-/// token spans the beginning or the end of a reply, so that the ids are those at inference. Empty replies are not
-/// learnt, and what follows the last reply is left out.
+/// rendered up to before the reply with the generation prompt and up to after it without. The first is mostly a prefix of
+/// the second, and the second one of the whole conversation. Where the latter does not hold, as with templates that take
+/// thoughts out of earlier turns, the row becomes one sequence per reply; where the former does not, as with those whose prompt
+/// opens a thought, prompt and reply are put together if the row says how the thought goes on, and else it is refused. No
+/// token spans the beginning or the end of a reply, so that the ids are those at inference. What says nothing, or is marked as not
+/// to be learnt (`weight` 0, `train` false), is not learnt, and what follows the last reply is left out. A row whose tool calls
+/// the template does not write is refused.
 ///
 /// A prompt with its completion, or an instruction, becomes a user's turn and an assistant's. Without a template
 /// they are put together as they are (instruction, input and output with line feeds between them), and the end-of-sequence
-/// token follows. The same goes for `text`. Contents never make control tokens.
+/// token follows. The same goes for `text`. Contents of messages never make control tokens. Control tokens in `text`, and in a
+/// prompt that begins as the template does (with its completion), are encoded as such: these went through a template before.
 #[derive(Debug, Clone)]
 pub struct Encoder<'m> {
     pub(super) tokenizer: &'m Tokenizer,
@@ -67,6 +73,8 @@ pub struct Encoder<'m> {
     pub(super) reserved: Vec<&'m str>,
     /// Text of more visible bytes than this surely has more than the most tokens.
     pub(super) surely_too_long: usize,
+    /// How the template's prompts look.
+    pub(super) frame: Option<Frame>,
 }
 
 /// Token ids, and which are learnt.
@@ -76,11 +84,12 @@ pub(super) struct Sequence {
     pub(super) trained: Vec<bool>,
     pub(super) truncated: bool,
     pub(super) without_end: bool,
+    pub(super) notes: Notes,
 }
 
 impl Sequence {
     pub(super) fn new(tokens: Vec<u32>, trained: Vec<bool>) -> Self {
-        Self { tokens, trained, truncated: false, without_end: false }
+        Self { tokens, trained, truncated: false, without_end: false, notes: Notes::new() }
     }
 
     fn everything(tokens: Vec<u32>) -> Self {
@@ -106,7 +115,8 @@ impl<'m> Encoder<'m> {
         let all_bytes = tokenizer.missing_bytes().is_empty();
         let surely_too_long = if all_bytes { options.max_len.saturating_mul(longest) } else { usize::MAX };
         let reserved = tokenizer.control_texts().collect();
-        Self { tokenizer, template, options, system: None, reserved, surely_too_long }
+        let frame = template.and_then(|template| Frame::of(template, tokenizer));
+        Self { tokenizer, template, options, system: None, reserved, surely_too_long, frame }
     }
 
     /// With a system prompt for conversations that have none; it has no effect without a chat template.
@@ -145,30 +155,20 @@ impl<'m> Encoder<'m> {
         if completion.trim().is_empty() {
             return Err(RowError::new(Reason::NothingToTrain, "what is to be learnt is empty"));
         }
-        if self.template.is_some() {
-            let messages = vec![Message::new("user", prompt), Message::new("assistant", completion)];
-            return self.chat(super::row::Chat { messages, train_from: 0, tools: None });
+        if self.template.is_none() || self.is_templated(prompt) {
+            return Ok(vec![self.joined(prompt, gap, completion)?]);
         }
-        let content = |text: String| Segment { text, message: Some(0) };
-        let parts = [content(format!("{prompt}{gap}")), content(completion.to_owned())];
-        let cut = prompt.len() + gap.len();
-        let (ids, counts) = self.tokenizer.encode_cut(&parts, &[cut]);
-        let (mut tokens, mut start) = (ids, counts.first().copied().unwrap_or(0));
-        start += self.put_bos(&mut tokens);
-        tokens.extend(self.tokenizer.eos());
-        let all = self.options.train_on == TrainOn::All;
-        let trained = (0..tokens.len()).map(|i| all || i >= start).collect();
-        Ok(vec![Sequence::new(tokens, trained)])
-    }
-
-    pub(super) fn text(&self, text: &str) -> Result<Sequence, RowError> {
-        if text.trim().is_empty() {
-            return Err(RowError::new(Reason::NothingToTrain, "the text is empty"));
+        let mut notes = Notes::new();
+        let said = self.without_end_text(completion);
+        if said.len() < completion.len() {
+            note(&mut notes, Note::EndTaken, || completion.get(said.len()..).unwrap_or_default().to_owned());
         }
-        let mut tokens = self.tokenizer.encode(text, false, false);
-        self.put_bos(&mut tokens);
-        tokens.extend(self.tokenizer.eos());
-        Ok(Sequence::everything(tokens))
+        let turns = Turns::from(vec![Message::new("user", prompt), Message::new("assistant", said)]);
+        let mut sequences = self.chat(Chat { turns, train_from: 0, tools: None })?;
+        if let Some(first) = sequences.first_mut() {
+            first.notes.extend(notes);
+        }
+        Ok(sequences)
     }
 
     /// A sequence of which everything is learnt.

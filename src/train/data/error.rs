@@ -35,6 +35,12 @@ pub enum Reason {
     Overlong,
     /// Two answers to choose from that are the same.
     SameAnswers,
+    /// Marked as not to be learnt.
+    NotToLearn,
+    /// A turn that holds a whole conversation with the control tokens of a template.
+    Templated,
+    /// Calls of tools that the chat template does not write.
+    CallsNotWritten,
 }
 
 impl Reason {
@@ -54,6 +60,9 @@ impl Reason {
             Self::NothingToTrain => "nothing to train on",
             Self::Overlong => "too long",
             Self::SameAnswers => "equal answers",
+            Self::NotToLearn => "marked as not to be learnt",
+            Self::Templated => "a turn that already went through a chat template",
+            Self::CallsNotWritten => "tool calls that the chat template does not write",
         }
     }
 }
@@ -129,7 +138,8 @@ pub enum DataError {
     },
     /// A file is of a kind that is not read.
     #[error(
-        "{}: this is {kind}, which is not read here; convert it to JSON lines (one object per line) or plain text",
+        "{}: this is {kind}, which is not read here; convert it to JSON lines (one object per line) or plain text \
+         (text in a file named .txt is learnt as it stands)",
         path.display()
     )]
     Binary {
@@ -137,6 +147,16 @@ pub enum DataError {
         path: PathBuf,
         /// What it is.
         kind: &'static str,
+    },
+    /// Plain text that is none.
+    #[error("{}:{line}: {why}", path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong, and what to do.
+        why: String,
     },
     /// Plain text where rows are needed.
     #[error(

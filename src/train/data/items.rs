@@ -7,9 +7,10 @@ use std::path::Path;
 use super::encode::{Encoder, Sequence};
 use super::error::{DataError, RowError};
 use super::example::{DataFile, Example, Source, TokenCounts, hash};
+use super::fields::object;
 use super::load::{begin, bytes_of, each_row, finished, io_error};
+use super::note::Notes;
 use super::report::Report;
-use super::row;
 use super::split::split;
 
 /// Items of one kind, and the files they came from: [`Pairs`](super::Pairs), [`Thumbs`](super::Thumbs) and
@@ -54,13 +55,15 @@ pub struct Made<T> {
     pub(super) truncated: u64,
     /// Sequences whose reply has no end.
     pub(super) without_end: u64,
+    pub(super) notes: Notes,
 }
 
 impl<T> Made<T> {
     /// Of one item made of some sequences.
     pub(super) fn new(items: Vec<T>, sequences: &[&Sequence]) -> Self {
         let count = |holds: fn(&Sequence) -> bool| sequences.iter().filter(|s| holds(s)).count() as u64;
-        Self { items, truncated: count(|s| s.truncated), without_end: count(|s| s.without_end) }
+        let notes = sequences.iter().flat_map(|s| s.notes.iter().cloned()).collect();
+        Self { items, truncated: count(|s| s.truncated), without_end: count(|s| s.without_end), notes }
     }
 }
 
@@ -110,12 +113,13 @@ impl<T: Item> Items<T> {
         let reader = each_row(path, format, reader, &mut |line, piece| {
             report.rows += 1;
             let source = Source { file, line };
-            let text = bytes_of(piece).and_then(row::object);
+            let text = bytes_of(piece).and_then(object);
             match text.and_then(|text| T::from_row(text, encoder, source)) {
                 Ok(made) => {
                     report.examples += made.items.len() as u64;
                     report.truncated += made.truncated;
                     report.without_end += made.without_end;
+                    report.note(path, line, made.notes);
                     self.items.extend(made.items);
                     Ok(())
                 }

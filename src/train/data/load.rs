@@ -1,5 +1,6 @@
 //! Reads files into a [`Dataset`].
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
@@ -7,12 +8,15 @@ use std::path::Path;
 use super::encode::{Encoder, Sequence, Sequences};
 use super::error::{DataError, Reason, RowError};
 use super::example::{DataFile, Dataset, Example, Source, hash};
+use super::fields::utf8;
 use super::plain::{Cut, Cutter};
 use super::read::{Elements, Format, Hashing, Lines, MAX_ROW, Piece, fill};
 use super::report::Report;
 use super::row;
+use crate::io::text::{self, TextError, TextReader};
 
 const BUFFER: usize = 64 << 10;
+const ICONV: &str = "iconv -f WINDOWS-1252 -t UTF-8";
 
 impl Dataset {
     /// Reads files. Rows that cannot be used are skipped and reported, or, in strict mode, an error.
@@ -57,18 +61,20 @@ impl Dataset {
     }
 }
 
-/// A reader that hashes what it reads.
-pub(super) type Hashed<R> = BufReader<Hashing<R>>;
+/// A reader of text that hashes the bytes of the file.
+pub(super) type Hashed<R> = BufReader<TextReader<Hashing<R>>>;
 
-/// Begins to read: passes over a byte order mark, and looks what it is.
+/// Begins to read: finds the encoding, and looks what it is.
 pub(super) fn begin<R: Read>(path: &Path, reader: R) -> Result<(Format, Hashed<R>), DataError> {
-    let mut reader = BufReader::with_capacity(BUFFER, Hashing::new(reader));
-    let failed = |e| io_error(path, e);
-    if fill(&mut reader).map_err(failed)?.starts_with(b"\xef\xbb\xbf") {
-        reader.consume(3);
-    }
-    let format = Format::of(path, fill(&mut reader).map_err(failed)?)
-        .map_err(|kind| DataError::Binary { path: path.to_owned(), kind })?;
+    let binary = |kind| DataError::Binary { path: path.to_owned(), kind };
+    let reader = TextReader::new(Hashing::new(reader)).map_err(|error| match error {
+        TextError::Kind(kind) => binary(kind),
+        TextError::Io(error) => io_error(path, error),
+        other => io_error(path, io::Error::new(io::ErrorKind::InvalidData, other)),
+    })?;
+    let mut reader = BufReader::with_capacity(BUFFER, reader);
+    let first = fill(&mut reader).map_err(|e| io_error(path, e))?;
+    let format = Format::of(path, first).map_err(binary)?;
     Ok((format, reader))
 }
 
@@ -104,7 +110,7 @@ pub(super) fn each_row<R: BufRead>(
 
 /// The file that has been read.
 pub(super) fn finished<R: Read>(path: &Path, reader: Hashed<R>) -> DataFile {
-    let (bytes, sha256) = reader.into_inner().finish();
+    let (bytes, sha256) = reader.into_inner().into_inner().finish();
     DataFile { path: path.to_owned(), bytes, sha256 }
 }
 
@@ -149,7 +155,8 @@ impl Into<'_, '_> {
         let key = good.fold(0, |key, sequence| hash(key, &sequence.tokens));
         for sequence in sequences {
             match sequence {
-                Ok(Sequence { tokens, trained, truncated, without_end }) => {
+                Ok(Sequence { tokens, trained, truncated, without_end, notes }) => {
+                    self.report.note(self.path, line, notes);
                     self.report.examples += 1;
                     self.report.truncated += u64::from(truncated);
                     self.report.without_end += u64::from(without_end);
@@ -169,8 +176,11 @@ impl Into<'_, '_> {
         let mut cutter = Cutter::new(self.encoder);
         let mut cuts: Vec<Cut> = Vec::new();
         while let Some((number, piece)) = lines.next().map_err(|e| io_error(self.path, e))? {
-            match bytes_of(piece).and_then(row::utf8) {
-                Ok(line) => cutter.line(number, line, &mut |cut| cuts.push(cut)),
+            match bytes_of(piece) {
+                Ok(bytes) => {
+                    let line = self.plain(number, bytes)?;
+                    cutter.line(number, &line, &mut |cut| cuts.push(cut));
+                }
                 Err(error) => self.skip(number, error)?,
             }
             self.add_cuts(&mut cuts)?;
@@ -178,6 +188,19 @@ impl Into<'_, '_> {
         cutter.finish(&mut |cut| cuts.push(cut));
         self.add_cuts(&mut cuts)?;
         Ok(lines.into_inner())
+    }
+
+    /// A line of prose, with the line feed that it is learnt with. Prose with holes is not learnt.
+    fn plain<'b>(&self, line: u64, bytes: &'b [u8]) -> Result<Cow<'b, str>, DataError> {
+        let bad = |why: String| DataError::NotText { path: self.path.to_owned(), line, why };
+        if bytes.contains(&0) {
+            return Err(DataError::Binary { path: self.path.to_owned(), kind: text::BINARY });
+        }
+        let line = utf8(bytes).map_err(|e| bad(format!("{}, e.g. with `{ICONV}`", e.detail)))?;
+        Ok(match line.strip_suffix("\r\n") {
+            Some(line) => Cow::Owned(format!("{line}\n")),
+            None => Cow::Borrowed(line),
+        })
     }
 
     fn add_cuts(&mut self, cuts: &mut Vec<Cut>) -> Result<(), DataError> {

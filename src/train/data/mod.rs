@@ -1,9 +1,10 @@
 //! Data for training: from files to token sequences with the tokens to learn marked, a split for
 //! validation, and batches in an order that a seed fixes.
 //!
-//! Files are JSON lines, a JSON array of the same objects, or plain text. A row is `messages` (with `tools`),
-//! `prompt` and `completion` (strings or lists of messages), `instruction`, `input` and `output`, or `text`; the first
-//! of these that is complete counts, and other keys are ignored. See [`Encoder`] for what is trained on.
+//! Files are JSON lines, a JSON array of the same objects, or plain text; UTF-8 or UTF-16. A row is `messages` or ShareGPT's
+//! `conversations` (with `tools`), `prompt` and `completion` (strings or lists of messages), `instruction`, `input` and `output`,
+//! another pair of a question and an answer (`question` and `answer`, `query` and `response`, `input` and `output` …), or
+//! `text`; the first of these that is complete counts, and other keys are ignored. See [`Encoder`] for what is trained on.
 //!
 //! Preferences are [`Pairs`] or [`Thumbs`]; what a model answers while it is rewarded are [`Prompts`].
 //!
@@ -16,15 +17,21 @@ mod chat;
 mod encode;
 mod error;
 mod example;
+mod fields;
 mod items;
 mod load;
+mod marks;
+mod message;
+mod note;
 mod pack;
+mod place;
 mod plain;
 mod prefer;
 mod preview;
 mod prompts;
 mod question;
 mod random;
+mod raw;
 mod read;
 mod report;
 mod row;
@@ -36,12 +43,13 @@ pub use encode::{EncodeOptions, Encoder, Overlong, TrainOn};
 pub use error::{DataError, Problem, Reason};
 pub use example::{DataFile, Dataset, Example, Source, Span, TokenCounts, lay_out};
 pub use items::{Item, Items};
+pub use note::Note;
 pub use prefer::{Pair, Pairs, Thumb, Thumbs};
 pub use preview::{PreviewSpan, marked, spans};
 pub use prompts::{Prompt, Prompts};
 pub use question::{Match, normalized};
 pub use random::Random;
 pub use read::{Format, MAX_ROW};
-pub use report::{Report, Skipped};
+pub use report::{Noted, Report, Skipped};
 #[cfg(test)]
 mod tests;

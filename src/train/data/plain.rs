@@ -1,6 +1,7 @@
 //! Plain text: pieces of at most so many tokens, cut at blank lines where there are any.
 
 use super::encode::{Encoder, Sequence};
+use super::note::{Note, Notes, note};
 use crate::text::Segment;
 
 /// A paragraph that goes on for so many bytes is encoded at the end of a line.
@@ -15,6 +16,8 @@ pub(super) struct Cutter<'a, 'm> {
     tokens: Vec<u32>,
     line: u64,
     first: bool,
+    /// Of the piece that is being made.
+    notes: Notes,
 }
 
 /// A piece and the line on which it begins.
@@ -23,7 +26,16 @@ pub(super) type Cut = (u64, Sequence);
 impl<'a, 'm> Cutter<'a, 'm> {
     pub(super) fn new(encoder: &'a Encoder<'m>) -> Self {
         let (paragraph, tokens) = (String::new(), Vec::new());
-        Self { encoder, paragraph, paragraph_line: 1, ends_blank: false, tokens, line: 1, first: true }
+        Self {
+            encoder,
+            paragraph,
+            paragraph_line: 1,
+            ends_blank: false,
+            tokens,
+            line: 1,
+            first: true,
+            notes: Notes::new(),
+        }
     }
 
     /// Takes a line with its line feed.
@@ -48,7 +60,9 @@ impl<'a, 'm> Cutter<'a, 'm> {
     fn paragraph_ends(&mut self, text_ends: bool, emit: &mut dyn FnMut(Cut)) {
         let mut ids = self.ids_of_paragraph();
         let something = !ids.is_empty() || !self.first;
-        ids.extend(self.encoder.tokenizer.eos().filter(|_| text_ends && something));
+        if text_ends && something {
+            self.end(&mut ids);
+        }
         self.paragraph.clear();
         self.ends_blank = false;
         let bos = usize::from(self.encoder.tokenizer.adds_bos());
@@ -68,15 +82,28 @@ impl<'a, 'm> Cutter<'a, 'm> {
         }
     }
 
+    /// Ends the text, unless it ends with an end token of its own.
+    fn end(&self, ids: &mut Vec<u32>) {
+        let last = ids.last().or(self.tokens.last());
+        if last.is_none_or(|&last| !self.encoder.tokenizer.is_eog(last)) {
+            ids.extend(self.encoder.tokenizer.eos());
+        }
+    }
+
     /// A paragraph's tokens as they are within the text: no blank is put before it unless it is the first.
     fn ids_of_paragraph(&mut self) -> Vec<u32> {
         if self.paragraph.is_empty() {
             return Vec::new();
         }
-        let text = |text: &str| Segment { text: text.to_owned(), message: Some(0) };
+        let control = self.encoder.control_text_in(&self.paragraph);
+        if let Some(found) = control {
+            note(&mut self.notes, Note::ControlTokens, || format!("`{found}`"));
+        }
+        let special = control.is_some();
+        let text = |text: &str| Segment { text: text.to_owned(), message: (!special).then_some(0) };
         if self.first {
             self.first = false;
-            return self.encoder.tokenizer.encode(&self.paragraph, false, false);
+            return self.encoder.tokenizer.encode(&self.paragraph, special, false);
         }
         let (ids, counts) = self.encoder.tokenizer.encode_cut(&[text("\n"), text(&self.paragraph)], &[1]);
         ids.get(counts.first().copied().unwrap_or(0)..).unwrap_or_default().to_vec()
@@ -92,7 +119,9 @@ impl<'a, 'm> Cutter<'a, 'm> {
         if tokens.len() < 2 {
             return;
         }
-        emit((self.line, self.encoder.whole(tokens)));
+        let mut sequence = self.encoder.whole(tokens);
+        sequence.notes = std::mem::take(&mut self.notes);
+        emit((self.line, sequence));
         self.line = self.paragraph_line;
     }
 }

@@ -1,15 +1,17 @@
 //! Preferences: an answer that was chosen over another, and answers that were liked or not.
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::encode::{EncodeOptions, Encoder, Sequence, TrainOn};
 use super::error::{Reason, RowError, shorten};
 use super::example::{Example, Source, TokenCounts};
+use super::fields::{Fields, is_string, string, wrong};
 use super::items::private::FromRow;
 use super::items::{Item, Items, Made, answered};
-use super::row::{self, Chat, Row, conversation, is_string, json_error, string, wrong};
-use crate::text::{Message, TemplateValue};
+use super::marks;
+use super::message::{self, Turns, conversation};
+use super::row::{CHATS, Chat, QUESTIONS, Row, system, with_input};
+use crate::text::TemplateValue;
 
 /// Two answers to one prompt.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,29 +58,64 @@ impl Thumb {
     }
 }
 
-#[derive(Deserialize)]
-struct RawPreference<'a> {
-    #[serde(borrow)]
-    prompt: Option<&'a RawValue>,
-    #[serde(borrow)]
-    chosen: Option<&'a RawValue>,
-    #[serde(borrow)]
-    rejected: Option<&'a RawValue>,
-    #[serde(borrow)]
-    completion: Option<&'a RawValue>,
-    #[serde(borrow)]
-    label: Option<&'a RawValue>,
-    #[serde(borrow)]
-    margin: Option<&'a RawValue>,
-    #[serde(borrow)]
-    tools: Option<&'a RawValue>,
+const COLUMNS: [&str; 25] = [
+    "prompt",
+    "question",
+    "query",
+    "problem",
+    "instruction",
+    "input",
+    "context",
+    "messages",
+    "conversations",
+    "conversation",
+    "system",
+    "system_prompt",
+    "chosen",
+    "rejected",
+    "completion",
+    "response",
+    "label",
+    "kto_tag",
+    "desirable",
+    "margin",
+    "tools",
+    "functions",
+    "weight",
+    "train",
+    "trainable",
+];
+
+/// Columns that say whether an answer was liked.
+const LABELS: [&str; 3] = ["label", "kto_tag", "desirable"];
+
+/// A row's fields; none of one that is marked as not to be learnt.
+fn fields_of(text: &str) -> Result<Fields<'_>, RowError> {
+    let fields = Fields::read(text, &COLUMNS)?;
+    marks::of_row(&fields)?;
+    Ok(fields)
+}
+
+/// What comes before the answers, if it has a column of its own.
+fn prompt_in(fields: &Fields) -> Result<Option<Said>, RowError> {
+    let found = fields.first(&QUESTIONS).or_else(|| fields.first(&["instruction"]));
+    let Some((key, raw)) = found.or_else(|| fields.first(&CHATS)) else { return Ok(None) };
+    let said = match Said::read(raw, key)? {
+        Said::Text(text) if CHATS.contains(&key) => Said::Turns(Turns::one("user", text)),
+        Said::Text(text) => Said::Text(with_input(fields, key, text)?),
+        turns => turns,
+    };
+    Ok(Some(match system(fields)? {
+        Some(system) => Said::Turns(said.turns("user").with_system(Some(system))),
+        None => said,
+    }))
 }
 
 /// Part of a row: a text, or turns of a conversation.
 #[derive(Clone)]
 enum Said {
     Text(String),
-    Turns(Vec<Message>),
+    Turns(Turns),
 }
 
 impl Said {
@@ -91,13 +128,13 @@ impl Said {
 
     /// Whether it begins with the turn of someone else than the assistant.
     fn begins_elsewhere(&self) -> bool {
-        matches!(self, Self::Turns(turns) if turns.first().is_some_and(|m| m.role != "assistant"))
+        matches!(self, Self::Turns(turns) if turns.messages.first().is_some_and(|m| m.role != "assistant"))
     }
 
     /// As messages; a text is one of `role`.
-    fn turns(self, role: &str) -> Vec<Message> {
+    fn turns(self, role: &str) -> Turns {
         match self {
-            Self::Text(text) => vec![Message::new(role, text)],
+            Self::Text(text) => Turns::one(role, text),
             Self::Turns(turns) => turns,
         }
     }
@@ -111,9 +148,9 @@ struct Preference {
 }
 
 impl Preference {
-    fn read(raw: &RawPreference, chosen: &RawValue, rejected: &RawValue) -> Result<Self, RowError> {
+    fn read(fields: &Fields, chosen: &RawValue, rejected: &RawValue) -> Result<Self, RowError> {
         let (chosen, rejected) = (Said::read(chosen, "chosen")?, Said::read(rejected, "rejected")?);
-        let prompt = raw.prompt.map(|prompt| Said::read(prompt, "prompt")).transpose()?;
+        let prompt = prompt_in(fields)?;
         match (prompt, chosen, rejected) {
             (Some(prompt), chosen, rejected)
                 if !chosen.begins_elsewhere() && !rejected.begins_elsewhere() =>
@@ -121,7 +158,10 @@ impl Preference {
                 Ok(Self { prompt, chosen, rejected })
             }
             // Data sets often give the prompt in the answers too.
-            (_, Said::Turns(chosen), Said::Turns(rejected)) => Self::implicit(chosen, rejected),
+            (_, Said::Turns(chosen), Said::Turns(rejected)) => {
+                let system = system(fields)?;
+                Self::implicit(chosen.with_system(system.clone()), rejected.with_system(system))
+            }
             _ => {
                 let what =
                     "without a prompt, chosen and rejected must be whole conversations (lists of messages)";
@@ -131,10 +171,10 @@ impl Preference {
     }
 
     /// The messages with which both conversations begin are the prompt.
-    fn implicit(mut chosen: Vec<Message>, mut rejected: Vec<Message>) -> Result<Self, RowError> {
-        let same = chosen.iter().zip(&rejected).take_while(|(a, b)| a == b).count();
+    fn implicit(mut chosen: Turns, mut rejected: Turns) -> Result<Self, RowError> {
+        let same = chosen.messages.iter().zip(&rejected.messages).take_while(|(a, b)| a == b).count();
         let (of_chosen, of_rejected) = (chosen.split_off(same), rejected.split_off(same));
-        for (key, rest) in [("chosen", &of_chosen), ("rejected", &of_rejected)] {
+        for (key, rest) in [("chosen", &of_chosen.messages), ("rejected", &of_rejected.messages)] {
             match rest.first() {
                 Some(first) if first.role == "assistant" => {}
                 Some(first) => {
@@ -144,7 +184,9 @@ impl Preference {
                     );
                     return Err(RowError::new(Reason::WrongType, what));
                 }
-                None if of_chosen.is_empty() && of_rejected.is_empty() => return Err(same_answers()),
+                None if of_chosen.messages.is_empty() && of_rejected.messages.is_empty() => {
+                    return Err(same_answers());
+                }
                 None => {
                     let what = format!("{key} is only the beginning of the other conversation");
                     return Err(RowError::new(Reason::NothingToTrain, what));
@@ -201,10 +243,10 @@ impl Encoder<'_> {
                 Row::Pair { prompt, gap: "", completion }
             }
             (prompt, answer) => {
-                let mut messages = prompt.turns("user");
-                let train_from = messages.len();
-                messages.extend(answer.turns("assistant"));
-                Row::Chat(Chat { messages, train_from, tools })
+                let mut turns = prompt.turns("user");
+                let train_from = turns.messages.len();
+                turns.extend(answer.turns("assistant"));
+                Row::Chat(Chat { turns, train_from, tools })
             }
         };
         let mut sequences = self.encode(row).into_iter();
@@ -240,23 +282,32 @@ fn margin(raw: Option<&RawValue>) -> Result<f64, RowError> {
     })
 }
 
-fn label(raw: &RawValue) -> Result<bool, RowError> {
-    match raw.get() {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err(wrong("label", raw, "true or false")),
+/// Whether an answer was liked: true or false, 1 or 0 (or -1), or in words.
+fn label(key: &str, raw: &RawValue) -> Result<bool, RowError> {
+    if let Some(yes) = marks::yes(raw) {
+        return Ok(yes);
+    }
+    let word =
+        if is_string(raw) { string(raw, key)?.trim().to_ascii_lowercase() } else { raw.get().to_owned() };
+    match word.as_str() {
+        "desirable" | "good" | "chosen" | "liked" => Ok(true),
+        "undesirable" | "bad" | "rejected" | "disliked" | "-1" | "-1.0" => Ok(false),
+        _ => {
+            let value = shorten(raw.get(), 40);
+            Err(wrong(key, raw, &format!("true or false, 1 or 0, desirable or undesirable (it is {value})")))
+        }
     }
 }
 
 impl FromRow for Pair {
     fn from_row(text: &str, encoder: &Encoder, source: Source) -> Result<Made<Self>, RowError> {
-        let raw: RawPreference = serde_json::from_str(text).map_err(json_error)?;
-        let (Some(chosen), Some(rejected)) = (raw.chosen, raw.rejected) else {
-            return Err(row::unknown(text, "known are prompt with chosen and rejected, and those two alone"));
+        let fields = fields_of(text)?;
+        let (Some(chosen), Some(rejected)) = (fields.get("chosen"), fields.get("rejected")) else {
+            return Err(fields.unknown("known are prompt with chosen and rejected, and those two alone"));
         };
-        let margin = margin(raw.margin)?;
-        let preference = Preference::read(&raw, chosen, rejected)?;
-        let (chosen, rejected) = preference.encode(&encoder.of_answers(), row::tools(raw.tools)?)?;
+        let margin = margin(fields.get("margin"))?;
+        let preference = Preference::read(&fields, chosen, rejected)?;
+        let (chosen, rejected) = preference.encode(&encoder.of_answers(), message::tools(&fields)?)?;
         let mut made = Made::new(Vec::new(), &[&chosen, &rejected]);
         let (chosen, rejected) = (answered(chosen, source), answered(rejected, source));
         let key = chosen.key;
@@ -275,30 +326,50 @@ impl Item for Pair {
     }
 }
 
+/// A prompt with an answer that was rated, in columns of their own or as one conversation.
+fn rated(fields: &Fields) -> Result<Option<(Said, Said)>, RowError> {
+    let Some((key, completion)) = fields.first(&["completion", "response"]) else {
+        let Some((key, raw)) = fields.first(&CHATS).filter(|_| fields.get("chosen").is_none()) else {
+            return Ok(None);
+        };
+        let mut turns = conversation(raw, key, "user")?.with_system(system(fields)?);
+        let last = turns.messages.iter().rposition(|m| m.role == "assistant");
+        let Some(last) = last.filter(|last| last + 1 == turns.messages.len()) else {
+            let what = format!("{key} does not end with a reply of the assistant");
+            return Err(RowError::new(Reason::NothingToTrain, what));
+        };
+        let answer = turns.split_off(last);
+        return Ok(Some((Said::Turns(turns), Said::Turns(answer))));
+    };
+    let completion = Said::read(completion, key)?;
+    if completion.begins_elsewhere() {
+        let what =
+            format!("{key} begins with another turn than the assistant's; it is what follows the prompt");
+        return Err(RowError::new(Reason::WrongType, what));
+    }
+    Ok(prompt_in(fields)?.map(|prompt| (prompt, completion)))
+}
+
 impl FromRow for Thumb {
     fn from_row(text: &str, encoder: &Encoder, source: Source) -> Result<Made<Self>, RowError> {
-        let raw: RawPreference = serde_json::from_str(text).map_err(json_error)?;
+        let fields = fields_of(text)?;
         let encoder = encoder.of_answers();
-        let tools = row::tools(raw.tools)?;
+        let tools = message::tools(&fields)?;
         let thumb = |sequence, desirable| Self { example: answered(sequence, source), desirable };
-        if let (Some(prompt), Some(completion), Some(rating)) = (raw.prompt, raw.completion, raw.label) {
-            let desirable = label(rating)?;
-            let completion = Said::read(completion, "completion")?;
-            if completion.begins_elsewhere() {
-                let what =
-                    "completion begins with another turn than the assistant's; it is what follows the prompt";
-                return Err(RowError::new(Reason::WrongType, what));
-            }
-            let sequence = encoder.answer(Said::read(prompt, "prompt")?, completion, tools, "completion")?;
+        if let Some((key, rating)) = fields.first(&LABELS)
+            && let Some((prompt, completion)) = rated(&fields)?
+        {
+            let desirable = label(key, rating)?;
+            let sequence = encoder.answer(prompt, completion, tools, "completion")?;
             let mut made = Made::new(Vec::new(), &[&sequence]);
             made.items.push(thumb(sequence, desirable));
             return Ok(made);
         }
-        let (Some(chosen), Some(rejected)) = (raw.chosen, raw.rejected) else {
+        let (Some(chosen), Some(rejected)) = (fields.get("chosen"), fields.get("rejected")) else {
             let advice = "known are prompt with completion and label, and pairs of chosen and rejected";
-            return Err(row::unknown(text, advice));
+            return Err(fields.unknown(advice));
         };
-        let preference = Preference::read(&raw, chosen, rejected)?;
+        let preference = Preference::read(&fields, chosen, rejected)?;
         let (chosen, rejected) = preference.encode(&encoder, tools)?;
         let mut made = Made::new(Vec::new(), &[&chosen, &rejected]);
         made.items.extend([thumb(chosen, true), thumb(rejected, false)]);

@@ -1,17 +1,18 @@
 //! Prompts that a model answers while it learns, with what its answers are judged by.
 
-use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::encode::Encoder;
 use super::error::{Reason, RowError};
 use super::example::{Source, TokenCounts, hash};
+use super::fields::{Fields, MAX_VALUES, is_string, json_error, separators, string};
 use super::items::private::FromRow;
 use super::items::{Item, Items, Made};
+use super::message::{self, Turns, conversation};
+use super::note::Notes;
 use super::question::Prompt as Asked;
-use super::row::{self, MAX_VALUES, conversation, is_string, json_error, separators, string};
-use crate::text::Message;
+use super::row::{CHATS, QUESTIONS, system, with_input};
 
 /// A prompt.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,28 +49,36 @@ impl Prompt {
     }
 }
 
-/// Prompts. Rows are `prompt`, a string or a list of messages that ends with the user's turn, or `messages`, of which a reply at
-/// the end is left out; with `tools` as in a conversation. All other columns are kept ([`Prompt::row`]).
+/// Prompts. Rows are `prompt` (or `question`, `query`, `problem`, `instruction`), a string or a list of messages that ends with
+/// the user's turn, or `messages` (or `conversations`), of which a reply at the end is left out; with `tools` as in a conversation. All other columns are kept ([`Prompt::row`]).
 pub type Prompts = Items<Prompt>;
 
-#[derive(Deserialize)]
-struct RawPrompt<'a> {
-    #[serde(borrow)]
-    prompt: Option<&'a RawValue>,
-    #[serde(borrow)]
-    messages: Option<&'a RawValue>,
-    #[serde(borrow)]
-    tools: Option<&'a RawValue>,
-}
+const COLUMNS: [&str; 14] = [
+    "prompt",
+    "question",
+    "query",
+    "problem",
+    "instruction",
+    "input",
+    "context",
+    "messages",
+    "conversations",
+    "conversation",
+    "tools",
+    "functions",
+    "system",
+    "system_prompt",
+];
 
 /// The turns of a conversation up to where the model speaks.
-fn turns(raw: &RawValue, key: &str) -> Result<Vec<Message>, RowError> {
-    let mut messages = conversation(raw, key, "user")?;
-    if key == "messages" {
-        while messages.pop_if(|m| m.role == "assistant").is_some() {}
+fn turns(raw: &RawValue, key: &str) -> Result<Turns, RowError> {
+    let mut turns = conversation(raw, key, "user")?;
+    if CHATS.contains(&key) {
+        let end = turns.messages.iter().rposition(|m| m.role != "assistant").map_or(0, |last| last + 1);
+        turns.truncate(end);
     }
-    match messages.last() {
-        Some(last) if last.role == "user" || last.role == "tool" => Ok(messages),
+    match turns.messages.last() {
+        Some(last) if last.role == "user" || last.role == "tool" => Ok(turns),
         Some(last) => {
             let what = format!("{key} ends with the turn of `{}`, and the user's must be last", last.role);
             Err(RowError::new(Reason::WrongType, what))
@@ -79,26 +88,30 @@ fn turns(raw: &RawValue, key: &str) -> Result<Vec<Message>, RowError> {
 }
 
 /// What is asked: as it goes to the template, and the text for people.
-fn asked(raw: &RawPrompt, text: &str, chats: bool) -> Result<(&'static str, Asked, String), RowError> {
-    let (column, value) = match (raw.prompt, raw.messages) {
-        (Some(prompt), _) => ("prompt", prompt),
-        (None, Some(messages)) => ("messages", messages),
-        (None, None) => return Err(row::unknown(text, "known are prompt, and messages")),
+fn asked(fields: &Fields, encoder: &Encoder) -> Result<(&'static str, Asked, String), RowError> {
+    let found = fields.first(&["prompt"]).or_else(|| fields.first(&CHATS));
+    let Some((column, value)) =
+        found.or_else(|| fields.first(&QUESTIONS)).or_else(|| fields.first(&["instruction"]))
+    else {
+        return Err(fields.unknown("known are prompt, question, instruction, and messages"));
     };
-    let tools = row::tools(raw.tools)?;
-    if column == "prompt" && is_string(value) && !chats {
-        let text = string(value, column)?;
+    let tools = message::tools(fields)?;
+    if !is_string(value) || CHATS.contains(&column) {
+        let turns = turns(value, column)?.with_system(system(fields)?);
+        let last = turns.messages.iter().rfind(|m| m.role == "user").map(|m| m.content.clone());
+        return Ok((column, Asked::Chat { messages: turns.messages, tools }, last.unwrap_or_default()));
+    }
+    let text = with_input(fields, column, string(value, column)?)?;
+    if encoder.template.is_none() || encoder.is_templated(&text) {
         return Ok((column, Asked::Text { text: text.clone(), gap: "" }, text));
     }
-    let messages = turns(value, column)?;
-    let last = messages.iter().rfind(|m| m.role == "user").map(|m| m.content.clone()).unwrap_or_default();
-    Ok((column, Asked::Chat { messages, tools }, last))
+    let turns = Turns::one("user", text.clone()).with_system(system(fields)?);
+    Ok((column, Asked::Chat { messages: turns.messages, tools }, text))
 }
 
 impl FromRow for Prompt {
     fn from_row(text: &str, encoder: &Encoder, source: Source) -> Result<Made<Self>, RowError> {
-        let raw: RawPrompt = serde_json::from_str(text).map_err(json_error)?;
-        let (column, prompt, words) = asked(&raw, text, encoder.template.is_some())?;
+        let (column, prompt, words) = asked(&Fields::read(text, &COLUMNS)?, encoder)?;
         if words.trim().is_empty() {
             return Err(RowError::new(Reason::NothingToTrain, "the prompt is empty"));
         }
@@ -108,11 +121,12 @@ impl FromRow for Prompt {
         }
         // What cannot become values is found now rather than in the midst of a run.
         let _: serde_json::Map<String, Value> = serde_json::from_str(text).map_err(json_error)?;
-        let mut tokens = encoder.asked(&prompt)?;
+        let mut notes = Notes::new();
+        let mut tokens = encoder.asked(&prompt, &mut notes)?;
         tokens.shrink_to_fit();
         let key = hash(0, &tokens);
         let prompt = Self { tokens, text: words, source, key, row: text.into(), column };
-        Ok(Made::new(vec![prompt], &[]))
+        Ok(Made { notes, ..Made::new(vec![prompt], &[]) })
     }
 }
 

@@ -4,9 +4,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::error::{Reason, RowError, shorten};
-use super::row::{
-    Bounded, Chat, Row, conversation, from_object, is_string, json_error, object, string, wrong,
-};
+use super::fields::{Bounded, is_string, json_error, object, string, wrong};
+use super::message::{Turns, conversation};
+use super::row::{Chat, Row, from_object};
 use crate::text::{Message, TemplateValue};
 
 /// The most choices or accepted answers of a row.
@@ -60,6 +60,19 @@ struct RawQuestion<'a> {
     r#match: Option<&'a RawValue>,
 }
 
+/// The answer to be learnt of a question: a text, the first of a list of accepted ones, or one of `choices`.
+pub(super) fn right_answer(choices: Option<&RawValue>, answer: &RawValue) -> Result<String, RowError> {
+    match choices {
+        Some(raw) => {
+            let choices = strings(raw, "choices")?;
+            let index = index_of(answer, &choices)?;
+            Ok(choices.into_iter().nth(index).unwrap_or_default())
+        }
+        None if is_string(answer) => string(answer, "answer"),
+        None => Ok(strings(answer, "answer")?.into_iter().next().unwrap_or_default()),
+    }
+}
+
 /// Reads a row.
 pub(super) fn parse(bytes: &[u8]) -> Result<Question, RowError> {
     let text = object(bytes)?;
@@ -91,14 +104,14 @@ fn asked(prompt: &RawValue) -> Result<Prompt, RowError> {
     if is_string(prompt) {
         return Ok(Prompt::Text { text: string(prompt, "prompt")?, gap: "" });
     }
-    Ok(Prompt::Chat { messages: conversation(prompt, "prompt", "user")?, tools: None })
+    Ok(Prompt::Chat { messages: conversation(prompt, "prompt", "user")?.messages, tools: None })
 }
 
 /// A conversation up to its last reply, and that reply.
 fn last_reply(chat: Chat, answered: bool) -> Result<(Prompt, Option<String>), RowError> {
-    let Chat { mut messages, train_from, tools } = chat;
-    let says = |m: &Message| m.role == "assistant" && !m.content.trim().is_empty();
-    let last = messages.iter().rposition(says).filter(|&at| at >= train_from);
+    let Chat { turns: Turns { mut messages, off }, train_from, tools } = chat;
+    let says = |(m, off): (&Message, &bool)| m.role == "assistant" && !m.content.trim().is_empty() && !off;
+    let last = messages.iter().zip(&off).rposition(says).filter(|&at| at >= train_from);
     // Where the row has answers of its own, a conversation that ends with the user's turn is the question.
     let last = last.filter(|&at| !answered || at + 1 == messages.len());
     let Some(last) = last else {
@@ -150,21 +163,24 @@ fn choice(raw: &RawQuestion, choices: &RawValue, prompt: Prompt) -> Result<Quest
     let Some(raw_answer) = raw.answer else {
         return Err(RowError::new(Reason::UnknownShape, "it has choices and no answer"));
     };
-    let found = if is_string(raw_answer) {
-        let text = string(raw_answer, "answer")?;
+    let answer = index_of(raw_answer, &choices)?;
+    Ok(Question::Choice { prompt, choices, answer })
+}
+
+/// Which of the choices an answer names: by its text, by its letter, or by its index.
+fn index_of(answer: &RawValue, choices: &[String]) -> Result<usize, RowError> {
+    let found = if is_string(answer) {
+        let text = string(answer, "answer")?;
         choices.iter().position(|choice| choice.trim() == text.trim()).or_else(|| letter(text.trim()))
     } else {
-        raw_answer.get().parse().ok()
+        answer.get().parse().ok()
     };
-    match found.filter(|&index| index < choices.len()) {
-        Some(answer) => Ok(Question::Choice { prompt, choices, answer }),
-        None => {
-            let (given, last) = (shorten(raw_answer.get(), 40), choices.len() - 1);
-            let what =
-                format!("answer {given} is neither a choice, nor its letter, nor its index from 0 to {last}");
-            Err(RowError::new(Reason::WrongType, what))
-        }
-    }
+    found.filter(|&index| index < choices.len()).ok_or_else(|| {
+        let (given, last) = (shorten(answer.get(), 40), choices.len().saturating_sub(1));
+        let what =
+            format!("answer {given} is neither a choice, nor its letter, nor its index from 0 to {last}");
+        RowError::new(Reason::WrongType, what)
+    })
 }
 
 /// `A` is the first choice.

@@ -5,8 +5,38 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use crate::io::text::binary_kind;
+
 /// The longest row that is read, in bytes. Longer ones are passed over and reported.
 pub const MAX_ROW: usize = 16 << 20;
+
+/// Endings of files that would be learnt as prose and are none.
+const NOT_PROSE: [(&str, &str); 24] = [
+    ("csv", "a table (CSV)"),
+    ("tsv", "a table (TSV)"),
+    ("tab", "a table (TSV)"),
+    ("parquet", "a Parquet file"),
+    ("arrow", "an Arrow file"),
+    ("feather", "an Arrow file"),
+    ("xls", "a spreadsheet"),
+    ("xlsx", "a spreadsheet"),
+    ("ods", "a spreadsheet"),
+    ("doc", "an Office document"),
+    ("docx", "an Office document"),
+    ("odt", "an Office document"),
+    ("rtf", "a rich text (RTF) document"),
+    ("pdf", "a PDF"),
+    ("epub", "an e-book"),
+    ("html", "a web page (HTML)"),
+    ("htm", "a web page (HTML)"),
+    ("xml", "an XML file"),
+    ("yaml", "a YAML file"),
+    ("yml", "a YAML file"),
+    ("pkl", "a Python pickle"),
+    ("npy", "a NumPy array"),
+    ("db", "a database"),
+    ("sqlite", "an SQLite database"),
+];
 
 /// How rows lie in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,24 +53,21 @@ impl Format {
     /// The format of a file: by its name's ending, and where that leaves it open by its `first` bytes.
     ///
     /// # Errors
-    /// What the file is, for packed files.
+    /// What the file is, for packed files, tables and documents.
     pub fn of(path: &Path, first: &[u8]) -> Result<Self, &'static str> {
-        let packed = [
-            (&b"PAR1"[..], "a Parquet file"),
-            (b"\x1f\x8b", "compressed with gzip"),
-            (b"\x28\xb5\x2f\xfd", "compressed with Zstandard"),
-            (b"PK\x03\x04", "a ZIP archive"),
-            (b"GGUF", "a GGUF file"),
-        ];
-        if let Some((_, kind)) = packed.iter().find(|(magic, _)| first.starts_with(magic)) {
+        if let Some(kind) = binary_kind(first) {
             return Err(kind);
         }
         let ending = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+        if let Some((_, kind)) = NOT_PROSE.iter().find(|(known, _)| *known == ending) {
+            return Err(kind);
+        }
         let visible = first.iter().find(|b| !b.is_ascii_whitespace());
         Ok(match (ending.as_str(), visible) {
-            ("jsonl" | "ndjson", _) => Self::Lines,
             ("txt" | "text" | "md", _) => Self::Text,
+            // No row begins so, whatever the file's name says.
             (_, Some(b'[')) => Self::Array,
+            ("jsonl" | "ndjson", _) => Self::Lines,
             ("json", _) | (_, Some(b'{')) => Self::Lines,
             _ => Self::Text,
         })

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::error::{DataError, Problem, Reason, RowError};
+use super::note::{Note, Notes};
 
 /// How many problems of a kind are kept in full.
 const KEPT: usize = 3;
@@ -16,6 +17,15 @@ pub struct Skipped {
     pub count: u64,
     /// The first of them.
     pub first: Vec<Problem>,
+}
+
+/// What was noted of rows that are used.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Noted {
+    /// Of how many.
+    pub count: u64,
+    /// The first: its file and line, and what exactly.
+    pub first: String,
 }
 
 /// What became of the rows of one or more files.
@@ -35,12 +45,32 @@ pub struct Report {
     /// Sequences with a reply after which the chat template puts no token that ends generation, so that the model
     /// does not learn to stop.
     pub without_end: u64,
+    /// What one should know of rows that are used.
+    pub notes: BTreeMap<Note, Noted>,
 }
 
 impl Report {
     /// How many rows, or sequences of unrolled rows, were skipped.
     pub fn skipped_count(&self) -> u64 {
         self.skipped.values().map(|s| s.count).sum()
+    }
+
+    /// Whether there is anything to tell, beside numbers.
+    pub fn is_notable(&self) -> bool {
+        let Self { skipped, truncated, without_end, notes, .. } = self;
+        !skipped.is_empty() || *truncated > 0 || *without_end > 0 || !notes.is_empty()
+    }
+
+    /// Adds what was noted of a row that is used.
+    pub(super) fn note(&mut self, path: &Path, line: u64, notes: Notes) {
+        for (kind, what) in notes {
+            let noted = self.notes.entry(kind).or_default();
+            noted.count += 1;
+            if noted.count == 1 {
+                let colon = if what.is_empty() { "" } else { ": " };
+                noted.first = format!("{}:{line}{colon}{what}", path.display());
+            }
+        }
     }
 
     /// A row that cannot be used: noted, or, in strict mode, an error.
@@ -88,6 +118,9 @@ impl fmt::Display for Report {
         ];
         for (count, what) in notes.iter().filter(|(count, _)| *count > 0) {
             write!(f, "\n  {count} {what}")?;
+        }
+        for (note, noted) in &self.notes {
+            write!(f, "\n  {} {note} (first {})", noted.count, noted.first)?;
         }
         Ok(())
     }

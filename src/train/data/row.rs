@@ -1,22 +1,13 @@
-//! From a row's JSON text to what it says. Nothing is copied but what is used, and lists are bounded.
+//! From a row's JSON text to what it says.
 
-use std::fmt;
-use std::marker::PhantomData;
-
-use minijinja::value::Serde;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, de};
 use serde_json::value::RawValue;
 
-use super::error::{Reason, RowError, shorten};
+use super::error::RowError;
+use super::fields::{Bounded, Fields, is_string, json_error, object, string, wrong};
+use super::marks;
+use super::message::{Turns, conversation, tools};
+use super::question;
 use crate::text::{Message, TemplateValue};
-
-/// The most messages of a conversation: work on one grows with their square.
-const MAX_MESSAGES: usize = 512;
-/// The deepest nesting.
-const MAX_DEPTH: usize = 100;
-/// The most values in tools, tool calls and further columns, which take much more memory than their text.
-pub(super) const MAX_VALUES: usize = 50_000;
 
 /// What a row says.
 #[derive(Debug)]
@@ -34,55 +25,75 @@ pub(super) enum Row {
 /// A conversation.
 #[derive(Debug)]
 pub(super) struct Chat {
-    pub(super) messages: Vec<Message>,
+    pub(super) turns: Turns,
     /// Replies from here on are trained on.
     pub(super) train_from: usize,
     pub(super) tools: Option<TemplateValue>,
 }
 
-#[derive(Deserialize)]
-struct RawRow<'a> {
-    #[serde(borrow)]
-    messages: Option<&'a RawValue>,
-    #[serde(borrow)]
-    prompt: Option<&'a RawValue>,
-    #[serde(borrow)]
-    completion: Option<&'a RawValue>,
-    #[serde(borrow)]
-    instruction: Option<&'a RawValue>,
-    #[serde(borrow)]
-    input: Option<&'a RawValue>,
-    #[serde(borrow)]
-    output: Option<&'a RawValue>,
-    #[serde(borrow)]
-    text: Option<&'a RawValue>,
-    #[serde(borrow)]
-    tools: Option<&'a RawValue>,
-}
+/// Columns that are whole conversations.
+pub(super) const CHATS: [&str; 3] = ["messages", "conversations", "conversation"];
+/// Columns of questions, beside `instruction`, which may have an input.
+pub(super) const QUESTIONS: [&str; 4] = ["prompt", "question", "query", "problem"];
 
-#[derive(Deserialize)]
-struct RawMessage<'a> {
-    #[serde(borrow)]
-    role: Option<&'a RawValue>,
-    #[serde(borrow)]
-    content: Option<&'a RawValue>,
-    #[serde(borrow)]
-    tool_calls: Option<&'a RawValue>,
-    #[serde(borrow)]
-    tool_call_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    name: Option<&'a RawValue>,
-    #[serde(borrow)]
-    reasoning_content: Option<&'a RawValue>,
-}
+/// Columns that belong together, the first that are there count. What has a gap comes of tables, where the answer does not go on
+/// where the question ends.
+const PAIRS: [(&str, &str, &str); 20] = [
+    ("prompt", "completion", ""),
+    ("instruction", "output", "\n"),
+    ("instruction", "response", "\n"),
+    ("instruction", "completion", "\n"),
+    ("instruction", "answer", "\n"),
+    ("prompt", "response", "\n"),
+    ("prompt", "output", "\n"),
+    ("prompt", "answer", "\n"),
+    ("question", "answer", "\n"),
+    ("question", "response", "\n"),
+    ("question", "output", "\n"),
+    ("question", "completion", "\n"),
+    ("query", "response", "\n"),
+    ("query", "answer", "\n"),
+    ("query", "output", "\n"),
+    ("problem", "solution", "\n"),
+    ("problem", "answer", "\n"),
+    ("input", "output", "\n"),
+    ("input", "response", "\n"),
+    ("input", "answer", "\n"),
+];
 
-#[derive(Deserialize)]
-struct RawPart<'a> {
-    #[serde(borrow)]
-    r#type: Option<&'a RawValue>,
-    #[serde(borrow)]
-    text: Option<&'a RawValue>,
-}
+const COLUMNS: [&str; 25] = [
+    "messages",
+    "conversations",
+    "conversation",
+    "prompt",
+    "instruction",
+    "question",
+    "query",
+    "problem",
+    "input",
+    "context",
+    "completion",
+    "output",
+    "response",
+    "answer",
+    "solution",
+    "choices",
+    "text",
+    "tools",
+    "functions",
+    "system",
+    "system_prompt",
+    "history",
+    "weight",
+    "train",
+    "trainable",
+];
+
+const KNOWN: &str = "known are messages (or conversations), prompt with completion, instruction with output, question with \
+                     answer, query with response, input with output, and text";
+
+/// The most earlier turns of `history`.
+const MAX_HISTORY: usize = 256;
 
 /// Reads a row.
 pub(super) fn parse(bytes: &[u8]) -> Result<Row, RowError> {
@@ -91,289 +102,90 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Row, RowError> {
 
 /// Reads a row from the text of an object.
 pub(super) fn from_object(text: &str) -> Result<Row, RowError> {
-    let raw: RawRow = serde_json::from_str(text).map_err(json_error)?;
-    shape(&raw, text)
+    let fields = Fields::read(text, &COLUMNS)?;
+    marks::of_row(&fields)?;
+    shape(&fields)
 }
 
-/// Bytes as text.
-pub(super) fn utf8(bytes: &[u8]) -> Result<&str, RowError> {
-    std::str::from_utf8(bytes).map_err(|e| {
-        RowError::new(Reason::NotUtf8, format!("the bytes from {} on are no UTF-8", e.valid_up_to() + 1))
-    })
-}
-
-/// The text of a row that is an object, nested no deeper than is read.
-pub(super) fn object(bytes: &[u8]) -> Result<&str, RowError> {
-    let text = utf8(bytes)?.trim();
-    if text.is_empty() {
-        return Err(RowError::new(Reason::Empty, "there is nothing in it"));
+fn shape(fields: &Fields) -> Result<Row, RowError> {
+    if let Some((key, raw)) = fields.first(&CHATS) {
+        let turns = conversation(raw, key, "user")?.with_system(system(fields)?);
+        return Ok(Row::Chat(Chat { turns, train_from: 0, tools: tools(fields)? }));
     }
-    if !text.starts_with('{') {
-        let advice = if text.starts_with('[') { " (an array of rows belongs into a .json file)" } else { "" };
-        let what = format!("the row is {}, not an object{advice}", kind(text));
-        return Err(RowError::new(Reason::WrongType, what));
-    }
-    if depth(text) > MAX_DEPTH {
-        return Err(RowError::new(Reason::BadJson, format!("nested deeper than {MAX_DEPTH}")));
-    }
-    Ok(text)
-}
-
-fn shape(raw: &RawRow, text: &str) -> Result<Row, RowError> {
-    if let Some(messages) = raw.messages {
-        let messages = conversation(messages, "messages", "user")?;
-        return Ok(Row::Chat(Chat { messages, train_from: 0, tools: tools(raw.tools)? }));
-    }
-    if let (Some(prompt), Some(completion)) = (raw.prompt, raw.completion) {
-        if is_string(prompt) && is_string(completion) {
-            let (prompt, completion) = (string(prompt, "prompt")?, string(completion, "completion")?);
-            return Ok(Row::Pair { prompt, gap: "", completion });
+    for (question, answer, gap) in PAIRS {
+        if let (Some(prompt), Some(completion)) = (fields.get(question), fields.get(answer)) {
+            return pair(fields, (question, prompt), gap, (answer, completion));
         }
-        let mut messages = conversation(prompt, "prompt", "user")?;
-        let train_from = messages.len();
-        messages.extend(conversation(completion, "completion", "assistant")?);
-        return Ok(Row::Chat(Chat { messages, train_from, tools: tools(raw.tools)? }));
     }
-    if let (Some(instruction), Some(output)) = (raw.instruction, raw.output) {
-        let mut prompt = string(instruction, "instruction")?;
-        let input = raw.input.map(|input| string(input, "input")).transpose()?;
-        if let Some(input) = input.filter(|input| !input.trim().is_empty()) {
-            prompt.push('\n');
-            prompt.push_str(&input);
-        }
-        return Ok(Row::Pair { prompt, gap: "\n", completion: string(output, "output")? });
-    }
-    if let Some(text) = raw.text {
+    if let Some(text) = fields.get("text") {
         return Ok(Row::Text(string(text, "text")?));
     }
-    Err(unknown(text, "known are messages, prompt with completion, instruction with output, and text"))
+    Err(fields.unknown(KNOWN))
 }
 
-/// An object without the keys that are needed, of which `advice` tells.
-pub(super) fn unknown(text: &str, advice: &str) -> RowError {
-    match serde_json::from_str::<Keys>(text) {
-        Ok(keys) => RowError::new(Reason::UnknownShape, format!("it has {}; {advice}", keys.in_words())),
-        Err(error) => json_error(error),
-    }
-}
+/// A column with its name.
+type Column<'a> = (&'static str, &'a RawValue);
 
-/// A list of messages, or a string, which is one of `role`.
-pub(super) fn conversation(raw: &RawValue, key: &str, role: &str) -> Result<Vec<Message>, RowError> {
-    if is_string(raw) && key != "messages" {
-        return Ok(vec![Message::new(role, string(raw, key)?)]);
+fn pair(
+    fields: &Fields,
+    (key, prompt): Column,
+    gap: &'static str,
+    (answer_key, answer): Column,
+) -> Result<Row, RowError> {
+    let (tools, system) = (tools(fields)?, system(fields)?);
+    let history = if key == "instruction" { history(fields)? } else { Turns::default() };
+    if !is_string(prompt) || (!is_string(answer) && answer_key == "completion") {
+        let mut turns = conversation(prompt, key, "user")?.with_system(system);
+        let train_from = turns.messages.len();
+        turns.extend(conversation(answer, answer_key, "assistant")?);
+        return Ok(Row::Chat(Chat { turns, train_from, tools }));
     }
-    if !raw.get().starts_with('[') {
-        return Err(wrong(key, raw, "a list of messages"));
-    }
-    let list: Bounded<RawMessage, MAX_MESSAGES> = serde_json::from_str(raw.get()).map_err(json_error)?;
-    let name = |i: usize| format!("{key}[{i}]");
-    list.0.iter().enumerate().map(|(i, m)| message(m, &name(i))).collect()
-}
-
-fn message(raw: &RawMessage, at: &str) -> Result<Message, RowError> {
-    let Some(role) = raw.role else {
-        return Err(RowError::new(Reason::WrongType, format!("{at} has no role")));
+    let prompt = with_input(fields, key, string(prompt, key)?)?;
+    let completion = match answer_key {
+        "answer" => question::right_answer(fields.get("choices"), answer)?,
+        key => string(answer, key)?,
     };
-    let role = string(role, &format!("{at}.role"))?;
-    // The role is part of the template's text, where control tokens are made.
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if role.is_empty() || role.len() > 32 || !role.chars().all(plain) {
-        return Err(RowError::new(
-            Reason::WrongType,
-            format!("{at}.role `{}` cannot be", shorten(&role, 40)),
-        ));
+    if system.is_none() && tools.is_none() && history.messages.is_empty() {
+        return Ok(Row::Pair { prompt, gap, completion });
     }
-    if raw.content.is_none() && raw.tool_calls.is_none() {
-        return Err(RowError::new(Reason::WrongType, format!("{at} has no content")));
-    }
-    let content = raw.content.map(|c| content(c, &format!("{at}.content"))).transpose()?;
-    let mut message = Message::new(role, content.unwrap_or_default());
-    let texts = [
-        ("tool_call_id", raw.tool_call_id),
-        ("name", raw.name),
-        ("reasoning_content", raw.reasoning_content),
-    ];
-    for (key, raw) in texts {
-        if let Some(raw) = raw {
-            message = message.with(key, string(raw, &format!("{at}.{key}"))?);
-        }
-    }
-    if let Some(raw) = raw.tool_calls {
-        let mut calls = values(raw, &format!("{at}.tool_calls"))?;
-        calls.as_array_mut().into_iter().flatten().for_each(objects_for_arguments);
-        if calls.as_array().is_some_and(|calls| !calls.is_empty()) {
-            message = message.with("tool_calls", TemplateValue::from(Serde(calls)));
-        }
-    }
-    Ok(message)
+    let mut turns = history.with_system(system);
+    turns.push(Message::new("user", prompt), false);
+    turns.push(Message::new("assistant", completion), false);
+    Ok(Row::Chat(Chat { turns, train_from: 0, tools }))
 }
 
-/// A string, or a list of parts that are text.
-fn content(raw: &RawValue, at: &str) -> Result<String, RowError> {
+/// What an instruction or a question comes with is part of it.
+pub(super) fn with_input(fields: &Fields, key: &str, mut prompt: String) -> Result<String, RowError> {
+    let (input, context) = (fields.get("input"), fields.get("context"));
+    let wanted = match key {
+        "instruction" => input.map(|raw| ("input", raw)).or(context.map(|raw| ("context", raw))),
+        _ => None,
+    };
+    let input = wanted.map(|(key, raw)| string(raw, key)).transpose()?;
+    if let Some(input) = input.filter(|input| !input.trim().is_empty()) {
+        prompt.push('\n');
+        prompt.push_str(&input);
+    }
+    Ok(prompt)
+}
+
+/// The system prompt of a column of its own.
+pub(super) fn system(fields: &Fields) -> Result<Option<String>, RowError> {
+    let Some((key, raw)) = fields.first(&["system", "system_prompt"]) else { return Ok(None) };
+    Ok(Some(string(raw, key)?).filter(|text| !text.trim().is_empty()))
+}
+
+/// Earlier turns beside an instruction: a list of pairs of a question and an answer.
+fn history(fields: &Fields) -> Result<Turns, RowError> {
+    let mut turns = Turns::default();
+    let Some(raw) = fields.get("history") else { return Ok(turns) };
     if !raw.get().starts_with('[') {
-        return string(raw, at);
+        return Err(wrong("history", raw, "a list of pairs of a question and an answer"));
     }
-    let parts: Bounded<RawPart, MAX_MESSAGES> = serde_json::from_str(raw.get()).map_err(json_error)?;
-    let mut out = String::new();
-    for (i, part) in parts.0.iter().enumerate() {
-        let kind = part.r#type.map(|t| string(t, &format!("{at}[{i}].type"))).transpose()?;
-        match (kind.as_deref(), part.text) {
-            (Some("text") | None, Some(text)) => out.push_str(&string(text, &format!("{at}[{i}].text"))?),
-            _ => {
-                let kind = shorten(kind.as_deref().unwrap_or("unknown"), 40);
-                let what = format!("{at}[{i}] is of type `{kind}`; only text is read");
-                return Err(RowError::new(Reason::WrongType, what));
-            }
-        }
+    let pairs: Bounded<[String; 2], MAX_HISTORY> = serde_json::from_str(raw.get()).map_err(json_error)?;
+    for [question, answer] in pairs.0 {
+        turns.push(Message::new("user", question), false);
+        turns.push(Message::new("assistant", answer), false);
     }
-    Ok(out)
-}
-
-/// Where a call's arguments are a string that holds an object, as in OpenAI's format, templates want the object.
-fn objects_for_arguments(call: &mut serde_json::Value) {
-    let holder = if call.get("function").is_some() { call.get_mut("function") } else { Some(call) };
-    if let Some(arguments) = holder.and_then(|h| h.get_mut("arguments"))
-        && let Some(text) = arguments.as_str()
-        && let Ok(object @ serde_json::Value::Object(_)) = serde_json::from_str(text)
-    {
-        *arguments = object;
-    }
-}
-
-pub(super) fn tools(raw: Option<&RawValue>) -> Result<Option<TemplateValue>, RowError> {
-    let Some(raw) = raw else { return Ok(None) };
-    let tools = values(raw, "tools")?;
-    let some = tools.as_array().is_some_and(|list| !list.is_empty());
-    Ok(some.then(|| TemplateValue::from(Serde(tools))))
-}
-
-/// A list of anything.
-fn values(raw: &RawValue, key: &str) -> Result<serde_json::Value, RowError> {
-    if !raw.get().starts_with('[') {
-        return Err(wrong(key, raw, "a list"));
-    }
-    // A string may hold JSON again, so that its commas count too.
-    if separators(raw.get()) > MAX_VALUES {
-        return Err(RowError::new(Reason::UnsafeTools, format!("{key} has more than {MAX_VALUES} values")));
-    }
-    serde_json::from_str(raw.get()).map_err(json_error)
-}
-
-/// At least as many as there are values, in strings or not.
-pub(super) fn separators(text: &str) -> usize {
-    text.bytes().filter(|b| matches!(b, b',' | b':' | b'[' | b'{')).count()
-}
-
-pub(super) fn is_string(raw: &RawValue) -> bool {
-    raw.get().starts_with('"')
-}
-
-pub(super) fn string(raw: &RawValue, key: &str) -> Result<String, RowError> {
-    if !is_string(raw) {
-        return Err(wrong(key, raw, "a string"));
-    }
-    serde_json::from_str(raw.get()).map_err(json_error)
-}
-
-pub(super) fn wrong(key: &str, raw: &RawValue, wanted: &str) -> RowError {
-    RowError::new(Reason::WrongType, format!("{key} is {}, not {wanted}", kind(raw.get())))
-}
-
-/// What a JSON text is, by how it begins.
-fn kind(text: &str) -> &'static str {
-    match text.as_bytes().first() {
-        Some(b'{') => "an object",
-        Some(b'[') => "a list",
-        Some(b'"') => "a string",
-        Some(b't' | b'f') => "true or false",
-        Some(b'n') => "null",
-        Some(b'-' | b'0'..=b'9') => "a number",
-        _ => "no JSON",
-    }
-}
-
-pub(super) fn json_error(error: serde_json::Error) -> RowError {
-    let reason = if error.is_data() { Reason::WrongType } else { Reason::BadJson };
-    RowError::new(reason, error)
-}
-
-/// The deepest nesting of brackets outside of strings.
-fn depth(text: &str) -> usize {
-    let (mut now, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
-                now += 1;
-                deepest = deepest.max(now);
-            }
-            b']' | b'}' if !in_string => now = now.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
-}
-
-/// A list of at most `MAX` elements.
-pub(super) struct Bounded<T, const MAX: usize>(pub(super) Vec<T>);
-
-impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Bounded<T, MAX> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct List<T, const MAX: usize>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for List<T, MAX> {
-            type Value = Vec<T>;
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                write!(f, "a list of at most {MAX}")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
-                let mut out = Vec::new();
-                while let Some(element) = seq.next_element()? {
-                    if out.len() == MAX {
-                        return Err(de::Error::custom(format!("a list of more than {MAX}")));
-                    }
-                    out.push(element);
-                }
-                Ok(out)
-            }
-        }
-        deserializer.deserialize_seq(List::<T, MAX>(PhantomData)).map(Self)
-    }
-}
-
-/// The first keys of an object.
-struct Keys {
-    first: Vec<String>,
-    more: bool,
-}
-
-impl Keys {
-    fn in_words(&self) -> String {
-        let names: Vec<String> = self.first.iter().map(|key| format!("`{key}`")).collect();
-        match (names.is_empty(), self.more) {
-            (true, _) => "no keys".to_owned(),
-            (false, more) => format!("{}{}", names.join(", "), if more { ", …" } else { "" }),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Keys {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Keys;
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Keys, A::Error> {
-                let mut keys = Keys { first: Vec::new(), more: false };
-                while let Some((key, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? {
-                    if keys.first.len() < 8 { keys.first.push(shorten(&key, 30)) } else { keys.more = true }
-                }
-                Ok(keys)
-            }
-        }
-        deserializer.deserialize_map(Object)
-    }
+    Ok(turns)
 }

@@ -8,6 +8,7 @@ use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
 use super::RewardError;
+use crate::io::text::decode;
 
 /// The largest schema file.
 const MAX_BYTES: u64 = 1 << 20;
@@ -19,13 +20,14 @@ const MAX_BYTES: u64 = 1 << 20;
 /// A file that cannot be read, is too large, or is no schema.
 pub(super) fn read(path: &Path) -> Result<Validator, RewardError> {
     let wrong = |why: String| RewardError::Schema { path: path.to_owned(), why };
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let file = File::open(path).map_err(|e| wrong(format!("cannot read the JSON schema: {e}")))?;
-    let read = file.take(MAX_BYTES + 1).read_to_string(&mut text);
+    let read = file.take(MAX_BYTES + 1).read_to_end(&mut bytes);
     read.map_err(|e| wrong(format!("cannot read the JSON schema: {e}")))?;
-    if text.len() as u64 > MAX_BYTES {
+    if bytes.len() as u64 > MAX_BYTES {
         return Err(wrong(format!("the JSON schema is larger than {} MiB", MAX_BYTES >> 20)));
     }
+    let text = decode(bytes).map_err(|e| wrong(format!("cannot read the JSON schema: {e}")))?;
     let schema: Value =
         serde_json::from_str(&text).map_err(|e| wrong(format!("the JSON schema is not JSON: {e}")))?;
     jsonschema::options()

@@ -31,8 +31,8 @@ fn pairs_and_instructions_are_two_turns() {
     assert_eq!(texts[0], turn("p", "[[c<|im_end|>]]"));
     assert_eq!(texts[1], turn("i\nx", "[[o<|im_end|>]]"));
     assert_eq!(texts[2], turn("i", "[[o<|im_end|>]]"));
-    // The text's own `<|im_end|>` is no control token: its first character is the first token, and no target.
-    assert_eq!(texts[3], "<[[|im_end|>t</s>]]");
+    // The text's own `<|im_end|>` is a control token: it went through a template before.
+    assert_eq!(texts[3], "<|im_end|>[[t</s>]]");
     assert_eq!(texts[4], turn("u", "no<|im_end|>") + &turn("v", "[[yes<|im_end|>]]"));
     let all = EncodeOptions { train_on: TrainOn::All, ..EncodeOptions::default() };
     let (texts, _) = marks(all, r#"{"prompt": "p", "completion": "c"}"#);

@@ -2,9 +2,14 @@
 
 mod batches;
 mod files;
+mod habits;
+mod learnt;
 mod masks;
 mod preferences;
 mod prompts;
+mod silence;
+mod templated;
+mod thoughts;
 
 use std::path::Path;
 

@@ -182,7 +182,7 @@ fn rated_answers_are_read_and_pairs_taken_apart() {
         THUMB,
         &[
             (r#"{"prompt": "p", "completion": "a", "label": "yes"}"#, Reason::WrongType, "label is a string"),
-            (r#"{"prompt": "p", "completion": "a", "label": 1}"#, Reason::WrongType, "not true or false"),
+            (r#"{"prompt": "p", "completion": "a", "label": 2}"#, Reason::WrongType, "not true or false"),
             (r#"{"prompt": "p", "completion": "", "label": true}"#, Reason::NothingToTrain, "completion: "),
             (r#"{"prompt": "p", "completion": "a"}"#, Reason::UnknownShape, "label"),
             (r#"{"prompt": "p", "chosen": "a", "rejected": "a"}"#, Reason::SameAnswers, "the same"),

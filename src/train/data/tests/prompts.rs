@@ -72,7 +72,7 @@ fn prompts_without_a_question_are_refused() {
         &[
             (r#"{"prompt": " "}"#, Reason::NothingToTrain, "empty"),
             (r#"{"prompt": []}"#, Reason::NothingToTrain, "empty"),
-            (r#"{"question": "p"}"#, Reason::UnknownShape, "it has `question`"),
+            (r#"{"topic": "p"}"#, Reason::UnknownShape, "it has `topic`"),
             (r#"{"prompt": {}}"#, Reason::WrongType, "prompt is an object"),
             (r#"{"messages": "a"}"#, Reason::WrongType, "messages is a string"),
             (
