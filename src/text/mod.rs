@@ -18,7 +18,8 @@ mod tokenizer;
 pub use config::{SpecialIds, TokenKind, TokenizerConfig, TokenizerModel};
 pub use error::TokenizerError;
 pub use sampler::{
-    Choice, MAX_LAST_N, Sampler, SamplerError, SamplerParams, choose, from_key, order_key, softmax_scale, uniform,
+    Choice, MAX_LAST_N, Sampler, SamplerError, SamplerParams, choose, from_key, order_key, softmax_scale,
+    uniform,
 };
 pub use stream::TokenStream;
 pub use template::{ChatTemplate, Message, TemplateError, TemplateValue, TemplateVars, builtin_names, utc};

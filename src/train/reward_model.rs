@@ -107,7 +107,15 @@ impl Trainer {
         // What a reward model knew to write is of no matter.
         let settings = Settings { keep: 0.0, ..settings.clone() };
         let batching = Batching::Sequences(settings.batch.max(1));
-        let boot = Boot { place, from, head: BranchHead::Scalar, batching, reference: None, rollouts: None, divergence: false };
+        let boot = Boot {
+            place,
+            from,
+            head: BranchHead::Scalar,
+            batching,
+            reference: None,
+            rollouts: None,
+            divergence: false,
+        };
         let (pairs, validation) = (ranked(pairs), ranked(validation));
         let task = RewardTask { pairs, validation, objective, weight: 1.0, accuracy: None };
         Trainer::boot(model, Box::new(task), &settings, &boot)

@@ -179,7 +179,15 @@ impl Trainer {
     ) -> Result<Self, TrainError> {
         let task = SftTask::new(examples, validation, settings);
         let batching = settings.batching();
-        let boot = Boot { place, from, head: BranchHead::Tokens, batching, reference: None, rollouts: None, divergence: false };
+        let boot = Boot {
+            place,
+            from,
+            head: BranchHead::Tokens,
+            batching,
+            reference: None,
+            rollouts: None,
+            divergence: false,
+        };
         Self::boot(model, Box::new(task), settings, &boot)
     }
 

@@ -127,7 +127,9 @@ pub fn active(call: &OpCall) -> Active {
         Op::RmsNormBack => count!(rms_norm_back),
         Op::GateBack => count!(gate_back),
         Op::Fill => count!(fill),
-        Op::Gather | Op::LogProb | Op::Sample | Op::LogProbBack | Op::Divergence | Op::Coefs => Active::Outputs,
+        Op::Gather | Op::LogProb | Op::Sample | Op::LogProbBack | Op::Divergence | Op::Coefs => {
+            Active::Outputs
+        }
         Op::Embed
         | Op::Rope
         | Op::KvWrite

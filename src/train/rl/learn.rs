@@ -246,7 +246,9 @@ impl Update<'_> {
         sums: &mut Sums,
     ) -> Result<(), TrainError> {
         let (mut coefs, mut loss) = (Vec::new(), 0.0);
-        for (one, now) in some.iter().map(|i| &all[*i]).zip(score(engine, 0, all, some, (self.temperature, self.seed))?) {
+        for (one, now) in
+            some.iter().map(|i| &all[*i]).zip(score(engine, 0, all, some, (self.temperature, self.seed))?)
+        {
             let (old, advantages) = (&one.answer.old, &one.advantages);
             let advantage = advantages.first().copied().unwrap_or(0.0);
             let made = match self.method {
@@ -278,7 +280,9 @@ impl Update<'_> {
     ) -> Result<(), TrainError> {
         let (Method::Ppo(ppo), Some(branch)) = (self.method, self.value) else { return Ok(()) };
         let (mut coefs, mut loss) = (Vec::new(), 0.0);
-        for (one, now) in some.iter().map(|i| &all[*i]).zip(score(engine, branch, all, some, (1.0, self.seed))?) {
+        for (one, now) in
+            some.iter().map(|i| &all[*i]).zip(score(engine, branch, all, some, (1.0, self.seed))?)
+        {
             let made = ppo.value(&now, &one.values, &one.returns, 1.0 / window.tokens.max(1) as f64);
             let square = |(v, r): (&f32, &f64)| (f64::from(*v) - r).powi(2);
             let error: f64 = now.iter().zip(&one.returns).map(square).sum();
