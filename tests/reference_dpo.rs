@@ -1,9 +1,11 @@
-//! Preference training of the default model as TRL's formulas and PEFT's adapters do it, from the reference data where it is
-//! present: five pairs, one a step, the reference being the base.
+//! Preference training as TRL's formulas and PEFT's adapters do it, one pair a step, the reference being the base: a tiny model
+//! (`tests/golden/training.json`), and five pairs of the default model where larger reference data lies beside the project.
 #![cfg(all(feature = "cli", feature = "gpu"))]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
+#[path = "common/training.rs"]
+mod training;
 
 use std::io::Read;
 use std::path::Path;
@@ -13,7 +15,7 @@ use common::npy::read_tokens;
 use common::{none_failed, shared};
 use emberlm::adapter::hf;
 use emberlm::session::{DeviceChoice, SessionOptions};
-use emberlm::train::data::{Batcher, Batching, Example, Source};
+use emberlm::train::data::{Example, Source};
 use emberlm::train::objective::{Dpo, Kto, PairObjective};
 use emberlm::train::{Against, Feedback, FeedbackOptions, Place, Schedule, Settings, Trainer};
 
@@ -45,24 +47,15 @@ fn pairs(dir: &Path) -> Vec<Feedback> {
         .collect()
 }
 
-/// A seed whose first epoch takes the pairs in the order of the reference.
-fn seed_of_order(pairs: &[Feedback]) -> u64 {
-    let rows = |pair: &Feedback| match pair {
-        Feedback::Pair { chosen, rejected } => chosen.tokens.len() + rejected.tokens.len() - 2,
-        _ => 1,
-    };
-    let in_order = |seed: &u64| {
-        let batches = Batcher::new(pairs.iter().map(rows), Batching::Sequences(1), *seed).unwrap();
-        batches.take(PAIRS).map(|b| b.examples[0]).eq(0..PAIRS)
-    };
-    (0..10_000).find(in_order).expect("one of 120 orders")
+fn compare(device: DeviceChoice, steps: usize) {
+    training::dpo(device.clone());
+    if let Some(dir) = shared().map(|dir| dir.join("reference")) {
+        compare_with(&dir, device, steps);
+    }
 }
 
-fn compare(device: DeviceChoice, steps: usize) {
-    let Some(dir) = shared().map(|dir| dir.join("reference")) else {
-        println!("no reference data here: the objectives are compared with TRL's in the golden table");
-        return;
-    };
+/// The default model against the larger data.
+fn compare_with(dir: &Path, device: DeviceChoice, steps: usize) {
     let text = std::fs::read_to_string(dir.join("dpo/dpo_rand_f32.json")).unwrap();
     let expected: serde_json::Value = serde_json::from_str(&text).unwrap();
     let bytes = std::fs::read(dir.join("sft/adapter_rand_hf.safetensors")).unwrap();
@@ -74,7 +67,7 @@ fn compare(device: DeviceChoice, steps: usize) {
         clip: 0.0,
         batch: 1,
         epochs: 1,
-        seed: seed_of_order(&items),
+        seed: training::seed_of_order(&items),
         ..Settings::default()
     };
     let options = FeedbackOptions {

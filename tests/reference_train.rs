@@ -1,9 +1,11 @@
-//! Training the default model as PEFT does: losses, gradients and the adapter after twenty steps, from the reference data
-//! where it is present.
+//! Training as PEFT does: losses, gradients and what the adapter has become; a tiny model (`tests/golden/training.json`), and the
+//! default model where larger reference data lies beside the project.
 #![cfg(all(feature = "cli", feature = "gpu"))]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
+#[path = "common/training.rs"]
+mod training;
 
 use common::default_model::default_model;
 use common::npy::read_tokens;
@@ -85,12 +87,16 @@ fn window(engine: &mut Engine, tokens: &[u32]) -> f64 {
     objective.loss(&engine.gradient(&[sequence], &coefs, 0).unwrap())
 }
 
-/// Runs `steps` steps of the reference on a device.
+/// Runs the tiny model, and `steps` steps of the larger reference on a device.
 fn compare(device: DeviceChoice, steps: usize) {
-    let Some(Reference { dir, tokens, start }) = reference() else {
-        println!("no reference data here: the gradients are checked against differences elsewhere");
-        return;
-    };
+    training::sft(device.clone());
+    if let Some(reference) = reference() {
+        compare_with(reference, device, steps);
+    }
+}
+
+/// The default model against the larger data.
+fn compare_with(Reference { dir, tokens, start }: Reference, device: DeviceChoice, steps: usize) {
     let mut engine = boot(device, &start, Recompute::All);
     println!("{}, {} bytes planned", engine.device().name, engine.layout().total());
     load_adapter(&mut engine, &start).unwrap();

@@ -1,4 +1,5 @@
-//! The default model's tokenizer and chat template: llama.cpp's token ids for fixtures and prompts.
+//! The default model's tokenizer and chat template: transformers' token ids (`tests/golden/smollm2/tokens.json`, by
+//! `gen_tokens.py`), and llama.cpp's for fixtures and prompts where they lie beside the project.
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -8,8 +9,9 @@ mod vocabs;
 
 use common::default_model::default_model;
 use common::npy::Npy;
-use common::shared;
+use common::{golden, shared};
 use emberlm::text::{ChatTemplate, Message, TemplateVars, Tokenizer};
+use serde_json::Value;
 
 fn tokenizer() -> Tokenizer {
     Tokenizer::from_metadata(&default_model().gguf().metadata).unwrap()
@@ -19,6 +21,15 @@ fn template(tokenizer: &Tokenizer) -> ChatTemplate {
     ChatTemplate::from_metadata(&default_model().gguf().metadata, tokenizer)
         .unwrap()
         .expect("a chat template")
+}
+
+fn table() -> Value {
+    let text = std::fs::read_to_string(golden("smollm2/tokens.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+fn ids_of(case: &Value) -> Vec<u32> {
+    case["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
 }
 
 #[test]
@@ -66,7 +77,35 @@ fn the_models_own_template() {
 }
 
 #[test]
+fn conversations_are_those_of_transformers() {
+    let t = tokenizer();
+    let template = template(&t);
+    let table = table();
+    let chats = table["chats"].as_array().unwrap();
+    assert_eq!(chats.len(), 4);
+    for chat in chats {
+        let text_of = |value: &Value| value.as_str().unwrap().to_owned();
+        let turns = chat["messages"].as_array().unwrap();
+        let messages: Vec<Message> =
+            turns.iter().map(|m| Message::new(&text_of(&m["role"]), &text_of(&m["content"]))).collect();
+        let text = template.render(&messages, true, &TemplateVars::new()).unwrap();
+        assert_eq!(text, text_of(&chat["text"]));
+        assert_eq!(t.encode(&text, true, true), ids_of(chat));
+        // Texts that begin with white space are encoded apart from the line feed before them.
+        if messages.iter().all(|m| !m.content.starts_with(char::is_whitespace)) {
+            assert_eq!(template.encode(&t, &messages, true, &TemplateVars::new()).unwrap(), ids_of(chat));
+        }
+    }
+}
+
+#[test]
 fn fixture() {
+    let table = table();
+    let own = table["texts"].as_array().unwrap();
+    let own: Vec<(String, Vec<u32>)> =
+        own.iter().map(|case| (case["text"].as_str().unwrap().to_owned(), ids_of(case))).collect();
+    assert_eq!(own.len(), 48);
+    vocabs::check("SmolLM2", &tokenizer(), &own);
     let Some(fixtures) = shared().map(|s| s.join("fixtures/tokenizer")) else { return };
     let file = |end: &str| fixtures.join(format!("ggml-vocab-smollm2.{end}"));
     let cases = vocabs::cases(&file("inp"), &file("out"));
@@ -76,8 +115,17 @@ fn fixture() {
 
 #[test]
 fn prompts() {
-    let Some(reference) = shared().map(|s| s.join("reference/llamacpp")) else { return };
     let t = tokenizer();
+    let texts = std::fs::read_to_string(golden("smollm2/prompts.json")).unwrap();
+    let own: serde_json::Map<String, Value> = serde_json::from_str(&texts).unwrap();
+    assert_eq!(own.len(), 7);
+    for (name, text) in own {
+        let (text, tokens) = (text.as_str().unwrap(), golden(&format!("smollm2/{name}.tokens.npy")));
+        let ids = t.encode(text, true, false);
+        assert_eq!(ids, Npy::read(&tokens).tokens(), "{name}");
+        assert_eq!(t.decode(&ids, false), text);
+    }
+    let Some(reference) = shared().map(|s| s.join("reference/llamacpp")) else { return };
     let mut texts: Vec<_> =
         std::fs::read_dir(&reference).unwrap().map(|entry| entry.unwrap().path()).collect();
     texts.retain(|path| path.extension().is_some_and(|e| e == "txt"));

@@ -132,16 +132,42 @@ fn the_preview_shows_what_is_learnt() {
     );
 }
 
+/// Instructions made of the project's own texts: each paragraph is the output of a row; one row has none.
+fn own_instructions() -> Vec<Value> {
+    let texts = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "examples/README.md"];
+    let read = |name: &str| std::fs::read_to_string(common::project().join(name)).unwrap();
+    let whole = texts.map(read).join("\n\n");
+    let paragraphs = whole.split("\n\n").map(str::trim).filter(|p| !p.is_empty());
+    let row = |(i, text): (usize, &str)| json!({"instruction": format!("Write paragraph {i}."), "input": "", "output": text});
+    paragraphs
+        .enumerate()
+        .map(row)
+        .chain([json!({"instruction": "Say nothing.", "input": "", "output": ""})])
+        .collect()
+}
+
 #[test]
 fn published_instruction_data_loads_whole() {
-    let Some(path) = shared().map(|s| s.join("fixtures/data/instruction-data.json")) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("own.json");
+    let rows = own_instructions();
+    assert!(rows.len() > 100, "{}", rows.len());
+    std::fs::write(&own, serde_json::to_vec(&rows).unwrap()).unwrap();
+    loads_whole(&own);
+    if let Some(path) = shared().map(|s| s.join("fixtures/data/instruction-data.json")) {
+        assert_eq!(loads_whole(&path), 1100);
+    }
+}
+
+/// All rows that have an output are learnt from; how many rows there are.
+fn loads_whole(path: &Path) -> u64 {
     let model = model();
-    let rows: Vec<Value> = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let rows: Vec<Value> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let start = Instant::now();
-    let (dataset, report) = Dataset::load(&[&path], &model.encoder(EncodeOptions::default())).unwrap();
+    let (dataset, report) = Dataset::load(&[path], &model.encoder(EncodeOptions::default())).unwrap();
     let counts = dataset.counts();
     println!("{report}\n{} of {} tokens, {:?}", counts.trained, counts.total, start.elapsed());
-    assert_eq!((report.rows, rows.len()), (1100, 1100));
+    assert_eq!(report.rows, rows.len() as u64);
     let written: Vec<&Value> =
         rows.iter().filter(|row| !row["output"].as_str().unwrap().trim().is_empty()).collect();
     assert_eq!(dataset.examples.len(), written.len(), "{report}");
@@ -149,33 +175,51 @@ fn published_instruction_data_loads_whole() {
         assert_eq!(model.trained(example), format!("{}<|im_end|>", row["output"].as_str().unwrap()));
     }
     let (kept, held) = dataset.clone().split(0.1, 1);
-    assert!((70..150).contains(&held.examples.len()), "{}", held.examples.len());
+    let tenth = dataset.examples.len() / 10;
+    assert!((tenth / 2..tenth * 3 / 2).contains(&held.examples.len()), "{}", held.examples.len());
     let packed = Batcher::new(kept.lengths(), Batching::Packed { max_rows: 1024 }, 1).unwrap();
     let batches = packed.batches_in(0);
     let fill = kept.counts().total as f64 / (1024 * batches) as f64;
     println!("{batches} packed batches of 1024 rows, {:.1} % full", 100.0 * fill);
-    assert!(fill > 0.95, "{fill}");
+    // The last batch is as full as it happens to be.
+    assert!(fill > 0.95 * (batches - 1) as f64 / batches as f64, "{fill}");
+    report.rows
 }
 
 #[test]
 fn published_files_of_other_shapes() {
-    let Some(folder) = shared().map(|s| s.join("fixtures/data")) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (tasks, prose) = (folder.path().join("tasks.jsonl"), folder.path().join("prose.txt"));
+    let row = |i: usize| json!({"id": i, "instruction": "Count.", "instances": [{"input": "", "output": i.to_string()}]});
+    std::fs::write(&tasks, (0..9).map(|i| format!("{}\n", row(i))).collect::<String>()).unwrap();
+    std::fs::copy(common::project().join("ARCHITECTURE.md"), &prose).unwrap();
+    unknown_shapes_are_named(&tasks);
+    texts_come_back(&prose);
+    if let Some(folder) = shared().map(|s| s.join("fixtures/data")) {
+        unknown_shapes_are_named(&folder.join("self-instruct-seed_tasks.jsonl"));
+        texts_come_back(&folder.join("wikitext2-valid-head.txt"));
+    }
+}
+
+/// Outputs in a list of instances are no known shape: every line is named.
+fn unknown_shapes_are_named(path: &Path) {
     let model = model();
-    // These have their outputs in a list of instances, which is no known shape: every line is named.
-    let path = folder.join("self-instruct-seed_tasks.jsonl");
-    let lines = std::fs::read_to_string(&path).unwrap().lines().count() as u64;
+    let lines = std::fs::read_to_string(path).unwrap().lines().count() as u64;
     let (mut dataset, mut report) = (Dataset::default(), Report::default());
     let encoder = model.encoder(EncodeOptions::default());
-    dataset.read(&path, std::fs::File::open(&path).unwrap(), &encoder, &mut report).unwrap();
+    dataset.read(path, std::fs::File::open(path).unwrap(), &encoder, &mut report).unwrap();
     assert_eq!((dataset.examples.len(), report.skipped[&Reason::UnknownShape].count), (0, lines));
     assert!(report.to_string().contains("`instances`"), "{report}");
+}
 
-    let path = folder.join("wikitext2-valid-head.txt");
+/// A text's pieces make the whole again.
+fn texts_come_back(path: &Path) {
+    let model = model();
     let options = EncodeOptions { max_len: 512, overlong: Overlong::Skip, ..EncodeOptions::default() };
-    let (dataset, report) = Dataset::load(&[&path], &model.encoder(options)).unwrap();
+    let (dataset, report) = Dataset::load(&[path], &model.encoder(options)).unwrap();
     assert_eq!(report.skipped_count(), 0, "{report}");
     let ids: Vec<u32> = dataset.examples.iter().flat_map(|e| e.tokens.clone()).collect();
-    let text = std::fs::read_to_string(&path).unwrap();
+    let text = std::fs::read_to_string(path).unwrap();
     assert_eq!(model.tokenizer.decode(&ids, true), text);
     println!("{report}, {} tokens", ids.len());
 }

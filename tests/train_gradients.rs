@@ -209,6 +209,20 @@ fn adapters_of_every_architecture() {
 }
 
 #[test]
+fn log_probabilities_at_temperatures() {
+    let model = open(&golden("arch/llama-tied.gguf"));
+    let mut failures = vec![];
+    for temperatures in [[0.5, 0.7, 1.0, 1.3], [0.05, 8.0, 2.5, 0.3]] {
+        let mut bench = Bench::new(&model, Train::Adapters, 0.0, 0, 2);
+        bench.fill(&model, Train::Adapters);
+        let turns = temperatures.into_iter().cycle();
+        bench.outs.iter_mut().zip(turns).for_each(|(out, t)| out.temperature = t);
+        check(&mut bench, &format!("at {temperatures:?}"), &mut failures);
+    }
+    none_failed(&failures);
+}
+
+#[test]
 fn own_weights_of_every_architecture() {
     let mut failures = vec![];
     for name in MODELS {

@@ -5,6 +5,8 @@
 
 mod common;
 
+use std::path::Path;
+
 use common::{golden, shared};
 use emberlm::train::objective::{
     Dpo, Grpo, GrpoLoss, Ipo, Kto, Orpo, PairObjective, Ppo, RewardLoss, Rloo, Side, SimPo, Window,
@@ -229,15 +231,23 @@ fn ppo_is_that_of_trl() {
     assert!(clipped > 10 && values_clipped > 10, "{clipped} {values_clipped}");
 }
 
-/// Losses and margins of whole training steps, from their summed log-probabilities; needs the data beside the project.
+/// Losses and margins of whole training steps, from their summed log-probabilities; larger runs where they lie beside the
+/// project.
 #[test]
 fn dpo_steps_of_pytorch_are_found_again() {
-    let Some(folder) = shared().map(|s| s.join("reference/dpo")) else { return };
-    for file in ["dpo_init_f64.json", "dpo_init_f32.json", "dpo_rand_f32.json"] {
-        let text = std::fs::read_to_string(folder.join(file)).unwrap();
-        let run: Value = serde_json::from_str(&text).unwrap();
-        let dpo = PairObjective::Dpo(Dpo { beta: number(&run["beta"]) });
-        let steps = run["steps"].as_array().unwrap();
+    let read =
+        |path: &Path| -> Value { serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap() };
+    let own = read(&golden("training.json"));
+    let mut runs = vec![("training.json", number(&own["beta"]), own["dpo"]["steps"].clone())];
+    if let Some(folder) = shared().map(|s| s.join("reference/dpo")) {
+        for file in ["dpo_init_f64.json", "dpo_init_f32.json", "dpo_rand_f32.json"] {
+            let run = read(&folder.join(file));
+            runs.push((file, number(&run["beta"]), run["steps"].clone()));
+        }
+    }
+    for (file, beta, steps) in runs {
+        let dpo = PairObjective::Dpo(Dpo { beta });
+        let steps = steps.as_array().unwrap();
         assert!(steps.len() >= 5);
         for step in steps {
             let keys = ["logp_chosen", "ref_chosen", "logp_rejected", "ref_rejected"];

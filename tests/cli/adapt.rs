@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use emberlm::adapter::BaseFingerprint;
 use emberlm::gguf::GgufFile;
-use emberlm::journal::live::{Event, Live, folder};
+use emberlm::journal::live::{Event, Figure, Live, folder};
 use emberlm::journal::{Entry, Feedback, Journal, Said};
 
 use crate::adapter::base;
@@ -47,6 +47,42 @@ fn args(model: &str, more: &[&str]) -> Vec<String> {
 fn adapt(sandbox: &Sandbox, more: &[&str]) -> Ran {
     let all = args(&base(), more);
     sandbox.run(&all.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// What the gates decided is what their figures say: a version has passed all of them, a refusal names each that it did not pass.
+/// Divergences are never below zero. Gives back the kinds of events.
+fn decided(sandbox: &Sandbox) -> Vec<&'static str> {
+    let live = Live::open_to_read(place(sandbox)).unwrap();
+    let sound = |figures: &[Figure]| {
+        let measured = |f: &&Figure| f.limit.is_some();
+        assert!(figures.iter().filter(measured).count() >= 4, "{figures:?}");
+        for figure in figures.iter().filter(measured) {
+            let (after, limit) = (figure.after.unwrap_or(f64::INFINITY), figure.limit.unwrap());
+            assert_eq!(figure.passed, after <= limit, "{figure:?}");
+        }
+        let divergence = figures.iter().find(|f| f.name == "divergence from the base").unwrap();
+        assert!(divergence.before.unwrap() >= 0.0 && divergence.after.unwrap() > 0.0, "{divergence:?}");
+    };
+    live.log()
+        .iter()
+        .map(|event| match event {
+            Event::Switched { version, .. } => {
+                let figures = &live.version(*version).unwrap().figures;
+                sound(figures);
+                assert!(figures.iter().all(|f| f.passed), "{figures:?}");
+                "switched"
+            }
+            Event::Refused { figures, why, .. } => {
+                sound(figures);
+                assert!(figures.iter().any(|f| !f.passed), "{figures:?}");
+                for figure in figures {
+                    assert_eq!(why.contains(&figure.name), !figure.passed, "{why}: {figure:?}");
+                }
+                "refused"
+            }
+            Event::RolledBack { .. } => "back",
+        })
+        .collect()
 }
 
 /// The live version and its bytes.
@@ -103,16 +139,14 @@ fn what_is_new_is_learnt_once_judged_and_rolled_back() {
     let back = sandbox.run(&["adapter", "rollback", "-m", &base()]);
     assert_eq!(back.code, 0, "{}", back.err);
     assert_eq!(live(&sandbox).unwrap(), first, "a roll back restores bytes");
-    let log = Live::open_to_read(place(&sandbox)).unwrap().log().to_vec();
-    let kinds: Vec<&str> = log
-        .iter()
-        .map(|event| match event {
-            Event::Switched { .. } => "switched",
-            Event::Refused { .. } => "refused",
-            Event::RolledBack { .. } => "back",
-        })
-        .collect();
-    assert_eq!(kinds, ["switched", "refused", "switched", "back"]);
+    assert_eq!(decided(&sandbox), ["switched", "refused", "switched", "back"]);
+    let versions = Live::open_to_read(place(&sandbox)).unwrap().versions().to_vec();
+    let far = |n: usize| {
+        let figure = versions[n].figures.iter().find(|f| f.name == "divergence from the base").unwrap();
+        (figure.before.unwrap(), figure.after.unwrap())
+    };
+    assert_eq!(far(0).0, 0.0, "without an adapter the model is its base, to the bit");
+    assert!(far(1).0 > 0.0, "the second begins where the first one ended");
 
     // What was rolled back is left alone, unless it is asked for.
     let left = adapt(&sandbox, &[]);
@@ -131,9 +165,19 @@ fn a_chat_learns_and_goes_on_with_what_it_learnt() {
     let args = ["chat", "-m", &model, "-n", "4", "--device", "cpu", "-t", "1"];
     let ran = sandbox.run_with_input(&args, "/learn\nhello\n/learn\n");
     assert_eq!(ran.code, 0, "{}", ran.err);
-    // Whatever the gates say of a random model: it is said, and the conversation goes on.
-    assert!(ran.err.contains("divergence from the base") || ran.out.contains("divergence from the base"));
-    assert!(!ran.out.is_empty());
+    assert!(!ran.out.is_empty(), "the conversation goes on");
+    // What the gates decide of a random model is said, and is what happened.
+    let switched = match decided(&sandbox)[..] {
+        ["switched"] => true,
+        ["refused"] => false,
+        ref other => panic!("{other:?}"),
+    };
+    assert_eq!(ran.err.contains("version 1 is live"), switched, "{}", ran.err);
+    assert_eq!(ran.err.contains("refused"), !switched, "{}", ran.err);
+    assert!(ran.err.contains("divergence from the base"), "{}", ran.err);
+    assert_eq!(live(&sandbox).map(|(number, _)| number), switched.then_some(1));
+    assert!(!switched || ran.err.contains("nothing new to learn"), "the second /learn: {}", ran.err);
+    assert!(switched || ran.err.contains("just this was refused"), "the second /learn: {}", ran.err);
 }
 
 /// Killed 200 times at random moments: what is live is the old version or the next one, whole.

@@ -2,8 +2,9 @@
 
 The formulas are transcribed from TRL 1.10.0.dev0 (commit f2cd57710ae345ea6428ae95363267fcf38a3dc8): trl/trainer/ dpo_trainer.py,
 kto_trainer.py, reward_trainer.py, grpo_trainer.py, rloo_trainer.py, and trl/experimental/ orpo/orpo_trainer.py,
-cpo/cpo_trainer.py (SimPO), ppo/ppo_trainer.py. Two things differ: ORPO's first term is over the answer alone (TRL: the prompt too), and
-PPO's answers fill their row, so that the score is at the last token. A window's mean is taken as a weight, which gradients carry.
+cpo/cpo_trainer.py (SimPO), ppo/ppo_trainer.py. Two things differ: ORPO's first term is over the answer alone (TRL: the prompt
+too), and PPO's answers fill their row, so that the score is at the last token. A window's mean is taken as a weight, which
+gradients carry.
 Log-probabilities have two decimals and are read as float32, so that both sides start from the same numbers.
 """
 

@@ -56,7 +56,7 @@ pub struct LearnArgs {
     /// Most rise of the perplexity of fixed texts, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = 5.0, value_parser = weight, help_heading = "Gates")]
     pub max_perplexity: f32,
-    /// Most divergence from the base, in nats a token of what it writes
+    /// Most divergence from the base, in nats a token of what it writes, over the whole vocabulary
     #[arg(long, value_name = "NATS", default_value_t = 0.1, value_parser = weight, help_heading = "Gates")]
     pub max_divergence: f32,
     /// Most that answers to fixed questions, and those learnt before, may become less likely, in nats a token
@@ -126,14 +126,7 @@ pub fn learn(task: &Task<'_>, args: &LearnArgs, device: &DeviceArgs) -> CliResul
         written,
         asked: if args.max_circles < QUESTIONS { asked(&prompter)? } else { vec![] },
     };
-    let limits = Limits {
-        perplexity: f64::from(args.max_perplexity) / 100.0,
-        divergence: f64::from(args.max_divergence),
-        canaries: f64::from(args.max_canaries),
-        worst_canary: f64::from(args.max_worst_canary),
-        circles: args.max_circles,
-    };
-    let trial = Trial { lesson, held_out, steady, standards, limits };
+    let trial = Trial { lesson, held_out, steady, standards, limits: limits(args) };
     let from = task.live.map(|(_, adapter)| adapter);
     let (options, settings) = (options(&trial.lesson, args), settings(trial.lesson.len(), args, from));
     if let Some(rank) = args.rank.filter(|rank| *rank as usize != settings.lora.rank) {
@@ -182,6 +175,17 @@ pub fn learn(task: &Task<'_>, args: &LearnArgs, device: &DeviceArgs) -> CliResul
         return Ok(Outcome::Better { adapter: verdict.adapter, figures });
     }
     Ok(Outcome::Refused { figures, why: beyond(&verdict.gates).unwrap_or_default() })
+}
+
+/// How far the new adapter may go.
+fn limits(args: &LearnArgs) -> Limits {
+    Limits {
+        perplexity: f64::from(args.max_perplexity) / 100.0,
+        divergence: f64::from(args.max_divergence),
+        canaries: f64::from(args.max_canaries),
+        worst_canary: f64::from(args.max_worst_canary),
+        circles: args.max_circles,
+    }
 }
 
 /// A quiet line about what goes on.

@@ -120,8 +120,8 @@ impl Ppo {
         out
     }
 
-    /// Loss and coefficients (with respect to the values) of one answer's values: vf_coef·½·max((v − R)², (v_c − R)²), v_c being v
-    /// kept within value_clip of what it was. `norm` is 1 / tokens of the window.
+    /// Loss and coefficients (with respect to the values) of one answer's values: vf_coef·½·max((v − R)², (v_c − R)²), where v_c
+    /// is v kept within value_clip of what it was. `norm` is 1 / tokens of the window.
     pub fn value(&self, now: &[f32], old: &[f32], returns: &[f64], norm: f64) -> TokenLoss {
         let finite = returns.len() == now.len() && returns.iter().all(|r| r.is_finite());
         if !sound(&[now, old]) || !finite {

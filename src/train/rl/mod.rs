@@ -67,7 +67,8 @@ pub struct RlTrainer {
 }
 
 impl RlTrainer {
-    /// Opens the device. The policy begins with `from`; without it, with new adapters. A PPO's value model begins with the first reward model, if there is one.
+    /// Opens the device. The policy begins with `from`; without it, with new adapters. A PPO's value model begins with the first
+    /// reward model, if there is one.
     ///
     /// # Errors
     /// [`TrainError::Data`] if there is nothing to answer or options make no sense, [`TrainError::Model`] if the map does
@@ -116,22 +117,7 @@ impl RlTrainer {
         };
         let mut engine = Engine::boot(model, &engine_options)?;
         initialize(&mut engine, settings.seed)?;
-        if let Some(adapter) = from {
-            load_adapter(&mut engine, adapter)?;
-            if has_reference(options) && options.against == Against::Start {
-                load_branch(&mut engine, REFERENCE, adapter)?;
-            }
-        }
-        let start = judges.models.first().map(|(adapter, _)| adapter).or(from);
-        if let (Some(branch), Some(adapter)) = (value, start) {
-            load_branch(&mut engine, branch, adapter)?;
-        }
-        for (judge, (adapter, _)) in models.iter().zip(&judges.models) {
-            if adapter.head.is_none() {
-                return Err(data(format!("`{}` is no reward model: it has no head", judge.name)));
-            }
-            load_branch(&mut engine, judge.branch, adapter)?;
-        }
+        load(&mut engine, &judges, options, from, (value, &models))?;
         let per_epoch = batcher.batches_in(0) as u64;
         let all = per_epoch * settings.epochs;
         let total = settings.max_steps.unwrap_or(all);
@@ -428,6 +414,33 @@ impl RlTrainer {
         }
         Ok(false)
     }
+}
+
+/// Sets all branches to where training begins: the policy and its reference, the value model, the reward models.
+fn load(
+    engine: &mut Engine,
+    judges: &Judges,
+    options: &RlOptions,
+    from: Option<&Adapter>,
+    (value, models): (Option<usize>, &[ModelJudge]),
+) -> Result<(), TrainError> {
+    if let Some(adapter) = from {
+        load_adapter(engine, adapter)?;
+        if has_reference(options) && options.against == Against::Start {
+            load_branch(engine, REFERENCE, adapter)?;
+        }
+    }
+    let start = judges.models.first().map(|(adapter, _)| adapter).or(from);
+    if let (Some(branch), Some(adapter)) = (value, start) {
+        load_branch(engine, branch, adapter)?;
+    }
+    for (judge, (adapter, _)) in models.iter().zip(&judges.models) {
+        if adapter.head.is_none() {
+            return Err(TrainError::Data(format!("`{}` is no reward model: it has no head", judge.name)));
+        }
+        load_branch(engine, judge.branch, adapter)?;
+    }
+    Ok(())
 }
 
 /// What a run is known by when it is resumed.

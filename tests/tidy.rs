@@ -1,0 +1,201 @@
+//! The house's rules as far as a text search can hold them. All limits are here; a rule that is broken on purpose has its place
+//! and reason in a list, and what is in a list without need fails too.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Columns of a line. Code is cut at 110 by rustfmt; this is for comments, shaders and scripts. Lines with a text in quotes may
+/// be longer: a message that is cut is harder to find.
+const COLUMNS: usize = 130;
+/// Lines of a file of source; of a file of tests.
+const LINES: (usize, usize) = (500, 600);
+/// Lines of a function; of a test, which may be a table.
+const FUNCTION: (usize, usize) = (70, 120);
+/// What must not stand anywhere, in two pieces so that it does not stand here.
+const BANNED: [(&str, &str); 8] = [
+    ("TO", "DO"),
+    ("FIX", "ME"),
+    ("XX", "X"),
+    ("HA", "CK"),
+    ("for ", "now"),
+    ("db", "g!("),
+    ("to", "do!("),
+    ("unimple", "mented!("),
+];
+
+/// Functions that are longer than that, with the reason.
+const LONG_FUNCTIONS: [(&str, &str, &str); 0] = [];
+/// Files that are longer than that, with the reason.
+const LONG_FILES: [(&str, &str); 0] = [];
+/// How lines begin that are longer than that, with the reason.
+const LONG_LINES: [(&str, &str); 3] = [
+    ("src/cli/tune/sft.rs: ember tune sft --data my.jsonl --preview", "a command line inside a longer text"),
+    (
+        "src/text/template/tests.rs: {%- if message.content.startswith('H') an",
+        "a template's line is one line",
+    ),
+    (
+        "examples/thumbs/make_thumbs.py: cargo run --release --example judge_answ",
+        "a command line to be copied",
+    ),
+];
+
+fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Files below folders of the project with one of the endings: their names in it, and their texts.
+fn files(folders: &[&str], endings: &[&str]) -> Vec<(String, String)> {
+    fn walk(folder: &Path, all: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
+            let path = entry.unwrap().path();
+            if path.is_dir() { walk(&path, all) } else { all.push(path) }
+        }
+    }
+    let mut all = vec![];
+    folders.iter().for_each(|folder| walk(&project().join(folder), &mut all));
+    all.sort();
+    let wanted = |path: &PathBuf| endings.iter().any(|e| path.extension().is_some_and(|own| own == *e));
+    let name =
+        |path: &PathBuf| path.strip_prefix(project()).unwrap().display().to_string().replace('\\', "/");
+    let read = |path: PathBuf| (name(&path), std::fs::read_to_string(&path).unwrap());
+    let found: Vec<(String, String)> = all.into_iter().filter(wanted).map(read).collect();
+    assert!(found.len() > 5, "{folders:?} are not there");
+    found
+}
+
+fn sources() -> Vec<(String, String)> {
+    files(&["src", "tests", "build", "benches", "examples", "shaders", "scripts"], &["rs", "wgsl", "py"])
+}
+
+fn is_test(name: &str) -> bool {
+    name.starts_with("tests/") || name.contains("/tests/") || name.ends_with("tests.rs")
+}
+
+/// Compares what broke a rule with what may.
+fn judge(what: &str, broken: &BTreeSet<String>, allowed: &BTreeSet<String>) {
+    let new: Vec<&String> = broken.difference(allowed).collect();
+    let stale: Vec<&String> = allowed.difference(broken).collect();
+    assert!(new.is_empty(), "{what}:\n{new:#?}");
+    assert!(stale.is_empty(), "allowed without need ({what}):\n{stale:#?}");
+}
+
+#[test]
+fn lines_are_not_too_long() {
+    let mut broken = BTreeSet::new();
+    for (name, text) in sources() {
+        let long = |line: &&str| line.chars().count() > COLUMNS && !line.contains(['"', '`']);
+        let start = |line: &str| line.trim().chars().take(40).collect::<String>();
+        broken.extend(text.lines().filter(long).map(|line| format!("{name}: {}", start(line).trim())));
+    }
+    let allowed = LONG_LINES.iter().map(|(place, _)| (*place).to_owned()).collect();
+    judge(&format!("lines of more than {COLUMNS} columns"), &broken, &allowed);
+}
+
+#[test]
+fn files_are_not_too_long() {
+    let most = |name: &str| if is_test(name) { LINES.1 } else { LINES.0 };
+    let long = |(name, text): &(String, String)| text.lines().count() > most(name);
+    let broken = sources().into_iter().filter(long).map(|(name, _)| name).collect();
+    let allowed = LONG_FILES.iter().map(|(place, _)| (*place).to_owned()).collect();
+    judge(&format!("files of more than {LINES:?} lines"), &broken, &allowed);
+}
+
+/// Functions of a file with their length, as rustfmt lays them out: the closing brace is below the first letter.
+fn functions(text: &str) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = vec![];
+    for (start, line) in lines.iter().enumerate() {
+        let body = line.trim_start();
+        let indent = &line[..line.len() - body.len()];
+        let head = body.split('(').next().unwrap_or_default();
+        let words: Vec<&str> = head.split_whitespace().collect();
+        let Some(at) = words.iter().position(|w| *w == "fn") else { continue };
+        let before = ["pub", "const", "unsafe", "async"];
+        let plain = |w: &&str| before.contains(w) || w.starts_with("pub");
+        if body.starts_with("//") || !words[..at].iter().all(plain) || at + 1 >= words.len() {
+            continue;
+        }
+        let name = words[at + 1].split('<').next().unwrap_or_default();
+        let close = format!("{indent}}}");
+        // One of a trait, or on one line, has no brace of its own.
+        let alone = body.ends_with(';') || body.ends_with('}');
+        let end = lines[start..].iter().position(|l| alone || *l == close);
+        found.push((name.to_owned(), end.map_or(0, |e| e + 1)));
+    }
+    found
+}
+
+#[test]
+fn functions_are_not_too_long() {
+    let (mut broken, mut count) = (BTreeSet::new(), 0);
+    for (name, text) in sources().into_iter().filter(|(name, _)| name.ends_with(".rs")) {
+        let most = if is_test(&name) { FUNCTION.1 } else { FUNCTION.0 };
+        for (function, lines) in functions(&text) {
+            count += 1;
+            if lines > most {
+                broken.insert(format!("{name}: {function}"));
+            }
+        }
+    }
+    assert!(count > 2000, "only {count} functions were found");
+    let allowed = LONG_FUNCTIONS.iter().map(|(file, name, _)| format!("{file}: {name}")).collect();
+    judge(&format!("functions of more than {FUNCTION:?} lines"), &broken, &allowed);
+}
+
+#[test]
+fn words_that_put_things_off_stand_nowhere() {
+    let mut broken = BTreeSet::new();
+    for (name, text) in sources() {
+        for (a, b) in BANNED {
+            let word = format!("{a}{b}");
+            let apart = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '_');
+            let whole = |at: usize| {
+                apart(text[..at].chars().next_back())
+                    && (word.ends_with('(') || apart(text[at + word.len()..].chars().next()))
+            };
+            if text.match_indices(&word).any(|(at, _)| whole(at)) {
+                broken.insert(format!("{name}: {word}"));
+            }
+        }
+    }
+    judge("banned words", &broken, &BTreeSet::new());
+}
+
+/// Code that users run handles its errors. Tests follow in a module of their own at a file's end.
+#[test]
+fn nothing_is_unwrapped_outside_tests() {
+    let mut broken = BTreeSet::new();
+    for (name, text) in files(&["src"], &["rs"]).into_iter().filter(|(name, _)| !is_test(name)) {
+        if name.ends_with("testing.rs") {
+            continue;
+        }
+        let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+        for (line, n) in code.lines().zip(1..) {
+            let line = line.split("//").next().unwrap_or_default();
+            if [".unwrap()", ".expect("].iter().any(|call| line.contains(call)) {
+                broken.insert(format!("{name}:{n}"));
+            }
+        }
+    }
+    judge("unwrap or expect outside tests", &broken, &BTreeSet::new());
+}
+
+/// An op is one stem: shader, parameters, twin. Variants of a shader have a second name behind a dot.
+#[test]
+fn every_stem_has_its_partners() {
+    let stems = |folder: &str, ending: &str| -> BTreeSet<String> {
+        let inside = std::fs::read_dir(project().join(folder)).unwrap();
+        let names = inside.map(|e| e.unwrap().file_name().into_string().unwrap());
+        let own = names.filter(|n| n.ends_with(ending));
+        own.map(|n| n.split('.').next().unwrap_or_default().to_owned()).collect()
+    };
+    let shaders = stems("shaders", ".wgsl");
+    judge("parameters without a shader, or a shader without", &stems("shaders/params", ".wgsl"), &shaders);
+    let ops: BTreeSet<String> = emberlm::ops::Op::ALL.iter().map(|op| op.def().stem.to_owned()).collect();
+    judge("ops without a shader, or a shader without", &ops, &shaders);
+    let twins = stems("src/ops", ".rs");
+    let missing: Vec<&String> = ops.difference(&twins).collect();
+    assert!(missing.is_empty(), "ops without a file in src/ops: {missing:?}");
+}
