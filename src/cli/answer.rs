@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 
-use crate::cli::args::ThoughtsShown;
+use crate::cli::answer_args::ThoughtsShown;
 use crate::cli::error::CliResult;
 use crate::cli::interrupt::Listen;
 use crate::cli::term::{self, Paint};

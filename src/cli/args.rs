@@ -2,10 +2,10 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::term::parse_bytes;
+use crate::cli::term::{self, parse_bytes};
 use crate::model::KvType;
 use crate::session::{DeviceChoice, Modes, SessionOptions};
-use crate::text::{SamplerParams, StopStrings};
+use crate::text::SamplerParams;
 
 /// Which model.
 #[derive(Args, Clone, Debug, Default)]
@@ -44,6 +44,14 @@ impl DeviceArgs {
     pub fn choice(&self) -> DeviceChoice {
         match self.gpu_layers {
             Some(0) => DeviceChoice::Cpu,
+            // What is written for "all".
+            Some(n) if n < 99 => {
+                static SAID: std::sync::Once = std::sync::Once::new();
+                SAID.call_once(|| {
+                    term::warn("layers are not divided between CPU and GPU: all run where --device says");
+                });
+                DeviceChoice::parse(&self.device)
+            }
             _ => DeviceChoice::parse(&self.device),
         }
     }
@@ -176,91 +184,6 @@ pub struct PromptArgs {
     pub chat_template: Option<String>,
 }
 
-/// What an answer is: where it ends, and what becomes of thoughts before it.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Answer")]
-pub struct AnswerArgs {
-    /// Most tokens of an answer; -1 for no limit [default: until it or the context ends]
-    #[arg(short = 'n', long, alias = "predict", value_name = "N", value_parser = tokens)]
-    n_predict: Option<usize>,
-    /// End the answer before this text, which is not printed; may be repeated; \n and \t are line end and tab
-    #[arg(short = 'r', long, alias = "reverse-prompt", value_name = "TEXT", allow_hyphen_values = true, value_parser = unescaped)]
-    stop: Vec<String>,
-    /// Whether the model is to think before it answers, where its template has a switch for that
-    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
-    pub think: Think,
-    /// What becomes of a model's thoughts (`<think>` and the like): on a terminal they are shown dim, and stdout in a pipe has
-    /// the answer alone
-    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
-    thoughts: ThoughtsShown,
-    /// As --thoughts hide
-    #[arg(long, conflicts_with = "thoughts")]
-    hide_thoughts: bool,
-}
-
-impl AnswerArgs {
-    /// Most tokens, if there is a limit.
-    pub fn limit(&self) -> Option<usize> {
-        self.n_predict.filter(|n| *n < usize::MAX)
-    }
-
-    /// What ends an answer.
-    pub fn stop(&self) -> StopStrings {
-        StopStrings::new(self.stop.iter().map(String::as_str))
-    }
-
-    /// What becomes of thoughts.
-    pub fn thoughts(&self) -> ThoughtsShown {
-        if self.hide_thoughts { ThoughtsShown::Hide } else { self.thoughts }
-    }
-}
-
-/// Whether a model thinks before it answers.
-#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Think {
-    /// As its template has it
-    #[default]
-    Auto,
-    /// It is to
-    On,
-    /// It is not to
-    Off,
-}
-
-/// What becomes of thoughts.
-#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ThoughtsShown {
-    /// Apart from the answer: dim on a terminal; in a pipe, stdout has the answer alone
-    #[default]
-    Apart,
-    /// Not at all
-    Hide,
-    /// As the model writes them, marks included
-    Inline,
-}
-
-/// `\\n`, `\\t`, `\\r` and `\\\\` as the characters they stand for; anything else is itself.
-fn unescaped(text: &str) -> Result<String, String> {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        let escaped = if c == '\\' { chars.clone().next() } else { None };
-        let stands_for = match escaped {
-            Some('n') => '\n',
-            Some('t') => '\t',
-            Some('r') => '\r',
-            Some('\\') => '\\',
-            _ => {
-                out.push(c);
-                continue;
-            }
-        };
-        chars.next();
-        out.push(stands_for);
-    }
-    if out.is_empty() { Err("an empty text ends nothing".into()) } else { Ok(out) }
-}
-
 /// A seed, or none: a new one each time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seed(pub Option<u32>);
@@ -324,4 +247,24 @@ pub fn positive(text: &str) -> Result<f32, String> {
 fn fraction(text: &str) -> Result<f32, String> {
     number(text)
         .and_then(|v| if (0.0..=1.0).contains(&v) { Ok(v) } else { Err("must be between 0 and 1".into()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn minus_one_is_none_of_it() {
+        assert_eq!(tokens("-1"), Ok(usize::MAX));
+        assert_eq!(tokens("-2"), Ok(usize::MAX));
+        assert_eq!(tokens("0"), Ok(0));
+        assert!(tokens("-3").is_err() && tokens("many").is_err());
+        assert_eq!((top_k("-1"), top_k("0"), top_k("40")), (Ok(0), Ok(0), Ok(40)));
+        assert!(top_k("99999999999").is_err());
+        assert_eq!((seed("-1"), seed("4294967295")), (Ok(Seed(None)), Ok(Seed(Some(u32::MAX)))));
+        assert!(seed("-2").is_err() && seed("4294967296").is_err());
+        assert_eq!((threads("-1"), threads("0"), threads("8")), (Ok(0), Ok(0), Ok(8)));
+        assert!(threads("1025").is_err() && threads("-2").is_err());
+        assert_eq!((layers("all"), layers("99"), layers("0")), (Ok(u32::MAX), Ok(99), Ok(0)));
+    }
 }

@@ -19,7 +19,7 @@ use crate::text::Tokenizer;
 pub fn find(args: &ModelArgs) -> CliResult<PathBuf> {
     let catalog = Catalog::load()?;
     let model = match store::choose(&catalog, args.model.as_deref())? {
-        Choice::Path(path) => return Ok(path),
+        Choice::Path(path) => return not_empty(path),
         Choice::Known(model) => model,
     };
     let home = Home::find()?;
@@ -37,10 +37,19 @@ pub fn find(args: &ModelArgs) -> CliResult<PathBuf> {
     Ok(store::get(&catalog, &home, &model, false, &mut Bar::new())?.path)
 }
 
+/// A file with something in it.
+pub fn not_empty(path: PathBuf) -> CliResult<PathBuf> {
+    if std::fs::metadata(&path).is_ok_and(|file| file.is_file() && file.len() == 0) {
+        let empty = CliError::failed("the file is empty").at(path.display());
+        return Err(empty.advise("fetch or convert it again: a download may have been cut off"));
+    }
+    Ok(path)
+}
+
 /// The file that a name or path stands for; nothing is fetched.
 pub fn here(wanted: &str) -> CliResult<PathBuf> {
     match store::choose(&Catalog::load()?, Some(wanted))? {
-        Choice::Path(path) => Ok(path),
+        Choice::Path(path) => not_empty(path),
         Choice::Known(model) => {
             let home = Home::find()?;
             home.present(&model).ok_or_else(|| {

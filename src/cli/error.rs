@@ -64,7 +64,7 @@ pub type CliResult<T = ()> = Result<T, CliError>;
 
 impl CliError {
     fn new(ending: Ending, what: impl fmt::Display) -> Self {
-        Self { ending, what: what.to_string(), place: None, advice: Vec::new() }
+        Self { ending, what: without_numbers(&what.to_string()), place: None, advice: Vec::new() }
     }
 
     /// A failure.
@@ -276,6 +276,7 @@ impl From<SessionError> for CliError {
         match error {
             SessionError::Model(error) => error.into(),
             SessionError::Exec(error) => error.into(),
+            SessionError::EmptyPrompt => Self::failed(error).advise("a text, by -p, -f or a pipe"),
             other => Self::failed(other),
         }
     }
@@ -284,6 +285,19 @@ impl From<SessionError> for CliError {
 /// The error in words, without the operating system's number.
 fn plain(error: &io::Error) -> String {
     crate::io::in_words(error)
+}
+
+/// A text without the numbers that the operating system gives its errors.
+fn without_numbers(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once(')') {
+            Some((number, rest)) if number.bytes().all(|b| b.is_ascii_digit()) => out.push_str(rest),
+            _ => out = format!("{out} (os error {part}"),
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -300,6 +314,8 @@ mod tests {
     #[test]
     fn os_numbers_are_left_out() {
         let error = io::Error::from_raw_os_error(2);
-        assert!(!plain(&error).contains("os error"));
+        assert_eq!(plain(&error), "no such file or folder");
+        let text = "cannot open `x`: Gone (os error 2); check (os error x) it: Full (os error 28)";
+        assert_eq!(CliError::failed(text).what, "cannot open `x`: Gone; check (os error x) it: Full");
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::adapter::Adapter;
+use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::live;
 use crate::cli::show;
@@ -61,7 +62,11 @@ pub fn find(name: &str) -> CliResult<PathBuf> {
     let folder = Home::find().ok().map(|home| home.data.join("adapters"));
     let candidates = candidates(name, folder.as_deref());
     if let Some(path) = candidates.iter().find(|path| path.is_file()) {
-        return Ok(path.clone());
+        return engine::not_empty(path.clone());
+    }
+    if Path::new(name).is_dir() {
+        let folder = CliError::failed("it is a folder, not an adapter's file").at(name);
+        return Err(folder.advise(format!("`ember adapter import {name}` if it is one of PEFT or MLX")));
     }
     let missing = CliError::failed(format!("there is no adapter `{name}`"));
     let missing = candidates.first().into_iter().fold(missing, |e, path| e.at(path.display()));

@@ -3,6 +3,7 @@
 pub mod adapt;
 mod adapter;
 mod answer;
+mod answer_args;
 pub mod args;
 mod bench;
 mod chat;

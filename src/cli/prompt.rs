@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::cli::args::{PromptArgs, Think};
+use crate::cli::answer_args::Think;
+use crate::cli::args::PromptArgs;
 use crate::cli::chat::Talk;
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
@@ -114,7 +115,9 @@ fn template(model: &Model, args: &PromptArgs, tokenizer: &Tokenizer) -> CliResul
         return own.map_err(|e| CliError::from(e).at(model.path().display()));
     };
     let path = Path::new(wanted);
-    let template = if builtin_names().any(|name| name == wanted) || !path.is_file() {
+    let template = if builtin_names().any(|name| name == wanted)
+        || !(path.exists() || wanted.contains(['/', '\\', '.']))
+    {
         ChatTemplate::builtin(wanted)?
     } else {
         let source = text_file(path)?;

@@ -5,9 +5,8 @@ use std::io::Write;
 use clap::Args;
 
 use crate::cli::answer::{self, Manner};
-use crate::cli::args::{
-    AnswerArgs, ContextArgs, DeviceArgs, ModelArgs, PromptArgs, SamplingArgs, session_options,
-};
+use crate::cli::answer_args::AnswerArgs;
+use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, SamplingArgs, session_options};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::input::InputArgs;
 use crate::cli::lora::LoraArgs;

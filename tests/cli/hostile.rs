@@ -43,15 +43,19 @@ fn written(bytes: &[u8]) -> String {
 
 fn tokens(metadata: &Metadata) -> Vec<String> {
     match metadata.value("tokenizer.ggml.tokens") {
-        Some(Value::Array(Array::Str(texts))) => texts.iter().map(str::to_owned).collect(),
-        _ => panic!("the tiny model has tokens"),
+        Some(Value::Array(array)) => match array.as_ref() {
+            Array::Str(texts) => texts.iter().map(str::to_owned).collect(),
+            other => panic!("tokens are texts, not {other}"),
+        },
+        other => panic!("the tiny model has tokens, not {other:?}"),
     }
 }
 
 fn set_tokens(metadata: &mut Metadata, tokens: &[String]) {
-    metadata.set("tokenizer.ggml.tokens", Value::Array(Array::Str(tokens.iter().collect::<StringArray>())));
+    metadata.set("tokenizer.ggml.tokens", Value::Array(Box::new(Array::Str(tokens.iter().collect()))));
     // No text is merged: what is encoded are bytes.
-    metadata.set("tokenizer.ggml.merges", Value::Array(Array::Str(StringArray::from_iter(["a b"; 0]))));
+    metadata
+        .set("tokenizer.ggml.merges", Value::Array(Box::new(Array::Str(StringArray::from_iter([""; 0])))));
 }
 
 /// A template that gives the last message, and does not differ from no template but by its comment.

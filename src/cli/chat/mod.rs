@@ -15,9 +15,8 @@ use clap::Args;
 
 use crate::adapter::BaseFingerprint;
 use crate::cli::answer::{self, Answer, Manner};
-use crate::cli::args::{
-    AnswerArgs, ContextArgs, DeviceArgs, ModelArgs, PromptArgs, SamplingArgs, session_options,
-};
+use crate::cli::answer_args::AnswerArgs;
+use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, SamplingArgs, session_options};
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::live;
