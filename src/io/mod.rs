@@ -22,7 +22,7 @@ mod stream;
 
 #[cfg(feature = "train")]
 pub(crate) use atomic::sync_folder;
-pub use atomic::{FileSink, Written, replace_file, write_file};
+pub use atomic::{FileSink, OutputFile, Written, replace_file, write_file};
 pub use commit::{CommitError, CommitStore, FolderSlots, Halves};
 pub use faulty::Faulty;
 pub use faulty_disk::{FaultyDisk, Unflushed};
