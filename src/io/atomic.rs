@@ -1,7 +1,7 @@
 //! Replacing a file in one step.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufWriter, ErrorKind};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -10,7 +10,31 @@ use super::private::{self, Access};
 use super::{IoError, StdStream};
 
 /// The stream that [`replace_file`] hands to its caller.
-pub type FileSink = StdStream<BufWriter<File>>;
+pub type FileSink = StdStream<BufWriter<OutputFile>>;
+
+/// A file that is written. It remembers what the system refused: errors of streams between do not say it.
+#[derive(Debug)]
+pub struct OutputFile {
+    file: File,
+    refused: Option<std::io::Error>,
+}
+
+impl Write for OutputFile {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.file.write(bytes);
+        if let Err(error) = &written
+            && error.kind() != ErrorKind::Interrupted
+        {
+            self.refused =
+                Some(error.raw_os_error().map_or(error.kind().into(), std::io::Error::from_raw_os_error));
+        }
+        written
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
 
 /// Writes a file so that whoever opens `path` sees the old contents or the new ones, whole, even if the power
 /// fails: `fill` writes a temporary file beside it, which is flushed to the disk and then renamed over `path`.
@@ -62,9 +86,13 @@ fn fill_and_put<T, E: From<IoError>>(
     manner: Manner,
     fill: impl FnOnce(&mut FileSink) -> Result<T, E>,
 ) -> Result<Written<T>, E> {
-    let mut sink = StdStream(BufWriter::new(file));
-    let value = fill(&mut sink)?;
-    let file = sink.0.into_inner().map_err(|e| IoError::system("write", target, e.into_error()))?;
+    let mut sink = StdStream(BufWriter::new(OutputFile { file, refused: None }));
+    let value = fill(&mut sink).map_err(|error| match sink.0.get_mut().refused.take() {
+        // What the system says, and of which file, is what helps.
+        Some(refused) => IoError::system("write", target, refused).into(),
+        None => error,
+    })?;
+    let file = sink.0.into_inner().map_err(|e| IoError::system("write", target, e.into_error()))?.file;
     if manner.access == Access::Ordinary
         && let Ok(old) = fs::metadata(target)
     {
@@ -126,7 +154,7 @@ pub(crate) fn sync_folder(_path: &Path) -> Result<(), IoError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use embedded_io::Write;
+    use embedded_io::Write as _;
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap();

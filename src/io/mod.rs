@@ -24,7 +24,7 @@ pub mod text;
 
 #[cfg(feature = "train")]
 pub(crate) use atomic::sync_folder;
-pub use atomic::{FileSink, Written, replace_file, write_file};
+pub use atomic::{FileSink, OutputFile, Written, replace_file, write_file};
 pub use commit::{CommitError, CommitStore, FolderSlots, Halves};
 pub use faulty::Faulty;
 pub use faulty_disk::{FaultyDisk, Unflushed};

@@ -48,7 +48,9 @@ pub fn check(path: impl AsRef<Path>, existing: Existing) -> Result<PathBuf, IoEr
     named(path)?;
     let target = match fs::metadata(path) {
         Ok(metadata) => {
-            let target = fs::canonicalize(path).map_err(|e| IoError::system("look at", path, e))?;
+            let link = fs::symlink_metadata(path).is_ok_and(|there| there.is_symlink());
+            let target = if link { fs::canonicalize(path) } else { Ok(path.to_owned()) };
+            let target = target.map_err(|e| IoError::system("look at", path, e))?;
             free(path, &target, &metadata, existing)?;
             target
         }

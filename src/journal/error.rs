@@ -17,6 +17,14 @@ pub enum JournalError {
         /// What it is.
         what: &'static str,
     },
+    /// A file with something else in it, which entries must not be added to.
+    #[error(
+        "`{path}` is no journal: none of its lines is an entry, and nothing is added to it; give another file"
+    )]
+    NotAJournal {
+        /// The file.
+        path: std::path::PathBuf,
+    },
     /// An entry that would not be read back.
     #[error(
         "the entry takes {bytes} bytes, a line of the journal has at most {}; it was not written",

@@ -23,10 +23,15 @@ impl Journal {
     /// first entry.
     ///
     /// # Errors
-    /// [`JournalError::File`] if it is there and cannot be read.
+    /// [`JournalError::File`] if it is there and cannot be read, [`JournalError::NotAJournal`] if it is something else.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, JournalError> {
         let path = path.into();
         let opened = read(&path)?;
+        // The first entry may have been cut short; it is passed over then.
+        let others = opened.problems.iter().any(|problem| !problem.torn || !begins_as_entry(&path));
+        if opened.last_id == 0 && opened.entries.is_empty() && others {
+            return Err(JournalError::NotAJournal { path });
+        }
         Ok(Self { path, bytes: opened.bytes, last_id: opened.last_id, opened })
     }
 
@@ -102,6 +107,14 @@ impl Journal {
             options.create(true).open(&self.path).map_err(|e| IoError::system("create", &self.path, e))?;
         Ok((file, true))
     }
+}
+
+/// Whether a file begins as entries do, as far as it goes.
+fn begins_as_entry(path: &Path) -> bool {
+    const BEGIN: &[u8] = b"{\"id\":";
+    let mut begin = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(BEGIN.len() as u64).read_to_end(&mut begin));
+    read.is_ok() && BEGIN.starts_with(&begin)
 }
 
 /// Whether the last line has no end.

@@ -257,17 +257,15 @@ fn private_things_are_their_owners() {
     let sandbox = sandbox();
     let model = crate::tune::model();
     let ran = |args: &[&str], input: &str| {
-        let mut command = sandbox.command(args);
         let mut shell = std::process::Command::new("sh");
-        shell.args(["-c", "umask 000; exec \"$0\" \"$@\""]).arg(command.get_program()).args(args);
+        shell.args(["-c", "umask 000; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_ember")]).args(args);
         shell
             .current_dir(sandbox.dir.path())
             .env("EMBER_HOME", sandbox.path("home"))
             .env("EMBER_DEVICE", "cpu");
         shell.stdin(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
         shell.stdout(std::process::Stdio::null());
-        drop(std::mem::replace(&mut command, shell));
-        let mut child = command.spawn().unwrap();
+        let mut child = shell.spawn().unwrap();
         std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));

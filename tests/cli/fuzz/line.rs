@@ -139,15 +139,15 @@ impl Lines {
                 put(&mut line, arg, random, 12);
             }
         }
-        let optional: Vec<&Arg> = command
+        let mut optional: Vec<&Arg> = command
             .get_arguments()
             .filter(|arg| !arg.is_positional() && !arg.is_required_set() && !needed(arg.get_id().as_str()))
             .filter(|arg| !["help", "version"].contains(&arg.get_id().as_str()))
             .collect();
         for _ in 0..random.below(5) {
             if !optional.is_empty() {
-                let arg = random.of(&optional);
-                put(&mut line, arg, random, 3);
+                let arg = optional.swap_remove(random.below(optional.len()));
+                put(&mut line, arg, random, 6);
             }
         }
         // What takes long by itself is made short; an odd value of the same option comes in its own right.
@@ -193,7 +193,7 @@ fn put(line: &mut Vec<OsString>, arg: &Arg, random: &mut Random, right: usize) {
     else {
         return;
     };
-    let times = if random.below(12) == 0 { 2 } else { 1 };
+    let times = if random.below(40) == 0 { 2 } else { 1 };
     for _ in 0..times {
         if !matches!(arg.get_action(), ArgAction::Set | ArgAction::Append) {
             line.push(flag.clone().into());
@@ -277,9 +277,13 @@ fn good(arg: &Arg, id: &str, random: &mut Random) -> String {
         "completion" | "prompt" | "text" | "system" => &["red blue", "one", "two\nthree"],
         "name" => &["tiny", "t"],
         "batches" => &["1,2"],
-        _ => &["1", "2", "0.1", "3"],
+        _ => &["1", "2", "1", "2", "3", "0.1"],
     };
-    random.of(fixed).to_owned()
+    let default = arg.get_default_values().first().and_then(|value| value.to_str());
+    match default {
+        Some(default) if fixed.len() == 6 && random.below(2) == 0 => default.to_owned(),
+        _ => random.of(fixed).to_owned(),
+    }
 }
 
 /// What is typed in a chat.

@@ -17,7 +17,7 @@ const FEW: u64 = 300;
 /// After so many a new place is made, as what commands write piles up.
 const IN_A_PLACE: u64 = 150;
 /// After this a command is asked to stop, as Ctrl-C does.
-const PATIENCE: Duration = Duration::from_secs(8);
+const PATIENCE: Duration = Duration::from_secs(6);
 /// And after this it is said not to.
 const STOPPING: Duration = Duration::from_secs(30);
 /// Failures after which no more are looked for.
@@ -46,6 +46,9 @@ fn random_command_lines_do_no_harm() {
         let outcome = run(&place, &args, &said);
         let harm = outcome.harm.or_else(|| place.harm(&before, &args, outcome.stopped));
         *codes.entry(outcome.code).or_insert(0u64) += 1;
+        if outcome.stopped || std::env::var_os("EMBER_FUZZ_SHOW").is_some() {
+            eprintln!("{number}: {} by ember {}", outcome.code, shown(&args));
+        }
         if let Some(harm) = harm {
             failures.push(format!("{number}: ember {}\n  {harm}", shown(&args)));
             place = Place::new();

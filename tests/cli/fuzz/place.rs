@@ -1,6 +1,7 @@
 //! Where the command lines run: a folder with a model, adapters, data, and things that are no files; and what became of it.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,7 +17,12 @@ use crate::common;
 pub struct Place {
     dir: TempDir,
     logs: TempDir,
+    /// Hashes of what was looked at before.
+    known: RefCell<Hashes>,
 }
+
+/// By path, length and time of change.
+type Hashes = HashMap<(PathBuf, u64, SystemTime), Vec<u8>>;
 
 /// A thing in the folder.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,7 +46,11 @@ const WORDS: [&str; 6] = ["red", "blue", "green", "one", "two", "three"];
 
 impl Place {
     pub fn new() -> Self {
-        let place = Self { dir: tempfile::tempdir().unwrap(), logs: tempfile::tempdir().unwrap() };
+        let place = Self {
+            dir: tempfile::tempdir().unwrap(),
+            logs: tempfile::tempdir().unwrap(),
+            known: RefCell::default(),
+        };
         place.fill();
         place
     }
@@ -203,7 +213,7 @@ impl Place {
     /// All that is there.
     pub fn look(&self) -> BTreeMap<PathBuf, Thing> {
         let mut things = BTreeMap::new();
-        look(self.dir.path(), &mut things);
+        look(self.dir.path(), &mut self.known.borrow_mut(), &mut things);
         things
     }
 
@@ -276,7 +286,7 @@ fn added(place: &Place, args: &[OsString], path: &Path, was: &Thing) -> bool {
     named && bytes.get(..was.length as usize).is_some_and(|begin| Sha256::digest(begin).to_vec() == was.hash)
 }
 
-fn look(folder: &Path, things: &mut BTreeMap<PathBuf, Thing>) {
+fn look(folder: &Path, known: &mut Hashes, things: &mut BTreeMap<PathBuf, Thing>) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         let Ok(metadata) = std::fs::symlink_metadata(&path) else { continue };
@@ -286,8 +296,12 @@ fn look(folder: &Path, things: &mut BTreeMap<PathBuf, Thing>) {
             kind if kind.is_file() => Kind::File,
             _ => Kind::Other,
         };
+        let when = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
         let hash = match kind {
-            Kind::File => Sha256::digest(std::fs::read(&path).unwrap_or_default()).to_vec(),
+            Kind::File => known
+                .entry((path.clone(), metadata.len(), when))
+                .or_insert_with(|| Sha256::digest(std::fs::read(&path).unwrap_or_default()).to_vec())
+                .clone(),
             Kind::Link => std::fs::read_link(&path).unwrap_or_default().into_os_string().into_encoded_bytes(),
             Kind::Folder | Kind::Other => Vec::new(),
         };
@@ -301,7 +315,7 @@ fn look(folder: &Path, things: &mut BTreeMap<PathBuf, Thing>) {
         };
         things.insert(path.clone(), Thing { kind, length, changed, hash });
         if folder {
-            look(&path, things);
+            look(&path, known, things);
         }
     }
 }
