@@ -99,8 +99,8 @@ pub fn sniff(first: &[u8]) -> Result<(Encoding, usize), &'static str> {
     })
 }
 
-/// UTF-16 without a mark is known by every other byte being zero, or, where the script is another, at least the blanks' and
-/// line feeds' ones.
+/// UTF-16 without a mark is known by every other byte being zero, or, where the script is another, at least those of blanks and
+/// line feeds: then there are bytes that ASCII has not, or else it is ASCII with a few zeros in it.
 fn unmarked(first: &[u8]) -> Encoding {
     let looked = first.get(..LOOK).unwrap_or(first);
     let pairs = looked.chunks_exact(2);
@@ -110,9 +110,11 @@ fn unmarked(first: &[u8]) -> Encoding {
         high += usize::from(pair[0] == 0);
         low += usize::from(pair[1] == 0);
     }
+    let foreign = |b: &u8| !b.is_ascii_graphic() && !matches!(b, 0 | b' ' | b'\t' | b'\n' | b'\r');
+    let enough = |zeros: usize| zeros * 2 > all || (zeros * 8 >= all && looked.iter().any(foreign));
     match (high, low) {
-        (0, low) if low * 8 >= all && low > 0 => Encoding::Utf16Le,
-        (high, 0) if high * 8 >= all && high > 0 => Encoding::Utf16Be,
+        (0, low) if low > 0 && enough(low) => Encoding::Utf16Le,
+        (high, 0) if high > 0 && enough(high) => Encoding::Utf16Be,
         _ => Encoding::Utf8,
     }
 }
@@ -307,7 +309,7 @@ mod tests {
     #[test]
     fn utf8_and_utf16_are_read_with_and_without_marks() {
         let long = "Zeile — 行 🦙\r\n".repeat(5000);
-        for text in ["Hello, this is text.\r\nSecond line.\r\n", "Grüße, 世界 🦙 all", &long] {
+        for text in ["Hello, this is text.\r\nSecond line.\r\n", "Grüße, 世界 🦙 all", "Привет, мир и все\n", &long] {
             let marked = ["\u{feff}", text].concat().into_bytes();
             for bytes in [text.as_bytes().to_vec(), marked] {
                 assert_eq!(decode(bytes.clone()).unwrap(), text);
@@ -337,6 +339,8 @@ mod tests {
             (b"{\\rtf1 a}", "RTF"),
             (b"\xff\xfe\x00\x00a\x00\x00\x00", "UTF-32"),
             (b"text with a \0 in it", "zero bytes"),
+            (b"abc\0def", "zero bytes"),
+            (b"text\0text", "zero bytes"),
         ] {
             assert!(said(bytes).contains(what), "{}", said(bytes));
             assert!(said(bytes).contains("convert it to UTF-8"), "{}", said(bytes));

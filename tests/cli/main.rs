@@ -5,6 +5,7 @@
 mod adapt;
 mod adapter;
 mod common;
+mod data;
 mod eval;
 mod fuzz;
 mod general;

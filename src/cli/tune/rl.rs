@@ -36,7 +36,7 @@ const EPOCHS: Epochs = Epochs { least: 1, few_steps: 100, most: 100 };
 pub struct RlArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// Prompts: JSONL or JSON files of `prompt` or `messages`; rewards may look at the other columns, such as `answer`
+    /// Prompts: JSONL or JSON files of `prompt`, `question` or `messages`; rewards may look at the other columns, such as `answer`
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     prompts: Vec<PathBuf>,
     #[command(flatten)]

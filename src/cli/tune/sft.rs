@@ -21,9 +21,11 @@ const EPOCHS: Epochs = Epochs { least: 3, few_steps: 120, most: 15 };
 
 /// Fine-tune an adapter on examples
 ///
-/// Trains a small LoRA adapter on the frozen, quantized model. DATA is JSONL with `messages`, `prompt`/`completion`,
-/// `instruction`/`input`/`output` or `text` in each line, or plain text. Chats go through the model's own template, and
-/// what is learnt is the assistant's part. The run can be stopped with Ctrl-C, or killed, and resumed.
+/// Trains a small LoRA adapter on the frozen, quantized model. DATA is JSONL with `messages` (or ShareGPT's
+/// `conversations`), `prompt`/`completion`, `instruction`/`input`/`output`, `question`/`answer`, `query`/`response` or
+/// `text` in each line, or plain text. Chats go through the model's own template, and what is learnt is the assistant's
+/// part, but for replies with `weight` 0 or `train` false. What is skipped is said, and --preview shows what is learnt.
+/// The run can be stopped with Ctrl-C, or killed, and resumed.
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "Examples:\n  ember tune sft --data my.jsonl -o my-adapter\n  ember chat --adapter my-adapter\n  \

@@ -6,7 +6,7 @@ use super::encode::{Encoder, Overlong, Sequence, TrainOn};
 use super::error::{Reason, RowError, shorten};
 use super::message::{ROLES, STANDARD};
 use super::note::{Note, Notes, note};
-use super::place::Place;
+use super::place::{Place, after_thought};
 use super::row::Chat;
 use crate::text::{ChatTemplate, Message, Segment, TemplateValue, TemplateVars};
 
@@ -25,7 +25,7 @@ impl Encoder<'_> {
             chat.train_from += 1;
         }
         self.leave_out_unreachable(&mut chat)?;
-        let replies = if all { Vec::new() } else { learnt_replies(&chat, &mut notes)? };
+        let replies = if all { Vec::new() } else { self.learnt_replies(&chat, &mut notes)? };
         if let Some(last) = replies.last() {
             chat.turns.truncate(last + 1);
         }
@@ -89,6 +89,38 @@ impl Encoder<'_> {
         Ok(())
     }
 
+    /// The indices of messages that are learnt; one at least.
+    fn learnt_replies(&self, chat: &Chat, notes: &mut Notes) -> Result<Vec<usize>, RowError> {
+        let mut replies = Vec::new();
+        let turns = chat.turns.messages.iter().zip(&chat.turns.off).enumerate().skip(chat.train_from);
+        for (i, (message, off)) in turns.filter(|(_, (m, _))| m.role == "assistant") {
+            if *off {
+                note(notes, Note::MarkedOff, || format!("message {i}"));
+            } else if self.says(message) {
+                replies.push(i);
+            } else {
+                note(notes, Note::EmptyReply, || format!("message {i}"));
+            }
+        }
+        if !replies.is_empty() {
+            return Ok(replies);
+        }
+        if notes.iter().any(|(kind, _)| *kind == Note::MarkedOff) {
+            return Err(RowError::new(Reason::NotToLearn, "so is every reply of the conversation"));
+        }
+        let what = "the conversation has no reply of the assistant, or empty ones alone";
+        Err(RowError::new(Reason::NothingToTrain, what))
+    }
+
+    /// Whether a reply has anything to be learnt: a thought without an answer, or the text of an end token, is silence.
+    fn says(&self, message: &Message) -> bool {
+        if message.extra.contains_key("tool_calls") {
+            return true;
+        }
+        let answer = after_thought(&message.content).trim();
+        !answer.is_empty() && !self.is_end_text(answer)
+    }
+
     /// Long conversations are not rendered again and again only to find that they are too long, or to cut off most.
     fn leave_out_unreachable(&self, chat: &mut Chat) -> Result<(), RowError> {
         let visible = |m: &Message| m.content.bytes().filter(|b| !b.is_ascii_whitespace()).count();
@@ -133,34 +165,6 @@ fn settle_roles(template: &ChatTemplate, messages: &mut [Message]) -> Result<(),
 /// What a template sees beside the messages.
 pub(super) fn vars_of(tools: Option<&TemplateValue>) -> TemplateVars {
     tools.map(|tools| ("tools".to_owned(), tools.clone())).into_iter().collect()
-}
-
-/// Whether a reply has anything to be learnt.
-fn says(message: &Message) -> bool {
-    !message.content.trim().is_empty() || message.extra.contains_key("tool_calls")
-}
-
-/// The indices of messages that are learnt; one at least.
-fn learnt_replies(chat: &Chat, notes: &mut Notes) -> Result<Vec<usize>, RowError> {
-    let mut replies = Vec::new();
-    let turns = chat.turns.messages.iter().zip(&chat.turns.off).enumerate().skip(chat.train_from);
-    for (i, (message, off)) in turns.filter(|(_, (m, _))| m.role == "assistant") {
-        if *off {
-            note(notes, Note::MarkedOff, || format!("message {i}"));
-        } else if says(message) {
-            replies.push(i);
-        } else {
-            note(notes, Note::EmptyReply, || format!("message {i}"));
-        }
-    }
-    if !replies.is_empty() {
-        return Ok(replies);
-    }
-    if notes.iter().any(|(kind, _)| *kind == Note::MarkedOff) {
-        return Err(RowError::new(Reason::NotToLearn, "so is every reply of the conversation"));
-    }
-    let what = "the conversation has no reply of the assistant, or empty ones alone";
-    Err(RowError::new(Reason::NothingToTrain, what))
 }
 
 /// The first string in `value` that contains one of `texts`.
@@ -262,7 +266,7 @@ impl Conversation<'_, '_> {
         let full = self.render(messages, false)?;
         let mut hidden: Vec<Range<usize>> = Vec::new();
         for (i, (message, off)) in messages.iter().zip(&chat.turns.off).enumerate() {
-            let empty = message.role == "assistant" && !says(message);
+            let empty = message.role == "assistant" && !self.encoder.says(message);
             if !*off && !empty {
                 continue;
             }

@@ -198,6 +198,14 @@ fn parts(content: &str) -> Option<(&str, &str)> {
     Some((text.get(..close)?, text.get(close..)?))
 }
 
+/// What a reply says after the thought that it begins with.
+pub(super) fn after_thought(content: &str) -> &str {
+    match parts(content) {
+        Some((thought, answer)) if TAGS.iter().any(|tag| thought.starts_with(tag)) => answer,
+        _ => content,
+    }
+}
+
 /// Whether a reply begins with a thought, of which the template writes only the answer after it.
 fn leaves_out_thought(content: &str, written: &str) -> bool {
     parts(content).is_some_and(|(thought, answer)| {

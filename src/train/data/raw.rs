@@ -77,6 +77,12 @@ impl Encoder<'_> {
         framed && text.starts_with(&frame.first) && text.trim_end().ends_with(&frame.last)
     }
 
+    /// Whether a text is that of a token that ends a turn, and nothing else.
+    pub(super) fn is_end_text(&self, text: &str) -> bool {
+        matches!(self.tokenizer.find_control(text), Some((0, id)) if self.tokenizer.is_eog(id)
+            && self.tokenizer.token_bytes(id) == Some(text.as_bytes()))
+    }
+
     /// A completion without the text of an end token at its end, which some write by hand.
     pub(super) fn without_end_text<'t>(&self, completion: &'t str) -> &'t str {
         let text = completion.trim_end();

@@ -147,6 +147,14 @@ fn empty_answers_are_never_learnt_and_said() {
         let (texts, _) = marks(all, &rows);
         assert!(texts[0].contains("a<|im_end|>\n]]<|im_start|>assistant\n"), "{texts:?}");
     }
+    for silence in ["<|im_end|>", "</s>", "<think>\\nhm\\n</think>\\n\\n"] {
+        let (texts, report) =
+            marks(EncodeOptions::default(), &format!(r#"{{"prompt": "a", "completion": "{silence}"}}"#));
+        assert!(
+            texts.is_empty() && report.skipped.contains_key(&Reason::NothingToTrain),
+            "{silence}: {report}"
+        );
+    }
     let alone = format!(r#"{{"messages": [{USER}, {{"role": "assistant", "content": "", "audio": 1}}]}}"#);
     assert_eq!(marks(EncodeOptions::default(), &alone).1.skipped[&Reason::NothingToTrain].count, 1);
     let nothing =
