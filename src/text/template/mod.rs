@@ -1,25 +1,27 @@
 //! Chat templates: from messages to the prompt a model was trained on.
 //!
-//! Model files carry a Jinja template written for Hugging Face's `apply_chat_template`. It is rendered by minijinja
-//! with what such templates use there: `trim_blocks` and `lstrip_blocks`, loop controls, Python's methods of strings
-//! and maps, `raise_exception`, `strftime_now`, `tojson` with Python's separators, `bos_token` and `eos_token`, and
-//! `tools` and `documents`, which are none unless given.
+//! Model files carry a Jinja template written for Hugging Face's `apply_chat_template`. It is rendered by minijinja,
+//! rewritten ([`rewrite`]) so that its expressions do what Python does ([`python`]), with what such templates find there:
+//! `trim_blocks` and `lstrip_blocks`, loop controls, `raise_exception`, `strftime_now`, `tojson` of `json.dumps`,
+//! `bos_token` and `eos_token`, and `tools` and `documents`, which are none unless given.
 //!
 //! A template comes from a file that nobody vouches for, so that its work is bounded.
 
 mod builtin;
-mod functions;
+mod clock;
+mod python;
+mod rewrite;
 mod segments;
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, Error, ErrorKind, Value, context};
+use minijinja::{Environment, Error, ErrorKind, Value};
 use thiserror::Error;
 
 pub use builtin::builtin_names;
-pub use functions::utc;
+pub use clock::utc;
 
 use super::tokenizer::{Segment, Tokenizer};
 use crate::gguf::Metadata;
@@ -41,7 +43,8 @@ pub struct Message {
     pub role: String,
     /// What is said.
     pub content: String,
-    /// Further fields for the template, such as `tool_calls`. Part of the template's text, like the role.
+    /// Further fields for the template, such as `tool_calls` or `name`. Part of the template's text, like the role. A field
+    /// called `content` takes the place of the text, for contents in parts or none.
     pub extra: TemplateVars,
 }
 
@@ -57,15 +60,31 @@ impl Message {
         self
     }
 
-    fn to_value(&self) -> Value {
-        if self.extra.is_empty() {
-            return context! { role => self.role.as_str(), content => self.content.as_str() };
-        }
+    /// As `apply_chat_template` hands it on: without fields that are none, and with the reasoning under each of its names.
+    fn to_value(&self) -> Result<Value, Error> {
         let own =
             [("role", Value::from(self.role.as_str())), ("content", Value::from(self.content.as_str()))];
-        Value::from_pairs(own.into_iter().chain(self.extra.iter().map(|(k, v)| (k.as_str(), v.clone()))))
+        let own = own.into_iter().filter(|(name, _)| !self.extra.contains_key(*name));
+        let extra = self.extra.iter().map(|(name, value)| (name.as_str(), value.clone()));
+        let fields: Vec<_> = own.chain(extra).filter(|(_, value)| !value.is_none()).collect();
+        let field =
+            |name: &str| fields.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
+        let reasoning = REASONING.iter().find_map(|name| field(name));
+        let mut pairs = Vec::with_capacity(fields.len() + 2);
+        if let Some(reasoning) = &reasoning {
+            pairs.push(("thinking", reasoning.clone()));
+        }
+        pairs.extend(fields);
+        if let Some(reasoning) = reasoning {
+            pairs.push(("reasoning_content", reasoning));
+        }
+        let pairs = pairs.into_iter().map(|(name, value)| Ok((Value::from(name), python::adopt(&value)?)));
+        python::Dict::make(pairs.collect::<Result<Vec<_>, Error>>()?)
     }
 }
+
+/// What a message's reasoning is called, the usual name first.
+const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
 /// Why a template could not be used.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -123,15 +142,15 @@ impl ChatTemplate {
     /// # Errors
     /// [`TemplateError::Syntax`], with the line.
     pub fn new(source: &str) -> Result<Self, TemplateError> {
-        let mut env = Environment::new();
-        let syntax =
-            SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(syntax_error)?;
-        env.set_syntax(syntax);
+        let source = source.strip_prefix('\u{feff}').unwrap_or(source);
+        let rewritten = rewrite::rewrite(source)
+            .map_err(|e| TemplateError::Syntax { line: e.line, message: e.message })?;
+        let mut env = Environment::empty();
+        let mut syntax = SyntaxConfig::builder();
+        env.set_syntax(syntax.keep_trailing_newline(true).build().map_err(syntax_error)?);
         env.set_fuel(Some(FUEL));
-        env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        env.add_function("raise_exception", functions::raise_exception);
-        env.add_filter("tojson", functions::tojson);
-        env.add_template_owned(NAME, functions::without_generation_tags(source)).map_err(syntax_error)?;
+        python::install(&mut env);
+        env.add_template_owned(NAME, rewritten).map_err(syntax_error)?;
         Ok(Self { env, source: source.to_owned(), bos: String::new(), eos: String::new(), clock: None })
     }
 
@@ -171,7 +190,8 @@ impl ChatTemplate {
         self
     }
 
-    /// Sets the time that `strftime_now` tells, instead of the system's, so that prompts are the same every day.
+    /// Sets the time that `strftime_now` tells, in UTC, instead of the machine's own, so that prompts are the same every day
+    /// and everywhere.
     pub fn with_clock(mut self, time: SystemTime) -> Self {
         self.clock = Some(time);
         self
@@ -193,21 +213,40 @@ impl ChatTemplate {
         add_generation_prompt: bool,
         extra: &TemplateVars,
     ) -> Result<String, TemplateError> {
+        let work = python::Rendering::begin();
+        let rendered = self.render_bounded(messages, add_generation_prompt, extra).map_err(render_error)?;
+        if work.exhausted() {
+            return Err(render_error(Error::from(ErrorKind::OutOfFuel)));
+        }
+        Ok(rendered)
+    }
+
+    fn render_bounded(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        extra: &TemplateVars,
+    ) -> Result<String, Error> {
         let clock = self.clock;
-        let strftime = move |format: &str| functions::strftime(format, clock.unwrap_or_else(SystemTime::now));
-        let messages: Vec<Value> = messages.iter().map(Message::to_value).collect();
+        let strftime = move |format: &str| {
+            let moment = clock.map_or_else(clock::Moment::now, clock::Moment::utc);
+            clock::strftime(format, &moment)
+        };
+        let messages = messages.iter().map(Message::to_value).collect::<Result<Vec<_>, _>>()?;
         let mut vars: TemplateVars = TemplateVars::new();
         let mut set = |name: &str, value: Value| vars.insert(name.to_owned(), value);
-        set("messages", Value::from(messages));
+        set("messages", python::list(messages)?);
         set("add_generation_prompt", Value::from(add_generation_prompt));
         set("bos_token", Value::from(self.bos.as_str()));
         set("eos_token", Value::from(self.eos.as_str()));
         set("tools", Value::from(()));
         set("documents", Value::from(()));
         set("strftime_now", Value::from_function(strftime));
-        vars.extend(extra.iter().map(|(k, v)| (k.clone(), v.clone())));
-        let template = self.env.get_template(NAME).map_err(render_error)?;
-        template.render(Value::from(vars)).map_err(render_error)
+        for (name, value) in extra {
+            vars.insert(name.clone(), python::adopt(value)?);
+        }
+        let template = self.env.get_template(NAME)?;
+        template.render(Value::from(vars))
     }
 
     /// Renders the messages, telling the template's text from the messages' contents, so that a user cannot end their
@@ -265,7 +304,7 @@ fn syntax_error(error: Error) -> TemplateError {
 }
 
 fn render_error(error: Error) -> TemplateError {
-    if let Some(message) = functions::refusal(&error) {
+    if let Some(message) = python::refusal(&error) {
         return TemplateError::Refused { message };
     }
     TemplateError::Render { line: error.line().unwrap_or(0), message: message_of(&error) }

@@ -1,5 +1,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
+use minijinja::context;
+
 use super::*;
 
 fn chat(turns: &[(&str, &str)]) -> Vec<Message> {
