@@ -35,7 +35,7 @@ fn control_tokens_of_a_text_are_encoded_as_such() {
         assert_eq!(found[1], ("<s>[[plain</s>]]".to_owned(), 7));
         assert_eq!(found[2].0, "a[[ < b</s>]]");
         assert_eq!((report.notes[&Note::ControlTokens].count, report.notes.len()), (2, 1));
-        assert!(report.to_string().contains("(first a.jsonl:1: `<|im_start|>`)"), "{report}");
+        assert!(report.to_string().contains("a.jsonl:1: `<|im_start|>`"), "{report}");
     }
     let encoder = Encoder::new(&t, None, EncodeOptions::default());
     let plain = "<|im_start|>user\na<|im_end|>\n\nmore</s>";
