@@ -135,7 +135,7 @@ fn contents_of_messages_stay_text_and_it_is_said() {
     assert_eq!((found.len(), report.notes[&Note::ControlTexts].count), (2, 2));
     assert_eq!(report.notes[&Note::ControlTexts].first, "a.jsonl:1: `<|im_end|>` in message 0");
     // An end written by hand is not written twice, nor learnt letter by letter.
-    for end in ["</s>", "<|im_end|>", "<|im_end|>\\n"] {
+    for end in ["</s>", "<|im_end|>", " <|im_end|>\\n"] {
         let (found, report) =
             texts(Some(&template), &format!(r#"{{"prompt": "a", "completion": "b{end}"}}"#));
         assert!(found[0].0.ends_with("assistant\n[[b<|im_end|>]]\n"), "{found:?}");
