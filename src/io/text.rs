@@ -309,7 +309,9 @@ mod tests {
     #[test]
     fn utf8_and_utf16_are_read_with_and_without_marks() {
         let long = "Zeile — 行 🦙\r\n".repeat(5000);
-        for text in ["Hello, this is text.\r\nSecond line.\r\n", "Grüße, 世界 🦙 all", "Привет, мир и все\n", &long] {
+        for text in
+            ["Hello, this is text.\r\nSecond line.\r\n", "Grüße, 世界 🦙 all", "Привет, мир и все\n", &long]
+        {
             let marked = ["\u{feff}", text].concat().into_bytes();
             for bytes in [text.as_bytes().to_vec(), marked] {
                 assert_eq!(decode(bytes.clone()).unwrap(), text);

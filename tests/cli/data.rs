@@ -47,9 +47,9 @@ fn the_preview_says_what_is_skipped_and_what_was_noted() {
         "5 rows read, 3 sequences, 2 skipped",
         "rows.jsonl:2: message 1 calls `look`",
         "rows.jsonl:5: conversations[1].train is \"some\"",
-        "1 replies are marked as not to be learnt",
+        "1 × row with replies marked as not to be learnt",
         "rows.jsonl:3: message 1",
-        "control tokens and are encoded with them",
+        "control tokens, encoded as",
     ] {
         assert!(shown.err.contains(part), "{part}: {}", shown.err);
     }
@@ -126,7 +126,7 @@ fn text_is_read_alike_everywhere_and_what_is_none_is_refused_by_name() {
         ran.out
     };
     let tokens = files.map(|file| out(&["tokenize", "-m", &model, "-f", file]));
-    assert!(tokens.iter().all(|t| *t == tokens[0] && t.contains("the")), "{tokens:?}");
+    assert!(tokens.iter().all(|t| *t == tokens[0] && t.contains("and")), "{tokens:?}");
     let learnt = files.map(|file| preview(&sandbox, "sft", file, &[]).out.replace(file, ""));
     assert!(learnt.iter().all(|t| *t == learnt[0] && t.contains("he end and then")), "{learnt:?}");
     let measured = files.map(|file| {

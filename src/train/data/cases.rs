@@ -133,7 +133,11 @@ impl Into<'_, '_> {
             Question::Text(text) => self.windows(&text, line),
             Question::Open { prompt, reply, accepted, how } => {
                 let prompt = self.as_chat(prompt);
-                let reply = reply.map(|reply| self.reply(&prompt, &reply, line)).transpose()?;
+                let reply = match reply.map(|reply| self.reply(&prompt, &reply, line)).transpose() {
+                    // Where the model thinks first, an answer alone is not its whole reply.
+                    Err(error) if error.reason == Reason::PrefixBroken => None,
+                    reply => reply?,
+                };
                 let tokens = self.encoder.asked(&prompt, notes)?;
                 Ok(CaseKind::Answer { question: in_words(&prompt), prompt: tokens, reply, accepted, how })
             }

@@ -23,25 +23,27 @@ pub enum Note {
 }
 
 impl Note {
-    /// What was done, in words that follow a number.
+    /// What was found and what becomes of it, in words that follow a number.
     pub fn label(self) -> &'static str {
         match self {
             Self::ControlTokens => {
-                "texts hold the model's control tokens and are encoded with them, as `ember tokenize --special` does"
+                "text with the model's control tokens, encoded as `ember tokenize --special` does"
             }
             Self::ControlTexts => {
-                "messages hold the text of control tokens, which stays text and is no control token: give turns of their own, \
-                 or the whole conversation as `text`"
+                "row with the text of control tokens in a message, where it stays text; give turns of their own, or the whole \
+                 conversation as `text`"
             }
-            Self::EndTaken => "completions end with the text of an end token; it is left to the template",
+            Self::EndTaken => {
+                "completion with the text of an end token at its end, which is left to the template"
+            }
             Self::ToolsNotWritten => {
-                "rows have tools that the chat template does not write: learnt without them"
+                "row with tools that the chat template does not write, learnt without them"
             }
             Self::ThoughtsNotWritten => {
-                "replies have thoughts that the chat template does not write: learnt without them"
+                "row with thoughts that the chat template does not write, learnt without them"
             }
-            Self::EmptyReply => "replies that say nothing are not learnt",
-            Self::MarkedOff => "replies are marked as not to be learnt, and are not",
+            Self::EmptyReply => "row with replies that say nothing, which are not learnt",
+            Self::MarkedOff => "row with replies marked as not to be learnt, which are not",
         }
     }
 }

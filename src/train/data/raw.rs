@@ -89,7 +89,7 @@ impl Encoder<'_> {
         let mut ends = self.tokenizer.eog_ids().iter().map(|&id| text_of(self.tokenizer, Some(id)));
         let end = ends.find(|end| !end.is_empty() && text.ends_with(end.as_str()));
         let said = end.and_then(|end| text.strip_suffix(end.as_str()));
-        said.filter(|said| !said.trim().is_empty()).unwrap_or(completion)
+        said.map(str::trim_end).filter(|said| !said.is_empty()).unwrap_or(completion)
     }
 
     /// Notes that a text has control tokens, if it has.

@@ -120,7 +120,7 @@ impl fmt::Display for Report {
             write!(f, "\n  {count} {what}")?;
         }
         for (note, noted) in &self.notes {
-            write!(f, "\n  {} {note} (first {})", noted.count, noted.first)?;
+            write!(f, "\n  {} × {note}\n    {}", noted.count, noted.first)?;
         }
         Ok(())
     }

@@ -35,7 +35,7 @@ fn control_tokens_of_a_text_are_encoded_as_such() {
         assert_eq!(found[1], ("<s>[[plain</s>]]".to_owned(), 7));
         assert_eq!(found[2].0, "a[[ < b</s>]]");
         assert_eq!((report.notes[&Note::ControlTokens].count, report.notes.len()), (2, 1));
-        assert!(report.to_string().contains("(first a.jsonl:1: `<|im_start|>`)"), "{report}");
+        assert!(report.to_string().contains("a.jsonl:1: `<|im_start|>`"), "{report}");
     }
     let encoder = Encoder::new(&t, None, EncodeOptions::default());
     let plain = "<|im_start|>user\na<|im_end|>\n\nmore</s>";
@@ -135,7 +135,7 @@ fn contents_of_messages_stay_text_and_it_is_said() {
     assert_eq!((found.len(), report.notes[&Note::ControlTexts].count), (2, 2));
     assert_eq!(report.notes[&Note::ControlTexts].first, "a.jsonl:1: `<|im_end|>` in message 0");
     // An end written by hand is not written twice, nor learnt letter by letter.
-    for end in ["</s>", "<|im_end|>", "<|im_end|>\\n"] {
+    for end in ["</s>", "<|im_end|>", " <|im_end|>\\n"] {
         let (found, report) =
             texts(Some(&template), &format!(r#"{{"prompt": "a", "completion": "b{end}"}}"#));
         assert!(found[0].0.ends_with("assistant\n[[b<|im_end|>]]\n"), "{found:?}");

@@ -132,3 +132,28 @@ fn contents_stay_text_and_preferences_keep_their_prompt() {
     .unwrap();
     assert!(marked(&dataset.examples[0], &t).contains("<think>\na</think>b<|im_end|>"));
 }
+
+#[test]
+fn questions_are_asked_where_the_prompt_opens_a_thought() {
+    let t = tokenizer();
+    let template = ChatTemplate::new(OPENS_AND_DROPS).unwrap().with_tokens_of(&t);
+    let encoder = Encoder::new(&t, Some(&template), EncodeOptions::default());
+    let file = tempfile::NamedTempFile::with_suffix(".jsonl").unwrap();
+    let rows = [
+        r#"{"question": "Q0", "answer": "A1"}"#,
+        r#"{"prompt": "Q0", "completion": "<think>hm</think>A1"}"#,
+        r#"{"prompt": "<|im_start|>user\nQ0<|im_end|>\n<|im_start|>assistant\n<think>\n", "completion": "hm</think>A1"}"#,
+    ];
+    std::fs::write(file.path(), rows.join("\n")).unwrap();
+    let (cases, report) = read_cases(file.path(), &encoder, 9).unwrap();
+    assert_eq!((cases.len(), report.skipped_count()), (3, 0), "{report}");
+    for (case, whole) in cases.iter().zip([false, true, true]) {
+        let CaseKind::Answer { prompt, reply, .. } = &case.kind else { panic!("{case:?}") };
+        assert_eq!(t.decode(prompt, false), [USER, "<think>\n"].concat());
+        assert_eq!(reply.is_some(), whole);
+        let marked = reply
+            .as_ref()
+            .map_or_else(|| "hm</think>A1<|im_end|>".to_owned(), |r| t.decode(r.answer(), false));
+        assert_eq!(marked.trim_end(), "hm</think>A1<|im_end|>");
+    }
+}
