@@ -10,6 +10,7 @@ mod general;
 mod journal;
 mod live;
 mod lora;
+mod model_files;
 mod models;
 mod plan_tune;
 mod prefer;
