@@ -1,4 +1,5 @@
-//! Tiny random models of every architecture against transformers, on each executor and device profile.
+//! Tiny random models of every architecture against transformers (and, for what it has not, a forward in numpy), on each
+//! executor and device profile.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
@@ -131,6 +132,10 @@ goldens! {
     qwen3_tied: "qwen3-tied",
     qwen3_untied: "qwen3-untied",
     qwen3_formats: "qwen3-formats",
+    yarn: "yarn",
+    longrope: "longrope",
+    window: "window",
+    odd_sizes: "odd-sizes",
 }
 
 #[test]

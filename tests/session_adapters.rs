@@ -95,6 +95,41 @@ fn a_session_with_adapters_is_one_on_the_merged_model() {
     }
 }
 
+/// An adapter of the output, on a model that has it in its embedding: the output alone changes.
+#[test]
+fn an_adapter_of_a_tied_output_changes_the_output_alone() {
+    for name in ["llama-tied", "qwen3-tied", "qwen2"] {
+        let model = model(name);
+        assert!(model.gguf().tensor("output.weight").is_none());
+        let (inputs, outputs) = (model.config().width, model.config().vocab);
+        let mut adapter = adapter(&model, "head", &["attn_v"], 2, 6.0, 5);
+        let values = |count: usize, step: usize| (0..count).map(|i| ((i * step % 23) as f32 - 11.0) / 40.0).collect();
+        let (a, b) = (values(3 * inputs, 7), values(outputs * 3, 5));
+        adapter.pairs.push(LoraPair { target: "output".into(), rank: 3, inputs, outputs, a, b });
+        let base = merged(&model, &[]);
+        let mut session = boot(&model, &with_room(adapter_room([&adapter])));
+        for scale in [1.0, -0.5] {
+            session.set_adapters(&[(&adapter, scale)]).unwrap();
+            let (got, want) = (logits(&mut session), merged(&model, &[(&adapter, scale)]));
+            assert!(relative_l2(&want, &base) > 1e-2, "{name}: the adapter does too little to compare");
+            assert!(relative_l2(&got, &want) < F32, "{name}: {}", relative_l2(&got, &want));
+        }
+        // In the formats of the base the merged file has its embedding as it was, and an output of its own.
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("merged.gguf");
+        let merging = [Merging { adapter: &adapter, scale: 1.0 }];
+        let go_on = &mut |_: usize, _: &emberlm::quantize::Decision| ControlFlow::Continue(());
+        merge(model.file(), &merging, &path, &MergeOptions::default(), go_on).unwrap();
+        let file = open(&path);
+        let bytes = |model: &Model, name: &str| {
+            model.file().tensor_bytes(model.gguf().tensor(name).unwrap()).unwrap().to_vec()
+        };
+        assert_eq!(bytes(&file, "token_embd.weight"), bytes(&model, "token_embd.weight"));
+        assert_ne!(bytes(&file, "output.weight"), bytes(&model, "token_embd.weight"));
+        assert_eq!(file.gguf().tensors.len(), model.gguf().tensors.len() + 1);
+    }
+}
+
 #[test]
 fn without_adapters_or_with_scale_0_it_is_the_base_bit_for_bit() {
     for name in ["llama-untied", "qwen2", "llama-formats"] {

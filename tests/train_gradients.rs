@@ -15,8 +15,17 @@ use emberlm::model::{
 };
 use emberlm::plan::{Layout, Out, PlanId, Row, Step, TensorId};
 
-const MODELS: [&str; 6] =
-    ["llama-tied", "llama-untied", "llama3-rope", "llama-linear-rope", "qwen2", "qwen3-tied"];
+const MODELS: [&str; 9] = [
+    "llama-tied",
+    "llama-untied",
+    "llama3-rope",
+    "llama-linear-rope",
+    "qwen2",
+    "qwen3-tied",
+    "yarn",
+    "window",
+    "odd-sizes",
+];
 /// Two sequences, one behind another.
 const LENGTHS: [usize; 2] = [9, 6];
 const CHUNK: usize = 4;

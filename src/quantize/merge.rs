@@ -195,6 +195,20 @@ mod tests {
     }
 
     #[test]
+    fn a_sum_that_overflows_is_refused() {
+        let base = golden("llama-untied");
+        let mut adapter = adapter_for(&base, 1);
+        adapter.pairs[2].b[5] = 1e30;
+        let said = run(&base, &[Merging { adapter: &adapter, scale: 1.0 }], &MergeOptions::default());
+        let said = said.unwrap_err().to_string();
+        assert!(said.contains("blk.0.attn_v.weight") && said.contains("F16"), "{said}");
+        adapter.pairs[2].b[5] = f32::MAX;
+        let options = MergeOptions { format: Some(Format::F32), ..MergeOptions::default() };
+        let said = run(&base, &[Merging { adapter: &adapter, scale: 8.0 }], &options).unwrap_err().to_string();
+        assert!(said.contains("blk.0.attn_v.weight") && said.contains("inf"), "{said}");
+    }
+
+    #[test]
     fn formats_are_kept_or_chosen() {
         let base = golden("llama-formats");
         let adapter = adapter_for(&base, 2);

@@ -90,6 +90,47 @@ fn the_output_matrix_gets_more_bits() {
     assert_eq!(out.header().tensor("output.weight").unwrap().type_id, Format::Q6K.ggml_id());
 }
 
+/// A model whose weight `at` of the feed-forward is `value`, in F32.
+fn with_weight(at: usize, value: f32) -> Vec<u8> {
+    let specs = [
+        TensorSpec::new("blk.0.attn_norm.weight", [512], Format::F32.ggml_id()),
+        TensorSpec::new("blk.0.ffn_up.weight", [512, 16], Format::F32.ggml_id()),
+    ];
+    let mut writer = GgufWriter::new(Vec::new(), &Metadata::new(), &specs).unwrap();
+    let mut values = vec![0.5f32; 512 * 16];
+    values[at] = value;
+    writer.tensor(&specs[0].name, bytemuck::cast_slice(&values[..512])).unwrap();
+    writer.tensor(&specs[1].name, bytemuck::cast_slice(&values)).unwrap();
+    writer.finish().unwrap()
+}
+
+#[test]
+fn numbers_that_a_format_cannot_hold_are_refused_by_name() {
+    let refused = |at: usize, value: f32, format: Format| -> Option<String> {
+        let (dir, file) = opened(&with_weight(at, value));
+        let out = dir.path().join("out.gguf");
+        let done = quantize(&file, &out, &QuantizeOptions::new(format), &mut |_, _| ControlFlow::Continue(()));
+        assert_eq!(out.exists(), done.is_ok());
+        done.err().map(|error| error.to_string())
+    };
+    for format in [Format::F16, Format::Q8_0, Format::Q4K, Format::Iq4Nl] {
+        for (at, value) in [(700, 1e6), (8191, -65_520.0), (513, f32::NAN), (600, f32::INFINITY)] {
+            let said = refused(at, value, format).unwrap();
+            let number = format!("weight {at} is {value}");
+            assert!(said.contains("blk.0.ffn_up.weight") && said.contains(&number), "{format}: {said}");
+        }
+    }
+    // What rounds to the largest half float is taken, and so is what only other formats cannot hold.
+    assert_eq!(refused(700, 65_519.0, Format::F16), None);
+    assert_eq!(refused(700, 1e6, Format::BF16), None);
+    assert_eq!(refused(700, f32::MAX, Format::F32), None);
+    for (value, format) in [(f32::MAX, Format::BF16), (f32::NAN, Format::BF16), (f32::NAN, Format::F32)] {
+        assert!(refused(700, value, format).unwrap().contains("weight 700"), "{value} {format}");
+    }
+    // Vectors are copied, and looked at, too.
+    assert!(refused(3, f32::NAN, Format::F16).unwrap().contains("attn_norm"));
+}
+
 #[test]
 fn what_cannot_be_done_leaves_the_output_alone() {
     let (dir, file) = opened(&model(512, true));

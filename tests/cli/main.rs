@@ -14,6 +14,7 @@ mod hostile;
 mod journal;
 mod live;
 mod lora;
+mod model_files;
 mod models;
 mod options;
 mod outputs;

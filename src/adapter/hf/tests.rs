@@ -116,8 +116,10 @@ fn what_is_not_supported_is_refused_by_name() {
     for (key, value, part) in [
         ("peft_type", json!("IA3"), "IA3"),
         ("use_dora", json!(true), "DoRA"),
-        ("bias", json!("all"), "bias"),
-        ("modules_to_save", json!(["lm_head"]), "modules_to_save"),
+        ("bias", json!("all"), "bias: all"),
+        ("bias", json!("lora_only"), "bias: lora_only"),
+        ("modules_to_save", json!(["lm_head", "norm"]), "modules_to_save: lm_head, norm"),
+        ("trainable_token_indices", json!([1, 2]), "trainable_token_indices"),
         ("fan_in_fan_out", json!(true), "fan_in_fan_out"),
         ("init_lora_weights", json!("pissa_niter_16"), "init_lora_weights"),
         ("layer_replication", json!([[0, 1]]), "layer_replication"),
@@ -179,6 +181,76 @@ fn names_come_with_and_without_prefix_and_adapter() {
         shapes,
         "blk.9",
     );
+}
+
+/// A PEFT folder with an adapter of the output of `base` and, under `name`, a matrix of its embedding's size.
+fn with_copy(base: &GgufFile, dir: &Path, name: &str, rows: usize, change: f32) -> std::path::PathBuf {
+    let embedding = base.header().tensor("token_embd.weight").unwrap();
+    let (cols, all) = (embedding.dim(0) as usize, embedding.dim(1) as usize);
+    let mut values = vec![0.0; cols * all];
+    let format = crate::quant::Format::from_ggml_id(embedding.type_id).unwrap();
+    format.decode(base.tensor_bytes(embedding).unwrap(), &mut values).unwrap();
+    values.resize(rows * cols, 0.0);
+    values.iter_mut().for_each(|v| *v *= 1.0 + change);
+    let half = |shape: [usize; 2]| tensors::Matrix { shape, values: vec![0.25; shape[0] * shape[1]].into() };
+    let matrices = vec![
+        ("base_model.model.lm_head.lora_A.weight".to_owned(), half([2, cols])),
+        ("base_model.model.lm_head.lora_B.weight".to_owned(), half([all, 2])),
+        (format!("base_model.model.{name}"), tensors::Matrix { shape: [rows, cols], values: values.into() }),
+    ];
+    let weights = tensors::write(matrices, "pt").unwrap();
+    std::fs::write(dir.join(Layout::Peft.weights_file()), weights).unwrap();
+    let config = json!({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["lm_head"]});
+    std::fs::write(dir.join(CONFIG), config.to_string()).unwrap();
+    dir.to_owned()
+}
+
+#[test]
+fn an_adapter_of_a_tied_output_brings_its_base_along() {
+    let dir = tempfile::tempdir().unwrap();
+    for model in ["llama-tied", "qwen3-tied"] {
+        let base = golden(model);
+        let rows = base.header().tensor("token_embd.weight").unwrap().dim(1) as usize;
+        for name in ["lm_head.base_layer.weight", "model.embed_tokens.weight"] {
+            let made = |rows, change| import(&with_copy(&base, dir.path(), name, rows, change), &base, None, false);
+            let adapter = made(rows, 0.0).unwrap();
+            assert_eq!((adapter.pairs.len(), adapter.pairs[0].target.as_str()), (1, "output"));
+            assert_eq!(adapter.scale(&adapter.pairs[0]), 2.0);
+            let trained = made(rows, 0.05).unwrap_err().to_string();
+            assert!(trained.contains("differs by") && trained.contains("merge it"), "{trained}");
+            let larger = made(rows + 8, 0.0).unwrap_err().to_string();
+            assert!(larger.contains("tokens were added"), "{larger}");
+        }
+        // Back in PEFT's form; MLX has no place for it.
+        let adapter = import(dir.path(), &base, None, false);
+        assert!(adapter.is_err());
+        let adapter = import(&with_copy(&base, dir.path(), "lm_head.base_layer.weight", rows, 0.0), &base, None, false).unwrap();
+        assert_eq!(there_and_back(&adapter, &base, Layout::Peft).pairs, adapter.pairs);
+        let mlx = to_bytes(&adapter, base.header(), Layout::Mlx).unwrap_err().to_string();
+        assert!(mlx.contains("tied"), "{mlx}");
+    }
+}
+
+#[test]
+fn other_kinds_are_known_by_their_tensors() {
+    let up = "base_model.model.model.layers.1.mlp.up_proj";
+    let refused = |names: [String; 2], part: &str| {
+        let said = named([&names[0], &names[1]], [[2, 64], [128, 2]]).unwrap_err().to_string();
+        assert!(said.contains(part) && !said.contains("damaged"), "{said}");
+    };
+    let lora = format!("{up}.lora_A.weight");
+    refused([format!("{up}.ia3_l"), "x".into()], "IA3");
+    refused([format!("{up}.hada_w1_a"), format!("{up}.hada_w1_b")], "LoHa");
+    refused(["prompt_embeddings".into(), "x".into()], "prompt tuning");
+    refused([lora.clone(), format!("{up}.lora_magnitude_vector.weight")], "DoRA");
+    refused([lora.clone(), "base_model.model.model.norm.weight".into()], "fully trained module");
+    refused([lora.clone(), "base_model.model.model.embed_tokens.lora_embedding_A".into()], "embed_tokens");
+    refused([lora, format!("{up}.bias")], "trained bias");
+    refused(["model.layers.1.mlp.up_proj.weight".into(), "lm_head.weight".into()], "whole model");
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("model.safetensors"), b"").unwrap();
+    let folder = import(dir.path(), &golden("llama-tied"), None, false).unwrap_err();
+    assert!(matches!(folder, AdapterError::WholeModel { .. }), "{folder}");
 }
 
 #[test]
