@@ -63,7 +63,8 @@ fn print(out: &mut dyn Write, gguf: &Gguf, full: bool) -> std::io::Result<()> {
     let keys: Vec<String> = gguf.metadata.iter().map(|(key, _)| show::line(key)).collect();
     let widest = keys.iter().map(String::len).max().unwrap_or(0);
     for (key, (_, value)) in keys.iter().zip(gguf.metadata.iter()) {
-        let shown = if full { in_full(value) } else { value.to_string() };
+        // The lines of a long text stand apart from the keys.
+        let shown = if full { in_full(value).replace('\n', "\n    ") } else { value.to_string() };
         writeln!(out, "  {key:widest$}  {:6}  {shown}", paint.dim(format!("{:6}", value.kind().name())))?;
     }
     writeln!(out, "\n{}", paint.bold(format!("Tensors ({})", gguf.tensors.len())))?;

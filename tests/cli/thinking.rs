@@ -55,8 +55,8 @@ fn stdout_in_a_pipe_has_the_answer_without_the_thoughts() {
 #[test]
 fn thinking_is_switched_by_the_template() {
     let sandbox = Sandbox::new();
-    let template =
-        "{{ messages[-1]['content'] }}{% if enable_thinking is defined %} {{ enable_thinking }}{% endif %}";
+    let template = "{{ messages[-1]['content'] }}{% if enable_thinking is defined %}\
+        {% if enable_thinking %} yes{% else %} no{% endif %}{% endif %}";
     let change = |metadata: &mut emberlm::gguf::Metadata| {
         metadata.set("tokenizer.chat_template", emberlm::gguf::Value::Str(template.into()));
     };
@@ -67,8 +67,8 @@ fn thinking_is_switched_by_the_template() {
         assert_eq!(ran.code, 0, "{}", ran.err);
         ran
     };
-    assert_eq!(ran("a", &["--think", "on"]).out, ran("a true", &[]).out);
-    assert_eq!(ran("a", &["--think", "off"]).out, ran("a false", &["--think", "auto"]).out);
+    assert_eq!(ran("a", &["--think", "on"]).out, ran("a yes", &[]).out);
+    assert_eq!(ran("a", &["--think", "off"]).out, ran("a no", &["--think", "auto"]).out);
     assert_ne!(ran("a", &["--think", "on"]).out, ran("a", &[]).out);
     let none = ran("a", &["--think", "on", "--chat-template", "chatml"]);
     assert!(none.err.contains("--think has no effect"), "{}", none.err);
