@@ -108,13 +108,20 @@ fn items_within_bounds<T: Item>(
     Ok((items, report))
 }
 
-const ROWS: [&str; 6] = [
+/// ChatML that writes calls of tools, so that rows of them are used.
+const CALLS: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% if m.tool_calls %}{{ m.tool_calls | tojson }}\
+    {% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+
+const ROWS: [&str; 9] = [
     r#"{"messages": [{"role": "system", "content": "Be brief"}, {"role": "user", "content": "a"}, {"role": "assistant", "content": "b\n\u00e9"}, {"role": "user", "content": [{"type": "text", "text": "c"}]}, {"role": "assistant", "content": "d"}]}"#,
     r#"{"prompt": "p", "completion": "c <|im_end|>"}"#,
     r#"{"prompt": [{"role": "user", "content": "p"}], "completion": [{"role": "assistant", "content": "c"}]}"#,
     r#"{"instruction": "i", "input": "x", "output": "o"}"#,
     r#"{"text": "some text", "other": [1, {"a": null}]}"#,
     r#"{"tools": [{"name": "f", "n": 1.5e3}], "messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": "{\"a\": [1]}"}}]}]}"#,
+    r#"{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b", "weight": 1}], "tools": "[{\"name\": \"f\"}]"}"#,
+    r#"{"text": "<|im_start|>user\na<|im_end|>"}"#,
+    r#"{"question": "q", "choices": ["x", "y"], "answer": "B"}"#,
 ];
 
 const PREFERENCES: [&str; 5] = [
@@ -163,7 +170,7 @@ fn mutate(bytes: &[u8], random: &mut Random) -> Vec<u8> {
 #[test]
 fn damaged_files_cause_no_panic_no_hang_and_no_waste() {
     let t = tokenizer();
-    let template = ChatTemplate::builtin("chatml").unwrap().with_tokens_of(&t);
+    let template = ChatTemplate::new(CALLS).unwrap().with_tokens_of(&t);
     let skip = EncodeOptions { max_len: 200, ..EncodeOptions::default() };
     let cut = EncodeOptions { max_len: 20, overlong: Overlong::Truncate, strict: true, ..skip };
     let encoders = [
@@ -197,7 +204,7 @@ fn damaged_files_cause_no_panic_no_hang_and_no_waste() {
 /// Damages files of one kind of items: how many came through whole, how many rows were skipped, how many files refused.
 fn damage<T: Item>(rows: &[&str], stream: u64, check: impl Fn(&T)) -> (u64, u64, u64) {
     let t = tokenizer();
-    let template = ChatTemplate::builtin("chatml").unwrap().with_tokens_of(&t);
+    let template = ChatTemplate::new(CALLS).unwrap().with_tokens_of(&t);
     let skip = EncodeOptions { max_len: 200, ..EncodeOptions::default() };
     let cut = EncodeOptions { max_len: 30, overlong: Overlong::Truncate, ..skip };
     let encoders = [

@@ -243,19 +243,25 @@ impl Conversation<'_, '_> {
     ) -> Result<Vec<Sequence>, RowError> {
         let full = self.render(messages, false)?;
         let mut places = Vec::with_capacity(replies.len());
+        let mut nested = true;
         for &reply in replies {
-            places.push(self.place(messages, reply, notes)?);
+            let mut place = self.place(messages, reply, notes)?;
+            nested &= place.built.is_none() && full.starts_with(&place.through);
+            // All of them together would take memory with the square of the turns.
+            place.through = String::new();
+            places.push(place);
         }
-        if places.iter().all(|place| place.built.is_none() && full.starts_with(&place.through)) {
+        if nested {
             let spans: Vec<Range<usize>> = places.into_iter().map(|place| place.reply).collect();
             return Ok(vec![self.sequence(messages, &full, &spans)?]);
         }
         let one = |(&reply, place): (&usize, Place)| {
             let spans = std::slice::from_ref(&place.reply);
-            match &place.built {
-                Some(segments) => self.encoder.learn(segments, spans),
-                None => self.sequence(messages.get(..=reply).unwrap_or(messages), &place.through, spans),
+            if let Some(segments) = &place.built {
+                return self.encoder.learn(segments, spans);
             }
+            let messages = messages.get(..=reply).unwrap_or(messages);
+            self.sequence(messages, &self.render(messages, false)?, spans)
         };
         replies.iter().zip(places).map(one).collect()
     }
