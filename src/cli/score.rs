@@ -156,7 +156,9 @@ fn scores(
         if let Some(reward) = made.iter().find(|reward| !reward.is_finite()) {
             bar.clear();
             let what = format!("the reward of text {} is {reward}", scores.len() + 1);
-            return Err(CliError::failed(what).advise("another model file: this one makes numbers that are none"));
+            return Err(
+                CliError::failed(what).advise("another model file: this one makes numbers that are none")
+            );
         }
         scores.extend(made);
         bar.item(scores.len() as u64, "texts");

@@ -141,8 +141,10 @@ impl Format {
         }
         // Four bytes a weight and the padding to whole groups bound every plane of every format.
         let padded = cols.checked_add(OCT);
-        let addressable =
-            rows.checked_add(GROUP_ROWS).zip(padded).and_then(|(r, cols)| r.checked_mul(cols)?.checked_mul(4));
+        let addressable = rows
+            .checked_add(GROUP_ROWS)
+            .zip(padded)
+            .and_then(|(r, cols)| r.checked_mul(cols)?.checked_mul(4));
         if addressable.is_none() {
             return Err(QuantError::TooLarge { format: self, rows, cols });
         }

@@ -18,12 +18,14 @@ pub(super) fn check(copy: &BaseCopy, base: &GgufFile) -> Result<(), AdapterError
         .ok_or_else(|| fail("the base does not have".into(), "give the base it was trained on"))?;
     if tensor.dims != [copy.cols as u64, copy.rows as u64] {
         let problem = format!("is {} x {}, dims {:?} in the base", copy.rows, copy.cols, tensor.dims);
-        return Err(fail(problem, "tokens were added to the vocabulary: merge it into its base and convert that model"));
+        return Err(fail(
+            problem,
+            "tokens were added to the vocabulary: merge it into its base and convert that model",
+        ));
     }
     let values = |source| AdapterError::Values { tensor: tensor.name.clone(), source };
-    let format = Format::from_ggml_id(tensor.type_id).ok_or_else(|| {
-        AdapterError::unsupported(format!("the format of the base's `{}`", tensor.name))
-    })?;
+    let format = Format::from_ggml_id(tensor.type_id)
+        .ok_or_else(|| AdapterError::unsupported(format!("the format of the base's `{}`", tensor.name)))?;
     let (bytes, row) = (base.tensor_bytes(tensor)?, format.row_bytes(copy.cols).map_err(values)?);
     let mut own = vec![0.0; copy.cols];
     let (mut apart, mut norm) = (0.0, 0.0);

@@ -180,8 +180,12 @@ pub fn to_bytes(adapter: &Adapter, base: &Gguf, layout: Layout) -> Result<(Vec<u
     adapter.check_shapes(base)?;
     let pairs = assemble::modules(adapter, base)?;
     match layout {
-        Layout::Mlx if adapter.pair(crate::adapter::OUTPUT).is_some() && base.tensor("output.weight").is_none() => {
-            Err(AdapterError::unsupported("a LoRA of an output that is tied to the embedding, in MLX's form,"))
+        Layout::Mlx
+            if adapter.pair(crate::adapter::OUTPUT).is_some() && base.tensor("output.weight").is_none() =>
+        {
+            Err(AdapterError::unsupported(
+                "a LoRA of an output that is tied to the embedding, in MLX's form,",
+            ))
         }
         Layout::Mlx if adapter.head.is_some() => {
             Err(AdapterError::unsupported("the head of a reward model in MLX's form"))

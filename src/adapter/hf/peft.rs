@@ -111,7 +111,8 @@ impl Config {
             return Err(AdapterError::unsupported(format!("trained biases (bias: {bias})")));
         }
         if filled(&self.modules_to_save) {
-            let modules = self.modules_to_save.iter().flatten().map(|m| short(m)).collect::<Vec<_>>().join(", ");
+            let modules =
+                self.modules_to_save.iter().flatten().map(|m| short(m)).collect::<Vec<_>>().join(", ");
             let what = format!("a fully trained module (modules_to_save: {})", short(&modules));
             return Err(AdapterError::unsupported(what));
         }
