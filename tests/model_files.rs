@@ -100,7 +100,8 @@ fn rope_scaling_is_found_under_all_its_keys() {
     assert_eq!(scaled(None, "rope.scaling.factor", 0.0), unscaled);
     assert_eq!(scaled(None, "rope.scale_linear", 1.0), unscaled);
     // Of both keys the newer counts, as in llama.cpp.
-    let both = plain.clone().with("llama.rope.scaling.factor", 4.0f32).with("llama.rope.scale_linear", 2.0f32);
+    let both =
+        plain.clone().with("llama.rope.scaling.factor", 4.0f32).with("llama.rope.scale_linear", 2.0f32);
     assert_eq!(nll(&both), linear);
     let yarn = scaled(Some("yarn"), "rope.scaling.factor", 4.0);
     assert!((yarn - linear).abs() > 1e-4 && (yarn - unscaled).abs() > 1e-4, "{yarn} {linear} {unscaled}");
@@ -196,7 +197,10 @@ fn counts_for_each_layer_are_understood_where_they_agree() {
         .with("llama.feed_forward_length", vec![128u32; 3]);
     assert_eq!(nll(&alike), nll(&plain));
     let differing = each("attention.head_count_kv", vec![2, 1, 2]).refusal();
-    assert!(differing.contains("llama.attention.head_count_kv") && differing.contains("2, 1, 2"), "{differing}");
+    assert!(
+        differing.contains("llama.attention.head_count_kv") && differing.contains("2, 1, 2"),
+        "{differing}"
+    );
     let ff = each("feed_forward_length", vec![128, 64, 128]).refusal();
     assert!(ff.contains("feed_forward_length") && ff.contains("layer to layer"), "{ff}");
     let short = each("attention.head_count", vec![4, 4]).refusal();
@@ -228,9 +232,12 @@ fn tensors_of_other_models_are_refused_by_name() {
 
 #[test]
 fn formats_that_are_not_known_are_named() {
-    for (format, name) in [("MXFP4", "blk.1.ffn_up.weight"), ("NVFP4", "token_embd.weight"), ("TQ1_0", "blk.0.attn_q.weight")] {
+    for (format, name) in
+        [("MXFP4", "blk.1.ffn_up.weight"), ("NVFP4", "token_embd.weight"), ("TQ1_0", "blk.0.attn_q.weight")]
+    {
         let draft = Draft::of("llama-formats");
-        let dims = draft.tensors.iter().find(|(spec, _)| spec.name == name).map(|(spec, _)| spec.dims.clone());
+        let dims =
+            draft.tensors.iter().find(|(spec, _)| spec.name == name).map(|(spec, _)| spec.dims.clone());
         let Some(dims) = dims else { continue };
         let said = draft.tensor(name, &dims, format).refusal();
         assert!(said.contains(name) && said.contains(format) && said.contains("IQ4_NL"), "{said}");
@@ -246,9 +253,11 @@ fn formats_that_are_not_known_are_named() {
 fn what_is_no_model_is_named() {
     let base = Draft::of("llama-tied");
     let empty = Draft { tensors: Vec::new(), ..base.clone() };
-    let lora = Draft { tensors: Vec::new(), ..base.clone() }
-        .without("tokenizer.ggml.tokens")
-        .tensor("blk.0.attn_q.weight.lora_a", &[48, 2], "F32");
+    let lora = Draft { tensors: Vec::new(), ..base.clone() }.without("tokenizer.ggml.tokens").tensor(
+        "blk.0.attn_q.weight.lora_a",
+        &[48, 2],
+        "F32",
+    );
     for (draft, word) in [
         (base.clone().with("general.type", "adapter"), "--adapter"),
         (lora, "--adapter"),
@@ -286,7 +295,10 @@ fn parts_give_what_the_whole_gives() {
     }
     std::fs::remove_file(dir.path().join("m-00003-of-00003.gguf")).unwrap();
     let said = Model::open(dir.path().join("m-00001-of-00003.gguf")).err().unwrap().to_string();
-    assert!(said.contains("part 1 of 3") && said.contains("m-00003-of-00003.gguf") && said.contains("--merge"), "{said}");
+    assert!(
+        said.contains("part 1 of 3") && said.contains("m-00003-of-00003.gguf") && said.contains("--merge"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -339,10 +351,13 @@ fn a_model_without_numbers_is_an_error_not_a_number() {
         let norm = draft.tensors.iter_mut().find(|(spec, _)| spec.name == "output_norm.weight").unwrap();
         norm.1[..4].copy_from_slice(&value.to_le_bytes());
         let model = draft.open().unwrap();
-        let devices: &[DeviceChoice] =
-            if cfg!(feature = "gpu") { &[DeviceChoice::Cpu, DeviceChoice::Gpu] } else { &[DeviceChoice::Cpu] };
+        let devices: &[DeviceChoice] = if cfg!(feature = "gpu") {
+            &[DeviceChoice::Cpu, DeviceChoice::Gpu]
+        } else {
+            &[DeviceChoice::Cpu]
+        };
         for device in devices {
-            let options = options(*device, KvType::F32, Modes::SCORE);
+            let options = options(device.clone(), KvType::F32, Modes::SCORE);
             let mut session = Session::new(&model, &options).unwrap();
             let said = session.score(&[5, 6, 7]).unwrap_err().to_string();
             assert!(said.contains("not numbers at position 0"), "{said}");

@@ -103,7 +103,8 @@ fn an_adapter_of_a_tied_output_changes_the_output_alone() {
         assert!(model.gguf().tensor("output.weight").is_none());
         let (inputs, outputs) = (model.config().width, model.config().vocab);
         let mut adapter = adapter(&model, "head", &["attn_v"], 2, 6.0, 5);
-        let values = |count: usize, step: usize| (0..count).map(|i| ((i * step % 23) as f32 - 11.0) / 40.0).collect();
+        let values =
+            |count: usize, step: usize| (0..count).map(|i| ((i * step % 23) as f32 - 11.0) / 40.0).collect();
         let (a, b) = (values(3 * inputs, 7), values(outputs * 3, 5));
         adapter.pairs.push(LoraPair { target: "output".into(), rank: 3, inputs, outputs, a, b });
         let base = merged(&model, &[]);

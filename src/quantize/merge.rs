@@ -204,7 +204,8 @@ mod tests {
         assert!(said.contains("blk.0.attn_v.weight") && said.contains("F16"), "{said}");
         adapter.pairs[2].b[5] = f32::MAX;
         let options = MergeOptions { format: Some(Format::F32), ..MergeOptions::default() };
-        let said = run(&base, &[Merging { adapter: &adapter, scale: 8.0 }], &options).unwrap_err().to_string();
+        let said =
+            run(&base, &[Merging { adapter: &adapter, scale: 8.0 }], &options).unwrap_err().to_string();
         assert!(said.contains("blk.0.attn_v.weight") && said.contains("inf"), "{said}");
     }
 

@@ -109,7 +109,8 @@ fn numbers_that_a_format_cannot_hold_are_refused_by_name() {
     let refused = |at: usize, value: f32, format: Format| -> Option<String> {
         let (dir, file) = opened(&with_weight(at, value));
         let out = dir.path().join("out.gguf");
-        let done = quantize(&file, &out, &QuantizeOptions::new(format), &mut |_, _| ControlFlow::Continue(()));
+        let done =
+            quantize(&file, &out, &QuantizeOptions::new(format), &mut |_, _| ControlFlow::Continue(()));
         assert_eq!(out.exists(), done.is_ok());
         done.err().map(|error| error.to_string())
     };

@@ -35,7 +35,8 @@ fn as_it_is(_: &str, _: &mut Vec<u8>) {}
 fn a_missing_pre_tokenizer_is_warned_of_wherever_text_is_cut() {
     let sandbox = Sandbox::new();
     let model = copy(&sandbox, "m.gguf", "llama-tied", |m| drop(m.remove("tokenizer.ggml.pre")), as_it_is);
-    let data = sandbox.write("d.jsonl", b"{\"prompt\": \"a\", \"completion\": \"b\"}\n").display().to_string();
+    let data =
+        sandbox.write("d.jsonl", b"{\"prompt\": \"a\", \"completion\": \"b\"}\n").display().to_string();
     let commands: [&[&str]; 5] = [
         &["tokenize", "-m", &model, "it's 12345"],
         &["run", "-m", &model, "--raw", "-p", "x", "-n", "1", "--device", "cpu"],
@@ -57,7 +58,8 @@ fn every_command_refuses_what_it_cannot_run_by_name() {
     let sandbox = Sandbox::new();
     let change = |m: &mut Metadata| m.set("llama.logit_scale", 0.5f32);
     let model = copy(&sandbox, "m.gguf", "llama-untied", change, as_it_is);
-    let data = sandbox.write("d.jsonl", b"{\"prompt\": \"a\", \"completion\": \"b\"}\n").display().to_string();
+    let data =
+        sandbox.write("d.jsonl", b"{\"prompt\": \"a\", \"completion\": \"b\"}\n").display().to_string();
     let commands: [&[&str]; 5] = [
         &["run", "-m", &model, "-p", "x"],
         &["plan", "-m", &model],
@@ -77,7 +79,8 @@ fn every_command_refuses_what_it_cannot_run_by_name() {
 #[test]
 fn numbers_that_are_none_end_commands() {
     let sandbox = Sandbox::new();
-    let data = sandbox.write("d.jsonl", b"{\"prompt\": \"a\", \"completion\": \"b\"}\n").display().to_string();
+    let data =
+        sandbox.write("d.jsonl", b"{\"prompt\": \"a\", \"completion\": \"b\"}\n").display().to_string();
     for value in [f32::NAN, f32::INFINITY] {
         let broken = |name: &str, bytes: &mut Vec<u8>| {
             if name == "output_norm.weight" {

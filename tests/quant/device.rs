@@ -110,15 +110,15 @@ fn wrong_sizes_are_typed_errors() {
     let mut words = [0; 4];
     assert!(matches!(f.repack(&[], 1, 100, &mut words), Err(QuantError::RowLength { .. })));
     assert!(matches!(f.repack(&[0; 144], 1, 256, &mut words), Err(QuantError::Words { expected: 1184, .. })));
-    let error = Format::F16.repack(&[], 1, 12, &mut words).unwrap_err();
-    assert_eq!(error, QuantError::RowLength { format: Format::F16, cols: 12, multiple: 8 });
+    let error = Format::F16.repack(&[], 1, 10, &mut words).unwrap_err();
+    assert_eq!(error, QuantError::RowLength { format: Format::F16, cols: 10, multiple: 4 });
     let huge = f.repack(&[], usize::MAX / 2, 256, &mut words);
     assert!(matches!(huge, Err(QuantError::TooLarge { .. })), "{huge:?}");
     assert!(matches!(
         f.decode(&[0; 143], &mut [0.0; 256]),
         Err(QuantError::Bytes { expected: 144, found: 143, .. })
     ));
-    assert!(error.to_string().contains("multiple of 8"), "{error}");
+    assert!(error.to_string().contains("multiple of 4"), "{error}");
 }
 
 #[test]

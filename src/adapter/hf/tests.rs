@@ -212,7 +212,8 @@ fn an_adapter_of_a_tied_output_brings_its_base_along() {
         let base = golden(model);
         let rows = base.header().tensor("token_embd.weight").unwrap().dim(1) as usize;
         for name in ["lm_head.base_layer.weight", "model.embed_tokens.weight"] {
-            let made = |rows, change| import(&with_copy(&base, dir.path(), name, rows, change), &base, None, false);
+            let made =
+                |rows, change| import(&with_copy(&base, dir.path(), name, rows, change), &base, None, false);
             let adapter = made(rows, 0.0).unwrap();
             assert_eq!((adapter.pairs.len(), adapter.pairs[0].target.as_str()), (1, "output"));
             assert_eq!(adapter.scale(&adapter.pairs[0]), 2.0);
@@ -224,7 +225,9 @@ fn an_adapter_of_a_tied_output_brings_its_base_along() {
         // Back in PEFT's form; MLX has no place for it.
         let adapter = import(dir.path(), &base, None, false);
         assert!(adapter.is_err());
-        let adapter = import(&with_copy(&base, dir.path(), "lm_head.base_layer.weight", rows, 0.0), &base, None, false).unwrap();
+        let adapter =
+            import(&with_copy(&base, dir.path(), "lm_head.base_layer.weight", rows, 0.0), &base, None, false)
+                .unwrap();
         assert_eq!(there_and_back(&adapter, &base, Layout::Peft).pairs, adapter.pairs);
         let mlx = to_bytes(&adapter, base.header(), Layout::Mlx).unwrap_err().to_string();
         assert!(mlx.contains("tied"), "{mlx}");
