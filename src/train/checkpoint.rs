@@ -11,6 +11,9 @@ pub enum CheckpointError {
     /// The store.
     #[error(transparent)]
     Store(#[from] CommitError),
+    /// The state could not be written; the one before is still there.
+    #[error("the run's state cannot be saved: {0}")]
+    Saving(SectionsError),
     /// What the store holds is no checkpoint.
     #[error("the checkpoint is damaged: {0}")]
     Sections(#[from] SectionsError),
@@ -102,7 +105,7 @@ impl Core {
             sections.f32s(format!("best.{index}"), values.as_slice());
         }
         store.commit(sections.len_bytes(), |out| -> Result<(), CheckpointError> {
-            Ok(sections.write(out)?)
+            sections.write(out).map_err(CheckpointError::Saving)
         })?;
         Ok(())
     }

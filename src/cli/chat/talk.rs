@@ -139,7 +139,7 @@ mod tests {
         let loaded = Talk::load(&path).unwrap();
         assert_eq!(
             (loaded.messages, loaded.system, loaded.model),
-            (talk.messages, talk.system, "tiny".into())
+            (talk.messages.clone(), talk.system.clone(), "tiny".into())
         );
         talk.user("more");
         talk.save(&path, "tiny").unwrap();

@@ -6,6 +6,7 @@ pub mod curve;
 pub(crate) mod differences;
 mod drive;
 pub mod files;
+pub(crate) mod identity;
 pub(crate) mod keep;
 pub mod plan;
 mod prefer;

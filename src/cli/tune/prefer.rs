@@ -14,7 +14,7 @@ use crate::cli::tune::files::Outputs;
 use crate::cli::tune::shared::{
     self, Epochs, HeldOutArgs, LengthArgs, OptimizerArgs, OutputArgs, PlaceArgs, ValidationArgs,
 };
-use crate::cli::tune::{drive, keep, preview};
+use crate::cli::tune::{drive, identity, keep, preview};
 use crate::model::Model;
 use crate::train::data::{Example, Item, Items, Pair, Thumb, TrainOn};
 use crate::train::objective::{Dpo, Ipo, Kto, Orpo, PairObjective, RewardLoss, SimPo};
@@ -326,7 +326,7 @@ fn feedback<T: Preference>(args: &PreferArgs, options: &FeedbackOptions, keep: f
         from.as_ref(),
     )
     .map_err(|e| shared::refit(e.into(), args.shape.seq, T::SEQUENCES))?;
-    if outputs.finished(&mut trainer, &shared::info(&data))? {
+    if outputs.finished(&mut trainer, &identity::info(&data))? {
         return Ok(());
     }
     if settings.keep > 0.0 {
@@ -348,9 +348,9 @@ fn drive<T: Preference>(
     trainer: &mut Trainer,
     (data, validation): (&Items<T>, &Items<T>),
 ) -> CliResult {
-    let identity = shared::identity(model, data, validation, &args.output, (T::NAME, ""))?;
+    let identity = identity::identity(model, data, validation, &args.output, (T::NAME, ""))?;
     drive::announce(trainer, &drive::data_in_words(T::NAME, data, validation));
-    let job = drive::Job::new(outputs, identity, shared::info(data));
+    let job = drive::Job::new(outputs, identity, identity::info(data));
     drive::drive(trainer, &job, &args.run)
 }
 
@@ -382,7 +382,7 @@ pub fn reward(args: &JudgeArgs) -> CliResult {
         from.as_ref(),
     )
     .map_err(|e| shared::refit(e.into(), args.shape.seq, Pair::SEQUENCES))?;
-    if outputs.finished(&mut trainer, &shared::info(&data))? {
+    if outputs.finished(&mut trainer, &identity::info(&data))? {
         return Ok(());
     }
     drive(args, outputs, &model, &mut trainer, (&data, &validation))

@@ -13,7 +13,7 @@ use crate::cli::tune::files::Outputs;
 use crate::cli::tune::prefer::ReferenceArgs;
 use crate::cli::tune::reward_args::{ParsedRewards, RewardArgs};
 use crate::cli::tune::shared::{self, Epochs, LengthArgs, OptimizerArgs, OutputArgs, PlaceArgs};
-use crate::cli::tune::{drive, preview, steps};
+use crate::cli::tune::{drive, identity, preview, steps};
 use crate::cli::{engine, lora};
 use crate::model::Model;
 use crate::train::data::{EncodeOptions, Overlong, Prompts, TrainOn};
@@ -261,7 +261,7 @@ fn run(args: &RlArgs, method: Method) -> CliResult {
     let (judges, names) = judges(rewards, &model)?;
     let how = contents(&args.reward.rewards, &judges, &names)?;
     let settings = settings(args, prompts.items.len(), args.adapters.lora_from(from.as_ref())?);
-    let info = shared::info(&prompts);
+    let info = identity::info(&prompts);
     let slots = args.rollout.slots.map(|n| n as usize);
     let place = Place { slots, ..args.place.place(&args.memory) };
     let of = |p: &crate::train::data::Prompt| RlPrompt {
@@ -275,7 +275,8 @@ fn run(args: &RlArgs, method: Method) -> CliResult {
     if outputs.finished(&mut trainer, &info)? {
         return Ok(());
     }
-    let identity = shared::identity(&model, &prompts, &Prompts::default(), &args.output, ("prompts", &how))?;
+    let identity =
+        identity::identity(&model, &prompts, &Prompts::default(), &args.output, ("prompts", &how))?;
     let data = drive::data_in_words("prompts", &prompts, &Prompts::default());
     drive::announce(
         &mut trainer,

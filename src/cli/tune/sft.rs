@@ -12,7 +12,7 @@ use crate::cli::tune::args::TuneShapeArgs;
 use crate::cli::tune::shared::{
     self, Epochs, HeldOutArgs, LengthArgs, OptimizerArgs, OutputArgs, PlaceArgs, ValidationArgs,
 };
-use crate::cli::tune::{drive, keep, preview};
+use crate::cli::tune::{drive, identity, keep, preview};
 use crate::train::data::{Dataset, TrainOn};
 use crate::train::{LoraOptions, Settings, Trainer};
 
@@ -117,8 +117,8 @@ pub fn run(args: &SftArgs) -> CliResult {
     let settings = settings(args, &dataset, args.shape.lora_from(from.as_ref())?);
     let place = args.place.place(&args.shape.memory);
     let how = format!("--train-on {}", format!("{:?}", args.examples.train_on).to_lowercase());
-    let identity = shared::identity(&model, &dataset, &validation, &args.output, ("sequences", &how))?;
-    let info = shared::info(&dataset);
+    let identity = identity::identity(&model, &dataset, &validation, &args.output, ("sequences", &how))?;
+    let info = identity::info(&dataset);
     let mut trainer = Trainer::new(
         &model,
         dataset.examples.clone(),

@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use sha2::{Digest, Sha256};
 
-use crate::adapter::{Adapter, BaseFingerprint};
+use crate::adapter::Adapter;
 use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, positive, session_options};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::output::ReplaceArgs;
 use crate::cli::prompt::Prompter;
 use crate::cli::term::{self, parse_bytes};
 use crate::cli::tune::args::MemoryArgs;
-use crate::cli::tune::differences::Identity;
 use crate::cli::tune::drive::RunArgs;
 use crate::cli::tune::files::{Begin, Files, Found, Outputs};
+use crate::cli::tune::identity;
 use crate::io::MappedFile;
 use crate::model::Model;
 use crate::session::Modes;
@@ -76,10 +76,10 @@ impl OutputArgs {
     }
 
     /// The adapter that a run begins with, for its identity, and what is in it.
-    fn begun_with(&self) -> CliResult<(Option<String>, String)> {
+    pub fn begun_with(&self) -> CliResult<(Option<String>, String)> {
         let Some(path) = &self.from else { return Ok((None, String::new())) };
         let bytes = MappedFile::open(path)?;
-        Ok((Some(path.display().to_string()), short_hash(Sha256::digest(bytes.bytes()))))
+        Ok((Some(path.display().to_string()), identity::short_hash(Sha256::digest(bytes.bytes()))))
     }
 }
 
@@ -339,63 +339,6 @@ impl HeldOutArgs {
             },
         }
     }
-}
-
-/// What a checkpoint must have been begun with: the model and the data (`what` are its items), and, in words, how the data
-/// is read.
-pub fn identity<D: Data>(
-    model: &Model,
-    data: &D,
-    validation: &D,
-    output: &OutputArgs,
-    (what, how): (&str, &str),
-) -> CliResult<String> {
-    let base = BaseFingerprint::of(model.file())?;
-    let none = validation.count() == 0;
-    let (from, from_contents) = output.begun_with()?;
-    let identity = Identity {
-        model: model.config().name.clone(),
-        base: base.sha256.chars().take(16).collect(),
-        data: data.files().iter().map(|file| file.path.display().to_string()).collect(),
-        contents: hashes(data.files()),
-        items: format!("{} {what}", data.count()),
-        sequences: digest(data),
-        held_out: format!("{} {what}", validation.count()),
-        held_out_contents: if none { String::new() } else { hashes(validation.files()) },
-        how: how.to_owned(),
-        from,
-        from_contents,
-    };
-    serde_json::to_string(&identity).map_err(CliError::failed)
-}
-
-/// What stands for the sequences: with another template or system prompt the same files make others.
-fn digest<D: Data>(data: &D) -> String {
-    let tokens = data.tokens();
-    let mut all = Sha256::new_with_prefix(format!("{} {} ", tokens.trained, tokens.total));
-    data.hash_into(&mut all);
-    short_hash(all.finalize())
-}
-
-/// The first digits of a hash.
-fn short_hash(hash: impl AsRef<[u8]>) -> String {
-    hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Notes on the data that go into the adapter.
-pub fn info<D: Data>(data: &D) -> std::collections::BTreeMap<String, String> {
-    let name = |p: &Path| p.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let names = data.files().iter().map(|f| name(&f.path)).collect::<Vec<_>>().join(" ");
-    [
-        ("data.files".to_owned(), names),
-        ("data.sha256".to_owned(), hashes(data.files())),
-        ("data.sequences".to_owned(), data.count().to_string()),
-    ]
-    .into()
-}
-
-fn hashes(files: &[DataFile]) -> String {
-    files.iter().map(|f| f.sha256.get(..16).unwrap_or(&f.sha256)).collect::<Vec<_>>().join(" ")
 }
 
 /// A refusal's advice where `together` sequences of at most `seq` tokens always make a step: it is given in sequences of a

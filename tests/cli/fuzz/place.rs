@@ -232,9 +232,18 @@ impl Place {
             // The program's own: locks, the journal, which is added to, and what was learnt from it.
             let home = name.starts_with("home/") && !name.ends_with(".gguf");
             // A run's own, which it goes on from, ends with, or is told to throw away.
-            let state =
-                name.contains(".state/") || name.ends_with(".state") || name.ends_with(".metrics.jsonl");
-            home || (tune && state && (said("--resume") || said("--restart")))
+            let asked = said("--resume") || said("--restart");
+            let saved = |state: &Path| {
+                ["run.0", "run.1"]
+                    .iter()
+                    .any(|slot| before.get(&state.join(slot)).is_some_and(|s| s.length > 0))
+            };
+            let state = match name.split_once(".state") {
+                Some((stem, _)) => Some(self.path(&format!("{stem}.state"))),
+                None => name.strip_suffix(".metrics.jsonl").map(|stem| self.path(&format!("{stem}.state"))),
+            };
+            let state = state.filter(|state| before.contains_key(state));
+            home || (tune && state.is_some_and(|state| asked || !saved(&state)))
         };
         for (path, was) in before {
             let is = after.get(path);
