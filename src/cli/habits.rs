@@ -92,6 +92,10 @@ const OTHERS: &[(&[&str], &str)] = &[
     (&["-tb", "--threads-batch"], "-t, for prompts as for answers"),
     (&["--perplexity"], "`ember perplexity`"),
     (
+        &["-p", "--prompt", "-f", "--file"],
+        "`ember run` for a text; a chat takes what is typed or piped in, and --system",
+    ),
+    (
         &["--rope-scaling", "--rope-scale", "--rope-freq-base", "--rope-freq-scale", "--yarn-orig-ctx"],
         "leave it out: the model file says how its positions are scaled",
     ),
