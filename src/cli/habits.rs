@@ -3,6 +3,8 @@
 
 use std::ffi::OsString;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
 use crate::cli::error::CliError;
 
 /// Options that mean the same here under another name.
@@ -79,7 +81,7 @@ const OTHERS: &[(&[&str], &str)] = &[
         "leave it out: a chat drops its oldest turns, a run ends with the context",
     ),
     (
-        &["-sm", "--split-mode", "-ts", "--tensor-split", "-mg", "--main-gpu", "-ot", "--override-tensor"],
+        &["-sm", "--split-mode", "-ts", "--tensor-split", "-mg", "--main-gpu", "--override-tensor"],
         "--device with part of a GPU's name: a model runs on one device",
     ),
     (&["--reasoning-budget"], "--think off (instead of 0), or leave it out"),
@@ -89,6 +91,10 @@ const OTHERS: &[(&[&str], &str)] = &[
     (&["--no-display-prompt", "--display-prompt", "--no-warmup", "--simple-io", "--no-perf"], "leave it out"),
     (&["-tb", "--threads-batch"], "-t, for prompts as for answers"),
     (&["--perplexity"], "`ember perplexity`"),
+    (
+        &["-p", "--prompt", "-f", "--file"],
+        "`ember run` for a text; a chat takes what is typed or piped in, and --system",
+    ),
     (
         &["--rope-scaling", "--rope-scale", "--rope-freq-base", "--rope-freq-scale", "--yarn-orig-ctx"],
         "leave it out: the model file says how its positions are scaled",
@@ -108,17 +114,28 @@ pub fn translated(arguments: Vec<OsString>) -> Vec<OsString> {
     arguments.into_iter().map(translate).collect()
 }
 
-/// An option of llama.cpp that is not there, with what to do instead. `all`: those with a long name too, of which some commands
-/// may have one of their own.
-pub fn refusal(arguments: &[OsString], all: bool) -> Option<CliError> {
+/// A command line with one of these options of several letters behind one dash, which the parser would take for another with a value.
+pub fn misread(arguments: &[OsString]) -> Option<CliError> {
     let mut text = false;
     arguments.iter().skip(1).find_map(|argument| {
         let value = std::mem::replace(&mut text, TEXTS.iter().any(|option| argument == *option));
         let option = argument.to_str()?.split('=').next()?;
-        let wanted = !value && (all || (option.len() > 2 && !option.starts_with("--")));
-        let (_, instead) = OTHERS.iter().find(|(names, _)| wanted && names.contains(&option))?;
-        Some(CliError::usage(format!("there is no `{option}` here")).advise(instead))
+        let several = option.len() > 2 && !option.starts_with("--");
+        if several && !value { instead_of(option) } else { None }
     })
+}
+
+/// What to do instead of an option that the parser does not know.
+pub fn unknown(error: &clap::Error) -> Option<CliError> {
+    match error.get(ContextKind::InvalidArg)? {
+        ContextValue::String(option) if error.kind() == ErrorKind::UnknownArgument => instead_of(option),
+        _ => None,
+    }
+}
+
+fn instead_of(option: &str) -> Option<CliError> {
+    let (_, instead) = OTHERS.iter().find(|(names, _)| names.contains(&option))?;
+    Some(CliError::usage(format!("there is no `{option}` here")).advise(instead))
 }
 
 #[cfg(test)]
@@ -140,13 +157,13 @@ mod tests {
 
     #[test]
     fn what_is_not_there_comes_with_what_is() {
-        let of = |line: &str, all| refusal(&words(line), all).map(|e| (e.what, e.advice.concat()));
-        let (what, advice) = of("ember run -fa -p x", false).unwrap();
+        let of = |line: &str| misread(&words(line)).map(|e| (e.what, e.advice.concat()));
+        let (what, advice) = of("ember run -fa -p x").unwrap();
         assert!(what.contains("`-fa`") && advice.contains("leave it out"));
-        assert!(of("ember run --grammar=x -p x", true).is_some());
-        assert_eq!(of("ember run --grammar x", false), None, "the parser speaks first");
-        assert_eq!(of("ember run -p -fa", true), None);
-        assert_eq!(of("ember run -p x --temp 1", true), None);
+        assert!(of("ember run -ctk=f16 -p x").is_some());
+        assert_eq!(of("ember tune sft --keep 0"), None, "the parser knows what a command has");
+        assert_eq!(of("ember run -p -fa"), None);
+        assert_eq!(of("ember run -p x --temp 1 -j 2"), None);
     }
 
     #[test]

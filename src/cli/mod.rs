@@ -92,7 +92,7 @@ pub fn command() -> clap::Command {
 /// Parses the command line, runs the command and reports how it went.
 pub fn main() -> ExitCode {
     let arguments = habits::translated(arguments());
-    let cli = match habits::refusal(&arguments, false).map_or_else(|| parse(&arguments), Err) {
+    let cli = match habits::misread(&arguments).map_or_else(|| parse(&arguments), Err) {
         Ok(cli) => cli,
         Err(error) => {
             error.print();
@@ -119,7 +119,7 @@ fn parse(arguments: &[OsString]) -> Result<Cli, CliError> {
             let _ = error.print();
             std::process::exit(0)
         }
-        Err(error) => Err(habits::refusal(arguments, true).unwrap_or_else(|| unread(arguments, &error))),
+        Err(error) => Err(habits::unknown(&error).unwrap_or_else(|| unread(arguments, &error))),
     }
 }
 

@@ -72,7 +72,7 @@ pub fn run(args: &PlanArgs) -> CliResult {
     } else {
         let (program, layout) = session::plan_memory(&model, &options, profile).map_err(|e| at(e.into()))?;
         let (slots, ctx) = program.inputs.map_or((0, 0), |i| (i.slots, i.ctx));
-        engine::warn_of_context(&model, ctx as usize);
+        engine::warn_of_context(&model, ctx);
         let about = format!("{slots} sequence(s) of {ctx} positions");
         show(&mut out, args, &model, &program, &layout, &about, None)?;
     }

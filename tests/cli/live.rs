@@ -112,7 +112,7 @@ fn the_log_tells_what_happened_and_rollback_takes_it_back() {
     );
     assert!(
         lines[1].contains("held-out loss")
-            && lines[1].contains("2.5000 ->     2.2500, limit 2.5000  ok: what\u{fffd}[2J is it?"),
+            && lines[1].contains("2.5000 ->     2.2500, limit 2.5000  ok: what\\u{1b}[2J is it?"),
         "{}",
         log.out
     );

@@ -24,7 +24,7 @@ const NAMES: [&str; 2] = ["evil\u{1b}]0;owned\u{7}\r\u{9b}2J", "x\u{202e}\u{200b
 
 /// Runs a command with its output, and stderr if `errors`, on a terminal; stdin is empty, or a text.
 #[cfg(unix)]
-fn on_terminal(mut command: Command, input: Option<&str>, errors: bool) -> String {
+pub fn on_terminal(mut command: Command, input: Option<&str>, errors: bool) -> String {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     use std::os::unix::ffi::OsStrExt;
     let main = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
@@ -52,7 +52,7 @@ fn on_terminal(mut command: Command, input: Option<&str>, errors: bool) -> Strin
 }
 
 /// Whether nothing but the command's own colours steers the terminal.
-fn harmless(text: &str) -> bool {
+pub fn harmless(text: &str) -> bool {
     let own = ["1;31", "33", "32", "36", "2", "1", "0"];
     // A progress bar begins its line anew.
     let text = text.replace("\r\u{1b}[2K", "");

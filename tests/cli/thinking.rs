@@ -52,6 +52,27 @@ fn stdout_in_a_pipe_has_the_answer_without_the_thoughts() {
     assert_eq!(saved["messages"][1]["content"], all.trim_end());
 }
 
+#[cfg(unix)]
+#[test]
+fn thoughts_are_shown_apart_on_a_terminal() {
+    use crate::terminal::{harmless, on_terminal};
+    let sandbox = Sandbox::new();
+    let pieces: [&[u8]; 5] = [b"<think>", b"\nHm \x1b[2J", b" so\n</thi", b"nk>\n\nYes", b", no."];
+    let (model, seed) = hostile::speaking(&sandbox, "m.gguf", "</think>", &pieces);
+    let shown = |more: &[&str]| {
+        let args = [&hostile::say(&model, &seed, "5")[..], more].concat();
+        let shown = on_terminal(sandbox.command(&args), None, false);
+        assert!(harmless(&shown), "{shown:?}");
+        shown
+    };
+    let apart = shown(&[]);
+    assert!(apart.starts_with("\u{1b}[2mthinking…\n"), "{apart:?}");
+    let plain = |text: &str| text.replace("\u{1b}[2m", "").replace("\u{1b}[0m", "");
+    assert_eq!(plain(&apart), "thinking…\nHm \\u{1b}[2J so\n\nYes, no.\n");
+    assert!(apart.ends_with("Yes, no.\n") && !apart.contains("2mYes"), "the answer is not dim: {apart:?}");
+    assert_eq!(plain(&shown(&["--hide-thoughts"])), "thinking…\nYes, no.\n");
+}
+
 #[test]
 fn thinking_is_switched_by_the_template() {
     let sandbox = Sandbox::new();
