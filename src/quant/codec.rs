@@ -3,15 +3,11 @@
 use std::marker::PhantomData;
 
 use super::device::View;
-use super::dot;
-use super::fused::Step;
 use super::simd::{Job, Lanes, Portable, run};
+use super::tile::{self, Product};
 
 /// The largest weight a block format takes: its scales and minima are f16.
 pub(super) const MAX_WEIGHT: f32 = 65504.0;
-
-/// Weights whose scales are read at once: a super-block, or eight blocks of 32.
-pub(super) const RUN: usize = 256;
 
 /// One row of the format table.
 pub(super) struct Codec {
@@ -30,10 +26,8 @@ pub(super) struct Codec {
     pub(super) decode: fn(&[u8], &mut [f32]),
     pub(super) encode: fn(&[f32], &mut [u8]),
     pub(super) dot: fn(&[u8], &[f32]) -> f32,
-    /// Decodes to what `dot` multiplies: its roundings may be others than those of `decode`.
-    pub(super) load: fn(&[u8], &mut [f32]),
-    /// Multiplies by what `load` decodes, with no decoded weights in between.
-    pub(super) fused: Option<Step>,
+    /// Products with a few rows of activations, each as `dot` to the bit; of block formats.
+    pub(super) product: Option<Product>,
     pub(super) to_planes: fn(&[u8], &mut [u8]),
     pub(super) oct: fn(&View<'_>, usize, usize) -> [f32; 8],
 }
@@ -41,47 +35,56 @@ pub(super) struct Codec {
 /// Name, shader stem and GGUF type number.
 pub(super) struct Identity(pub &'static str, pub &'static str, pub u32);
 
-/// The scales and minima of a block's groups: a weight is `scale * (value - CENTRE) - min`.
+/// What makes weights of a block's values, by group: a weight is `scale * (value - CENTRE) + plus`.
 pub(super) struct Scales {
     pub scale: [f32; 16],
-    pub min: [f32; 16],
+    pub plus: [f32; 16],
 }
 
 impl Scales {
-    pub(super) const ZERO: Scales = Scales { scale: [0.0; 16], min: [0.0; 16] };
+    pub(super) const ZERO: Scales = Scales { scale: [0.0; 16], plus: [0.0; 16] };
 }
 
-/// A format of `LEN` integer codes in `BYTES` bytes with a scale, and perhaps a minimum, for each group.
+/// Does something for each 32 weights of a block, whose number is a constant there.
+macro_rules! each_group {
+    ($len:expr, $g:ident => $body:block) => {{
+        each_group!(@ $g $body 0);
+        if $len > 32 {
+            each_group!(@ $g $body 1 2 3 4 5 6 7);
+        }
+    }};
+    (@ $g:ident $body:block $($n:literal)*) => {
+        $({
+            const $g: usize = $n;
+            $body
+        })*
+    };
+}
+pub(super) use each_group;
+
+/// A format of `LEN` integer codes in `BYTES` bytes with a scale, and perhaps a summand, for each group.
 pub(super) trait Block<const LEN: usize, const BYTES: usize> {
     const IDENTITY: Identity;
     /// Bytes that a block adds to each device plane.
     const PLANES: &'static [usize];
     /// Weights that share a scale: 16 or 32.
     const GROUP: usize;
-    /// What is taken off each value, a power of two or 0.
+    /// What is taken off each value.
     const CENTRE: u8;
-    /// Whether there are minima.
-    const MINS: bool;
+    /// Whether something is added to the products.
+    const PLUS: bool;
 
-    /// The codes of the weights `8 * oct .. 8 * oct + 8`.
-    fn codes<L: Lanes>(l: L, block: &[u8; BYTES], oct: usize) -> L::I;
-
-    /// Scale, minimum, and the sixteen bytes of nibbles that are all the codes of a block of 32, if that is how the format
-    /// is; see [`Lanes::nibbles`].
-    #[inline(always)]
-    fn nibbles<L: Lanes>(_l: L, _block: &[u8; BYTES]) -> Option<(f32, f32, &[u8; 16])> {
-        None
-    }
+    /// The codes of the weights `32 * G .. 32 * G + 32`.
+    fn codes<L: Lanes, const G: usize>(l: L, block: &[u8; BYTES]) -> L::B;
 
     /// What codes stand for, before the centre is taken off.
     #[inline(always)]
-    fn values<L: Lanes>(l: L, codes: L::I) -> L::V {
-        l.float(codes)
+    fn values<L: Lanes>(_l: L, codes: L::B) -> L::B {
+        codes
     }
 
-    /// Scales and minima of the groups of consecutive blocks, in the order of the weights; of at most
-    /// [`RUN`]` / LEN` blocks.
-    fn scales<L: Lanes>(l: L, blocks: &[[u8; BYTES]], out: &mut Scales);
+    /// What makes weights of values, by group, in the order of the weights.
+    fn scales<L: Lanes>(l: L, block: &[u8; BYTES], out: &mut Scales);
     /// Encodes one block; `#[inline(always)]`, to be compiled for AVX2 as well.
     fn encode(x: &[f32; LEN], block: &mut [u8; BYTES]);
     /// The block's bytes in the order of the device planes, one plane after the other.
@@ -105,9 +108,8 @@ where
         plane_bytes: B::PLANES,
         decode: decode::<B, LEN, BYTES>,
         encode: encode::<B, LEN, BYTES>,
-        dot: dot::dot::<B, LEN, BYTES>,
-        load: dot::load::<B, LEN, BYTES>,
-        fused: None,
+        dot: tile::dot::<B, LEN, BYTES>,
+        product: Some(tile::rows::<B, LEN, BYTES>),
         to_planes: to_planes::<B, LEN, BYTES>,
         oct: B::oct,
     }
@@ -127,16 +129,21 @@ impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Decode<
     fn run<L: Lanes>(self, l: L) {
         let mut s = Scales::ZERO;
         for (block, out) in self.bytes.as_chunks::<BYTES>().0.iter().zip(self.out.as_chunks_mut::<LEN>().0) {
-            B::scales(l, std::slice::from_ref(block), &mut s);
-            for (i, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-                let group = (8 * i / B::GROUP) % s.scale.len();
-                let values = B::values(l, B::codes(l, block, i));
-                let values =
-                    if B::CENTRE > 0 { l.sub(values, l.splat(f32::from(B::CENTRE))) } else { values };
-                let product = l.mul(l.splat(s.scale[group]), values);
-                let weights = if B::MINS { l.sub(product, l.splat(s.min[group])) } else { product };
-                *out = l.to_array(weights);
-            }
+            B::scales(l, block, &mut s);
+            each_group!(LEN, G => {
+                let values = B::values(l, B::codes::<L, G>(l, block));
+                let all = [l.eighth::<0>(values), l.eighth::<1>(values), l.eighth::<2>(values), l.eighth::<3>(values)];
+                for (i, values) in all.into_iter().enumerate() {
+                    let group = (32 * G + 8 * i) / B::GROUP % s.scale.len();
+                    let values =
+                        if B::CENTRE > 0 { l.sub(values, l.splat(f32::from(B::CENTRE))) } else { values };
+                    let product = l.mul(l.splat(s.scale[group]), values);
+                    let weights = if B::PLUS { l.add(product, l.splat(s.plus[group])) } else { product };
+                    if let Some(out) = out.as_chunks_mut::<8>().0.get_mut(4 * G + i) {
+                        *out = l.to_array(weights);
+                    }
+                }
+            });
         }
     }
 }
@@ -173,28 +180,10 @@ fn to_planes<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(block: 
     }
 }
 
-/// Eight bytes from `at`; the formats never ask beyond their block.
+/// `N` bytes from `at`; the formats never ask beyond their block.
 #[inline(always)]
-pub(super) fn eight(bytes: &[u8], at: usize) -> &[u8; 8] {
-    bytes.get(at..).and_then(|b| b.first_chunk()).unwrap_or(&[0; 8])
-}
-
-/// The f16 at `at` of each of at most eight blocks.
-#[inline(always)]
-pub(super) fn f16_of_each<L: Lanes, const BYTES: usize>(
-    l: L,
-    blocks: &[[u8; BYTES]],
-    at: usize,
-    out: &mut [f32; 16],
-) {
-    if let Some(run) = blocks.first_chunk::<8>() {
-        let halves = run.each_ref().map(|block| [block[at], block[at + 1]]);
-        out[..8].copy_from_slice(&l.to_array(l.halves(&halves)));
-        return;
-    }
-    for (out, block) in out.iter_mut().zip(blocks) {
-        *out = f16_at(l, block, at);
-    }
+pub(super) fn part<const N: usize>(bytes: &[u8], at: usize) -> &[u8; N] {
+    bytes.get(at..).and_then(|b| b.first_chunk()).unwrap_or(&[0; N])
 }
 
 /// The f16 at `at` of a block.
@@ -209,9 +198,11 @@ where
     B: Block<LEN, BYTES>,
 {
     let mut codes = [0; LEN];
-    for (i, codes) in codes.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-        *codes = B::codes(Portable, block, i).map(|c| c as u8);
-    }
+    each_group!(LEN, G => {
+        if let Some(codes) = codes.as_chunks_mut::<32>().0.get_mut(G) {
+            *codes = B::codes::<Portable, G>(Portable, block);
+        }
+    });
     codes
 }
 

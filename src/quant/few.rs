@@ -1,12 +1,13 @@
-//! Matrix products with two to eight rows of activations: y = (y +) alpha x w^T, the decode steps of a batch.
+//! Matrix products with one to eight rows of activations: y = (y +) alpha x w^T, the decode steps of a sequence or a
+//! batch.
 //!
-//! Some weights of [`GROUP`] rows are decoded once, to the first-level cache, and met by all activations in register
-//! tiles. Sums have the order of [`Format::dot`](super::Format::dot), weight `i` in lane `i % 32`, so that a sequence
-//! gets the same bits in any batch and alone.
+//! Rows of a block format go to `tile.rs`. Floats have no blocks: some weights of [`GROUP`] rows come to
+//! the first-level cache and are met by all activations in register tiles. Sums have the order of
+//! [`Format::dot`](super::Format::dot), so that a sequence gets the same bits in any batch and alone.
 
 use std::ops::Range;
 
-use super::fused::{self, Across, COLUMNS, Fused, Piece, Room, Step};
+use super::dot::dot_f32;
 use super::gemm::Rows;
 use super::operand::{Matrix, Operand};
 use super::simd::{self, Job, Lanes};
@@ -14,12 +15,10 @@ use super::wide::{self, Wide, WideJob};
 
 /// Most rows of activations.
 pub const FEW: usize = 8;
-/// Rows of weights that are decoded together.
+/// Rows of floats that are met together.
 pub(super) const GROUP: usize = 4;
-/// Weights of a row that are decoded together, at most: with the activations they fill the first-level cache.
+/// Weights of a row of floats that are met together, at most: with the activations they fill the first-level cache.
 pub(super) const DEPTH: usize = 640;
-/// The same where blocks are super-blocks: a multiple of them.
-const SUPER_DEPTH: usize = 512;
 /// Lanes of a sum.
 pub(super) const LANES: usize = 32;
 
@@ -54,19 +53,22 @@ const GROUPS: usize = 8 / GROUP;
 
 impl<Y: Rows> FewRows<'_, Y> {
     /// Computes it on the calling thread; scratch on its stack, 17 KB.
-    pub fn run(self) {
-        self.run_with(Fused::detect());
-    }
-
-    /// As [`FewRows::run`], with the fused steps of a level or with none.
-    fn run_with(mut self, fused: Option<Fused>) {
+    pub fn run(mut self) {
         if self.rows == 0 {
             return;
         }
-        let pieces = self.pieces(fused);
-        if let (Some((fused, step)), Operand::Encoded(w)) = (pieces.step, self.w) {
-            return self.fused(fused, step, &pieces, w);
+        if let Operand::Encoded(w) = self.w
+            && let Some(product) = w.format.product()
+        {
+            let (x, columns) = (&self.x[..self.rows * self.cols], self.first..self.first + self.width);
+            return product(w, columns, (x, self.cols), &mut |column, dots| {
+                self.put(dots, column..self.width.min(column + dots[0].len()));
+            });
         }
+        if self.rows == 1 {
+            return self.single();
+        }
+        let pieces = self.pieces();
         let mut lines = [[0.0; DEPTH]; GROUP];
         let mut sums = [[[0.0; LANES]; FEW]; GROUP];
         let mut folded = [[[[0.0; 8]; FEW]; GROUP]; GROUPS];
@@ -92,58 +94,15 @@ impl<Y: Rows> FewRows<'_, Y> {
         }
     }
 
-    /// As [`FewRows::run`], with no decoded weights in between.
-    fn fused(&mut self, fused: Fused, step: Step, pieces: &Pieces, w: Matrix<'_>) {
-        let mut room = Room::new();
-        let mut totals = [[[0.0; FEW]; 8]; COLUMNS / 8];
-        for column in (0..self.width).step_by(COLUMNS) {
-            let count = COLUMNS.min(self.width - column);
-            let row = self.first + column;
-            let groups = totals.as_flattened_mut().as_chunks_mut::<{ fused::GROUP }>().0;
-            for (g, totals) in groups.iter_mut().enumerate().take(count.div_ceil(fused::GROUP)) {
-                let rows = row + g * fused::GROUP..row + count;
-                self.fused_group(fused, step, pieces, w, rows, &mut room, totals);
-            }
-            for (eight, totals) in totals.iter().enumerate().take(count.div_ceil(8)) {
-                self.put(&simd::run(Across(totals)), column + 8 * eight..column + count);
-            }
-        }
-    }
-
-    /// The totals of the first of these rows of weights; past the last, it is repeated.
-    #[allow(clippy::too_many_arguments)]
-    fn fused_group(
-        &self,
-        fused: Fused,
-        step: Step,
-        pieces: &Pieces,
-        w: Matrix<'_>,
-        rows: Range<usize>,
-        room: &mut Room,
-        totals: &mut [[f32; FEW]; fused::GROUP],
-    ) {
-        let mut ahead = self.ahead(rows.start + fused::GROUP, fused::GROUP);
-        let mut w: [&[u8]; fused::GROUP] = std::array::from_fn(|i| w.row((rows.start + i).min(rows.end - 1)));
-        let mut start = 0;
-        while start < self.cols {
-            let mut cut = |i: usize| {
-                let (now, later) = w[i].split_at(pieces.bytes.min(w[i].len()));
-                w[i] = later;
-                now
+    /// One row of activations: dot products with floats.
+    fn single(&mut self) {
+        for (i, y) in self.y.row(0)[..self.width].iter_mut().enumerate() {
+            let (row, x) = (self.first + i, &self.x[..self.cols]);
+            let dot = match &self.w {
+                Operand::Encoded(w) => w.format.dot(w.row(row), x),
+                Operand::Plain { values } => dot_f32(&values[row * self.cols..(row + 1) * self.cols], x),
             };
-            let now = [cut(0), cut(1), cut(2)];
-            let (soon, later) = ahead.split_at(ahead.len().min(fused::GROUP * now[0].len()));
-            let piece = Piece {
-                w: now,
-                x: &self.x[start..],
-                stride: self.cols,
-                rows: self.rows,
-                fresh: start == 0,
-                last: start + pieces.depth >= self.cols,
-                ahead: soon,
-            };
-            step(fused, &piece, room, totals);
-            (start, ahead) = (start + pieces.depth, later);
+            *y = self.alpha * dot + if self.accumulate { *y } else { 0.0 };
         }
     }
 
@@ -195,24 +154,13 @@ impl<Y: Rows> FewRows<'_, Y> {
         }
     }
 
-    /// How rows of weights are cut: equal shares, of whole blocks.
-    fn pieces(&self, fused: Option<Fused>) -> Pieces {
-        let (most, unit) = match self.w {
-            Operand::Encoded(Matrix { format, .. }) if format.block_len() > LANES => {
-                (SUPER_DEPTH, SUPER_DEPTH / 2)
-            }
-            _ => (DEPTH, LANES),
-        };
-        let depth =
-            self.cols.div_ceil(self.cols.div_ceil(most).max(1)).next_multiple_of(unit).clamp(unit, most);
-        let Operand::Encoded(w) = &self.w else { return Pieces { depth, bytes: 0, load: None, step: None } };
+    /// How rows of floats are cut: equal shares.
+    fn pieces(&self) -> Pieces {
+        let depth = self.cols.div_ceil(self.cols.div_ceil(DEPTH).max(1)).next_multiple_of(LANES);
+        let depth = depth.clamp(LANES, DEPTH);
+        let Operand::Encoded(w) = &self.w else { return Pieces { depth, bytes: 0, whole: false } };
         let whole = w.format.row_bytes(self.cols).is_ok_and(|bytes| bytes == w.row_bytes) && self.cols > 0;
-        Pieces {
-            depth,
-            bytes: depth / w.format.block_len() * w.format.block_bytes(),
-            load: whole.then(|| w.format.loader()),
-            step: fused.filter(|_| whole && self.rows > 1).zip(w.format.fused()),
-        }
+        Pieces { depth, bytes: depth * w.format.block_bytes(), whole }
     }
 
     /// The next encoded rows, from `row` on.
@@ -226,28 +174,26 @@ impl<Y: Rows> FewRows<'_, Y> {
     /// not have.
     fn load(&self, pieces: &Pieces, row: usize, start: usize, at: usize, out: &mut [f32]) {
         match &self.w {
-            Operand::Encoded(w) => match (pieces.load, w.row(row).get(at..)) {
-                (Some(load), Some(rest)) => load(&rest[..rest.len().min(pieces.bytes)], out),
-                _ => out.fill(f32::NAN),
-            },
+            Operand::Encoded(w) => {
+                let len = out.len() * w.format.block_bytes();
+                let found = w.row(row).get(at..at + len).filter(|_| pieces.whole);
+                if found.is_none_or(|bytes| w.format.decode(bytes, out).is_err()) {
+                    out.fill(f32::NAN);
+                }
+            }
             Operand::Plain { values } => out.copy_from_slice(&values[row * self.cols + start..][..out.len()]),
         }
     }
 }
 
-/// Decodes one block.
-type Decode = fn(&[u8], &mut [f32]);
-
-/// How rows of weights are cut.
+/// How rows of floats are cut.
 struct Pieces {
     /// Weights of a piece; the last may be shorter.
     depth: usize,
     /// Encoded bytes of a piece.
     bytes: usize,
-    /// Decodes them, if the rows have the bytes that they must have.
-    load: Option<Decode>,
-    /// Multiplies them undecoded, if format and CPU have that way.
-    step: Option<(Fused, Step)>,
+    /// Whether the rows have the bytes that they must have.
+    whole: bool,
 }
 
 /// Adds the products of decoded weights and activations to the sums.

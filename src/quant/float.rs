@@ -13,11 +13,10 @@ pub(super) const F32: Codec = Codec {
     block_len: 1,
     block_bytes: 4,
     plane_bytes: &[4],
-    decode: |bytes, out| decode(bytes, out, f32::from_le_bytes),
+    decode: float_load::<Single, 4>,
     encode: |src, out| encode(src, out, f32::to_le_bytes),
     dot: float_dot::<Single, 4>,
-    load: float_load::<Single, 4>,
-    fused: None,
+    product: None,
     to_planes: copy,
     oct: |view, row, oct| std::array::from_fn(|i| f32::from_bits(view.word(0, row, 8 * oct + i))),
 };
@@ -30,11 +29,10 @@ pub(super) const F16: Codec = Codec {
     block_len: 1,
     block_bytes: 2,
     plane_bytes: &[2],
-    decode: |bytes, out| decode(bytes, out, |b| from_f16(u16::from_le_bytes(b))),
+    decode: float_load::<Half, 2>,
     encode: |src, out| encode(src, out, to_f16_le),
     dot: float_dot::<Half, 2>,
-    load: float_load::<Half, 2>,
-    fused: None,
+    product: None,
     to_planes: copy,
     oct: |view, row, oct| std::array::from_fn(|i| from_f16(half_word(view, row, oct, i))),
 };
@@ -47,11 +45,10 @@ pub(super) const BF16: Codec = Codec {
     block_len: 1,
     block_bytes: 2,
     plane_bytes: &[2],
-    decode: |bytes, out| decode(bytes, out, from_bf16_le),
+    decode: float_load::<Brain, 2>,
     encode: |src, out| encode(src, out, |v| to_bf16(v).to_le_bytes()),
     dot: float_dot::<Brain, 2>,
-    load: float_load::<Brain, 2>,
-    fused: None,
+    product: None,
     to_planes: copy,
     oct: |view, row, oct| {
         std::array::from_fn(|i| f32::from_bits(u32::from(half_word(view, row, oct, i)) << 16))
@@ -71,12 +68,6 @@ fn half_word(view: &View<'_>, row: usize, oct: usize, i: usize) -> u16 {
 fn copy(block: &[u8], out: &mut [u8]) {
     for (out, b) in out.iter_mut().zip(block) {
         *out = *b;
-    }
-}
-
-fn decode<const N: usize>(bytes: &[u8], out: &mut [f32], value: impl Fn([u8; N]) -> f32) {
-    for (b, out) in bytes.as_chunks::<N>().0.iter().zip(out) {
-        *out = value(*b);
     }
 }
 

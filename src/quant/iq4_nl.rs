@@ -1,10 +1,9 @@
 //! IQ4_NL: 32 weights, an f16 scale and 4-bit indices into a fixed table of sixteen unevenly spaced integers
 //! (ggml's `kvalues_iq4nl`).
 
-use super::codec::{Block, Identity, Scales, all_codes, f16_of_each, join_nibbles};
+use super::codec::{Block, Identity, Scales, all_codes, f16_at, join_nibbles, part};
 use super::device::{View, pack_bits};
 use super::half::{through_f16, to_f16_le};
-use super::legacy::codes4;
 use super::search::{importance, sums};
 use super::simd::Lanes;
 
@@ -20,22 +19,22 @@ impl Block<32, 18> for Iq4Nl {
     const IDENTITY: Identity = Identity("IQ4_NL", "iq4_nl", 20);
     const PLANES: &'static [usize] = &[16, 2];
     const GROUP: usize = 32;
-    const CENTRE: u8 = 0;
-    const MINS: bool = false;
+    const CENTRE: u8 = 127;
+    const PLUS: bool = false;
 
     #[inline(always)]
-    fn codes<L: Lanes>(l: L, block: &[u8; 18], oct: usize) -> L::I {
-        codes4(l, &block[2..], oct)
+    fn codes<L: Lanes, const G: usize>(l: L, block: &[u8; 18]) -> L::B {
+        l.nibbles(part(block, 2))
     }
 
     #[inline(always)]
-    fn values<L: Lanes>(l: L, codes: L::I) -> L::V {
-        l.lookup(codes, &VALUES.map(f32::from))
+    fn values<L: Lanes>(l: L, codes: L::B) -> L::B {
+        l.table(codes, &VALUES.map(|v| (i16::from(v) + 127) as u8))
     }
 
     #[inline(always)]
-    fn scales<L: Lanes>(l: L, blocks: &[[u8; 18]], out: &mut Scales) {
-        f16_of_each(l, blocks, 0, &mut out.scale);
+    fn scales<L: Lanes>(l: L, block: &[u8; 18], out: &mut Scales) {
+        out.scale[0] = f16_at(l, block, 0);
     }
 
     #[inline(always)]

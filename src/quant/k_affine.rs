@@ -2,7 +2,7 @@
 //!
 //! Layouts follow ggml (`block_q2_K`, `block_q4_K`, `block_q5_K`); the encoders are a search of our own.
 
-use super::codec::{Block, Identity, Scales, all_codes, eight, f16_at, join_nibbles};
+use super::codec::{Block, Identity, Scales, all_codes, f16_at, join_nibbles, part};
 use super::device::{View, pack_bits};
 use super::half::to_f16_le;
 use super::legacy::pair;
@@ -21,21 +21,19 @@ impl Block<256, 84> for Q2K {
     const PLANES: &'static [usize] = &[64, 16, 4];
     const GROUP: usize = 16;
     const CENTRE: u8 = 0;
-    const MINS: bool = true;
+    const PLUS: bool = true;
 
     #[inline(always)]
-    fn codes<L: Lanes>(l: L, block: &[u8; 84], oct: usize) -> L::I {
-        codes2(l, &block[16..], oct)
+    fn codes<L: Lanes, const G: usize>(l: L, block: &[u8; 84]) -> L::B {
+        codes2(l, &block[16..], G, 0)
     }
 
     #[inline(always)]
-    fn scales<L: Lanes>(l: L, blocks: &[[u8; 84]], out: &mut Scales) {
-        for block in blocks {
-            let (d, dmin) = (f16_at(l, block, 80), f16_at(l, block, 82));
-            for (i, &b) in block[..16].iter().enumerate() {
-                out.scale[i] = d * f32::from(b & 15);
-                out.min[i] = dmin * f32::from(b >> 4);
-            }
+    fn scales<L: Lanes>(l: L, block: &[u8; 84], out: &mut Scales) {
+        let (d, less) = (f16_at(l, block, 80), -f16_at(l, block, 82));
+        for (i, &b) in block[..16].iter().enumerate() {
+            out.scale[i] = d * f32::from(b & 15);
+            out.plus[i] = less * f32::from(b >> 4);
         }
     }
 
@@ -73,18 +71,16 @@ impl Block<256, 144> for Q4K {
     const PLANES: &'static [usize] = &[128, 16, 4];
     const GROUP: usize = 32;
     const CENTRE: u8 = 0;
-    const MINS: bool = true;
+    const PLUS: bool = true;
 
     #[inline(always)]
-    fn codes<L: Lanes>(l: L, block: &[u8; 144], oct: usize) -> L::I {
-        codes4(l, &block[16..], oct)
+    fn codes<L: Lanes, const G: usize>(l: L, block: &[u8; 144]) -> L::B {
+        codes4(l, &block[16..], G)
     }
 
     #[inline(always)]
-    fn scales<L: Lanes>(l: L, blocks: &[[u8; 144]], out: &mut Scales) {
-        for block in blocks {
-            scales6(l, block, out);
-        }
+    fn scales<L: Lanes>(l: L, block: &[u8; 144], out: &mut Scales) {
+        scales6(l, block, out);
     }
 
     #[inline(always)]
@@ -112,19 +108,18 @@ impl Block<256, 176> for Q5K {
     const PLANES: &'static [usize] = &[128, 32, 16, 4];
     const GROUP: usize = 32;
     const CENTRE: u8 = 0;
-    const MINS: bool = true;
+    const PLUS: bool = true;
 
     #[inline(always)]
-    fn codes<L: Lanes>(l: L, block: &[u8; 176], oct: usize) -> L::I {
-        let fifth = l.field(l.bytes(eight(block, 16 + 8 * (oct % 4))), oct as u32 / 4, 1);
-        l.join(codes4(l, &block[48..], oct), fifth, 4)
+    fn codes<L: Lanes, const G: usize>(l: L, block: &[u8; 176]) -> L::B {
+        // Bit G of each byte.
+        let fifth = l.shift(l.bytes(part(block, 16)), G as i32 - 4, 16);
+        l.or(codes4(l, &block[48..], G), fifth)
     }
 
     #[inline(always)]
-    fn scales<L: Lanes>(l: L, blocks: &[[u8; 176]], out: &mut Scales) {
-        for block in blocks {
-            scales6(l, block, out);
-        }
+    fn scales<L: Lanes>(l: L, block: &[u8; 176], out: &mut Scales) {
+        scales6(l, block, out);
     }
 
     #[inline(always)]
@@ -154,18 +149,16 @@ impl Block<256, 176> for Q5K {
     }
 }
 
-/// 2-bit codes: in each 128 weights, byte l holds the weights l, l + 32, l + 64, l + 96.
+/// 2-bit codes, raised by some bits: in each 128 weights, byte l holds the weights l, l + 32, l + 64, l + 96.
 #[inline(always)]
-pub(super) fn codes2<L: Lanes>(l: L, bytes: &[u8], oct: usize) -> L::I {
-    let bytes = l.bytes(eight(bytes, 32 * (oct / 16) + 8 * (oct % 4)));
-    l.field(bytes, 2 * (oct as u32 / 4 % 4), 3)
+pub(super) fn codes2<L: Lanes>(l: L, bytes: &[u8], group: usize, raise: i32) -> L::B {
+    l.shift(l.bytes(part(bytes, 32 * (group / 4))), 2 * (group as i32 % 4) - raise, 3 << raise)
 }
 
 /// Nibbles: in each 64 weights, byte l holds weight l low and weight l + 32 high.
 #[inline(always)]
-fn codes4<L: Lanes>(l: L, bytes: &[u8], oct: usize) -> L::I {
-    let bytes = l.bytes(eight(bytes, 32 * (oct / 8) + 8 * (oct % 4)));
-    l.field(bytes, 4 * (oct as u32 / 4 % 2), 15)
+fn codes4<L: Lanes>(l: L, bytes: &[u8], group: usize) -> L::B {
+    l.shift(l.bytes(part(bytes, 32 * (group / 2))), 4 * (group as i32 % 2), 15)
 }
 
 fn join_nibbles64(codes: &[u8; 256], bytes: &mut [u8]) {
@@ -174,17 +167,13 @@ fn join_nibbles64(codes: &[u8; 256], bytes: &mut [u8]) {
     }
 }
 
-/// The eight 6-bit scales and minima in twelve bytes.
+/// The eight 6-bit scales and minima in twelve bytes: four at a time, as words.
 #[inline(always)]
 fn split_six(packed: &[u8]) -> ([u8; 8], [u8; 8]) {
-    let (mut scale, mut min) = ([0; 8], [0; 8]);
-    for i in 0..4 {
-        let (s, m, both) = (packed[i], packed[i + 4], packed[i + 8]);
-        (scale[i], min[i]) = (s & 63, m & 63);
-        scale[i + 4] = (both & 15) | ((s >> 2) & 0x30);
-        min[i + 4] = (both >> 4) | ((m >> 2) & 0x30);
-    }
-    (scale, min)
+    let [s, m, both] = [0, 4, 8].map(|at| u32::from_le_bytes(*part(packed, at)));
+    let (six, low, high) = (0x3F3F_3F3F, 0x0F0F_0F0F, 0x3030_3030);
+    let join = |first: u32, second: u32| (u64::from(first) | (u64::from(second) << 32)).to_le_bytes();
+    (join(s & six, (both & low) | ((s >> 2) & high)), join(m & six, ((both >> 4) & low) | ((m >> 2) & high)))
 }
 
 fn join_six(scale: &[u8], min: &[u8], packed: &mut [u8]) {
@@ -197,11 +186,11 @@ fn join_six(scale: &[u8], min: &[u8], packed: &mut [u8]) {
 
 #[inline(always)]
 fn scales6<L: Lanes>(l: L, head: &[u8], out: &mut Scales) {
-    let (d, dmin) = (f16_at(l, head, 0), f16_at(l, head, 2));
+    let (d, less) = (l.splat(f16_at(l, head, 0)), l.splat(-f16_at(l, head, 2)));
     let (scale, min) = split_six(&head[4..16]);
-    for i in 0..8 {
-        out.scale[i] = d * f32::from(scale[i]);
-        out.min[i] = dmin * f32::from(min[i]);
+    if let ([scales, _], [plus, _]) = (out.scale.as_chunks_mut::<8>().0, out.plus.as_chunks_mut::<8>().0) {
+        *scales = l.to_array(l.mul(d, l.small(&scale)));
+        *plus = l.to_array(l.mul(less, l.small(&min)));
     }
 }
 

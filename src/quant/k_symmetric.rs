@@ -2,7 +2,7 @@
 //!
 //! Layouts follow ggml (`block_q3_K`, `block_q6_K`); the encoders are a search of our own.
 
-use super::codec::{Block, Identity, Scales, all_codes, eight, f16_at, join_nibbles};
+use super::codec::{Block, Identity, Scales, all_codes, f16_at, join_nibbles, part};
 use super::device::{View, pack_bits};
 use super::half::to_f16_le;
 use super::k_affine::codes2;
@@ -19,22 +19,20 @@ impl Block<256, 110> for Q3K {
     const PLANES: &'static [usize] = &[64, 32, 16, 2];
     const GROUP: usize = 16;
     const CENTRE: u8 = 4;
-    const MINS: bool = false;
+    const PLUS: bool = false;
 
     #[inline(always)]
-    fn codes<L: Lanes>(l: L, block: &[u8; 110], oct: usize) -> L::I {
-        // The third bit of weight i is bit i / 32 of byte i % 32.
-        let third = l.field(l.bytes(eight(block, 8 * (oct % 4))), oct as u32 / 4, 1);
-        l.join(codes2(l, &block[32..], oct), third, 2)
+    fn codes<L: Lanes, const G: usize>(l: L, block: &[u8; 110]) -> L::B {
+        // The third bit of weight i is bit i / 32 of byte i % 32: bit G of each byte.
+        let third = l.shift(l.bytes(part(block, 0)), G as i32 - 2, 4);
+        l.or(codes2(l, &block[32..], G, 0), third)
     }
 
     #[inline(always)]
-    fn scales<L: Lanes>(l: L, blocks: &[[u8; 110]], out: &mut Scales) {
-        for block in blocks {
-            let d = f16_at(l, block, 108);
-            for (out, scale) in out.scale.iter_mut().zip(split_scales(&block[96..108])) {
-                *out = d * f32::from(scale);
-            }
+    fn scales<L: Lanes>(l: L, block: &[u8; 110], out: &mut Scales) {
+        let d = f16_at(l, block, 108);
+        for (out, scale) in out.scale.iter_mut().zip(split_scales(&block[96..108])) {
+            *out = d * f32::from(scale);
         }
     }
 
@@ -76,23 +74,21 @@ impl Block<256, 210> for Q6K {
     const PLANES: &'static [usize] = &[128, 64, 16, 2];
     const GROUP: usize = 16;
     const CENTRE: u8 = 32;
-    const MINS: bool = false;
+    const PLUS: bool = false;
 
     #[inline(always)]
-    fn codes<L: Lanes>(l: L, block: &[u8; 210], oct: usize) -> L::I {
+    fn codes<L: Lanes, const G: usize>(l: L, block: &[u8; 210]) -> L::B {
         // In each 128 weights a nibble byte holds the weights l and l + 64.
-        let nibbles = l.bytes(eight(block, 64 * (oct / 16) + 8 * (oct % 8)));
-        let low = l.field(nibbles, 4 * (oct as u32 / 8 % 2), 15);
-        l.join(low, codes2(l, &block[128..], oct), 4)
+        let nibbles = l.bytes(part(block, 64 * (G / 4) + 32 * (G % 2)));
+        let low = l.shift(nibbles, 4 * (G as i32 / 2 % 2), 15);
+        l.or(low, codes2(l, &block[128..], G, 4))
     }
 
     #[inline(always)]
-    fn scales<L: Lanes>(l: L, blocks: &[[u8; 210]], out: &mut Scales) {
-        for block in blocks {
-            let d = f16_at(l, block, 208);
-            for (out, &scale) in out.scale.iter_mut().zip(&block[192..208]) {
-                *out = d * f32::from(scale as i8);
-            }
+    fn scales<L: Lanes>(l: L, block: &[u8; 210], out: &mut Scales) {
+        let d = f16_at(l, block, 208);
+        for (out, &scale) in out.scale.iter_mut().zip(&block[192..208]) {
+            *out = d * f32::from(scale as i8);
         }
     }
 

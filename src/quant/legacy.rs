@@ -2,7 +2,7 @@
 //!
 //! Layouts and encoders follow ggml (`ggml-common.h`, `quantize_row_*_ref`), to the byte.
 
-use super::codec::{Block, Identity, Scales, all_codes, eight, f16_at, f16_of_each, join_nibbles};
+use super::codec::{Block, Identity, Scales, all_codes, f16_at, join_nibbles, part};
 use super::device::{View, pack_bits};
 use super::half::{from_f16, to_f16_le};
 use super::simd::Lanes;
@@ -23,22 +23,16 @@ impl Block<32, 18> for Q4_0 {
     const PLANES: &'static [usize] = &[16, 2];
     const GROUP: usize = 32;
     const CENTRE: u8 = 8;
-    const MINS: bool = false;
+    const PLUS: bool = false;
 
     #[inline(always)]
-    fn codes<L: Lanes>(l: L, block: &[u8; 18], oct: usize) -> L::I {
-        codes4(l, &block[2..], oct)
+    fn codes<L: Lanes, const G: usize>(l: L, block: &[u8; 18]) -> L::B {
+        l.nibbles(part(block, 2))
     }
 
     #[inline(always)]
-    fn nibbles<L: Lanes>(l: L, block: &[u8; 18]) -> Option<(f32, f32, &[u8; 16])> {
-        let scale = f16_at(l, block, 0);
-        block.last_chunk().map(|nibbles| (scale, scale * f32::from(Self::CENTRE), nibbles))
-    }
-
-    #[inline(always)]
-    fn scales<L: Lanes>(l: L, blocks: &[[u8; 18]], out: &mut Scales) {
-        f16_of_each(l, blocks, 0, &mut out.scale);
+    fn scales<L: Lanes>(l: L, block: &[u8; 18], out: &mut Scales) {
+        out.scale[0] = f16_at(l, block, 0);
     }
 
     #[inline(always)]
@@ -64,22 +58,16 @@ impl Block<32, 20> for Q4_1 {
     const PLANES: &'static [usize] = &[16, 4];
     const GROUP: usize = 32;
     const CENTRE: u8 = 0;
-    const MINS: bool = true;
+    const PLUS: bool = true;
 
     #[inline(always)]
-    fn codes<L: Lanes>(l: L, block: &[u8; 20], oct: usize) -> L::I {
-        codes4(l, &block[4..], oct)
+    fn codes<L: Lanes, const G: usize>(l: L, block: &[u8; 20]) -> L::B {
+        l.nibbles(part(block, 4))
     }
 
     #[inline(always)]
-    fn nibbles<L: Lanes>(l: L, block: &[u8; 20]) -> Option<(f32, f32, &[u8; 16])> {
-        let (scale, min) = (f16_at(l, block, 0), -f16_at(l, block, 2));
-        block.last_chunk().map(|nibbles| (scale, min, nibbles))
-    }
-
-    #[inline(always)]
-    fn scales<L: Lanes>(l: L, blocks: &[[u8; 20]], out: &mut Scales) {
-        scales_and_minima(l, blocks, out);
+    fn scales<L: Lanes>(l: L, block: &[u8; 20], out: &mut Scales) {
+        (out.scale[0], out.plus[0]) = (f16_at(l, block, 0), f16_at(l, block, 2));
     }
 
     #[inline(always)]
@@ -106,16 +94,16 @@ impl Block<32, 22> for Q5_0 {
     const PLANES: &'static [usize] = &[16, 4, 2];
     const GROUP: usize = 32;
     const CENTRE: u8 = 16;
-    const MINS: bool = false;
+    const PLUS: bool = false;
 
     #[inline(always)]
-    fn codes<L: Lanes>(l: L, block: &[u8; 22], oct: usize) -> L::I {
-        codes5(l, &block[2..], oct)
+    fn codes<L: Lanes, const G: usize>(l: L, block: &[u8; 22]) -> L::B {
+        codes5(l, &block[2..])
     }
 
     #[inline(always)]
-    fn scales<L: Lanes>(l: L, blocks: &[[u8; 22]], out: &mut Scales) {
-        f16_of_each(l, blocks, 0, &mut out.scale);
+    fn scales<L: Lanes>(l: L, block: &[u8; 22], out: &mut Scales) {
+        out.scale[0] = f16_at(l, block, 0);
     }
 
     #[inline(always)]
@@ -143,16 +131,16 @@ impl Block<32, 24> for Q5_1 {
     const PLANES: &'static [usize] = &[16, 4, 4];
     const GROUP: usize = 32;
     const CENTRE: u8 = 0;
-    const MINS: bool = true;
+    const PLUS: bool = true;
 
     #[inline(always)]
-    fn codes<L: Lanes>(l: L, block: &[u8; 24], oct: usize) -> L::I {
-        codes5(l, &block[4..], oct)
+    fn codes<L: Lanes, const G: usize>(l: L, block: &[u8; 24]) -> L::B {
+        codes5(l, &block[4..])
     }
 
     #[inline(always)]
-    fn scales<L: Lanes>(l: L, blocks: &[[u8; 24]], out: &mut Scales) {
-        scales_and_minima(l, blocks, out);
+    fn scales<L: Lanes>(l: L, block: &[u8; 24], out: &mut Scales) {
+        (out.scale[0], out.plus[0]) = (f16_at(l, block, 0), f16_at(l, block, 2));
     }
 
     #[inline(always)]
@@ -180,17 +168,23 @@ impl Block<32, 34> for Q8_0 {
     const IDENTITY: Identity = Identity("Q8_0", "q8_0", 8);
     const PLANES: &'static [usize] = &[32, 2];
     const GROUP: usize = 32;
-    const CENTRE: u8 = 0;
-    const MINS: bool = false;
+    const CENTRE: u8 = 128;
+    const PLUS: bool = false;
 
     #[inline(always)]
-    fn codes<L: Lanes>(l: L, block: &[u8; 34], oct: usize) -> L::I {
-        l.signed(eight(block, 2 + 8 * oct))
+    fn codes<L: Lanes, const G: usize>(l: L, block: &[u8; 34]) -> L::B {
+        l.bytes(part(block, 2))
+    }
+
+    /// Signed codes, from their lowest on.
+    #[inline(always)]
+    fn values<L: Lanes>(l: L, codes: L::B) -> L::B {
+        l.xor(codes, 128)
     }
 
     #[inline(always)]
-    fn scales<L: Lanes>(l: L, blocks: &[[u8; 34]], out: &mut Scales) {
-        f16_of_each(l, blocks, 0, &mut out.scale);
+    fn scales<L: Lanes>(l: L, block: &[u8; 34], out: &mut Scales) {
+        out.scale[0] = f16_at(l, block, 0);
     }
 
     #[inline(always)]
@@ -215,25 +209,10 @@ impl Block<32, 34> for Q8_0 {
     }
 }
 
-/// Minima are stored with their sign, so that a weight is `d * q + m`.
+/// Fifth bits in four bytes, then nibbles: byte j holds weight j low and weight j + 16 high.
 #[inline(always)]
-fn scales_and_minima<L: Lanes, const BYTES: usize>(l: L, blocks: &[[u8; BYTES]], out: &mut Scales) {
-    f16_of_each(l, blocks, 0, &mut out.scale);
-    f16_of_each(l, blocks, 2, &mut out.min);
-    out.min = out.min.map(|m| -m);
-}
-
-/// Nibbles: byte j holds weight j low and weight j + 16 high.
-#[inline(always)]
-pub(super) fn codes4<L: Lanes>(l: L, nibbles: &[u8], oct: usize) -> L::I {
-    l.field(l.bytes(eight(nibbles, 8 * (oct % 2))), 4 * (oct as u32 / 2), 15)
-}
-
-/// Fifth bits in four bytes, then nibbles.
-#[inline(always)]
-fn codes5<L: Lanes>(l: L, bytes: &[u8], oct: usize) -> L::I {
-    let fifth = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    l.join(codes4(l, &bytes[4..], oct), l.bits(fifth, 8 * oct as u32), 4)
+fn codes5<L: Lanes>(l: L, bytes: &[u8]) -> L::B {
+    l.or(l.nibbles(part(bytes, 4)), l.bits(u32::from_le_bytes(*part(bytes, 0)), 16))
 }
 
 fn codes5_device(view: &View<'_>, row: usize, oct: usize) -> [u32; 8] {

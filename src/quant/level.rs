@@ -10,7 +10,7 @@ pub enum Level {
     Portable,
     /// AVX2, FMA and F16C.
     Avx2,
-    /// AVX-512F.
+    /// AVX-512 F, VL, BW and DQ: what every CPU with AVX-512 has but the Xeon Phi.
     Avx512,
 }
 
@@ -52,7 +52,11 @@ impl Level {
             let avx2 = std::is_x86_feature_detected!("avx2")
                 && std::is_x86_feature_detected!("fma")
                 && std::is_x86_feature_detected!("f16c");
-            if avx2 && std::is_x86_feature_detected!("avx512f") {
+            let avx512 = std::is_x86_feature_detected!("avx512f")
+                && std::is_x86_feature_detected!("avx512vl")
+                && std::is_x86_feature_detected!("avx512bw")
+                && std::is_x86_feature_detected!("avx512dq");
+            if avx2 && avx512 {
                 return Level::Avx512;
             }
             if avx2 {

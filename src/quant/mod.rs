@@ -11,7 +11,6 @@ mod error;
 mod exp;
 mod few;
 mod float;
-mod fused;
 mod gemm;
 mod half;
 mod iq4_nl;
@@ -25,6 +24,7 @@ mod simd;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tile;
 mod wide;
 
 pub use device::{GROUP_ROWS, MAX_PLANES, Planes};
@@ -201,14 +201,9 @@ impl Format {
         (self.codec().dot)(row, x)
     }
 
-    /// What decodes whole blocks to what [`Format::dot`] multiplies, which rounds once less than [`Format::decode`].
-    fn loader(self) -> fn(&[u8], &mut [f32]) {
-        self.codec().load
-    }
-
-    /// What multiplies by them undecoded, where there is a way.
-    fn fused(self) -> Option<fused::Step> {
-        self.codec().fused
+    /// Products with a few rows of activations, of block formats.
+    fn product(self) -> Option<tile::Product> {
+        self.codec().product
     }
 
     fn check_bytes(self, weights: usize, found: usize) -> Result<(), QuantError> {

@@ -5,28 +5,35 @@
 
 use super::half::from_f16;
 
-/// Eight lanes of f32 or i32. The methods take the implementation as a token, `self`.
+/// Eight lanes of f32, and 32 bytes. The methods take the implementation as a token, `self`.
 pub(super) trait Lanes: Copy {
     /// Eight f32.
     type V: Copy;
-    /// Eight i32.
-    type I: Copy;
+    /// Thirty-two bytes.
+    type B: Copy;
     fn zero(self) -> Self::V;
     fn splat(self, value: f32) -> Self::V;
     fn load(self, x: &[f32; 8]) -> Self::V;
-    /// Eight bytes, zero-extended.
-    fn bytes(self, bytes: &[u8; 8]) -> Self::I;
-    /// Eight signed bytes.
-    fn signed(self, bytes: &[u8; 8]) -> Self::I;
-    /// Bits `first .. first + 8` of a word, one a lane.
-    fn bits(self, word: u32, first: u32) -> Self::I;
-    /// `(v >> shift) & mask`.
-    fn field(self, v: Self::I, shift: u32, mask: i32) -> Self::I;
-    /// `low | high << shift`.
-    fn join(self, low: Self::I, high: Self::I, shift: u32) -> Self::I;
-    fn float(self, v: Self::I) -> Self::V;
-    /// The entries of a table at eight indices of 0 to 15.
-    fn lookup(self, index: Self::I, table: &[f32; 16]) -> Self::V;
+    /// The first value four times, then the second.
+    fn both(self, low: f32, high: f32) -> Self::V;
+    /// Eight bytes as numbers.
+    fn small(self, bytes: &[u8; 8]) -> Self::V;
+    fn bytes(self, bytes: &[u8; 32]) -> Self::B;
+    fn to_bytes(self, b: Self::B) -> [u8; 32];
+    /// The low nibbles of sixteen bytes, then the high ones.
+    fn nibbles(self, bytes: &[u8; 16]) -> Self::B;
+    /// Each byte shifted `right` bits (to the left, if negative), of which the mask's are kept.
+    fn shift(self, b: Self::B, right: i32, mask: u8) -> Self::B;
+    fn or(self, a: Self::B, b: Self::B) -> Self::B;
+    fn xor(self, b: Self::B, with: u8) -> Self::B;
+    /// The entries of a table at indices of 0 to 15.
+    fn table(self, index: Self::B, table: &[u8; 16]) -> Self::B;
+    /// `bit`, or 0, for each bit of a word.
+    fn bits(self, word: u32, bit: u8) -> Self::B;
+    /// Bytes `J`, `J + 4`, `J + 8` and so on: byte `J` of each word.
+    fn fourth<const J: usize>(self, b: Self::B) -> Self::V;
+    /// Bytes `8 * Q .. 8 * Q + 8`.
+    fn eighth<const Q: usize>(self, b: Self::B) -> Self::V;
     /// The value of f16 bits.
     fn f16(self, bits: u16) -> f32;
     /// Eight little-endian f16.
@@ -43,19 +50,6 @@ pub(super) trait Lanes: Copy {
     fn to_array(self, v: Self::V) -> [f32; 8];
     /// Lane `j` of vector `i` becomes lane `i` of vector `j`.
     fn transpose(self, v: [Self::V; 8]) -> [Self::V; 8];
-
-    /// Thirty-two weights from their nibbles, byte `j` holding weight `j` low and `j + 16` high:
-    /// `nibble * scale - min`, as by [`Lanes::mul_sub`].
-    #[inline(always)]
-    fn nibbles(self, bytes: &[u8; 16], scale: f32, min: f32, out: &mut [f32; 32]) {
-        let (scale, min) = (self.splat(scale), self.splat(min));
-        for (i, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-            if let Some(eight) = bytes.as_chunks::<8>().0.get(i % 2) {
-                let codes = self.field(self.bytes(eight), 4 * (i as u32 / 2), 15);
-                *out = self.to_array(self.mul_sub(self.float(codes), scale, min));
-            }
-        }
-    }
 
     /// [`Lanes::sum`] of eight vectors.
     #[inline(always)]
@@ -85,8 +79,13 @@ pub(super) trait Job {
 #[inline(always)]
 pub(super) fn run<J: Job>(job: J) -> J::Out {
     #[cfg(target_arch = "x86_64")]
-    if let Some(avx2) = avx2::Avx2::detect() {
-        return avx2.run(job);
+    {
+        if let Some(avx512) = avx2::Avx512::detect() {
+            return avx512.run(job);
+        }
+        if let Some(avx2) = avx2::Avx2::detect() {
+            return avx2.run(job);
+        }
     }
     run_portable(job)
 }
@@ -102,6 +101,22 @@ pub(super) fn prefetch(byte: &u8) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = byte;
+}
+
+/// Starts to fetch the cache line that lies so many bytes behind these, if there is one.
+#[inline(always)]
+pub(super) fn prefetch_ahead(bytes: &[u8], distance: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        for line in (0..bytes.len()).step_by(64) {
+            let address = bytes.as_ptr().wrapping_add(distance + line);
+            // SAFETY: it changes nothing but the caches, and addresses without memory do no harm.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (bytes, distance);
 }
 
 /// Starts to fetch the cache lines of values that will be read soon.
@@ -123,7 +138,7 @@ pub(super) struct Portable;
 
 impl Lanes for Portable {
     type V = [f32; 8];
-    type I = [i32; 8];
+    type B = [u8; 32];
 
     #[inline(always)]
     fn zero(self) -> [f32; 8] {
@@ -141,38 +156,63 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
-    fn bytes(self, bytes: &[u8; 8]) -> [i32; 8] {
-        bytes.map(i32::from)
+    fn both(self, low: f32, high: f32) -> [f32; 8] {
+        [low, low, low, low, high, high, high, high]
     }
 
     #[inline(always)]
-    fn signed(self, bytes: &[u8; 8]) -> [i32; 8] {
-        bytes.map(|b| i32::from(b as i8))
+    fn small(self, bytes: &[u8; 8]) -> [f32; 8] {
+        bytes.map(f32::from)
     }
 
     #[inline(always)]
-    fn bits(self, word: u32, first: u32) -> [i32; 8] {
-        std::array::from_fn(|i| ((word >> (first + i as u32)) & 1) as i32)
+    fn bytes(self, bytes: &[u8; 32]) -> [u8; 32] {
+        *bytes
     }
 
     #[inline(always)]
-    fn field(self, v: [i32; 8], shift: u32, mask: i32) -> [i32; 8] {
-        v.map(|v| (v >> shift) & mask)
+    fn to_bytes(self, b: [u8; 32]) -> [u8; 32] {
+        b
     }
 
     #[inline(always)]
-    fn join(self, low: [i32; 8], high: [i32; 8], shift: u32) -> [i32; 8] {
-        std::array::from_fn(|i| low[i] | (high[i] << shift))
+    fn nibbles(self, bytes: &[u8; 16]) -> [u8; 32] {
+        std::array::from_fn(|i| if i < 16 { bytes[i] & 15 } else { bytes[i - 16] >> 4 })
     }
 
     #[inline(always)]
-    fn float(self, v: [i32; 8]) -> [f32; 8] {
-        v.map(|v| v as f32)
+    fn shift(self, b: [u8; 32], right: i32, mask: u8) -> [u8; 32] {
+        if right < 0 { b.map(|b| (b << -right) & mask) } else { b.map(|b| (b >> right) & mask) }
     }
 
     #[inline(always)]
-    fn lookup(self, index: [i32; 8], table: &[f32; 16]) -> [f32; 8] {
-        index.map(|i| table[(i & 15) as usize])
+    fn or(self, a: [u8; 32], b: [u8; 32]) -> [u8; 32] {
+        std::array::from_fn(|i| a[i] | b[i])
+    }
+
+    #[inline(always)]
+    fn xor(self, b: [u8; 32], with: u8) -> [u8; 32] {
+        b.map(|b| b ^ with)
+    }
+
+    #[inline(always)]
+    fn table(self, index: [u8; 32], table: &[u8; 16]) -> [u8; 32] {
+        index.map(|i| table[usize::from(i & 15)])
+    }
+
+    #[inline(always)]
+    fn bits(self, word: u32, bit: u8) -> [u8; 32] {
+        std::array::from_fn(|i| if word >> i & 1 == 1 { bit } else { 0 })
+    }
+
+    #[inline(always)]
+    fn fourth<const J: usize>(self, b: [u8; 32]) -> [f32; 8] {
+        std::array::from_fn(|i| f32::from(b[4 * i + J]))
+    }
+
+    #[inline(always)]
+    fn eighth<const Q: usize>(self, b: [u8; 32]) -> [f32; 8] {
+        std::array::from_fn(|i| f32::from(b[8 * Q + i]))
     }
 
     #[inline(always)]
@@ -240,6 +280,29 @@ mod avx2 {
     #[derive(Clone, Copy)]
     pub(super) struct Avx2(());
 
+    /// Proof that this CPU has AVX-512's instructions for 256 bits and twice as many registers too.
+    #[derive(Clone, Copy)]
+    pub(super) struct Avx512(Avx2);
+
+    impl Avx512 {
+        /// If the CPU has the features and they are to be used.
+        #[inline(always)]
+        pub(super) fn detect() -> Option<Avx512> {
+            (Level::in_use() >= Level::Avx512).then_some(Avx512(Avx2(())))
+        }
+
+        /// The same loops: it is the compiler that makes use of them.
+        #[inline(always)]
+        pub(super) fn run<J: Job>(self, job: J) -> J::Out {
+            #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,f16c")]
+            fn compiled<J: Job>(job: J, lanes: Avx2) -> J::Out {
+                job.run(lanes)
+            }
+            // SAFETY: `self` proves that the CPU has the features `compiled` is compiled for.
+            unsafe { compiled(job, self.0) }
+        }
+    }
+
     impl Avx2 {
         /// If the CPU has the features and they are to be used.
         #[inline(always)]
@@ -262,7 +325,7 @@ mod avx2 {
     // touch exactly the array behind the reference, at any alignment.
     impl Lanes for Avx2 {
         type V = __m256;
-        type I = __m256i;
+        type B = __m256i;
 
         #[inline(always)]
         fn zero(self) -> __m256 {
@@ -280,48 +343,104 @@ mod avx2 {
         }
 
         #[inline(always)]
-        fn bytes(self, bytes: &[u8; 8]) -> __m256i {
-            unsafe { _mm256_cvtepu8_epi32(_mm_loadl_epi64(bytes.as_ptr().cast())) }
+        fn both(self, low: f32, high: f32) -> __m256 {
+            unsafe { _mm256_blend_ps::<0xF0>(_mm256_set1_ps(low), _mm256_set1_ps(high)) }
         }
 
         #[inline(always)]
-        fn signed(self, bytes: &[u8; 8]) -> __m256i {
-            unsafe { _mm256_cvtepi8_epi32(_mm_loadl_epi64(bytes.as_ptr().cast())) }
+        fn small(self, bytes: &[u8; 8]) -> __m256 {
+            unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(bytes.as_ptr().cast()))) }
         }
 
         #[inline(always)]
-        fn bits(self, word: u32, first: u32) -> __m256i {
+        fn bytes(self, bytes: &[u8; 32]) -> __m256i {
+            unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+        }
+
+        #[inline(always)]
+        fn to_bytes(self, b: __m256i) -> [u8; 32] {
+            let mut out = [0; 32];
+            unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), b) };
+            out
+        }
+
+        #[inline(always)]
+        fn nibbles(self, bytes: &[u8; 16]) -> __m256i {
             unsafe {
-                let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-                let word = _mm256_set1_epi32((word >> first) as i32);
-                _mm256_and_si256(_mm256_srlv_epi32(word, lanes), _mm256_set1_epi32(1))
+                let twice = _mm256_broadcastsi128_si256(_mm_loadu_si128(bytes.as_ptr().cast()));
+                let high = _mm256_srlv_epi32(twice, _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4));
+                _mm256_and_si256(high, _mm256_set1_epi8(15))
             }
         }
 
         #[inline(always)]
-        fn field(self, v: __m256i, shift: u32, mask: i32) -> __m256i {
+        fn shift(self, b: __m256i, right: i32, mask: u8) -> __m256i {
             unsafe {
-                let v = _mm256_srl_epi32(v, _mm_cvtsi32_si128(shift as i32));
-                _mm256_and_si256(v, _mm256_set1_epi32(mask))
+                let count = _mm_cvtsi32_si128(right.abs());
+                let shifted = match right {
+                    0 => b,
+                    1.. => _mm256_srl_epi16(b, count),
+                    _ => _mm256_sll_epi16(b, count),
+                };
+                _mm256_and_si256(shifted, _mm256_set1_epi8(mask as i8))
             }
         }
 
         #[inline(always)]
-        fn join(self, low: __m256i, high: __m256i, shift: u32) -> __m256i {
-            unsafe { _mm256_or_si256(low, _mm256_sll_epi32(high, _mm_cvtsi32_si128(shift as i32))) }
+        fn or(self, a: __m256i, b: __m256i) -> __m256i {
+            unsafe { _mm256_or_si256(a, b) }
         }
 
         #[inline(always)]
-        fn float(self, v: __m256i) -> __m256 {
-            unsafe { _mm256_cvtepi32_ps(v) }
+        fn xor(self, b: __m256i, with: u8) -> __m256i {
+            unsafe { _mm256_xor_si256(b, _mm256_set1_epi8(with as i8)) }
         }
 
         #[inline(always)]
-        fn lookup(self, index: __m256i, table: &[f32; 16]) -> __m256 {
+        fn table(self, index: __m256i, table: &[u8; 16]) -> __m256i {
             unsafe {
-                let low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table.as_ptr()), index);
-                let high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table[8..].as_ptr()), index);
-                _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(index)))
+                let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+                _mm256_shuffle_epi8(table, index)
+            }
+        }
+
+        #[inline(always)]
+        fn bits(self, word: u32, bit: u8) -> __m256i {
+            unsafe {
+                // Each byte of the word eight times, then one bit of each.
+                let (one, three) = (0x0101_0101_0101_0101, 0x0303_0303_0303_0303);
+                let spread = _mm256_setr_epi64x(0, one, one << 1, three);
+                let word = _mm256_shuffle_epi8(_mm256_set1_epi32(word as i32), spread);
+                let each = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
+                let set = _mm256_cmpeq_epi8(_mm256_and_si256(word, each), each);
+                _mm256_and_si256(set, _mm256_set1_epi8(bit as i8))
+            }
+        }
+
+        #[inline(always)]
+        fn fourth<const J: usize>(self, b: __m256i) -> __m256 {
+            unsafe {
+                _mm256_cvtepi32_ps(match J {
+                    0 => _mm256_and_si256(b, _mm256_set1_epi32(255)),
+                    3 => _mm256_srli_epi32::<24>(b),
+                    _ => {
+                        // Byte J, and three zeros.
+                        let word = 0x8080_8000_u32 as i32 + J as i32;
+                        let (low, high) = (word, word + 4);
+                        let words =
+                            _mm256_setr_epi32(low, high, low + 8, low + 12, low, high, low + 8, low + 12);
+                        _mm256_shuffle_epi8(b, words)
+                    }
+                })
+            }
+        }
+
+        #[inline(always)]
+        fn eighth<const Q: usize>(self, b: __m256i) -> __m256 {
+            unsafe {
+                let half = if Q < 2 { _mm256_castsi256_si128(b) } else { _mm256_extracti128_si256::<1>(b) };
+                let half = if Q % 2 == 1 { _mm_unpackhi_epi64(half, half) } else { half };
+                _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(half))
             }
         }
 

@@ -2,7 +2,6 @@
 
 use super::codec::{Codec, block_codec};
 use super::float;
-use super::fused::{self, codes};
 use super::iq4_nl::Iq4Nl;
 use super::k_affine::{Q2K, Q4K, Q5K};
 use super::k_symmetric::{Q3K, Q6K};
@@ -12,11 +11,11 @@ pub(super) static TABLE: [Codec; 14] = [
     float::F32,
     float::F16,
     float::BF16,
-    Codec { fused: Some(fused::step::<18, { codes::CENTRED }>), ..block_codec::<Q4_0, _, _>() },
-    Codec { fused: Some(fused::step::<20, { codes::MINIMUM }>), ..block_codec::<Q4_1, _, _>() },
+    block_codec::<Q4_0, _, _>(),
+    block_codec::<Q4_1, _, _>(),
     block_codec::<Q5_0, _, _>(),
     block_codec::<Q5_1, _, _>(),
-    Codec { fused: Some(fused::step::<34, { codes::SIGNED }>), ..block_codec::<Q8_0, _, _>() },
+    block_codec::<Q8_0, _, _>(),
     block_codec::<Q2K, _, _>(),
     block_codec::<Q3K, _, _>(),
     block_codec::<Q4K, _, _>(),

@@ -3,12 +3,14 @@
 use std::marker::PhantomData;
 
 use super::codec::{Block, Decode, Encode};
-use super::dot::{Blocks, Brain, Float, Floats, Half, Operands, Single};
+use super::dot::{Brain, Float, Floats, Half, Single};
+use super::few::FEW;
 use super::iq4_nl::Iq4Nl;
 use super::k_affine::{Q2K, Q4K, Q5K};
 use super::k_symmetric::{Q3K, Q6K};
 use super::legacy::{Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
 use super::simd::{run, run_portable};
+use super::tile::{Columns, STRIP, Tiles, prepared};
 
 /// Reproducible numbers in -1 .. 1.
 fn noise(n: usize, seed: u32) -> Vec<f32> {
@@ -45,18 +47,59 @@ fn block_format_agrees<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usiz
         portable_out.iter().map(|v| v.to_bits()).collect::<Vec<_>>()
     );
 
-    let x = noise(n, 2);
-    let dot = || Blocks::<B, LEN, BYTES> { row: &row, x: &x, format: PhantomData };
-    assert_near(&[run(dot())], &[run_portable(dot())], n);
+    products_agree::<B, LEN, BYTES>(&row, |n| noise(n, 2));
+}
 
-    run(Operands::<B, LEN, BYTES> { bytes: &row, out: &mut out, format: PhantomData });
-    run_portable(Operands::<B, LEN, BYTES> { bytes: &row, out: &mut portable_out, format: PhantomData });
-    for (found, expected) in out.iter().zip(&portable_out) {
-        // A fused minimum saves one rounding.
-        assert!(
-            (found - expected).abs() <= 2.0 * f32::EPSILON * (1.0 + expected.abs()),
-            "{found} {expected}"
-        );
+/// Products with one to eight rows of activations, of rows of blocks of any number.
+fn products_agree<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
+    row: &[u8],
+    activations: impl Fn(usize) -> Vec<f32>,
+) {
+    for (rows, blocks) in (1..=FEW).flat_map(|rows| [1, 2, 5].map(|blocks| (rows, blocks))) {
+        let (row, cols) = (&row[..blocks * BYTES], blocks * LEN);
+        let x = activations(rows * cols);
+        let mut weights = vec![0.0; cols];
+        run_portable(Decode::<B, LEN, BYTES> { bytes: row, out: &mut weights, format: PhantomData });
+        prepared::<B, LEN, BYTES, _>(&x, cols, |prepared| {
+            let columns = Columns { w: [row; STRIP], x: prepared, rows, stride: 0 };
+            let [mut out, mut portable] = [(); 2].map(|()| [[f32::NAN; STRIP]; FEW]);
+            run(Tiles::<B, LEN, BYTES> { columns: &columns, out: &mut out, format: PhantomData });
+            run_portable(Tiles::<B, LEN, BYTES> {
+                columns: &columns,
+                out: &mut portable,
+                format: PhantomData,
+            });
+            for (t, x) in x.chunks(cols).enumerate() {
+                let terms = || weights.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x));
+                let exact: f64 = terms().sum();
+                // Centres and minima are taken off sums, which may be as much larger as the block's values are.
+                let largest = weights.iter().fold(0.0f64, |a, w| a.max(f64::from(w.abs())));
+                let sizes: f64 = x.iter().map(|x| 2.0 * largest * f64::from(x.abs())).sum();
+                let bound = sizes * (cols as f64 / 8.0 + 16.0) * f64::from(f32::EPSILON) / 2.0;
+                for found in out[t].iter().chain(&portable[t]) {
+                    let off = (f64::from(*found) - exact).abs();
+                    assert!(
+                        off <= bound + 1e-42,
+                        "{:?} {rows} {blocks}: {found} {exact} {bound}",
+                        B::IDENTITY.0
+                    );
+                }
+            }
+        });
+    }
+}
+
+/// Blocks of nothing but extremes, whatever their bytes mean: the largest and smallest scales, zeros and denormals, and
+/// activations from denormals to large.
+fn extremes_agree<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>() {
+    let n = 5 * LEN;
+    for scale in [0.0, 1e-7, 3e-5, 1.0, 3e4] {
+        let src: Vec<f32> = noise(n, 3).into_iter().map(|v| v * scale).collect();
+        let mut row = vec![0; 5 * BYTES];
+        run_portable(Encode::<B, LEN, BYTES> { src: &src, out: &mut row, format: PhantomData });
+        for size in [0.0, 1e-40, 1e-30, 1.0, 1e20] {
+            products_agree::<B, LEN, BYTES>(&row, |n| noise(n, 5).into_iter().map(|v| v * size).collect());
+        }
     }
 }
 
@@ -85,6 +128,21 @@ fn compiled_variants_agree() {
     float_format_agrees::<Single, 4>(f32::to_le_bytes);
     float_format_agrees::<Half, 2>(super::half::to_f16_le);
     float_format_agrees::<Brain, 2>(|v| super::half::to_bf16(v).to_le_bytes());
+}
+
+#[test]
+fn extreme_blocks_and_activations_agree() {
+    extremes_agree::<Q4_0, _, _>();
+    extremes_agree::<Q4_1, _, _>();
+    extremes_agree::<Q5_0, _, _>();
+    extremes_agree::<Q5_1, _, _>();
+    extremes_agree::<Q8_0, _, _>();
+    extremes_agree::<Q2K, _, _>();
+    extremes_agree::<Q3K, _, _>();
+    extremes_agree::<Q4K, _, _>();
+    extremes_agree::<Q5K, _, _>();
+    extremes_agree::<Q6K, _, _>();
+    extremes_agree::<Iq4Nl, _, _>();
 }
 
 #[test]

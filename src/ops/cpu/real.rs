@@ -158,9 +158,6 @@ impl Real for f32 {
         accumulate: bool,
         y: &mut Columns<'_, f32>,
     ) {
-        if rows == 1 {
-            return crate::ops::matmul::by_dots(w, cols, first, x, rows, alpha, accumulate, y);
-        }
         quant::FewRows { rows, width: y.range.len(), cols, x, w, first, alpha, accumulate, y }.run();
     }
 
