@@ -83,7 +83,19 @@ fn keep(file: &str, chat: &str, text: &str) {
 }
 
 /// What is known to differ, and why; a line that no longer does belongs out of here.
-const GAPS: &[(&str, &str)] = &[];
+const GAPS: &[(&str, &str)] = &[
+    ("{{ s.encode('utf-8') is defined }}", "there are no bytes"),
+    ("{{ 2 ** 200 }}", "integers end at 128 bits"),
+    ("{% macro m(a, b=1) %}{% endmacro %}{{ m.arguments }}", "the engine shows its own list"),
+    (
+        "{% macro m() %}{{ varargs }}{{ kwargs }}{% endmacro %}{{ m(1, 2, a=3) }}",
+        "macros take what they name",
+    ),
+    (
+        "{% macro m(a) %}{{ a }}{{ varargs | join('-') }}{% endmacro %}{{ m(1, 2, 3) }}",
+        "macros take what they name",
+    ),
+];
 
 #[test]
 fn expressions_render_as_in_transformers() {

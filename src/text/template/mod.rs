@@ -32,7 +32,7 @@ pub type TemplateValue = Value;
 pub type TemplateVars = BTreeMap<String, TemplateValue>;
 
 /// The most steps one rendering may take, and about 64 times as many bytes it may make.
-const FUEL: u64 = 5_000_000;
+const FUEL: u64 = 3_000_000;
 const NAME: &str = "chat_template";
 
 /// One turn of a conversation.

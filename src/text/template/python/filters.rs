@@ -7,7 +7,7 @@ use super::ops::{self, Num};
 use super::show::{repr, text};
 use super::value::{Dict, Kind, Seq, items_of, list};
 use super::work::{charge, error};
-use super::{json, numeric, printf, sequences, strings, wording};
+use super::{json, numeric, sequences, strings, wording};
 
 /// All that there are.
 pub(super) const NAMES: &[&str] = &[
@@ -85,9 +85,13 @@ pub(super) fn apply(name: &str, value: &Value, args: &Args) -> Result<Value, Err
             args.bind([], 0)?;
             length(value).map(Value::from)
         }
-        "string" | "safe" => {
+        "string" => {
             args.bind([], 0)?;
-            text(value).map(Value::from)
+            Ok(ops::like(value, text(value)?))
+        }
+        "safe" => {
+            args.bind([], 0)?;
+            text(value).map(Value::from_safe_string)
         }
         "tojson" => json::tojson(value, args),
         "format" => {
@@ -99,15 +103,17 @@ pub(super) fn apply(name: &str, value: &Value, args: &Args) -> Result<Value, Err
                 (_, true) => super::value::tuple(args.positional.clone())?,
                 _ => Dict::make(named)?,
             };
-            printf::percent(&text(value)?, &with).map(Value::from)
+            ops::binary("%", &ops::like(value, text(value)?), &with)
         }
         "capitalize" | "lower" | "upper" => {
             args.bind([], 0)?;
-            Ok(Value::from(strings::change_case(&text(value)?, name).unwrap_or_default()))
+            Ok(ops::like(value, strings::change_case(&text(value)?, name).unwrap_or_default()))
         }
         "trim" => {
             let [chars] = args.bind(["chars"], 0)?;
-            Ok(strings::strip(&text(value)?, text_or_none(chars.as_ref())?, true, true).into())
+            let text = text(value)?;
+            let text = strings::strip(&text, text_or_none(chars.as_ref())?, true, true);
+            Ok(ops::like(value, text.to_owned()))
         }
         "replace" => {
             let [old, new, count] = args.bind(["old", "new", "count"], 2)?;

@@ -6,9 +6,9 @@ use minijinja::{Error, Value};
 use super::args::{Args, int_or_none};
 use super::ops::{self, Num};
 use super::show::type_name;
-use super::strings;
 use super::value::{Dict, Kind, Method, Namespace, Seq, list, unknown_method};
 use super::work::{charge, error};
+use super::{strings, wording};
 
 const OF_DICT: &[&str] = &["copy", "fromkeys", "get", "items", "keys", "values"];
 const OF_SEQUENCE: &[&str] = &["count", "index"];
@@ -103,7 +103,19 @@ pub(super) fn call(value: &Value, name: &str, args: &[Value]) -> Result<Value, E
     }
     let args = Args::new(args)?;
     if let Some(text) = value.as_str() {
-        return strings::call(text, name, &args);
+        if !value.is_safe() {
+            return strings::call(text, name, &args);
+        }
+        // A safe text escapes what it is given, and its parts are safe.
+        let args = Args {
+            positional: args.positional.iter().map(wording::escaped_within).collect::<Result<_, _>>()?,
+            ..args
+        };
+        let result = strings::call(text, name, &args)?;
+        return Ok(match result.as_str() {
+            Some(text) => Value::from_safe_string(text.to_owned()),
+            None => result,
+        });
     }
     if let Some(dict) = value.downcast_object_ref::<Dict>() {
         return of_dict(value, dict, name, &args);

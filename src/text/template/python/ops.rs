@@ -5,10 +5,10 @@ use std::cmp::Ordering;
 use minijinja::value::ValueKind;
 use minijinja::{Error, Value};
 
-use super::printf;
 use super::show::{is_int, repr, text, type_name};
 use super::value::{Dict, Key, Kind, Seq, items_of, list, tuple};
 use super::work::{charge, charge_repeated, charge_text, error};
+use super::{printf, wording};
 
 /// A number; booleans are numbers.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +39,11 @@ fn too_large() -> Error {
     error("an integer is beyond 128 bits")
 }
 
+/// A text made of another: safe from escaping where that is.
+pub(super) fn like(source: &Value, text: String) -> Value {
+    if source.is_safe() { Value::from_safe_string(text) } else { Value::from(text) }
+}
+
 fn unsupported(op: &str, a: &Value, b: &Value) -> Error {
     if a.is_undefined() || b.is_undefined() {
         return error(format!("undefined value in {op}"));
@@ -65,16 +70,24 @@ pub(super) fn binary(op: &str, a: &Value, b: &Value) -> Result<Value, Error> {
     }
     let sequences = (a.downcast_object_ref::<Seq>(), b.downcast_object_ref::<Seq>());
     match (op, a.as_str(), b.as_str()) {
+        ("+", Some(_), Some(_)) if a.is_safe() || b.is_safe() => {
+            let (left, right) = (wording::escaped(a)?, wording::escaped(b)?);
+            charge_text(left.len() + right.len())?;
+            return Ok(Value::from_safe_string(left + &right));
+        }
         ("+", Some(left), Some(right)) => {
             charge_text(left.len() + right.len())?;
             return Ok(Value::from(format!("{left}{right}")));
+        }
+        ("%", Some(pattern), _) if a.is_safe() => {
+            return printf::percent(pattern, &wording::escaped_within(b)?).map(Value::from_safe_string);
         }
         ("%", Some(pattern), _) => return printf::percent(pattern, b).map(Value::from),
         _ => {}
     }
     match (op, sequences) {
         ("+", (Some(left), Some(right))) if left.kind == right.kind => {
-            charge((left.len() + right.len()) as u64)?;
+            charge((left.len() + right.len()) as u64 / 2)?;
             let items = [left.items(), right.items()].concat();
             match left.kind {
                 Kind::List => list(items),
@@ -97,7 +110,7 @@ fn repeat(what: &Value, times: &Value) -> Option<Result<Value, Error>> {
     let Some(Num::Int(times)) = Num::of(times) else { return None };
     let times = usize::try_from(times.max(0)).unwrap_or(usize::MAX);
     if let Some(text) = what.as_str() {
-        return Some(charge_repeated(text.len(), times).map(|()| Value::from(text.repeat(times))));
+        return Some(charge_repeated(text.len(), times).map(|()| like(what, text.repeat(times))));
     }
     let seq = what.downcast_object_ref::<Seq>()?;
     let make: fn(Vec<Value>) -> Result<Value, Error> = match seq.kind {
@@ -107,7 +120,10 @@ fn repeat(what: &Value, times: &Value) -> Option<Result<Value, Error>> {
     };
     let total = seq.len().saturating_mul(times);
     // Charged before the memory is taken.
-    Some(charge(total as u64).and_then(|()| make(seq.items().iter().cycle().take(total).cloned().collect())))
+    Some(
+        charge(total as u64 / 2)
+            .and_then(|()| make(seq.items().iter().cycle().take(total).cloned().collect())),
+    )
 }
 
 fn arithmetic(op: &str, a: Num, b: Num) -> Result<Value, Error> {
@@ -410,7 +426,7 @@ pub(super) fn slice(value: &Value, start: &Value, stop: &Value, step: &Value) ->
         charge_text(text.len())?;
         let chars: Vec<char> = text.chars().collect();
         let taken = places(chars.len(), start, stop, step)?.into_iter().filter_map(|i| chars.get(i));
-        return Ok(Value::from(taken.collect::<String>()));
+        return Ok(like(value, taken.collect()));
     }
     let Some(seq) = value.downcast_object_ref::<Seq>().filter(|seq| seq.kind.indexed()) else {
         if value.is_undefined() {
@@ -420,7 +436,7 @@ pub(super) fn slice(value: &Value, start: &Value, stop: &Value, step: &Value) ->
         return Ok(Value::UNDEFINED);
     };
     let found = places(seq.len(), start, stop, step)?;
-    charge(found.len() as u64)?;
+    charge(found.len() as u64 / 2)?;
     let items = found.into_iter().filter_map(|i| seq.items().get(i).cloned()).collect();
     match seq.kind {
         Kind::Tuple => tuple(items),

@@ -158,7 +158,7 @@ pub(super) fn by_key(dict: &Dict) -> Result<Vec<(Value, Value)>, Error> {
 
 /// As `pprint` shows mappings.
 pub(super) fn with_sorted_keys(value: &Value, depth: u32) -> Result<Value, Error> {
-    charge(1)?;
+    charge(4)?;
     if depth > MAX_DEPTH {
         return Err(error("pprint: the value is nested too deeply"));
     }

@@ -63,6 +63,11 @@ fn write(value: &Value, out: &mut String, depth: u32) -> Result<(), Error> {
         ValueKind::Bool => out.push_str(if value.is_true() { "True" } else { "False" }),
         ValueKind::Number if is_int(value) => out.push_str(&value.to_string()),
         ValueKind::Number => out.push_str(&float(f64::try_from(value.clone())?)),
+        ValueKind::String if value.is_safe() => {
+            out.push_str("Markup(");
+            quote(value.as_str().unwrap_or_default(), out)?;
+            out.push(')');
+        }
         ValueKind::String => quote(value.as_str().unwrap_or_default(), out)?,
         _ => container(value, out, depth)?,
     }

@@ -62,7 +62,7 @@ impl Seq {
     /// # Errors
     /// If it is nested too deeply, or the rendering has done too much.
     pub(super) fn make(kind: Kind, items: Vec<Value>) -> Result<Value, Error> {
-        charge(items.len() as u64 + 1)?;
+        charge(items.len() as u64 / 2 + 1)?;
         let depth = nested(items.iter())?;
         Ok(Value::from_object(Self { kind, items, depth, used: AtomicBool::new(false) }))
     }
@@ -191,7 +191,7 @@ impl Key {
     /// # Errors
     /// If the value cannot be hashed.
     pub(super) fn of(value: &Value) -> Result<Self, Error> {
-        charge(1)?;
+        charge(4)?;
         Ok(match value.kind() {
             ValueKind::None => Self::None,
             ValueKind::Undefined => Self::Undefined,
@@ -437,7 +437,7 @@ fn adopt_at(value: &Value, depth: u32) -> Result<Value, Error> {
 /// If it cannot.
 pub(super) fn items_of(value: &Value) -> Result<Vec<Value>, Error> {
     if let Some(seq) = value.downcast_object_ref::<Seq>() {
-        charge(seq.len() as u64)?;
+        charge(seq.len() as u64 / 2)?;
         return Ok(seq.items().to_vec());
     }
     if let Some(dict) = value.downcast_object_ref::<Dict>() {

@@ -5,18 +5,20 @@ use minijinja::{Error, Value};
 use super::args::{Args, flag, int_or_none, size_of, text_of, text_or_none};
 use super::class::is_space;
 use super::filters::unknown;
+use super::ops::like;
 use super::show::text;
 use super::strings::lines;
-use super::value::{Dict, Seq, items_of};
+use super::value::{Dict, Kind, Seq, items_of, tuple};
 use super::work::{charge, charge_repeated, charge_text, error};
 
 pub(super) fn apply(name: &str, value: &Value, args: &Args) -> Result<Value, Error> {
     match name {
         "e" | "escape" | "forceescape" => {
             args.bind([], 0)?;
-            escape(&text(value)?).map(Value::from)
+            let text = if name == "forceescape" { escape(&text(value)?) } else { escaped(value) };
+            text.map(Value::from_safe_string)
         }
-        "indent" => indent(value, args).map(Value::from),
+        "indent" => indent(value, args).map(|text| like(value, text)),
         "title" => {
             args.bind([], 0)?;
             Ok(Value::from(title(&text(value)?)))
@@ -39,6 +41,31 @@ pub(super) fn apply(name: &str, value: &Value, args: &Args) -> Result<Value, Err
             Ok(Value::from(strip_tags(&text(value)?)))
         }
         _ => Err(unknown(name)),
+    }
+}
+
+/// `markupsafe.escape`: what is safe already stays as it is. Not that chat templates are HTML: but the filters `safe` and
+/// `e` give strings that escape whatever is added to them, and some templates use them.
+pub(super) fn escaped(value: &Value) -> Result<String, Error> {
+    let text = text(value)?;
+    if value.is_safe() { Ok(text) } else { escape(&text) }
+}
+
+/// Texts for a safe pattern, one or a tuple or mapping of them.
+pub(super) fn escaped_within(value: &Value) -> Result<Value, Error> {
+    let one = |value: &Value| match value.as_str() {
+        Some(_) => escaped(value).map(Value::from_safe_string),
+        None => Ok(value.clone()),
+    };
+    if let Some(seq) = value.downcast_object_ref::<Seq>().filter(|seq| seq.kind == Kind::Tuple) {
+        return tuple(seq.items().iter().map(one).collect::<Result<_, _>>()?);
+    }
+    match value.downcast_object_ref::<Dict>() {
+        Some(dict) => {
+            let pairs = dict.entries.iter().map(|(key, value)| Ok((key.clone(), one(value)?)));
+            Dict::make(pairs.collect::<Result<Vec<_>, Error>>()?)
+        }
+        None => one(value),
     }
 }
 

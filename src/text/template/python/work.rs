@@ -11,8 +11,8 @@ use minijinja::{Error, ErrorKind, Value};
 
 use super::value::Namespace;
 
-/// Visits allowed in one rendering; a byte that is made counts as an eighth.
-const BUDGET: u64 = 12_000_000;
+/// Visits allowed in one rendering; 48 bytes of text count as one.
+const BUDGET: u64 = 4_000_000;
 /// How deeply values may be nested: everything that recurses over them, dropping included, fits any thread's stack.
 pub(super) const MAX_DEPTH: u32 = 200;
 
@@ -58,7 +58,7 @@ pub(super) fn charge(units: u64) -> Result<(), Error> {
 
 /// Counts a text of `bytes` that is about to be made.
 pub(super) fn charge_text(bytes: usize) -> Result<(), Error> {
-    charge(bytes as u64 / 8 + 1)
+    charge(bytes as u64 / 48 + 1)
 }
 
 /// A text of `unit` bytes `count` times is about to be made.

@@ -7,6 +7,8 @@ use crate::text::template::python::{FUNCTION, may_be_method};
 
 /// How deeply expressions may be nested: two steps of the engine's own limit of 150 each.
 const MAX_DEPTH: usize = 60;
+/// The most parts of an `and` or `or`, which the engine nests.
+pub(super) const MAX_PARTS: usize = 200;
 /// Marks a line number in rewritten text, for [`super::Out`].
 pub(super) const LINE: char = '\u{1}';
 
@@ -134,7 +136,12 @@ impl<'t> Parser<'t> {
             return self.fail("the expression is nested too deeply");
         }
         let mut value = self.or()?;
+        let mut count = 0;
         while self.skip_name("if") {
+            count += 1;
+            if count > MAX_DEPTH {
+                return self.fail("the expression is nested too deeply");
+            }
             let condition = self.or()?;
             value = if self.skip_name("else") {
                 format!("({value} if {condition} else {})", self.expression()?)
@@ -158,6 +165,9 @@ impl<'t> Parser<'t> {
         let mut parts = vec![part(self)?];
         while self.skip_name(word) {
             parts.push(part(self)?);
+            if parts.len() > MAX_PARTS {
+                return self.fail(format!("more than {MAX_PARTS} conditions in a row"));
+            }
         }
         let joined = parts.join(&format!(" {word} "));
         Ok(if parts.len() == 1 { joined } else { format!("({joined})") })

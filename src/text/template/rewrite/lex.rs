@@ -86,7 +86,9 @@ impl<'s> Lexer<'s> {
     /// The text up to a tag, and the tag.
     fn step(&mut self) -> Result<bool, SyntaxError> {
         let rest = self.rest();
-        let Some(at) = ["{{", "{%", "{#"].iter().filter_map(|open| rest.find(open)).min() else {
+        let opens =
+            |&(at, _): &(usize, &str)| rest.as_bytes().get(at + 1).is_some_and(|next| b"{%#".contains(next));
+        let Some((at, _)) = rest.match_indices('{').find(opens) else {
             self.push_data(rest);
             return Ok(false);
         };

@@ -1,7 +1,7 @@
 //! Jinja2's statements, for the engine.
 
 use super::SyntaxError;
-use super::expr::{LINE, Parsed, Parser, function, literal};
+use super::expr::{LINE, MAX_PARTS, Parsed, Parser, function, literal};
 use super::lex::Token;
 
 /// The statements that are open.
@@ -9,6 +9,8 @@ use super::lex::Token;
 pub(super) struct Statements {
     open: Vec<Open>,
     captures: usize,
+    /// Branches of each open `if`.
+    elifs: Vec<usize>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +38,20 @@ impl Statements {
         let word = parser.expect_name()?;
         let body = match word.as_str() {
             "for" => self.open_plain("for", for_loop(&mut parser)?),
-            "if" => self.open_plain("if", format!("if {}", parser.tuple(false)?)),
-            "elif" => format!("elif {}", parser.tuple(false)?),
+            "if" => {
+                self.elifs.push(0);
+                self.open_plain("if", format!("if {}", parser.tuple(false)?))
+            }
+            "elif" => {
+                // The engine nests them.
+                if let Some(count) = self.elifs.last_mut() {
+                    *count += 1;
+                    if *count > MAX_PARTS {
+                        return parser.fail(format!("more than {MAX_PARTS} branches of an 'if'"));
+                    }
+                }
+                format!("elif {}", parser.tuple(false)?)
+            }
             "else" | "break" | "continue" => word,
             "set" => self.set(&mut parser)?,
             "macro" => {
@@ -96,6 +110,9 @@ impl Statements {
     fn close(&mut self, name: &str, parser: &mut Parser<'_>) -> Parsed {
         match (self.open.pop(), name) {
             (Some(Open::Plain(open)), name) if open == name => {
+                if name == "if" {
+                    self.elifs.pop();
+                }
                 if name == "block" && !parser.done() {
                     parser.expect_name()?;
                 }
