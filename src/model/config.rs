@@ -49,10 +49,9 @@ impl ModelConfig {
         let keys = Keys { gguf, prefix: arch.name };
         check::refuse_experts(&keys)?;
         let layers = keys.count("block_count")?;
-        let missing = |key: &str| ModelError::Gguf(crate::gguf::GgufError::MissingKey { key: keys.key(key) });
-        let each = |key: &str| keys.per_layer(key, layers);
+        let each = |key: &str| keys.per_layer(key, layers)?.map_or_else(|| keys.count(key), Ok);
         let width = keys.count("embedding_length")?;
-        let heads = each("attention.head_count")?.ok_or_else(|| missing("attention.head_count"))?;
+        let heads = each("attention.head_count")?;
         let head_dim = keys.count_or("attention.key_length", width / heads)?;
         let rope_dim = keys.count_or("rope.dimension_count", head_dim)?;
         let rope_base = keys.float_or("rope.freq_base", 10_000.0)?;
@@ -62,9 +61,9 @@ impl ModelConfig {
             name: gguf.metadata.find::<&str>("general.name")?.unwrap_or(arch.name).to_owned(),
             layers,
             width,
-            ff: each("feed_forward_length")?.ok_or_else(|| missing("feed_forward_length"))?,
+            ff: each("feed_forward_length")?,
             heads,
-            kv_heads: each("attention.head_count_kv")?.unwrap_or(heads),
+            kv_heads: keys.per_layer("attention.head_count_kv", layers)?.unwrap_or(heads),
             head_dim,
             rope_dim,
             rope_base,

@@ -187,7 +187,7 @@ impl Format {
             Format::F16 => (65_504.0, 65_520.0),
             _ => return Ok(()),
         };
-        match src.iter().position(|v| !(v.abs() < limit)) {
+        match src.iter().position(|v| v.is_nan() || v.abs() >= limit) {
             Some(index) => Err(QuantError::NotFinite { format: self, index, value: src[index], largest }),
             None => Ok(()),
         }

@@ -78,6 +78,9 @@ enum Init {
     Named(String),
 }
 
+/// Names that a message shows.
+const SHOWN: usize = 8;
+
 /// Methods that change the base model's matrices, so that the adapter means nothing on the original.
 const CHANGES_BASE: [&str; 5] = ["pissa", "olora", "corda", "loftq", "lora_ga"];
 
@@ -111,8 +114,14 @@ impl Config {
             return Err(AdapterError::unsupported(format!("trained biases (bias: {bias})")));
         }
         if filled(&self.modules_to_save) {
-            let modules =
-                self.modules_to_save.iter().flatten().map(|m| short(m)).collect::<Vec<_>>().join(", ");
+            let modules = self
+                .modules_to_save
+                .iter()
+                .flatten()
+                .take(SHOWN)
+                .map(|m| short(m))
+                .collect::<Vec<_>>()
+                .join(", ");
             let what = format!("a fully trained module (modules_to_save: {})", short(&modules));
             return Err(AdapterError::unsupported(what));
         }
