@@ -117,7 +117,7 @@ fn farthest(format: Format) -> f32 {
     match format {
         Format::F32 => 0.0,
         Format::F16 => SCALE,
-        Format::BF16 => 1.0 / 512.0,
+        Format::BF16 => 1.0 / 256.0,
         Format::Q8_0 => 0.5 / 127.0 + SCALE,
         // Codes from -8 to 7 times an eighth of the largest: the opposite end has none.
         Format::Q4_0 => 1.0 / 8.0 + SCALE,
@@ -148,7 +148,7 @@ fn worst_of(format: Format, x: &[f32], worst: &mut f32) {
 /// A bound that nothing comes near says nothing.
 #[test]
 fn bounds_are_near_what_happens() {
-    let mut normal = Normal::new(12);
+    let (mut normal, mut failures) = (Normal::new(12), vec![]);
     let mut blocks: Vec<Vec<f32>> = vec![];
     for kind in 0..400 {
         let mut x = normal.vec(256);
@@ -165,8 +165,11 @@ fn bounds_are_near_what_happens() {
         blocks.iter().for_each(|x| worst_of(format, x, &mut worst));
         let bound = farthest(format);
         println!("{format}: {worst:.5} of {bound:.5}");
-        assert!(worst <= bound && worst > 0.4 * bound, "{format}: {worst} of {bound}");
+        if !(worst <= bound && worst > 0.4 * bound) {
+            failures.push(format!("{format}: {worst} of {bound}"));
+        }
     }
+    assert!(failures.is_empty(), "{failures:?}");
 }
 
 proptest! {
