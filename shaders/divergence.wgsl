@@ -9,8 +9,8 @@ const WIDTH: u32 = 256u;
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(2) var<storage, read> rows: array<Row>;
 @group(0) @binding(3) var<storage, read> outs: array<Out>;
-@group(0) @binding(4) var<storage, read> base: array<f32>;
-@group(0) @binding(5) var<storage, read> other: array<f32>;
+@group(0) @binding(4) var<storage, read_write> base: array<f32>;
+@group(0) @binding(5) var<storage, read_write> other: array<f32>;
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
 
 const LOWEST: f32 = -3.4e38;

@@ -151,7 +151,7 @@ fn published_instruction_data_loads_whole() {
     let folder = tempfile::tempdir().unwrap();
     let own = folder.path().join("own.json");
     let rows = own_instructions();
-    assert!(rows.len() > 100, "{}", rows.len());
+    assert!(rows.len() > 60, "{}", rows.len());
     std::fs::write(&own, serde_json::to_vec(&rows).unwrap()).unwrap();
     loads_whole(&own);
     if let Some(path) = shared().map(|s| s.join("fixtures/data/instruction-data.json")) {

@@ -115,8 +115,8 @@ fn learn(method: &str, table: &Value, case: &Value, index: usize, now: &[f32]) -
     (made.loss, made.coefs)
 }
 
-/// A file has one alpha: what PEFT's patterns of ranks and alphas make a pair's scale differ by is folded into its second factor, whose
-/// gradient is smaller by that.
+/// A file has one alpha: what PEFT's patterns of ranks and alphas make a pair's scale differ by is folded into its second factor,
+/// whose gradient is smaller by that.
 fn folded(name: &str) -> f64 {
     match name {
         // An alpha of 5 for one of 3.

@@ -24,7 +24,7 @@ use crate::train::data::{EncodeOptions, Encoder, Example, Items, Pair, Report, T
 use crate::train::objective::{Dpo, Kto, PairObjective};
 use crate::train::{
     Against, Feedback, FeedbackOptions, Gate, Limits, LoraOptions, Place, Recompute, SHARES, Settings,
-    Standards, Trial, Watch, adapt,
+    Standards, Trial, Verdict, Watch, adapt,
 };
 
 /// The longest text that is learnt.
@@ -166,15 +166,19 @@ pub fn learn(task: &Task<'_>, args: &LearnArgs, device: &DeviceArgs) -> CliResul
         term::say("stopped: nothing was changed");
         return Err(CliError::interrupted());
     };
+    Ok(outcome(verdict))
+}
+
+fn outcome(verdict: Verdict) -> Outcome {
     let mut figures: Vec<Figure> = verdict.gates.iter().map(figure).collect();
-    if verdict.passed() {
-        if verdict.share < 1.0 {
-            figures.push(taken(verdict.share));
-            term::say(format!("{} stays within all limits, and is taken", portion(verdict.share)));
-        }
-        return Ok(Outcome::Better { adapter: verdict.adapter, figures });
+    if !verdict.passed() {
+        return Outcome::Refused { figures, why: beyond(&verdict.gates).unwrap_or_default() };
     }
-    Ok(Outcome::Refused { figures, why: beyond(&verdict.gates).unwrap_or_default() })
+    if verdict.share < 1.0 {
+        figures.push(taken(verdict.share));
+        term::say(format!("{} stays within all limits, and is taken", portion(verdict.share)));
+    }
+    Outcome::Better { adapter: verdict.adapter, figures }
 }
 
 /// How far the new adapter may go.

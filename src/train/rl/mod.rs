@@ -122,14 +122,7 @@ impl RlTrainer {
         let all = per_epoch * settings.epochs;
         let total = settings.max_steps.unwrap_or(all);
         batcher.resume(Cursor::default()).map_err(|e| data(e.to_string()))?;
-        let names: Vec<(String, f64)> = judges
-            .mix
-            .parts()
-            .map(|(name, weight)| (name.to_owned(), weight))
-            .chain(models.iter().map(|m| (m.name.clone(), m.weight)))
-            .collect();
-        let objective = objective(options, names);
-        let mut core = Core::new(engine, settings, objective);
+        let mut core = Core::new(engine, settings, objective(options, &judges.mix, &models));
         core.judged = "reward";
         core.progress.strictness = 1.0;
         let mix = judges.mix;
@@ -444,7 +437,10 @@ fn load(
 }
 
 /// What a run is known by when it is resumed.
-fn objective(options: &RlOptions, rewards: Vec<(String, f64)>) -> serde_json::Value {
+fn objective(options: &RlOptions, mix: &Mix, models: &[ModelJudge]) -> serde_json::Value {
+    let parts = mix.parts().map(|(name, weight)| (name.to_owned(), weight));
+    let rewards: Vec<(String, f64)> =
+        parts.chain(models.iter().map(|m| (m.name.clone(), m.weight))).collect();
     let mut all = serde_json::json!({ "rl": options, "rewards": rewards });
     if let (Some(all), true) = (all.as_object_mut(), options.temperature != 1.0) {
         // Runs of versions that had them at 1 are not gone on with at another temperature.
