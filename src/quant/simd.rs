@@ -19,7 +19,6 @@ pub(super) trait Lanes: Copy {
     /// Eight bytes as numbers.
     fn small(self, bytes: &[u8; 8]) -> Self::V;
     fn bytes(self, bytes: &[u8; 32]) -> Self::B;
-    fn to_bytes(self, b: Self::B) -> [u8; 32];
     /// The low nibbles of sixteen bytes, then the high ones.
     fn nibbles(self, bytes: &[u8; 16]) -> Self::B;
     /// Each byte shifted `right` bits (to the left, if negative), of which the mask's are kept.
@@ -43,8 +42,6 @@ pub(super) trait Lanes: Copy {
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
-    /// `a * b - c`, fused where the CPU does it in one instruction.
-    fn mul_sub(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// `a * b + c`, fused where the CPU does it in one instruction.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     fn to_array(self, v: Self::V) -> [f32; 8];
@@ -171,11 +168,6 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
-    fn to_bytes(self, b: [u8; 32]) -> [u8; 32] {
-        b
-    }
-
-    #[inline(always)]
     fn nibbles(self, bytes: &[u8; 16]) -> [u8; 32] {
         std::array::from_fn(|i| if i < 16 { bytes[i] & 15 } else { bytes[i - 16] >> 4 })
     }
@@ -243,11 +235,6 @@ impl Lanes for Portable {
     #[inline(always)]
     fn mul(self, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
         std::array::from_fn(|i| a[i] * b[i])
-    }
-
-    #[inline(always)]
-    fn mul_sub(self, a: [f32; 8], b: [f32; 8], c: [f32; 8]) -> [f32; 8] {
-        self.mul_add(a, b, c.map(|c| -c))
     }
 
     #[inline(always)]
@@ -355,13 +342,6 @@ mod avx2 {
         #[inline(always)]
         fn bytes(self, bytes: &[u8; 32]) -> __m256i {
             unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
-        }
-
-        #[inline(always)]
-        fn to_bytes(self, b: __m256i) -> [u8; 32] {
-            let mut out = [0; 32];
-            unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), b) };
-            out
         }
 
         #[inline(always)]
@@ -475,11 +455,6 @@ mod avx2 {
         #[inline(always)]
         fn mul(self, a: __m256, b: __m256) -> __m256 {
             unsafe { _mm256_mul_ps(a, b) }
-        }
-
-        #[inline(always)]
-        fn mul_sub(self, a: __m256, b: __m256, c: __m256) -> __m256 {
-            unsafe { _mm256_fmsub_ps(a, b, c) }
         }
 
         #[inline(always)]
