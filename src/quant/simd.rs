@@ -1,7 +1,8 @@
 //! Eight float lanes, with AVX2, FMA and F16C where the CPU has them, and with plain arrays everywhere.
 //!
 //! Loops are written once over [`Lanes`], as a [`Job`], and [`run`] compiles and picks the version for this machine.
-//! The `unsafe` of these loops is in `simd/avx2.rs`. It rests on one rule: an `Avx2` exists only on a CPU that was asked and said yes.
+//! The `unsafe` of these loops is in `simd/avx2.rs`. It rests on one rule: an `Avx2` exists only on a CPU that was asked
+//! and said yes.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
