@@ -42,15 +42,15 @@ fn measure(format: Format) {
     if let Err(error) = format.encode(&weights, &mut bytes) {
         return println!("{error}");
     }
-    let dot =
-        rate(|| bytes.chunks_exact(row_bytes).for_each(|row| _ = black_box(format.dot(row, &x[..COLS]))));
     let mut y = vec![0.0; FEW * ROWS];
-    let few = rate(|| {
-        let w = Operand::Encoded(Matrix { format, bytes: &bytes, row_bytes });
-        let y = Whole(&mut y);
-        FewRows { rows: FEW, width: ROWS, cols: COLS, x: &x, w, first: 0, alpha: 1.0, accumulate: false, y }
-            .run();
-    });
+    let mut products = |rows: usize| {
+        rate(|| {
+            let w = Operand::Encoded(Matrix { format, bytes: &bytes, row_bytes });
+            let (x, y) = (&x[..rows * COLS], Whole(&mut y));
+            FewRows { rows, width: ROWS, cols: COLS, x, w, first: 0, alpha: 1.0, accumulate: false, y }.run();
+        })
+    };
+    let (dot, few) = (products(1), products(FEW));
     let decode =
         rate(|| bytes.chunks_exact(row_bytes).for_each(|row| _ = black_box(format.decode(row, &mut out))));
     let mut words = vec![0; format.planes(ROWS, COLS).words];

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::dot::dot_f32;
 use super::gemm::Rows;
-use super::operand::{Matrix, Operand};
+use super::operand::Operand;
 use super::simd::{self, Job, Lanes};
 use super::wide::{self, Wide, WideJob};
 

@@ -13,7 +13,11 @@ pub(super) const F32: Codec = Codec {
     block_len: 1,
     block_bytes: 4,
     plane_bytes: &[4],
-    decode: float_load::<Single, 4>,
+    decode: |bytes, out| {
+        for (b, out) in bytes.as_chunks().0.iter().zip(out) {
+            *out = f32::from_le_bytes(*b);
+        }
+    },
     encode: |src, out| encode(src, out, f32::to_le_bytes),
     dot: float_dot::<Single, 4>,
     product: None,
