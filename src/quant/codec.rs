@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use super::device::View;
+use super::fused::Step;
 use super::simd::{Job, Lanes, Portable, run};
 use super::tile::{self, Product};
 
@@ -28,6 +29,8 @@ pub(super) struct Codec {
     pub(super) dot: fn(&[u8], &[f32]) -> f32,
     /// Products with a few rows of activations, each as `dot` to the bit; of block formats.
     pub(super) product: Option<Product>,
+    /// The same for two to eight rows where CPU and format have a way that beats `product`.
+    pub(super) fused: Option<Step>,
     pub(super) to_planes: fn(&[u8], &mut [u8]),
     pub(super) oct: fn(&View<'_>, usize, usize) -> [f32; 8],
 }
@@ -110,6 +113,7 @@ where
         encode: encode::<B, LEN, BYTES>,
         dot: tile::dot::<B, LEN, BYTES>,
         product: Some(tile::rows::<B, LEN, BYTES>),
+        fused: None,
         to_planes: to_planes::<B, LEN, BYTES>,
         oct: B::oct,
     }

@@ -11,6 +11,7 @@ mod error;
 mod exp;
 mod few;
 mod float;
+mod fused;
 mod gemm;
 mod half;
 mod iq4_nl;
@@ -199,6 +200,11 @@ impl Format {
     pub fn dot(self, row: &[u8], x: &[f32]) -> f32 {
         debug_assert_eq!(self.row_bytes(x.len()), Ok(row.len()));
         (self.codec().dot)(row, x)
+    }
+
+    /// What multiplies by them in batches undecoded, where there is a way.
+    fn fused(self) -> Option<fused::Step> {
+        self.codec().fused
     }
 
     /// Products with a few rows of activations, of block formats.
