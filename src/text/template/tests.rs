@@ -170,3 +170,34 @@ fn further_fields_reach_the_template() {
     let contents: Vec<_> = segments.iter().filter(|s| s.message.is_some()).map(|s| s.text.as_str()).collect();
     assert_eq!(contents, ["Hi", "So"]);
 }
+
+/// What Qwen3-Coder's and Nemotron's templates ask of tools that are none.
+#[test]
+fn none_is_not_iterable() {
+    let source = "{% if tools is iterable and tools | length > 0 %}tools{% else %}no tools{% endif %}";
+    assert_eq!(render(source, TURNS).unwrap(), "no tools");
+    assert_eq!(render("{{ documents is iterable }} {{ 5 is iterable }}", TURNS).unwrap(), "False False");
+}
+
+#[test]
+fn byte_order_marks_and_ends_of_lines() {
+    assert_eq!(render("\u{feff}{% if true %}\r\na\r\n{% endif %}\r\nb\r\n", &[]).unwrap(), "a\nb");
+    assert_eq!(render("a\rb{{ '\r\n' | length }}\n\n", &[]).unwrap(), "a\nb1\n");
+    assert_eq!(render("a\u{feff}b", &[]).unwrap(), "a\u{feff}b");
+}
+
+/// Contents in parts, or none, and reasoning under any of its names.
+#[test]
+fn fields_take_the_place_of_contents() {
+    let source = "{% for m in messages %}{% if m.content is string %}{{ m.content }}{% elif m.content is defined %}\
+                  {% for p in m.content %}{{ p.text }}{% endfor %}{% else %}nothing{% endif %}\
+                  [{{ m.reasoning_content }}{{ m.thinking }}];{% endfor %}";
+    let parts = Value::from(vec![context! { r#type => "text", text => "a" }, context! { text => "b" }]);
+    let messages = [
+        Message::new("user", "").with("content", parts),
+        Message::new("assistant", "").with("content", ()).with("reasoning", "why"),
+        Message::new("user", "c").with("name", ()),
+    ];
+    let template = ChatTemplate::new(source).unwrap();
+    assert_eq!(template.render(&messages, false, &TemplateVars::new()).unwrap(), "ab[];nothing[whywhy];c[];");
+}

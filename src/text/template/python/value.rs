@@ -374,7 +374,10 @@ impl Drop for Namespace {
                 true
             }
         });
-        while first {
+        if !first {
+            return;
+        }
+        loop {
             match GRAVE.with_borrow_mut(|grave| grave.as_mut().and_then(Vec::pop)) {
                 Some(value) => drop(value),
                 None => {

@@ -203,7 +203,9 @@ fn wrap(line: &str, width: usize, break_long: bool, hyphens: bool) -> Vec<String
         if !lines.is_empty() && chunks.front().is_some_and(blank) {
             chunks.pop_front();
         }
-        while let Some(chunk) = chunks.pop_front_if(|chunk| length + chunk.len() <= width) {
+        while chunks.front().is_some_and(|chunk| length + chunk.len() <= width)
+            && let Some(chunk) = chunks.pop_front()
+        {
             length += chunk.len();
             current.push(chunk);
         }
