@@ -45,7 +45,7 @@ fn inspect_shows_metadata_and_tensors() {
 fn quantize_writes_a_model_that_runs() {
     let sandbox = Sandbox::new();
     for format in ["q8_0", "Q4_K", "IQ4_NL", "BF16"] {
-        let ran = sandbox.run(&["quantize", &model(), "out.gguf", format]);
+        let ran = sandbox.run(&["quantize", &model(), "out.gguf", format, "--replace"]);
         assert_eq!(ran.code, 0, "{format}: {}", ran.err);
         let json = sandbox.run(&["inspect", "out.gguf", "--json"]).out;
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
