@@ -31,10 +31,7 @@ const LONG_FILES: [(&str, &str); 0] = [];
 /// How lines begin that are longer than that, with the reason.
 const LONG_LINES: [(&str, &str); 3] = [
     ("src/cli/tune/sft.rs: ember tune sft --data my.jsonl --preview", "a command line inside a longer text"),
-    (
-        "src/text/template/tests.rs: {%- if message.content.startswith('H') an",
-        "a template's line is one line",
-    ),
+    ("src/text/template/tests.rs: {%- if message.content.startswith('H') a", "a template's line is one line"),
     (
         "examples/thumbs/make_thumbs.py: cargo run --release --example judge_answ",
         "a command line to be copied",

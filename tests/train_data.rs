@@ -137,7 +137,7 @@ fn own_instructions() -> Vec<Value> {
     let texts = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "examples/README.md"];
     let read = |name: &str| std::fs::read_to_string(common::project().join(name)).unwrap();
     let whole = texts.map(read).join("\n\n");
-    let paragraphs = whole.split("\n\n").map(str::trim).filter(|p| !p.is_empty());
+    let paragraphs = whole.split("\n\n").map(str::trim).filter(|p| !p.is_empty() && p.len() < 2000);
     let row = |(i, text): (usize, &str)| json!({"instruction": format!("Write paragraph {i}."), "input": "", "output": text});
     paragraphs
         .enumerate()

@@ -108,10 +108,9 @@ fn what_no_scale_can_carry_is_refused() {
     }
 }
 
-/// How far a weight may come back from what it was, as a part of its block's largest. Where encoding is plain arithmetic: half a
-/// step, or a whole one where the code of one end is missing, and the rounding of f16 scales (2^-11 of what they are multiplied with).
-/// Where it searches, what it gives up for the others: a tenth above the worst of the blocks of
-/// `bounds_are_near_what_happens`, or what a property test has found beyond it.
+/// How far a weight may come back from what it was, as a part of its block's largest. Where encoding is plain arithmetic: half
+/// a step, or a whole one where the code of one end is missing, and the rounding of f16 scales (2^-11 of what they are
+/// multiplied with). Where it searches, what it gives up for the others, as property tests have found it.
 fn farthest(format: Format) -> f32 {
     const SCALE: f32 = 1.0 / 2048.0;
     match format {
