@@ -87,7 +87,7 @@ fn conversations_are_those_of_transformers() {
         let text_of = |value: &Value| value.as_str().unwrap().to_owned();
         let turns = chat["messages"].as_array().unwrap();
         let messages: Vec<Message> =
-            turns.iter().map(|m| Message::new(&text_of(&m["role"]), &text_of(&m["content"]))).collect();
+            turns.iter().map(|m| Message::new(text_of(&m["role"]), text_of(&m["content"]))).collect();
         let text = template.render(&messages, true, &TemplateVars::new()).unwrap();
         assert_eq!(text, text_of(&chat["text"]));
         assert_eq!(t.encode(&text, true, true), ids_of(chat));
