@@ -78,7 +78,7 @@ fn plain_rows_of_any_width_as_single_dots() {
             for (at, y) in y.iter().enumerate() {
                 let (t, row) = (at / 6, at % 6);
                 let dot = dot_f32(&w[row * cols..(row + 1) * cols], &x[t * cols..(t + 1) * cols]);
-                assert_eq!(*y, dot, "{cols}, {rows} rows, ({t}, {row}), {fused:?}");
+                assert_eq!(*y, dot, "{cols}, {rows} rows, ({t}, {row})");
             }
         }
     }
