@@ -1,7 +1,7 @@
 //! Text that comes from files and models, made harmless: it must neither steer the terminal nor hide in it.
 //!
-//! Everything that is printed goes through [`Screen`](super::screen::Screen) or `term::say`, which use this; a line of its own,
-//! such as a name, goes through [`line`].
+//! Everything that is printed goes through `cli::screen` or `term::say`, which use this; a line of its own,
+//! such as a name, goes through [`line()`].
 
 use std::borrow::Cow;
 
