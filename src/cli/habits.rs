@@ -114,7 +114,8 @@ pub fn translated(arguments: Vec<OsString>) -> Vec<OsString> {
     arguments.into_iter().map(translate).collect()
 }
 
-/// A command line with one of these options of several letters behind one dash, which the parser would take for another with a value.
+/// A command line with one of these options of several letters behind one dash, which the parser would take for another
+/// with a value.
 pub fn misread(arguments: &[OsString]) -> Option<CliError> {
     let mut text = false;
     arguments.iter().skip(1).find_map(|argument| {

@@ -56,8 +56,8 @@ impl Default for EncodeOptions {
 /// the second, and the second one of the whole conversation. Where the latter does not hold, as with templates that take
 /// thoughts out of earlier turns, the row becomes one sequence per reply; where the former does not, as with those whose prompt
 /// opens a thought, prompt and reply are put together if the row says how the thought goes on, and else it is refused. No
-/// token spans the beginning or the end of a reply, so that the ids are those at inference. What says nothing, or is marked as not
-/// to be learnt (`weight` 0, `train` false), is not learnt, and what follows the last reply is left out. A row whose tool calls
+/// token spans the beginning or the end of a reply, so that the ids are those at inference. What says nothing, or is marked
+/// as not to be learnt (`weight` 0, `train` false), is not learnt, and what follows the last reply is left out. A row whose tool calls
 /// the template does not write is refused.
 ///
 /// A prompt with its completion, or an instruction, becomes a user's turn and an assistant's. Without a template

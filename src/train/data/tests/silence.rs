@@ -7,7 +7,8 @@ const NO_TOOLS: &str = "{% for m in messages %}<|im_start|>{{ m.role }}:{{ m.con
                         {% if add_generation_prompt %}<|im_start|>assistant:{% endif %}";
 /// Writes tools, calls and their results.
 const TOOLS: &str = "{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}:{{ m.content }}\
-                     {% for c in m.tool_calls or [] %}{{ c.function.name }}({{ c.function.arguments | tojson }}){% endfor %}<|im_end|>{% endfor %}\
+                     {% for c in m.tool_calls or [] %}{{ c.function.name }}({{ c.function.arguments | tojson }})\
+                     {% endfor %}<|im_end|>{% endfor %}\
                      {% if add_generation_prompt %}<|im_start|>assistant:{% endif %}";
 
 const USER: &str = r#"{"role": "user", "content": "rain?"}"#;

@@ -11,8 +11,10 @@ const OPENS: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.conte
 /// As Qwen3's of thinking models: the last reply's thought, be it empty, is written, from a field or from its text.
 const WRITES_LAST: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}\
     {% set r = m.reasoning_content or '' %}{% set c = m.content %}\
-    {% if '</think>' in c %}{% set r = c.split('</think>')[0].split('<think>')[-1].strip() %}{% set c = c.split('</think>')[-1].lstrip() %}{% endif %}\
-    {% if loop.last %}<think>\n{{ r }}\n</think>\n\n{% endif %}{{ c }}{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}\
+    {% if '</think>' in c %}{% set r = c.split('</think>')[0].split('<think>')[-1].strip() %}\
+    {% set c = c.split('</think>')[-1].lstrip() %}{% endif %}\
+    {% if loop.last %}<think>\n{{ r }}\n</think>\n\n{% endif %}{{ c }}\
+    {% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}\
     {% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}";
 /// The prompt has an empty thought, which the conversation has not.
 const CLOSES: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content.split('</think>')[-1].lstrip() }}<|im_end|>\n{% endfor %}\
