@@ -1,5 +1,6 @@
 //! Chat templates against transformers: llama.cpp's templates, and a battery of expressions (`tests/golden/gen_templates.py`).
 //! `scripts/fetch-vocabs` gets the templates; without them their test fails.
+#![cfg(feature = "train")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "common/templates.rs"]

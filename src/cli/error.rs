@@ -130,7 +130,12 @@ impl CliError {
             return;
         }
         let paint = Paint::stderr();
-        let mut text = format!("{} {}\n", paint.red("error:"), self.what);
+        // Names of files and models are in it: none may begin a line and look like another message.
+        let what = match self.ending {
+            Ending::Failed => self.what.replace('\n', "\n  "),
+            _ => self.what.clone(),
+        };
+        let mut text = format!("{} {what}\n", paint.red("error:"));
         if let Some(place) = &self.place {
             text.push_str(&format!("  {} {}\n", paint.dim("at:"), show::line(place)));
         }

@@ -26,6 +26,8 @@ pub use sampler::{
 };
 pub use stop::StopStrings;
 pub use stream::TokenStream;
+#[cfg(feature = "train")]
+pub use template::from_json;
 pub use template::{ChatTemplate, Message, TemplateError, TemplateValue, TemplateVars, builtin_names, utc};
 pub use think::{Part, ThinkMarks, Thoughts};
 pub use tokenizer::{Segment, Tokenizer};

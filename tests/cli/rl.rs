@@ -143,9 +143,9 @@ fn what_cannot_be_rewarded_is_refused() {
     let ran =
         tune(&sandbox, "grpo", "x", &["--prompts", "thumbs.jsonl", "--reward", "exact", "--preview", "1"]);
     assert!(ran.code == 0 && ran.out.contains("for the rewards") && ran.out.contains("label"), "{}", ran.out);
-    sandbox.write("bad.jsonl", b"{\"question\": \"a\"}\n");
+    sandbox.write("bad.jsonl", b"{\"topic\": \"a\"}\n");
     let ran = tune(&sandbox, "grpo", "x", &["--prompts", "bad.jsonl", "--reward", "exact"]);
-    assert!(ran.code == 1 && ran.err.contains("known are prompt, and messages"), "{}", ran.err);
+    assert!(ran.code == 1 && ran.err.contains("known are prompt, question"), "{}", ran.err);
     a_program_that_is_not_there(&sandbox);
     assert!(!sandbox.path("x.gguf").exists());
 }

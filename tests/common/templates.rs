@@ -1,12 +1,11 @@
 //! Chats and variables of the golden file, as the library takes them.
 
-use emberlm::text::{Message, TemplateValue, TemplateVars};
-use minijinja::value::Serde;
+use emberlm::text::{Message, TemplateValue, TemplateVars, from_json};
 use serde_json::Value as Json;
 
 /// A value of a JSON file for a template.
 pub fn value(json: &Json) -> TemplateValue {
-    TemplateValue::from(Serde(json))
+    from_json(json)
 }
 
 /// A message: every field reaches the template as it is.

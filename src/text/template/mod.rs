@@ -9,6 +9,8 @@
 
 mod builtin;
 mod clock;
+#[cfg(feature = "train")]
+mod json;
 mod python;
 mod rewrite;
 mod segments;
@@ -22,6 +24,8 @@ use thiserror::Error;
 
 pub use builtin::builtin_names;
 pub use clock::utc;
+#[cfg(feature = "train")]
+pub use json::from_json;
 
 use super::tokenizer::{Segment, Tokenizer};
 use crate::gguf::Metadata;

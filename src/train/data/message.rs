@@ -1,13 +1,12 @@
 //! Messages of conversations, in the manners of OpenAI and of ShareGPT.
 
-use minijinja::value::Serde;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::error::{Reason, RowError, shorten};
 use super::fields::{Bounded, Fields, inner_json, is_string, json_error, string, value, values, wrong};
 use super::marks::{self, MARKS};
-use crate::text::{Message, TemplateValue};
+use crate::text::{Message, TemplateValue, from_json};
 
 /// The most messages of a conversation: work on one grows with their square.
 const MAX_MESSAGES: usize = 512;
@@ -181,7 +180,7 @@ fn message(fields: &Fields, at: &str) -> Result<(Message, bool), RowError> {
         if calls.from_content {
             message.content.clear();
         }
-        message = message.with("tool_calls", TemplateValue::from(Serde(calls.list)));
+        message = message.with("tool_calls", from_json(&calls.list));
     }
     Ok((message, !marks::learnt(fields, at)?))
 }
@@ -283,5 +282,5 @@ pub(super) fn tools(fields: &Fields) -> Result<Option<TemplateValue>, RowError> 
         tools.as_array_mut().into_iter().flatten().for_each(wrapped);
     }
     let some = tools.as_array().is_some_and(|list| !list.is_empty());
-    Ok(some.then(|| TemplateValue::from(Serde(tools))))
+    Ok(some.then(|| from_json(&tools)))
 }
