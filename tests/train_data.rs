@@ -132,16 +132,20 @@ fn the_preview_shows_what_is_learnt() {
     );
 }
 
-/// Instructions made of the project's own texts: each paragraph is the output of a row; one row has none.
+/// Instructions made of the project's own texts: each paragraph is the output of ten rows, enough for a tenth to be about a tenth
+/// whatever the texts say; one row has none.
 fn own_instructions() -> Vec<Value> {
     let texts = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "examples/README.md"];
     let read = |name: &str| std::fs::read_to_string(common::project().join(name)).unwrap();
     let whole = texts.map(read).join("\n\n");
     let paragraphs = whole.split("\n\n").map(str::trim).filter(|p| !p.is_empty() && p.len() < 2000);
-    let row = |(i, text): (usize, &str)| json!({"instruction": format!("Write paragraph {i}."), "input": "", "output": text});
+    let rows = |(i, text): (usize, &str)| {
+        let row = |n: usize| json!({"instruction": format!("Write paragraph {i}, {n}."), "input": "", "output": text});
+        (0..10).map(row).collect::<Vec<_>>()
+    };
     paragraphs
         .enumerate()
-        .map(row)
+        .flat_map(rows)
         .chain([json!({"instruction": "Say nothing.", "input": "", "output": ""})])
         .collect()
 }
@@ -151,7 +155,7 @@ fn published_instruction_data_loads_whole() {
     let folder = tempfile::tempdir().unwrap();
     let own = folder.path().join("own.json");
     let rows = own_instructions();
-    assert!(rows.len() > 60, "{}", rows.len());
+    assert!(rows.len() > 600, "{}", rows.len());
     std::fs::write(&own, serde_json::to_vec(&rows).unwrap()).unwrap();
     loads_whole(&own);
     if let Some(path) = shared().map(|s| s.join("fixtures/data/instruction-data.json")) {
