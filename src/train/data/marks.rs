@@ -25,24 +25,9 @@ const HIDDEN: [&str; 3] = ["mask", "masked", "ignore"];
 const PARTS: [&str; 2] = ["train_detail", "training_detail"];
 
 /// All of these.
-pub(super) const MARKS: [&str; 16] = [
-    "weight",
-    "train",
-    "trainable",
-    "training",
-    "learn",
-    "learnable",
-    "loss",
-    "loss_mask",
-    "train_on_turn",
-    "train_weight",
-    "loss_weight",
-    "mask",
-    "masked",
-    "ignore",
-    "train_detail",
-    "training_detail",
-];
+pub(super) fn all() -> impl Iterator<Item = &'static str> {
+    LEARNT.into_iter().chain(HIDDEN).chain(PARTS)
+}
 
 /// Those that a whole row may have; other columns of the same names may mean anything.
 pub(super) const OF_ROWS: [&str; 3] = ["weight", "train", "trainable"];

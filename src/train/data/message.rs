@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::error::{Reason, RowError, shorten};
 use super::fields::{Bounded, Fields, inner_json, is_string, json_error, string, value, values, wrong};
-use super::marks::{self, MARKS};
+use super::marks;
 use crate::text::{Message, TemplateValue, from_json};
 
 /// The most messages of a conversation: work on one grows with their square.
@@ -17,7 +17,7 @@ pub(super) const ROLES: &str =
 /// The roles as they are here.
 pub(super) const STANDARD: [&str; 5] = ["system", "developer", "user", "assistant", "tool"];
 
-/// Fields that are read, but for [`MARKS`].
+/// Fields that are read, but for [`marks::all`].
 const FIELDS: [&str; 13] = [
     "role",
     "from",
@@ -124,7 +124,7 @@ pub(super) fn conversation(raw: &RawValue, key: &str, role: &str) -> Result<Turn
 }
 
 fn known() -> Vec<&'static str> {
-    FIELDS.iter().chain(&MARKS).copied().collect()
+    FIELDS.into_iter().chain(marks::all()).collect()
 }
 
 /// A role in the names that templates use. Another name than those known stays, for the template may know it.
@@ -247,7 +247,7 @@ fn content(raw: &RawValue, at: &str) -> Result<String, RowError> {
     if !raw.get().starts_with('[') {
         return string(raw, at);
     }
-    let known: Vec<&'static str> = ["type", "text"].into_iter().chain(MARKS).collect();
+    let known: Vec<&'static str> = ["type", "text"].into_iter().chain(marks::all()).collect();
     let parts: Bounded<&RawValue, MAX_MESSAGES> = serde_json::from_str(raw.get()).map_err(json_error)?;
     let mut out = String::new();
     for (i, part) in parts.0.iter().enumerate() {
