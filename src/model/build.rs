@@ -7,8 +7,8 @@ use crate::model::forward::{Models, Weights, emit};
 use crate::model::{ModelConfig, ModelError};
 use crate::ops::Op;
 use crate::plan::{
-    BudgetError, DType, Inputs, Layout, OpCall, PlanError, PlanId, Profile, Program, Role, Rows as TensorRows, Tensor,
-    TensorId, VIEW_ALIGN, Words,
+    BudgetError, DType, Inputs, Layout, OpCall, PlanError, PlanId, Profile, Program, Role,
+    Rows as TensorRows, Tensor, TensorId, VIEW_ALIGN, Words,
 };
 
 /// Storage of the KV cache.
@@ -340,7 +340,8 @@ impl<'a> Builder<'a> {
     ) -> Result<TensorId, ModelError> {
         let size = (rows * width).next_multiple_of(VIEW_ALIGN);
         let limit = self.options.max_binding.map_or(usize::MAX, |b| (b / 4) as usize);
-        let last = self.blocks.iter().rposition(|block| (block.branch, block.decays) == (self.branch, decays));
+        let last =
+            self.blocks.iter().rposition(|block| (block.branch, block.decays) == (self.branch, decays));
         let fits = last.filter(|index| self.blocks[*index].taken.saturating_add(size) <= limit);
         let index = fits.unwrap_or(self.blocks.len());
         if fits.is_none() {

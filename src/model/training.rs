@@ -7,7 +7,9 @@ use std::ops::Range;
 
 use crate::exec::WeightSource;
 use crate::model::build::{BranchHead, BuildOptions, Builder, OpenBlock, PlanSpec, Rows, Train};
-use crate::model::forward::{Models, Weights, divergence, embed, emit, layer, log_prob, logits, scalar, share};
+use crate::model::forward::{
+    Models, Weights, divergence, embed, emit, layer, log_prob, logits, scalar, share,
+};
 use crate::model::{ModelConfig, ModelError};
 use crate::ops::{Op, params, sumsq};
 use crate::plan::{DType, OpCall, PlanId, Program, Reverse, Role, Rows as TensorRows, Tensor, TensorId};

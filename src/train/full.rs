@@ -17,7 +17,8 @@ pub const TRAINING: &str = "ember.training.";
 /// What a model's metadata say of how it was trained; empty if it was trained elsewhere.
 pub fn training_info(metadata: &Metadata) -> BTreeMap<String, String> {
     let text = |key: &str| metadata.find::<&str>(key).ok().flatten().map(str::to_owned);
-    let notes = metadata.iter().filter_map(|(key, _)| Some((key.strip_prefix(TRAINING)?.to_owned(), text(key)?)));
+    let notes =
+        metadata.iter().filter_map(|(key, _)| Some((key.strip_prefix(TRAINING)?.to_owned(), text(key)?)));
     notes.collect()
 }
 
@@ -59,7 +60,8 @@ fn write<W: embedded_io::Write>(
     };
     let specs: Vec<TensorSpec> =
         gguf.tensors.iter().map(|t| TensorSpec::new(t.name.clone(), t.dims.clone(), kind(t))).collect();
-    let mut writer = GgufWriter::new(sink, &metadata(gguf, format, info), &specs).map_err(QuantizeError::from)?;
+    let mut writer =
+        GgufWriter::new(sink, &metadata(gguf, format, info), &specs).map_err(QuantizeError::from)?;
     let mut bytes = Vec::new();
     for (tensor, spec) in gguf.tensors.iter().zip(&specs) {
         let Some(id) = trained.get(&tensor.name) else {

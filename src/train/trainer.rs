@@ -474,9 +474,9 @@ pub(super) fn trained(
     from: Option<&Adapter>,
 ) -> Result<(Train, AdapterShape), TrainError> {
     match (settings.full, from) {
-        (true, Some(_)) => {
-            Err(TrainError::Adapter("all weights are trained from a model, not from an adapter on one".into()))
-        }
+        (true, Some(_)) => Err(TrainError::Adapter(
+            "all weights are trained from a model, not from an adapter on one".into(),
+        )),
         (true, None) => Ok((Train::All, AdapterShape::default())),
         (false, Some(adapter)) => Ok((Train::Adapters, shape_of(adapter, settings.lora.dropout))),
         (false, None) => Ok((Train::Adapters, settings.lora.shape(model))),

@@ -297,8 +297,7 @@ fn write(trainer: &mut impl Run, job: &Job) -> CliResult<bool> {
         return Ok(false);
     }
     let adapter = trainer.adapter(job.info.clone())?;
-    let kept =
-        adapter.save_as(path, Existing::Keep).map_err(|e| CliError::from(e).at(path.display()))?;
+    let kept = adapter.save_as(path, Existing::Keep).map_err(|e| CliError::from(e).at(path.display()))?;
     say_kept(path, kept.as_slice());
     Ok(adapter.head.is_some())
 }

@@ -167,7 +167,8 @@ mod tests {
     #[test]
     fn long_texts_lose_their_middle() {
         let words = (0..500).map(|n| format!("w{n}")).collect::<Vec<_>>().join(" ");
-        let text = shown(SampleView { prompt: &words, completion: &words, reward: Some(0.0), parts: &[] }, 40);
+        let text =
+            shown(SampleView { prompt: &words, completion: &words, reward: Some(0.0), parts: &[] }, 40);
         let lines: Vec<&str> = text.lines().collect();
         assert!(
             lines[1].starts_with("  w0 w1") && lines[1].ends_with("w499") && lines[1].contains('…'),

@@ -1,12 +1,14 @@
 //! Pretraining: all weights learn to predict the next token of raw text (Radford et al. 2018), from random weights or from
 //! those of a model that exists.
 
+mod recipe;
 mod start;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+pub use recipe::{Recipe, parse_size};
 pub use start::write_random;
 
 use crate::model::{Model, Train};
@@ -16,7 +18,8 @@ use crate::train::core::{Core, Progress};
 use crate::train::engine::session_error;
 use crate::train::objective::Sft;
 use crate::train::{
-    Ended, Engine, EngineOptions, Place, Rollouts, Sample, Sequence, Settings, StepReport, TrainError, initialize,
+    Ended, Engine, EngineOptions, Place, Rollouts, Sample, Sequence, Settings, StepReport, TrainError,
+    initialize,
 };
 
 /// Trained positions whose logits are made together: all positions are trained, so that large chunks pay.

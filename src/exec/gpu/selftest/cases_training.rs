@@ -155,7 +155,7 @@ fn gather_back(b: &mut Bench, count: usize) -> Result<Case, PlanError> {
 const TABLE: (usize, usize, usize) = (90, 150, 40);
 
 /// Several rows name one token.
-fn named(b: &Bench, count: usize) -> Step {
+fn named(b: &mut Bench, count: usize) -> Step {
     let mut step = b.step(count, 0);
     for (t, row) in step.rows.iter_mut().enumerate() {
         row.token = (89 - t as u32 * 7 % 30) % TABLE.0 as u32;
