@@ -7,6 +7,7 @@ mod adapt;
 mod adapters;
 mod checkpoint;
 mod core;
+pub mod corpus;
 pub mod data;
 mod engine;
 mod feedback;
@@ -63,6 +64,9 @@ pub enum TrainError {
     /// A reward that cannot judge.
     #[error(transparent)]
     Reward(#[from] reward::RewardError),
+    /// The corpus, or its token file.
+    #[error(transparent)]
+    Corpus(#[from] corpus::CorpusError),
     /// The data cannot be trained on.
     #[error("{0}")]
     Data(String),
