@@ -7,6 +7,7 @@ mod adapt;
 mod adapters;
 mod checkpoint;
 mod core;
+pub mod corpus;
 pub mod data;
 mod engine;
 mod feedback;
@@ -77,6 +78,9 @@ pub enum TrainError {
     /// The trained model cannot be written.
     #[error(transparent)]
     Writing(#[from] QuantizeError),
+    /// The corpus, or its token file.
+    #[error(transparent)]
+    Corpus(#[from] corpus::CorpusError),
     /// The data cannot be trained on.
     #[error("{0}")]
     Data(String),
