@@ -22,6 +22,7 @@ mod models;
 pub mod output;
 mod perplexity;
 mod plan;
+mod pretrain;
 mod progress;
 mod prompt;
 mod pull;
@@ -81,6 +82,7 @@ enum Command {
     Adapt(Box<adapt::AdaptArgs>),
     Adapter(adapter::AdapterArgs),
     Tune(tune::TuneArgs),
+    Pretrain(Box<pretrain::PretrainArgs>),
     Score(score::ScoreArgs),
 }
 
@@ -174,6 +176,7 @@ fn dispatch(command: Command) -> CliResult {
         Command::Quantize(args) => quantize::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Tune(args) => tune::run(&args),
+        Command::Pretrain(args) => pretrain::run(&args),
         Command::Score(args) => score::run(&args),
         Command::Adapt(args) => adapt::run(&args),
         Command::Adapter(args) => adapter::run(&args),
