@@ -12,6 +12,7 @@
 mod build;
 mod error;
 mod feed;
+mod gather;
 mod header;
 mod permute;
 mod read;
@@ -24,6 +25,7 @@ use std::path::Path;
 pub use build::{Built, CorpusOptions, Progress, Validation};
 pub use error::CorpusError;
 pub use permute::Permutation;
+pub use read::each_text;
 pub use sample::{Pieces, Sampler};
 
 use crate::io::MappedFile;
