@@ -8,10 +8,21 @@ fn a_vocabulary_is_learnt_and_used() {
     let text = "The quick brown fox jumps over the lazy dog. 12 foxes, 34 dogs!\n<|endoftext|>\n".repeat(50);
     place.write("texts/a.txt", text.as_bytes());
     place.write("texts/b.jsonl", b"{\"text\":\"the fox and the dog\"}\n{\"other\":1}\n");
-    let learn = ["tokenizer", "train", "--text", "texts", "--vocab", "300", "--chat-template", "chatml", "-o", "mine.gguf"];
+    let learn = [
+        "tokenizer",
+        "train",
+        "--text",
+        "texts",
+        "--vocab",
+        "290",
+        "--chat-template",
+        "chatml",
+        "-o",
+        "mine.gguf",
+    ];
     let ran = place.run(&learn);
     assert_eq!(ran.code, 0, "{}", ran.err);
-    assert!(ran.out.contains("300 tokens") && ran.out.contains("bytes per token"), "{}", ran.out);
+    assert!(ran.out.contains("290 tokens") && ran.out.contains("bytes per token"), "{}", ran.out);
     assert!(ran.err.contains("1 skipped"), "{}", ran.err);
     let first = std::fs::read(place.path("mine.gguf")).unwrap();
     let ran = place.run(&learn);

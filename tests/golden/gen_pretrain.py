@@ -1,12 +1,13 @@
 """pretrain.json: fifty steps of training all weights of `arch/llama-tied.gguf`, by torch's autograd and AdamW in float64.
 
-The model is written out here in the order of GGUF's rows: neighbours of a head rotate together. A step has two micro-batches, each
-of four sequences one behind another that do not see each other; every token but a sequence's first is a target, and the loss is
-the mean over all targets of the step. The gradient is cut to a norm of 7, which is more than most have, the rate rises for five
-steps and falls as a cosine, and matrices (the embedding too) decay while norms do not. Nothing random is stored: tokens and lengths follow from `hashed`.
+The model is written out here in the order of GGUF's rows: neighbours of a head rotate together. A step has two micro-batches,
+each of four sequences one behind another that do not see each other; every token but a sequence's first is a target, and the loss
+is the mean over all targets of the step. The gradient is cut to a norm of 7, which is more than most have, the rate rises for
+five steps and falls as a cosine, and matrices (the embedding too) decay while norms do not. Nothing random is stored: tokens and
+lengths follow from `hashed`.
 
-Of each tensor the gradient of the first step, the change after the last one and the weights then are written as three numbers: the
-norm, and the sums of the elements times sin(i) and times cos(3i), i = 1, 2, and so on, in the GGUF's order of elements.
+Of each tensor the gradient of the first step, the change after the last one and the weights then are written as three numbers:
+the norm, and the sums of the elements times sin(i) and times cos(3i), i = 1, 2, and so on, in the GGUF's order of elements.
 See README.md beside this file for the packages.
 """
 import json

@@ -95,8 +95,8 @@ impl Corpus {
         self.header.text_bytes
     }
 
-    /// SHA-256 of the tokens, in hexadecimal digits: equal for equal texts in the same order, split and encoded in the same way. It
-    /// is what a run depends on.
+    /// SHA-256 of the tokens, in hexadecimal digits: equal for equal texts in the same order, split and encoded in the same
+    /// way. It is what a run depends on.
     pub fn content(&self) -> String {
         hex(&self.header.content)
     }
