@@ -34,6 +34,8 @@ pub mod show;
 pub mod store;
 pub mod term;
 mod tokenize;
+#[cfg(feature = "tokenizer")]
+mod tokenizer;
 pub mod tune;
 
 use std::ffi::OsString;
@@ -75,6 +77,8 @@ enum Command {
     Pull(pull::PullArgs),
     Models(models::ModelsArgs),
     Tokenize(tokenize::TokenizeArgs),
+    #[cfg(feature = "tokenizer")]
+    Tokenizer(tokenizer::TokenizerArgs),
     Perplexity(perplexity::PerplexityArgs),
     Eval(eval::EvalArgs),
     Quantize(quantize::QuantizeArgs),
@@ -171,6 +175,8 @@ fn dispatch(command: Command) -> CliResult {
         Command::Pull(args) => pull::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
+        #[cfg(feature = "tokenizer")]
+        Command::Tokenizer(args) => tokenizer::run(&args),
         Command::Perplexity(args) => perplexity::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Quantize(args) => quantize::run(&args),
