@@ -81,14 +81,10 @@ pub fn run(args: &TokenizerArgs) -> CliResult {
     let inputs: Vec<&Path> = args.text.iter().map(PathBuf::as_path).collect();
     args.replace.check(&args.output, &inputs)?;
     let options = options(args)?;
-    let (trained, sample) = train(args, &options)?;
+    let (trained, sample) = learn(&args.text, &args.separator, args.limit, &options)?;
     let tokenizer = trained.tokenizer()?;
     let manner = Manner { existing: args.replace.existing(), access: Access::Ordinary };
-    let written = write_file(&args.output, manner, |out| write(out, &trained)).map_err(|e| match e {
-        Failure::Io(error) => refused(error),
-        Failure::Gguf(error) => error.into(),
-    })?;
-    say_kept(&args.output, written.kept.as_slice());
+    say_kept(&args.output, save(&args.output, manner, &trained)?.as_slice());
     report(args, &trained, &tokenizer, &sample)
 }
 
@@ -106,7 +102,7 @@ fn options(args: &TrainArgs) -> CliResult<BpeOptions> {
 }
 
 /// The text of a template: a built-in one, or a file.
-fn template(wanted: &str) -> CliResult<String> {
+pub fn template(wanted: &str) -> CliResult<String> {
     if builtin_names().any(|name| name == wanted) {
         return Ok(ChatTemplate::builtin(wanted)?.source().to_owned());
     }
@@ -127,8 +123,13 @@ impl From<BpeTrainingError> for Stop {
     }
 }
 
-/// Learns, and gives some of the text to measure it by.
-fn train(args: &TrainArgs, options: &BpeOptions) -> CliResult<(TrainedBpe, Vec<String>)> {
+/// Learns from at most `limit` bytes, and gives some of the text to measure it by.
+pub fn learn(
+    texts: &[PathBuf],
+    separator: &str,
+    limit: u64,
+    options: &BpeOptions,
+) -> CliResult<(TrainedBpe, Vec<String>)> {
     let listen = Listen::new();
     let mut bar: Option<Bar> = None;
     let (size, mut random, mut sample) = (Cell::new(0), Random::new(0, 0), Vec::new());
@@ -142,7 +143,7 @@ fn train(args: &TrainArgs, options: &BpeOptions) -> CliResult<(TrainedBpe, Vec<S
             // Of much text, pieces from everywhere.
             let mut among =
                 |share: u64| random.next_u64() as f64 * size.get() as f64 <= share as f64 * u64::MAX as f64;
-            let (learnt, measured) = (among(args.limit), among(MEASURED));
+            let (learnt, measured) = (among(limit), among(MEASURED));
             if learnt {
                 learn(text);
             }
@@ -150,8 +151,7 @@ fn train(args: &TrainArgs, options: &BpeOptions) -> CliResult<(TrainedBpe, Vec<S
                 sample.push(text.to_owned());
             }
         };
-        let report =
-            each_text(&args.text, Some(&args.separator), &mut progress, &mut take).map_err(Stop::Corpus)?;
+        let report = each_text(texts, Some(separator), &mut progress, &mut take).map_err(Stop::Corpus)?;
         if report.skipped_count() > 0 {
             term::warn(report);
         }
@@ -170,6 +170,15 @@ fn train(args: &TrainArgs, options: &BpeOptions) -> CliResult<(TrainedBpe, Vec<S
         Err(Stop::Corpus(error)) => Err(CliError::failed(error)),
         Err(Stop::Training(error)) => Err(CliError::failed(error)),
     }
+}
+
+/// Writes a vocabulary to a file; what had the name, if it was to be kept.
+pub fn save(path: &Path, manner: Manner, trained: &TrainedBpe) -> CliResult<Option<PathBuf>> {
+    let written = write_file(path, manner, |out| write(out, trained)).map_err(|e| match e {
+        Failure::Io(error) => refused(error),
+        Failure::Gguf(error) => error.into(),
+    })?;
+    Ok(written.kept)
 }
 
 enum Failure {

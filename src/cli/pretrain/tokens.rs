@@ -113,7 +113,30 @@ pub fn corpus(config: &Config, tokenizer: &Tokenizer, folder: &Path) -> CliResul
     Ok(Arc::new(corpus))
 }
 
+/// Most text that a vocabulary is made of: more of it changes little.
+#[cfg(feature = "tokenizer")]
+const LEARNT: u64 = 200 << 20;
+
 /// Makes a vocabulary of the text.
-fn make(_config: &Config, _recipe: &Recipe, _path: &Path) -> CliResult {
-    Err(CliError::usage("there is no tokenizer").advise("--tokenizer FILE"))
+#[cfg(feature = "tokenizer")]
+fn make(config: &Config, recipe: &Recipe, path: &Path) -> CliResult {
+    use crate::cli::tokenizer;
+    use crate::io::{Access, Existing, Manner};
+    use crate::text::BpeOptions;
+    let text = &config.text;
+    let chat_template = match text.chat_template.as_deref() {
+        Some("none") => None,
+        wanted => Some(tokenizer::template(wanted.unwrap_or("chatml"))?),
+    };
+    let options = BpeOptions { vocab: recipe.vocab, chat_template, ..BpeOptions::default() };
+    let separator = text.separator.as_deref().unwrap_or(crate::train::corpus::END_OF_TEXT);
+    let (trained, _) = tokenizer::learn(&text.files, separator, LEARNT, &options)?;
+    tokenizer::save(path, Manner { existing: Existing::Replace, access: Access::Private }, &trained)?;
+    Ok(())
+}
+
+#[cfg(not(feature = "tokenizer"))]
+fn make(_: &Config, _: &Recipe, _: &Path) -> CliResult {
+    let missing = CliError::failed("this build makes no tokenizers (cargo feature `tokenizer`)");
+    Err(missing.advise("--tokenizer FILE, a GGUF file that has one"))
 }
