@@ -19,11 +19,11 @@ use crate::common::{golden, none_failed, open};
 /// Against double precision: sums of some thousand terms of both signs. What twelve steps change is the sum of as many quotients
 /// of a gradient and its root mean square, which for elements near zero are no better than those.
 const LOSS: f64 = 2e-5;
-const GRADIENT: f64 = 2e-4;
-const CHANGE: f64 = 2e-3;
+pub const GRADIENT: f64 = 2e-4;
+pub const CHANGE: f64 = 2e-3;
 
 /// What the generator calls so.
-fn hashed(stream: u64, count: usize) -> impl Iterator<Item = u64> {
+pub fn hashed(stream: u64, count: usize) -> impl Iterator<Item = u64> {
     const MASK: u64 = (1 << 32) - 1;
     (0..count as u64).map(move |i| {
         let h = (i + stream * 7919 + 1).wrapping_mul(2_654_435_761) & MASK;
@@ -72,7 +72,7 @@ fn start(engine: &Engine) -> Vec<(TensorId, String, Vec<f32>)> {
 }
 
 /// Norm, and two sums with waves.
-fn three(values: &[f32]) -> [f64; 3] {
+pub fn three(values: &[f32]) -> [f64; 3] {
     let numbered = || values.iter().map(|v| f64::from(*v)).zip(1..).map(|(v, i)| (v, f64::from(i)));
     [
         numbered().map(|(v, _)| v * v).sum::<f64>().sqrt(),
@@ -82,7 +82,7 @@ fn three(values: &[f32]) -> [f64; 3] {
 }
 
 /// Compares what a tensor comes to with what it should, relative to its norm.
-fn compare(
+pub fn compare(
     what: &str,
     values: &[f32],
     want: &Value,
@@ -101,7 +101,7 @@ fn compare(
     }
 }
 
-fn gradient(engine: &mut Engine, name: &str) -> Vec<f32> {
+pub fn gradient(engine: &mut Engine, name: &str) -> Vec<f32> {
     let wanted = format!("d {name}");
     let id = engine.program().tensors.iter().position(|t| t.name == wanted).unwrap();
     engine.read(TensorId(id as u32)).unwrap()
