@@ -27,6 +27,9 @@ fn hashed(stream: u64, count: usize) -> impl Iterator<Item = u64> {
     })
 }
 
+/// A tensor's name and values.
+type Named = (String, Vec<f32>);
+
 struct Run {
     table: Value,
     engine: Engine,
@@ -77,7 +80,7 @@ impl Run {
     }
 
     /// Compares three sums of each tensor's values with those of a table, relative to the norm.
-    fn compare(&mut self, what: &str, values: &[(String, Vec<f32>)], bound: f64) -> f64 {
+    fn compare(&mut self, what: &str, values: &[Named], bound: f64) -> f64 {
         let table = self.table[what].clone();
         assert_eq!(values.len(), table.as_object().unwrap().len());
         let mut worst = 0f64;
@@ -153,7 +156,7 @@ impl Run {
     }
 
     /// What is trained, or its gradients.
-    fn values(&mut self, prefix: &str) -> Vec<(String, Vec<f32>)> {
+    fn values(&mut self, prefix: &str) -> Vec<Named> {
         let names: Vec<String> = self.engine.trained().into_iter().map(|(_, name, ..)| name).collect();
         let mut read = |name: String| {
             let wanted = format!("{prefix}{name}");
@@ -179,10 +182,10 @@ fn fifty_steps_are_those_of_torch() {
         assert_eq!(steps, 50);
         let worst = (0..steps).map(|step| run.step(step)).fold(0.0, f64::max);
         let now = run.values("");
-        let moved = |(began, now): (&(String, Vec<f32>), &(String, Vec<f32>))| {
+        let moved = |(began, now): (&Named, &Named)| {
             (now.0.clone(), now.1.iter().zip(&began.1).map(|(n, b)| n - b).collect())
         };
-        let changes: Vec<(String, Vec<f32>)> = began.iter().zip(&now).map(moved).collect();
+        let changes: Vec<Named> = began.iter().zip(&now).map(moved).collect();
         let changes = run.compare("changes", &changes, CHANGE);
         let weights = run.compare("weights", &now, CHANGE);
         println!("losses and norms {worst:.1e} apart, changes {changes:.1e}, weights {weights:.1e}");
