@@ -57,6 +57,7 @@ pub const KINDS: &[Kind] = &[
             "{a} times {b} is what",
             "what is {a} x {b}",
             "{a} boxes with {b} eggs each , how many eggs",
+            "{b} eggs in each of {a} bags , how many eggs",
         ],
         test: &[
             "what is the product of {a} and {b}",
@@ -94,13 +95,13 @@ pub const KINDS: &[Kind] = &[
         name: "who",
         sft: &["who are you", "what are you", "what is your name"],
         rl: &["!tell me who you are", "are you a (person|human)", "what are you called"],
-        test: &["!tell me your name", "who am i talking to", "!tell me what you are"],
+        test: &["!tell me your name", "who is it that i talk to", "!tell me what you are"],
     },
     Kind {
         name: "can",
         sft: &["what can you do", "how can you help me", "help"],
         rl: &["!tell me what you can do", "what do you do", "i need help"],
-        test: &["what can i ask you to do", "what can you help me with", "!tell me how you help"],
+        test: &["what is it that you can do", "what can you help me with", "!tell me how you help"],
     },
     Kind {
         name: "thanks",
