@@ -11,8 +11,8 @@ use super::words::{DOORS, LISTS, MUSIC, PACKING, PEOPLE, PLACES, ROOMS, SHOPPING
 pub const MINUTES: [u32; 22] =
     [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 18, 20, 25, 30, 35, 40, 45, 60, 90, 120];
 /// The greatest summand, and the greatest factor.
-pub const SUMMAND: u32 = 12;
-pub const FACTOR: u32 = 6;
+pub const SUMMAND: u32 = 10;
+pub const FACTOR: u32 = 5;
 
 /// What somebody says.
 #[derive(Clone, Debug)]
@@ -57,6 +57,24 @@ fn bare(text: &str) -> String {
 
 fn with_bare(text: &str) -> (String, String) {
     (text.to_owned(), bare(text))
+}
+
+/// A slot with something in it: as it is said, and as actions have it.
+pub fn thing(rng: &mut Rng) -> (&'static str, String, String) {
+    let own = |(said, own): (String, &str)| (said, own.to_owned());
+    let (slot, (said, own)) = match rng.below(8) {
+        0 => ("room", own(named(&ROOMS, rng))),
+        1 => ("door", own(named(&DOORS, rng))),
+        2 => {
+            let (said, own) = named(&PEOPLE, rng);
+            ("who", (said, bare(own)))
+        }
+        3 => ("what", with_bare(rng.pick(MUSIC))),
+        4 => ("what", with_bare(rng.pick(TASKS))),
+        5 => ("item", with_bare(rng.pick(PACKING))),
+        _ => ("item", with_bare(rng.pick(SHOPPING))),
+    };
+    (slot, said, own)
 }
 
 impl Slots {

@@ -1,6 +1,6 @@
 //! Documents to begin with: text of many kinds, in which the held-out wordings do not occur.
 
-use super::asked::{Asked, ask, ask_all, is_talk, list_of};
+use super::asked::{Asked, FACTOR, SUMMAND, ask, ask_all, is_talk, list_of, thing};
 use super::frames::{Kind, kinds};
 use super::numbers::{Time, duration, said, words};
 use super::rng::Rng;
@@ -9,15 +9,16 @@ use super::stories;
 /// A document of some kind.
 pub fn document(rng: &mut Rng) -> String {
     match rng.below(100) {
-        0..18 => stories::story(rng),
-        18..25 => stories::room(rng),
-        25..30 => stories::facts(rng),
-        30..34 => stories::list(rng),
-        34..49 => same(rng),
-        49..63 => talk(rng),
-        63..73 => sums(rng),
-        73..85 => times(rng),
-        85..93 => notes(rng),
+        0..10 => stories::story(rng),
+        10..15 => stories::room(rng),
+        15..20 => stories::facts(rng),
+        20..23 => stories::list(rng),
+        23..32 => names(rng),
+        32..47 => same(rng),
+        47..66 => talk(rng),
+        66..76 => sums(rng),
+        76..86 => times(rng),
+        86..94 => notes(rng),
         _ => records(&mut |rng| Some(some(Kind::taught, rng)), 4, rng),
     }
 }
@@ -118,12 +119,27 @@ fn notes(rng: &mut Rng) -> String {
     lines.join("\n")
 }
 
+/// What things are called in actions.
+fn names(rng: &mut Rng) -> String {
+    let mut lines = Vec::new();
+    let form = rng.below(3);
+    for _ in 0..rng.range(4, 8) {
+        let (slot, said, own) = thing(rng);
+        lines.push(match form {
+            0 => format!("{said} is \"{own}\""),
+            1 => format!("{said}: {{\"{slot}\":\"{own}\"}}"),
+            _ => format!("{{\"{slot}\":\"{own}\"}} is {said}"),
+        });
+    }
+    lines.join("\n")
+}
+
 /// Sums in signs and in words.
 fn sums(rng: &mut Rng) -> String {
     let mut lines = Vec::new();
     for _ in 0..rng.range(4, 10) {
-        let (a, b) = (rng.range(1, 12), rng.range(1, 12));
-        let (c, d) = (rng.range(2, 6), rng.range(2, 6));
+        let (a, b) = (rng.range(1, SUMMAND), rng.range(1, SUMMAND));
+        let (c, d) = (rng.range(2, FACTOR), rng.range(2, FACTOR));
         lines.push(match rng.below(9) {
             0 => format!("{a} + {b} = {}", a + b),
             1 => format!("{} - {b} = {a}", a + b),

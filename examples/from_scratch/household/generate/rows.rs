@@ -22,19 +22,22 @@ pub struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { sft: 6000, sft_val: 300, prompts: 3000, pairs: 3000, test: 570 }
+        Self { sft: 9000, sft_val: 300, prompts: 3000, pairs: 3000, test: 570 }
     }
 }
 
+/// Actions with the most to copy.
+const HARD: [&str; 5] = ["list.add", "list.remove", "reminder.set", "music.play", "alarm.stop"];
+
 /// What is asked in turn, so that all actions are asked for as often. Sums and clocks, which are many kinds behind one action,
-/// have two turns; small talk has one.
+/// have two turns; small talk has one. Where `hard` is set, so has what takes long to learn.
 struct Turns {
     groups: Vec<(&'static str, Vec<&'static Kind>, usize)>,
     at: usize,
 }
 
 impl Turns {
-    fn new(rng: &mut Rng) -> Self {
+    fn new(hard: bool, rng: &mut Rng) -> Self {
         let mut groups: Vec<(&str, Vec<&'static Kind>, usize)> = Vec::new();
         for kind in kinds() {
             let name = if is_talk(kind.name) { "talk" } else { ask(kind, kind.sft[0], rng).action.name };
@@ -43,7 +46,8 @@ impl Turns {
                 None => groups.push((name, vec![kind], 0)),
             }
         }
-        let again: Vec<_> = groups.iter().filter(|(name, ..)| *name == "answer").cloned().collect();
+        let twice = |name: &str| name == "answer" || (hard && HARD.contains(&name));
+        let again: Vec<_> = groups.iter().filter(|(name, ..)| twice(name)).cloned().collect();
         // The second turn begins with another kind.
         groups.extend(again.into_iter().map(|(name, of, _)| (name, of, 2)));
         Self { groups, at: 0 }
@@ -64,10 +68,11 @@ impl Turns {
 fn requests(
     count: usize,
     frames: fn(&Kind) -> Vec<&'static str>,
+    hard: bool,
     taken: &mut BTreeSet<String>,
     rng: &mut Rng,
 ) -> Vec<Asked> {
-    let mut turns = Turns::new(rng);
+    let mut turns = Turns::new(hard, rng);
     let mut all = Vec::new();
     while all.len() < count {
         let kind = turns.next();
@@ -92,7 +97,7 @@ fn message(role: &str, content: &str) -> Value {
 
 /// Chats for fine-tuning; some have several turns. Their texts are noted in `taken`.
 pub fn chats(count: usize, taken: &mut BTreeSet<String>, rng: &mut Rng) -> Vec<Value> {
-    let mut asked = requests(count, Kind::taught, taken, rng).into_iter();
+    let mut asked = requests(count, Kind::taught, true, taken, rng).into_iter();
     let mut rows = Vec::new();
     while let Some(first) = asked.next() {
         let more = if rng.chance(8) { rng.range(1, 2) } else { 0 };
@@ -107,12 +112,12 @@ pub fn chats(count: usize, taken: &mut BTreeSet<String>, rng: &mut Rng) -> Vec<V
 /// Prompts with the right answer, for learning from rewards.
 pub fn prompts(count: usize, rng: &mut Rng) -> Vec<Value> {
     let row = |a: Asked| json!({ "prompt": a.text, "answer": a.action.json() });
-    requests(count, |kind| kind.rl.to_vec(), &mut BTreeSet::new(), rng).into_iter().map(row).collect()
+    requests(count, |kind| kind.rl.to_vec(), false, &mut BTreeSet::new(), rng).into_iter().map(row).collect()
 }
 
 /// Right and wrong answers.
 pub fn pairs(count: usize, rng: &mut Rng) -> Vec<Value> {
-    let asked = requests(count, Kind::open, &mut BTreeSet::new(), rng);
+    let asked = requests(count, Kind::open, false, &mut BTreeSet::new(), rng);
     let mut row = |a: Asked| {
         let (wrong, _) = mistake(&a, rng);
         json!({ "prompt": a.text, "chosen": a.action.json(), "rejected": wrong })
@@ -123,7 +128,10 @@ pub fn pairs(count: usize, rng: &mut Rng) -> Vec<Value> {
 /// Questions in the wordings that are held out.
 pub fn test(count: usize, rng: &mut Rng) -> Vec<Value> {
     let row = |a: Asked| json!({ "question": a.text, "answer": a.action.json(), "match": "exact" });
-    requests(count, |kind| kind.test.to_vec(), &mut BTreeSet::new(), rng).into_iter().map(row).collect()
+    requests(count, |kind| kind.test.to_vec(), false, &mut BTreeSet::new(), rng)
+        .into_iter()
+        .map(row)
+        .collect()
 }
 
 /// A chat template that shows a base model three records and begins a fourth.

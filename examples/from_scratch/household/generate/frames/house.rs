@@ -166,6 +166,7 @@ pub const KINDS: &[Kind] = &[
             "i want the {door} locked",
             "the {door} should be locked",
             "{door} locked please",
+            "nobody may come in by the {door}",
         ],
         rl: &[
             "!lock up the {door}",
@@ -189,6 +190,7 @@ pub const KINDS: &[Kind] = &[
             "i want the {door} unlocked",
             "the {door} should be unlocked",
             "{door} unlocked please",
+            "somebody may come in by the {door}",
         ],
         rl: &[
             "!open the lock of the {door}",
