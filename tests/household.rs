@@ -35,7 +35,7 @@ impl House {
         let mut taken = BTreeSet::new();
         let mut documents = rng("corpus");
         Self {
-            corpus: (0..3000).map(|_| document(&mut documents)).collect(),
+            corpus: (0..12_000).map(|_| document(&mut documents)).collect(),
             chats: rows::chats(SIZES.sft, &mut taken, &mut rng("sft")),
             held_out: rows::chats(SIZES.sft_val, &mut taken, &mut rng("sft val")),
             prompts: rows::prompts(SIZES.prompts, &mut rng("prompts")),
