@@ -14,6 +14,7 @@ use emberlm::io::{CommitStore, Existing, FaultyDisk};
 use emberlm::model::{Arch, Blueprint, Model};
 use emberlm::quant::Format;
 use emberlm::session::{DeviceChoice, Modes, Session, SessionOptions};
+use emberlm::train::corpus::Pieces;
 use emberlm::train::data::{Example, Source};
 use emberlm::train::objective::{Dpo, Grpo, Kto, PairObjective, Ppo};
 use emberlm::train::pretrain::{Pretrainer, Samples, Windows, write_random};
@@ -90,8 +91,8 @@ impl Windows for Text {
         self.windows as u64
     }
 
-    fn window(&self, index: u64, out: &mut Vec<Vec<u32>>) -> Result<(), TrainError> {
-        out.extend(self.sequences(index as usize % self.windows));
+    fn window(&self, index: u64, out: &mut Pieces) -> Result<(), TrainError> {
+        self.sequences(index as usize % self.windows).iter().for_each(|tokens| out.push(tokens));
         Ok(())
     }
 
@@ -99,8 +100,8 @@ impl Windows for Text {
         2
     }
 
-    fn held_out_window(&self, index: u64, out: &mut Vec<Vec<u32>>) -> Result<(), TrainError> {
-        out.extend(self.sequences(self.windows + index as usize));
+    fn held_out_window(&self, index: u64, out: &mut Pieces) -> Result<(), TrainError> {
+        self.sequences(self.windows + index as usize).iter().for_each(|tokens| out.push(tokens));
         Ok(())
     }
 }

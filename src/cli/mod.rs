@@ -22,6 +22,7 @@ mod models;
 pub mod output;
 mod perplexity;
 mod plan;
+mod pretrain;
 mod progress;
 mod prompt;
 mod pull;
@@ -33,6 +34,8 @@ pub mod show;
 pub mod store;
 pub mod term;
 mod tokenize;
+#[cfg(feature = "tokenizer")]
+mod tokenizer;
 pub mod tune;
 
 use std::ffi::OsString;
@@ -74,6 +77,8 @@ enum Command {
     Pull(pull::PullArgs),
     Models(models::ModelsArgs),
     Tokenize(tokenize::TokenizeArgs),
+    #[cfg(feature = "tokenizer")]
+    Tokenizer(tokenizer::TokenizerArgs),
     Perplexity(perplexity::PerplexityArgs),
     Eval(eval::EvalArgs),
     Quantize(quantize::QuantizeArgs),
@@ -81,6 +86,7 @@ enum Command {
     Adapt(Box<adapt::AdaptArgs>),
     Adapter(adapter::AdapterArgs),
     Tune(tune::TuneArgs),
+    Pretrain(Box<pretrain::PretrainArgs>),
     Score(score::ScoreArgs),
 }
 
@@ -169,11 +175,14 @@ fn dispatch(command: Command) -> CliResult {
         Command::Pull(args) => pull::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
+        #[cfg(feature = "tokenizer")]
+        Command::Tokenizer(args) => tokenizer::run(&args),
         Command::Perplexity(args) => perplexity::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Quantize(args) => quantize::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Tune(args) => tune::run(&args),
+        Command::Pretrain(args) => pretrain::run(&args),
         Command::Score(args) => score::run(&args),
         Command::Adapt(args) => adapt::run(&args),
         Command::Adapter(args) => adapter::run(&args),

@@ -25,4 +25,6 @@ mod rl;
 mod store;
 mod terminal;
 mod thinking;
+#[cfg(feature = "tokenizer")]
+mod tokenizer;
 mod tune;

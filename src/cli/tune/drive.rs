@@ -73,13 +73,15 @@ pub struct Job {
     pub next: &'static str,
     /// What is shown of what the model writes.
     pub samples: Samples,
+    /// It is also kept in a file.
+    pub record_samples: bool,
 }
 
 impl Job {
     /// A run that shows nothing of what the model writes.
     pub fn new(outputs: Outputs, identity: String, info: BTreeMap<String, String>) -> Self {
         let (format, next) = (Format::F32, "ember chat -m {}");
-        Self { outputs, identity, info, format, next, samples: Samples::default() }
+        Self { outputs, identity, info, format, next, samples: Samples::default(), record_samples: false }
     }
 }
 
@@ -139,6 +141,9 @@ pub fn drive(trainer: &mut impl Run, job: &Job, args: &RunArgs) -> CliResult {
     let listen = Listen::new();
     let mut store = open_store(trainer, job)?;
     let mut metrics = Metrics::open(&job.outputs.files.metrics, trainer.step_count())?;
+    let samples = &job.outputs.files.samples;
+    let open = |_| Metrics::open(samples, trainer.step_count());
+    let mut written = job.record_samples.then_some(()).map(open).transpose()?;
     let mut meter = Meter::new(trainer.total(), trainer.step_count());
     let mut saved = Instant::now();
     let mut pause = |took: Duration| rest(took, args.duty, &listen);
@@ -162,6 +167,9 @@ pub fn drive(trainer: &mut impl Run, job: &Job, args: &RunArgs) -> CliResult {
             }
         };
         metrics.write(&report)?;
+        if let Some(written) = written.as_mut() {
+            written.samples(&report)?;
+        }
         meter.show(&report, &job.samples);
         let due = args.save_every.map_or(saved.elapsed() >= SAVE_EVERY, |n| report.step.is_multiple_of(n));
         if due {

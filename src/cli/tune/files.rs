@@ -25,6 +25,8 @@ pub struct Files {
     pub result: PathBuf,
     /// One JSON object a step.
     pub metrics: PathBuf,
+    /// What the model wrote on the way, one JSON object a line, where that is kept.
+    pub samples: PathBuf,
     /// The state, two slots.
     pub state: PathBuf,
     /// The picture of the loss, if one is to be drawn.
@@ -86,7 +88,13 @@ impl Files {
             name.push(ending);
             PathBuf::from(name)
         };
-        Ok(Self { result: with(".gguf"), metrics: with(".metrics.jsonl"), state: with(".state"), plot })
+        Ok(Self {
+            result: with(".gguf"),
+            metrics: with(".metrics.jsonl"),
+            samples: with(".samples.jsonl"),
+            state: with(".state"),
+            plot,
+        })
     }
 
     /// Looks, before any work is done, whether all can be written; nothing is changed. `inputs` are read by the run.
@@ -112,8 +120,9 @@ impl Files {
         };
         if !matches!(found, Found::Finished(_)) {
             writable(&self.result, existing)?;
-            let record = if is_record(&self.metrics) { Existing::Keep } else { Existing::Refuse };
-            writable(&self.metrics, record)?;
+            for path in [&self.metrics, &self.samples] {
+                writable(path, if is_record(path) { Existing::Keep } else { Existing::Refuse })?;
+            }
             self.plot.as_ref().map_or(Ok(()), |plot| writable(plot, begin.replace.existing()))?;
         }
         Ok(Outputs { files: self, begin, found })
@@ -169,18 +178,20 @@ impl Files {
 
     /// Gives the metrics of an earlier run another name, that of its adapter where it gets one too.
     pub fn set_metrics_aside(&self) -> CliResult {
-        if std::fs::metadata(&self.metrics).map_or(0, |m| m.len()) == 0 {
-            return Ok(());
+        for (path, ending) in [(&self.metrics, "metrics.jsonl"), (&self.samples, "samples.jsonl")] {
+            if std::fs::metadata(path).map_or(0, |m| m.len()) == 0 {
+                continue;
+            }
+            let stem = self.result.with_extension("");
+            let name = |number: u32| {
+                let mut name = stem.clone().into_os_string();
+                name.push(format!(".{number}.{ending}"));
+                PathBuf::from(name)
+            };
+            let others = |number: u32| !output::numbered(&self.result, number).exists();
+            let kept = output::set_aside(path, &name, &others)?;
+            outputs::say_kept(path, &[kept]);
         }
-        let stem = self.result.with_extension("");
-        let name = |number: u32| {
-            let mut name = stem.clone().into_os_string();
-            name.push(format!(".{number}.metrics.jsonl"));
-            PathBuf::from(name)
-        };
-        let others = |number: u32| !output::numbered(&self.result, number).exists();
-        let kept = output::set_aside(&self.metrics, &name, &others)?;
-        outputs::say_kept(&self.metrics, &[kept]);
         Ok(())
     }
 

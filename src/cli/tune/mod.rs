@@ -4,7 +4,7 @@ pub mod args;
 pub mod bench;
 pub mod curve;
 pub(crate) mod differences;
-mod drive;
+pub(crate) mod drive;
 pub mod files;
 pub(crate) mod identity;
 pub(crate) mod keep;

@@ -113,7 +113,9 @@ pub struct OptimizerArgs {
     clip: f32,
 }
 
-#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Learning rate over time.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Falls {
     /// The same to the end
     Constant,
@@ -126,18 +128,25 @@ pub enum Falls {
     Wsd,
 }
 
+impl Falls {
+    /// As training has it.
+    pub fn schedule(self) -> Schedule {
+        match self {
+            Falls::Constant => Schedule::Constant,
+            Falls::Linear => Schedule::Linear,
+            Falls::Cosine => Schedule::Cosine,
+            Falls::Wsd => Schedule::Wsd,
+        }
+    }
+}
+
 impl OptimizerArgs {
     /// Settings with these and `lora`, all others as they are by default.
     pub fn settings(&self, lora: LoraOptions) -> Settings {
         Settings {
             lora,
             learning_rate: self.lr,
-            schedule: match self.schedule {
-                Falls::Constant => Schedule::Constant,
-                Falls::Linear => Schedule::Linear,
-                Falls::Cosine => Schedule::Cosine,
-                Falls::Wsd => Schedule::Wsd,
-            },
+            schedule: self.schedule.schedule(),
             warmup: self.warmup,
             weight_decay: self.weight_decay,
             clip: self.clip,

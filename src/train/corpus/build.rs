@@ -9,8 +9,9 @@ use sha2::{Digest, Sha256};
 
 use super::error::CorpusError;
 use super::feed::Feed;
+use super::gather::Gather;
 use super::header::{self, Header, Width};
-use super::read::{self, LONGEST_MARK};
+use super::read;
 use super::sink::{Sink, Written};
 use super::sources::{self, Source};
 use super::{Corpus, END_OF_TEXT};
@@ -136,13 +137,7 @@ impl Corpus {
 /// Checks the options, and gives the fraction of documents for validation.
 fn check(options: &CorpusOptions) -> Result<f64, CorpusError> {
     if let Some(line) = &options.separator {
-        let sound = !line.trim().is_empty() && line.trim_end() == line && !line.contains(['\n', '\r', '\0']);
-        if !sound || line.len() + 2 > LONGEST_MARK {
-            return Err(CorpusError::Separator {
-                line: line.chars().take(60).collect(),
-                max: LONGEST_MARK - 2,
-            });
-        }
+        read::check_separator(line)?;
     }
     match options.validation {
         Validation::Fraction(fraction) if !(0.0..=0.5).contains(&fraction) => {
@@ -224,15 +219,16 @@ impl Work<'_> {
         let sink = Sink::new(out, path, width, self.fraction, self.options.seed)?;
         let options = self.options;
         let mut feed = Feed::new(self.tokenizer, options.special, options.threads, sink, &mut after);
+        let mut gather = Gather::new(&mut feed);
         let mut report = Report::default();
         let mark = options.separator.as_deref();
         for source in &self.train {
-            read::file(source, mark, &done, &mut feed, &mut report)?;
+            read::file(source, mark, &done, &mut gather, &mut report)?;
         }
         if let Some(validation) = &self.validation {
-            feed.validation_begins()?;
+            gather.to.validation_begins()?;
             for source in validation {
-                read::file(source, mark, &done, &mut feed, &mut report)?;
+                read::file(source, mark, &done, &mut gather, &mut report)?;
             }
         }
         let (sink, text_bytes, empty) = feed.finish()?;

@@ -4,13 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::error::CorpusError;
+use super::gather::Documents;
 use super::sink::Sink;
 use crate::text::{Segment, Tokenizer};
 
-/// A document is encoded in pieces of about this many bytes.
-const PIECE: usize = 128 << 10;
-/// Where a piece has no place to be cut within that many bytes, it is cut anywhere.
-const LONGEST: usize = 1 << 20;
 /// Text that waits for each thread, at most.
 const WAITING: usize = 512 << 10;
 
@@ -73,15 +70,13 @@ impl Encoding<'_> {
     }
 }
 
-/// Takes texts of documents.
+/// Takes documents.
 pub(super) struct Feed<'a, 'f> {
     encoding: Encoding<'a>,
     sink: Sink<'f>,
-    /// Of the document in work, what is in no job yet.
-    text: String,
-    /// Whether a job has its beginning.
-    begun: bool,
     jobs: Vec<Job>,
+    /// A document has begun of which there is no token yet.
+    begins: bool,
     waiting: usize,
     text_bytes: u64,
     empty: u64,
@@ -101,8 +96,7 @@ impl<'a, 'f> Feed<'a, 'f> {
         Self {
             encoding: Encoding { tokenizer, special, end: ids.eos.or(ids.eot), threads: threads.max(1) },
             sink,
-            text: String::new(),
-            begun: false,
+            begins: false,
             jobs: Vec::new(),
             waiting: 0,
             text_bytes: 0,
@@ -111,51 +105,14 @@ impl<'a, 'f> Feed<'a, 'f> {
         }
     }
 
-    /// The document goes on.
-    pub(super) fn text(&mut self, text: &str) -> Result<(), CorpusError> {
-        let mut rest = text;
-        while !rest.is_empty() {
-            // Where it is cut must not depend on how the text arrives.
-            let next = (self.text.len() / PIECE + 1) * PIECE;
-            let (now, later) = rest.split_at(boundary_from(rest, next - self.text.len()));
-            self.text.push_str(now);
-            rest = later;
-            if self.text.len() >= next
-                && let Some(at) = cut(&self.text)
-            {
-                let after = self.text.split_off(at);
-                let text = std::mem::replace(&mut self.text, after);
-                self.job(text, false)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The document ends.
-    pub(super) fn end(&mut self) -> Result<(), CorpusError> {
-        let text = std::mem::take(&mut self.text);
-        if !self.begun && text.trim().is_empty() {
-            self.empty += 1;
-            return Ok(());
-        }
-        self.job(text, true)
-    }
-
-    fn job(&mut self, text: String, last: bool) -> Result<(), CorpusError> {
-        self.text_bytes += text.len() as u64;
-        self.waiting += text.len();
-        self.jobs.push(Job { text, first: !self.begun, last });
-        self.begun = !last;
-        if self.waiting >= WAITING * self.encoding.threads { self.flush() } else { Ok(()) }
-    }
-
     /// Encodes what waits.
     fn flush(&mut self) -> Result<(), CorpusError> {
         let jobs = std::mem::take(&mut self.jobs);
         self.waiting = 0;
         for (job, ids) in jobs.iter().zip(self.encoding.encode(&jobs)) {
+            self.begins |= job.first;
             if !ids.is_empty() {
-                self.sink.put(&ids, job.first)?;
+                self.sink.put(&ids, std::mem::take(&mut self.begins))?;
             }
         }
         (self.after)(self.sink.documents(), self.sink.tokens())
@@ -175,17 +132,15 @@ impl<'a, 'f> Feed<'a, 'f> {
     }
 }
 
-/// Where to cut a text that goes on: behind the last letter that a blank or a line's end follows, as no pre-tokenizer has a word
-/// across that. Where there is none, anywhere, but only once it is too long.
-fn cut(text: &str) -> Option<usize> {
-    let bytes = text.as_bytes();
-    let from = PIECE / 2;
-    let good = |&i: &usize| bytes[i - 1].is_ascii_alphabetic() && matches!(bytes[i], b' ' | b'\n');
-    let found = (from.max(1)..bytes.len()).rev().find(good);
-    found.or_else(|| (text.len() >= LONGEST).then(|| boundary_from(text, LONGEST - 4)))
-}
+impl Documents for Feed<'_, '_> {
+    fn piece(&mut self, text: String, first: bool, last: bool) -> Result<(), CorpusError> {
+        self.text_bytes += text.len() as u64;
+        self.waiting += text.len();
+        self.jobs.push(Job { text, first, last });
+        if self.waiting >= WAITING * self.encoding.threads { self.flush() } else { Ok(()) }
+    }
 
-/// The first place from `at` on that is no place within a character, or the text's end.
-fn boundary_from(text: &str, at: usize) -> usize {
-    (at..text.len()).find(|&i| text.is_char_boundary(i)).unwrap_or(text.len())
+    fn empty(&mut self) {
+        self.empty += 1;
+    }
 }

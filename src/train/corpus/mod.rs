@@ -12,6 +12,7 @@
 mod build;
 mod error;
 mod feed;
+mod gather;
 mod header;
 mod permute;
 mod read;
@@ -24,6 +25,7 @@ use std::path::Path;
 pub use build::{Built, CorpusOptions, Progress, Validation};
 pub use error::CorpusError;
 pub use permute::Permutation;
+pub use read::each_text;
 pub use sample::{Pieces, Sampler};
 
 use crate::io::MappedFile;
@@ -93,8 +95,8 @@ impl Corpus {
         self.header.text_bytes
     }
 
-    /// SHA-256 of the tokens, in hexadecimal digits: equal for equal texts in the same order, split and encoded in the same way. It
-    /// is what a run depends on.
+    /// SHA-256 of the tokens, in hexadecimal digits: equal for equal texts in the same order, split and encoded in the same
+    /// way. It is what a run depends on.
     pub fn content(&self) -> String {
         hex(&self.header.content)
     }

@@ -47,3 +47,38 @@ impl Permutation {
         left << self.half | right
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn permutations_are_permutations() {
+        for len in 1..=2000u64 {
+            let order = Permutation::new(len, 7, len % 3);
+            let all: BTreeSet<u64> = (0..len).map(|i| order.at(i)).collect();
+            assert!(all.len() as u64 == len && all.last() < Some(&len), "{len}");
+        }
+        for len in [1 << 16, 100_003, (1 << 20) + 1] {
+            let order = Permutation::new(len, 1, 2);
+            let mut seen = vec![false; len as usize];
+            (0..len)
+                .for_each(|i| assert!(!std::mem::replace(&mut seen[order.at(i) as usize], true), "{len}"));
+        }
+        for len in [1 << 40, (1 << 40) + 1, u64::MAX / 3, u64::MAX] {
+            let order = Permutation::new(len, 3, 4);
+            let some: BTreeSet<u64> = (0..5000).map(|i| order.at(i * (len / 5000))).collect();
+            assert!(some.len() == 5000 && some.iter().all(|p| *p < len));
+        }
+        // Neighbours do not stay neighbours, and seeds and streams differ.
+        let order = |seed, stream| {
+            (0..1000).map(move |i| Permutation::new(1000, seed, stream).at(i)).collect::<Vec<_>>()
+        };
+        let near = order(1, 1).windows(2).filter(|p| p[0].abs_diff(p[1]) == 1).count();
+        assert!(near < 12, "{near}");
+        assert!(order(1, 1) != order(1, 2) && order(1, 1) != order(2, 1));
+        assert_eq!(Permutation::new(0, 1, 1).at(5), 5);
+    }
+}

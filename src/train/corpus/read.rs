@@ -3,11 +3,12 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufRead, Read, Seek};
-use std::path::Path;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 
 use super::error::CorpusError;
-use super::feed::Feed;
-use super::sources::Source;
+use super::gather::{Documents, Gather};
+use super::sources::{self, Source};
 use crate::io::IoError;
 use crate::io::text::BINARY;
 use crate::train::data::{
@@ -15,7 +16,7 @@ use crate::train::data::{
 };
 
 /// The longest line between documents, in bytes.
-pub(super) const LONGEST_MARK: usize = 256;
+const LONGEST_MARK: usize = 256;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Counts what passes.
@@ -33,11 +34,11 @@ impl<R: Read> Read for Counting<'_, R> {
 }
 
 /// Reads a file into documents. `mark` is the line between those of plain text.
-pub(super) fn file(
+pub(super) fn file<D: Documents>(
     source: &Source,
     mark: Option<&str>,
     done: &Cell<u64>,
-    feed: &mut Feed,
+    to: &mut Gather<D>,
     report: &mut Report,
 ) -> Result<(), CorpusError> {
     let path = source.path.as_path();
@@ -51,18 +52,18 @@ pub(super) fn file(
     match format {
         Format::Text => {
             let before = if marked { BYTE_ORDER_MARK.len() as u64 } else { 0 };
-            Plain { path, mark, held: String::new(), line: String::new(), at: before }.read(reader, feed)
+            Plain { path, mark, held: String::new(), line: String::new(), at: before }.read(reader, to)
         }
-        _ => rows(path, format, reader, feed, report),
+        _ => rows(path, format, reader, to, report),
     }
 }
 
 /// Every row is a document.
-fn rows(
+fn rows<D: Documents>(
     path: &Path,
     format: Format,
     reader: impl BufRead,
-    feed: &mut Feed,
+    to: &mut Gather<D>,
     report: &mut Report,
 ) -> Result<(), CorpusError> {
     let take: &mut Take<CorpusError> = &mut |line, piece: Piece| {
@@ -70,8 +71,8 @@ fn rows(
         match bytes_of(piece).and_then(text_alone) {
             Ok(text) => {
                 report.examples += 1;
-                feed.text(&text)?;
-                feed.end()
+                to.text(&text)?;
+                to.end()
             }
             Err(error) => report.skip(path, line, error, false).map_err(CorpusError::from),
         }
@@ -92,7 +93,7 @@ struct Plain<'a> {
 }
 
 impl Plain<'_> {
-    fn read(mut self, mut reader: impl BufRead, feed: &mut Feed) -> Result<(), CorpusError> {
+    fn read<D: Documents>(mut self, mut reader: impl BufRead, to: &mut Gather<D>) -> Result<(), CorpusError> {
         let mut carried = Vec::new();
         // Whether what comes next begins a line.
         let mut fresh = true;
@@ -120,13 +121,13 @@ impl Plain<'_> {
             };
             self.at += text.len() as u64;
             for line in text.split_inclusive('\n') {
-                fresh = self.piece(line, fresh, feed)?;
+                fresh = self.piece(line, fresh, to)?;
             }
         }
         if !carried.is_empty() {
             return Err(self.not_utf8(0));
         }
-        self.finish(feed)
+        self.finish(to)
     }
 
     fn not_utf8(&self, within: usize) -> CorpusError {
@@ -134,34 +135,39 @@ impl Plain<'_> {
     }
 
     /// Takes a line, or a part of one: `fresh` if the line begins with it. Tells whether the line is over.
-    fn piece(&mut self, piece: &str, fresh: bool, feed: &mut Feed) -> Result<bool, CorpusError> {
+    fn piece<D: Documents>(
+        &mut self,
+        piece: &str,
+        fresh: bool,
+        to: &mut Gather<D>,
+    ) -> Result<bool, CorpusError> {
         let over = piece.ends_with('\n');
         let waiting = !self.line.is_empty();
         if self.mark.is_some() && (fresh || waiting) && self.line.len() + piece.len() <= LONGEST_MARK {
             self.line.push_str(piece);
             if over {
                 let line = std::mem::take(&mut self.line);
-                self.line(&line, feed)?;
+                self.line(&line, to)?;
             }
             return Ok(over);
         }
         let line = std::mem::take(&mut self.line);
-        self.say(&line, feed)?;
-        self.say(piece, feed)?;
+        self.say(&line, to)?;
+        self.say(piece, to)?;
         Ok(over)
     }
 
     /// Takes a short line.
-    fn line(&mut self, line: &str, feed: &mut Feed) -> Result<(), CorpusError> {
+    fn line<D: Documents>(&mut self, line: &str, to: &mut Gather<D>) -> Result<(), CorpusError> {
         if self.mark.is_some_and(|mark| line.trim_end() == mark) {
             self.held.clear();
-            return feed.end();
+            return to.end();
         }
-        self.say(line, feed)
+        self.say(line, to)
     }
 
     /// The document goes on with this. Its last line's end is held back, and is written as a line feed alone.
-    fn say(&mut self, text: &str, feed: &mut Feed) -> Result<(), CorpusError> {
+    fn say<D: Documents>(&mut self, text: &str, to: &mut Gather<D>) -> Result<(), CorpusError> {
         if text.is_empty() {
             return Ok(());
         }
@@ -169,20 +175,75 @@ impl Plain<'_> {
         // A carriage return at the end of a block may be half of a line's end.
         let whole = held == "\r" && text == "\n";
         if !whole {
-            feed.text(&held)?;
+            to.text(&held)?;
         }
         let said = text.strip_suffix("\r\n").or_else(|| text.strip_suffix(['\n', '\r'])).unwrap_or(text);
-        feed.text(said)?;
+        to.text(said)?;
         self.held.push_str(if text.ends_with('\n') { "\n" } else { &text[said.len()..] });
         Ok(())
     }
 
-    fn finish(mut self, feed: &mut Feed) -> Result<(), CorpusError> {
+    fn finish<D: Documents>(mut self, to: &mut Gather<D>) -> Result<(), CorpusError> {
         let line = std::mem::take(&mut self.line);
-        self.line(&line, feed)?;
+        self.line(&line, to)?;
         if self.mark.is_none() {
-            feed.text(&self.held)?;
+            to.text(&self.held)?;
         }
-        feed.end()
+        to.end()
     }
+}
+
+/// Goes through texts as [`Corpus::build`](super::Corpus::build) reads them, without making tokens of them: `take` gets each piece
+/// of a document, cut where no word spans the cut if that is possible, and whether it is the first. before it, `progress` gets
+/// the bytes read and those there are, and stops the work by [`ControlFlow::Break`].
+///
+/// # Errors
+/// As there.
+pub fn each_text(
+    paths: &[PathBuf],
+    separator: Option<&str>,
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+    take: &mut dyn FnMut(&str, bool),
+) -> Result<Report, CorpusError> {
+    if let Some(line) = separator {
+        check_separator(line)?;
+    }
+    let sources = sources::list(paths)?;
+    let (done, total) = (Cell::new(0), sources.iter().map(|source| source.bytes).sum());
+    let mut texts = Texts { done: &done, total, progress, take };
+    let mut gather = Gather::new(&mut texts);
+    let mut report = Report::default();
+    for source in &sources {
+        file(source, separator, &done, &mut gather, &mut report)?;
+    }
+    Ok(report)
+}
+
+struct Texts<'a> {
+    done: &'a Cell<u64>,
+    total: u64,
+    progress: &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+    take: &'a mut dyn FnMut(&str, bool),
+}
+
+impl Documents for Texts<'_> {
+    fn piece(&mut self, text: String, first: bool, _last: bool) -> Result<(), CorpusError> {
+        // A file may have grown meanwhile.
+        if (self.progress)(self.done.get().min(self.total), self.total).is_break() {
+            return Err(CorpusError::Stopped);
+        }
+        (self.take)(&text, first);
+        Ok(())
+    }
+
+    fn empty(&mut self) {}
+}
+
+/// Checks a line that is to stand between documents.
+pub(super) fn check_separator(line: &str) -> Result<(), CorpusError> {
+    let sound = !line.trim().is_empty() && line.trim_end() == line && !line.contains(['\n', '\r', '\0']);
+    if sound && line.len() + 2 <= LONGEST_MARK {
+        return Ok(());
+    }
+    Err(CorpusError::Separator { line: line.chars().take(60).collect(), max: LONGEST_MARK - 2 })
 }

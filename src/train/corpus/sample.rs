@@ -58,6 +58,12 @@ impl Pieces {
         })
     }
 
+    /// Adds a sequence; one that has nothing to learn is left out.
+    pub fn push(&mut self, tokens: &[u32]) {
+        self.tokens.extend_from_slice(tokens);
+        self.end();
+    }
+
     /// Ends the sequence that was begun; one that has nothing to learn is taken out.
     fn end(&mut self) {
         let start = self.ends.last().copied().unwrap_or(0);

@@ -15,6 +15,7 @@ use crate::model::{Model, Train};
 use crate::session::{Generated, Request};
 use crate::text::{SamplerParams, Tokenizer};
 use crate::train::core::{Core, Progress};
+use crate::train::corpus::{Pieces, Sampler};
 use crate::train::engine::session_error;
 use crate::train::objective::Sft;
 use crate::train::{
@@ -37,7 +38,7 @@ pub trait Windows: Send {
     ///
     /// # Errors
     /// [`TrainError::Data`] if the text cannot be read.
-    fn window(&self, index: u64, out: &mut Vec<Vec<u32>>) -> Result<(), TrainError>;
+    fn window(&self, index: u64, out: &mut Pieces) -> Result<(), TrainError>;
 
     /// Windows of held-out text.
     fn held_out(&self) -> u64;
@@ -46,7 +47,41 @@ pub trait Windows: Send {
     ///
     /// # Errors
     /// As there.
-    fn held_out_window(&self, index: u64, out: &mut Vec<Vec<u32>>) -> Result<(), TrainError>;
+    fn held_out_window(&self, index: u64, out: &mut Pieces) -> Result<(), TrainError>;
+}
+
+/// A corpus, and the held-out windows that are looked at.
+#[derive(Clone, Debug)]
+pub struct CorpusWindows {
+    sampler: Sampler,
+    held_out: Vec<u64>,
+}
+
+impl CorpusWindows {
+    /// At most `held_out` windows of the validation part, evenly spread; `None` for all.
+    pub fn new(sampler: Sampler, held_out: Option<u64>) -> Self {
+        let held_out = sampler.validation(held_out).collect();
+        Self { sampler, held_out }
+    }
+}
+
+impl Windows for CorpusWindows {
+    fn per_epoch(&self) -> u64 {
+        self.sampler.windows()
+    }
+
+    fn window(&self, index: u64, out: &mut Pieces) -> Result<(), TrainError> {
+        Ok(self.sampler.window(index, out)?)
+    }
+
+    fn held_out(&self) -> u64 {
+        self.held_out.len() as u64
+    }
+
+    fn held_out_window(&self, index: u64, out: &mut Pieces) -> Result<(), TrainError> {
+        let window = self.held_out.get(index as usize).copied().unwrap_or(u64::MAX);
+        Ok(self.sampler.validation_window(window, out)?)
+    }
 }
 
 /// What the model is asked to continue as it learns.
@@ -160,22 +195,22 @@ impl Pretrainer {
         let (step, batch) = (self.core.progress.step, self.core.settings.batch.max(1) as u64);
         let first = step * window_count(&self.core.settings);
         let mut report = StepReport::new(step + 1, first / self.windows.per_epoch().max(1));
-        let mut micro: Vec<Vec<Vec<u32>>> = Vec::new();
+        let mut micro: Vec<Pieces> = Vec::new();
         for at in (first..first + window_count(&self.core.settings)).step_by(batch as usize) {
-            let mut sequences = Vec::new();
-            for index in at..at + batch {
-                self.windows.window(index, &mut sequences)?;
-            }
-            micro.push(sequences);
+            let mut pieces = Pieces::new();
+            (at..at + batch).try_for_each(|index| self.windows.window(index, &mut pieces))?;
+            micro.push(pieces);
         }
-        report.targets = micro.iter().flatten().map(|s| s.len() as u64 - 1).sum();
+        report.targets = micro.iter().map(|pieces| pieces.targets() as u64).sum();
         let objective = Sft { targets: report.targets as usize };
         self.core.engine.clear()?;
-        for sequences in micro.iter().filter(|s| !s.is_empty()) {
+        for pieces in micro.iter().filter(|pieces| !pieces.is_empty()) {
             let start = Instant::now();
-            let (rows, loss) = gradient(&mut self.core.engine, sequences, objective, step as u32)?;
-            report.loss += loss;
-            report.rows += rows;
+            let sequences: Vec<Sequence<'_>> = pieces.sequences().collect();
+            let coefs = vec![objective.coefficient(); pieces.targets()];
+            let scores = self.core.engine.gradient(&sequences, &coefs, step as u32)?;
+            report.loss += objective.loss(&scores);
+            report.rows += pieces.targets() as u64;
             let took = start.elapsed();
             report.took += took;
             pause(took);
@@ -214,15 +249,13 @@ impl Pretrainer {
         let batch = self.core.settings.batch.clamp(1, VALIDATED) as u64;
         for at in (0..self.windows.held_out()).step_by(batch as usize) {
             let start = Instant::now();
-            let mut sequences = Vec::new();
-            for index in at..(at + batch).min(self.windows.held_out()) {
-                self.windows.held_out_window(index, &mut sequences)?;
-            }
-            if sequences.is_empty() {
+            let mut pieces = Pieces::new();
+            let end = (at + batch).min(self.windows.held_out());
+            (at..end).try_for_each(|index| self.windows.held_out_window(index, &mut pieces))?;
+            if pieces.is_empty() {
                 continue;
             }
-            let all = trained(&sequences);
-            let scores = self.core.engine.score(&as_sequences(&sequences, &all), 0)?;
+            let scores = self.core.engine.score(&pieces.sequences().collect::<Vec<_>>(), 0)?;
             sum -= scores.iter().map(|l| f64::from(*l)).sum::<f64>();
             count += scores.len();
             pause(start.elapsed());
@@ -272,28 +305,4 @@ impl Pretrainer {
 /// Windows of a step.
 fn window_count(settings: &Settings) -> u64 {
     (settings.batch.max(1) * settings.accumulate.max(1)) as u64
-}
-
-/// A mark for each token of the longest sequence.
-fn trained(sequences: &[Vec<u32>]) -> Vec<bool> {
-    vec![true; sequences.iter().map(Vec::len).max().unwrap_or(0)]
-}
-
-fn as_sequences<'a>(sequences: &'a [Vec<u32>], trained: &'a [bool]) -> Vec<Sequence<'a>> {
-    sequences.iter().map(|tokens| Sequence { tokens, trained: &trained[..tokens.len()] }).collect()
-}
-
-/// Adds the gradient of a micro-batch; its token rows and its part of the loss.
-fn gradient(
-    engine: &mut Engine,
-    sequences: &[Vec<u32>],
-    objective: Sft,
-    seed: u32,
-) -> Result<(u64, f64), TrainError> {
-    let all = trained(sequences);
-    let sequences = as_sequences(sequences, &all);
-    let rows: usize = sequences.iter().map(Sequence::rows).sum();
-    let coefs = vec![objective.coefficient(); rows];
-    let scores = engine.gradient(&sequences, &coefs, seed)?;
-    Ok((rows as u64, objective.loss(&scores)))
 }
