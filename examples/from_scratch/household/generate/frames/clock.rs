@@ -1,0 +1,135 @@
+//! Timers, alarms and reminders.
+
+use super::Kind;
+
+pub const KINDS: &[Kind] = &[
+    Kind {
+        name: "timer",
+        sft: &[
+            "!set a timer for {duration}",
+            "!start a timer for {duration}",
+            "timer {duration}",
+            "!set the timer to {duration}",
+            "i need a timer for {duration}",
+            "!count down {duration}",
+        ],
+        rl: &[
+            "!give me a timer of {duration}",
+            "a timer for {duration}",
+            "!tell me when {duration} are over",
+            "!let the timer run for {duration}",
+            "!time {duration} for me",
+            "!wait {duration} and then ring",
+        ],
+        test: &[
+            "!have a timer run for {duration}",
+            "in {duration} the timer should ring",
+            "!ring when {duration} are over",
+            "i want a timer of {duration}",
+            "!let {duration} count down",
+        ],
+    },
+    Kind {
+        name: "timer off",
+        sft: &[
+            "!stop the timer",
+            "!turn off the timer",
+            "!cancel the timer",
+            "timer off",
+            "no more timer",
+            "i do not need the timer any more",
+        ],
+        rl: &[
+            "!switch off the timer",
+            "!end the timer",
+            "!turn the timer off",
+            "the timer should stop",
+            "!forget the timer",
+            "the timer can go",
+        ],
+        test: &[
+            "!have the timer stopped",
+            "!switch the timer off",
+            "we do not want the timer any more",
+            "the timer is no longer needed , so cancel it",
+            "i am done , so no timer any more",
+        ],
+    },
+    Kind {
+        name: "alarm",
+        sft: &[
+            "!set an alarm for {time}",
+            "!wake me at {time}",
+            "!wake me up at {time}",
+            "alarm at {time}",
+            "i need an alarm at {time}",
+            "!set the alarm to {time}",
+        ],
+        rl: &[
+            "i want to get up at {time}",
+            "!get me out of bed at {time}",
+            "!let the alarm ring at {time}",
+            "the alarm should ring at {time}",
+            "i have to be awake at {time}",
+            "!make an alarm for {time}",
+            "at {time} , wake me",
+        ],
+        test: &[
+            "at {time} i have to get up",
+            "!have the alarm ring at {time}",
+            "i must be out of bed at {time}",
+            "i want an alarm for {time}",
+            "!see that i am awake at {time}",
+        ],
+    },
+    Kind {
+        name: "alarm off",
+        sft: &[
+            "!cancel the alarm at {time}",
+            "!delete the alarm at {time}",
+            "!turn off the alarm at {time}",
+            "no alarm at {time}",
+            "i do not need the alarm at {time}",
+        ],
+        rl: &[
+            "!turn the {time} alarm off",
+            "!do not wake me at {time}",
+            "!forget the alarm at {time}",
+            "the alarm at {time} can go",
+            "!switch off the alarm for {time}",
+            "!let me sleep at {time} , without an alarm",
+        ],
+        test: &[
+            "!cancel the {time} alarm",
+            "at {time} i do not want an alarm",
+            "!switch the {time} alarm off",
+            "i do not have to get up at {time} any more",
+            "the {time} alarm is no longer needed",
+        ],
+    },
+    Kind {
+        name: "remind",
+        sft: &[
+            "!remind me to {task} at {time}",
+            "!remind me at {time} to {task}",
+            "at {time} i have to {task}",
+            "reminder at {time} : {task}",
+            "i want to {task} at {time} , remind me",
+        ],
+        rl: &[
+            "!tell me to {task} at {time}",
+            "at {time} , remind me to {task}",
+            "!set a reminder for {time} : {task}",
+            "i must not forget to {task} at {time}",
+            "!set a reminder to {task} at {time}",
+            "i should {task} at {time}",
+        ],
+        test: &[
+            "!tell me at {time} to {task}",
+            "!do not let me forget to {task} at {time}",
+            "at {time} i must {task} , so remind me",
+            "i need a reminder to {task} at {time}",
+            "reminder : {task} at {time}",
+        ],
+    },
+];
