@@ -59,7 +59,7 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=50))]
     top: u32,
     /// Most tokens of the text; a page grows with their square
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=2048))]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=512))]
     limit: u32,
     /// Say nothing but errors on stderr
     #[arg(short, long)]
@@ -196,6 +196,7 @@ fn explain(
             engine::describe(&DeviceInfo { why: String::new(), ..device })
         );
         term::say(Paint::stderr().dim(line));
+        engine::warn_of_context(model, tokens.len());
     }
     let options = Options {
         device: device.clone(),

@@ -76,6 +76,11 @@ impl Printer<'_> {
         self.token(self.explanation().tokens[position])
     }
 
+    /// As in the list of tokens.
+    fn numbered(&self, position: usize) -> String {
+        format!("{}:{}", position + 1, fit(&self.at(position), 20, self.signs.more))
+    }
+
     fn heading(&mut self, title: &str, about: &str) -> io::Result<()> {
         writeln!(self.out, "{}", self.paint.bold(title))?;
         self.small(about)
@@ -171,11 +176,11 @@ impl Printer<'_> {
         let most = order.into_iter().take(4).filter(|i| weights[*i] >= 0.005);
         let seen: Vec<String> = most
             .map(|i| {
-                let name = if i == last { "itself".into() } else { fit(&self.at(i), 20, self.signs.more) };
+                let name = if i == last { "itself".into() } else { self.numbered(i) };
                 format!("{name} {:.1}%", weights[i] * 100.0)
             })
             .collect();
-        let line = format!("{} looks at {}", fit(&self.at(last), 20, self.signs.more), seen.join(", "));
+        let line = format!("{} looks at {}", self.numbered(last), seen.join(", "));
         for line in samples::wrapped(&line, self.width, true) {
             writeln!(self.out, "{line}")?;
         }

@@ -8,6 +8,7 @@ const state = { token: n - 1, layer: 0, head: -1, temperature: 1 }; // head -1: 
 
 const at = (id) => document.getElementById(id);
 const percent = (share) => share > 0 && share < 0.0005 ? "under 0.1%" : `${(100 * share).toFixed(1)}%`;
+const digits = (value) => value < 1000 ? value.toPrecision(3) : value.toFixed(0);
 const many = (count, one, more) => `${count.toLocaleString("en")} ${count === 1 ? one : more}`;
 
 /** A new element with a class and children, which are elements or texts: nothing is ever read as HTML. */
@@ -147,13 +148,13 @@ function showAttention() {
   });
   const order = [...found.keys()].sort((a, b) => found[b] - found[a]);
   const most = order.slice(0, 3).filter((i) => found[i] >= 0.005).map((i) => {
-    const what = i === state.token ? "itself" : quoted(i) + (i === 0 ? " (the first token)" : "");
+    const what = i === state.token ? "itself" : `${quoted(i)} (token ${i + 1})`;
     return `${what} ${percent(found[i])}`;
   });
   const who = state.head < 0 ? `the mean of all heads of layer ${state.layer + 1}` : `head ${state.head + 1} of layer ${state.layer + 1}`;
-  const resting = order[0] === 0 && state.token > 0 && found[0] > 0.5
+  const resting = state.head >= 0 && order[0] === 0 && state.token > 0 && found[0] > 0.5
     ? " A head that finds nothing to look for often rests on the first token." : "";
-  at("attention-said").textContent = `From ${quoted(state.token)}, ${who} looks at: ${most.join(", ")}.${resting}`;
+  at("attention-said").textContent = `From ${quoted(state.token)} (token ${state.token + 1}), ${who} looks at: ${most.join(", ")}.${resting}`;
   at("row-caption").textContent = `From token ${state.token + 1}, ${quoted(state.token)}: ${who}`;
   at("row-body").replaceChildren(...[...found].map((share, i) => row(String(i + 1), token(textOf(data.tokens[i])), percent(share))));
 }
@@ -231,7 +232,7 @@ function showLayers() {
     const mine = layer[state.token], other = data.byFeedForward[i][state.token];
     const answer = guess(i, state.token);
     const cell = make("span", "", ...answer.slice(0, 1).flatMap(([place, share]) => [token(textOf(place)), percent(share)]));
-    return row(String(i + 1), bar(mine / most, String(mine)), bar(other / most, String(other), "bar second"),
+    return row(String(i + 1), bar(mine / most, digits(mine)), bar(other / most, digits(other), "bar second"),
       words(added(i, state.token).slice(0, 3)), cell);
   }));
 }
