@@ -120,7 +120,7 @@ fn shares(tokenizer: &Tokenizer, top: &Top) -> Vec<Value> {
     top.tokens.iter().map(entry).collect()
 }
 
-/// What comes after a position: logits, probabilities at temperature 1, and the probability of all others together by temperature.
+/// What comes after a position: logits, probabilities at temperature 1, and that of all others together by temperature.
 fn after(tokenizer: &Tokenizer, next: &Next) -> Value {
     let one = TEMPERATURES.iter().position(|t| *t == 1.0).unwrap_or_default();
     let (probabilities, _) = next.probabilities(one);

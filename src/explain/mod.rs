@@ -169,13 +169,14 @@ impl Explanation {
     }
 
     /// Layer and head, from 0 on, that say most: the one which, looking from the last token, gives a token the most beyond what
-    /// the tokens between give it on the mean. Neither the first token counts, where heads look that have nothing to look for, nor
-    /// the last and the one before it. `None` for a text too short to have another.
+    /// the tokens between give it on the mean. The first token does not count, as heads look there that have nothing to look
+    /// for, nor do the last and, as far as the text is long enough, the three before it. `None` for a text too short to have another.
     pub fn most_telling(&self) -> Option<(usize, usize)> {
         let last = self.tokens.len().checked_sub(1)?;
+        let near = (last / 3).clamp(1, 3);
         let mut best: Option<(f32, (usize, usize))> = None;
         for (layer, head) in (0..self.layers.len()).flat_map(|l| (0..self.heads).map(move |h| (l, h))) {
-            for seen in 1..last.saturating_sub(1) {
+            for seen in 1..last.saturating_sub(near) {
                 let weight = |position| self.attention(layer, head, position)[seen];
                 let others: f32 = (seen + 1..last).map(weight).sum();
                 let most = weight(last) - others / (last - seen - 1) as f32;

@@ -69,13 +69,18 @@ fn a_picture_fits_the_terminal() {
                 assert!(ran.out.contains(part), "{part}: {}", ran.out);
             }
             assert!(!ran.out.contains('\u{1b}') && !ran.out.contains("NaN"), "{}", ran.out);
-            // Each of the model's own signs is ASCII, but tokens may be anything.
-            let grid = |line: &str| line.starts_with("  2 ");
-            let second = ran.out.lines().find(|l| grid(l)).unwrap();
-            let shades = second.split(' ').next_back().unwrap();
-            // The second token sees two: nothing looks ahead.
-            assert_eq!(shades.chars().count(), if text == TEXT { 4 } else { 2 }, "{second:?}");
-            assert_eq!(shades.is_ascii(), locale == "C", "{second:?}");
+            if text != TEXT {
+                continue;
+            }
+            // Nothing looks ahead: the second token sees two, the third three.
+            let shades = |place: usize| {
+                let line = ran.out.lines().find(|line| line.starts_with(&format!("{place:>3} "))).unwrap();
+                line.split(' ').next_back().unwrap().to_owned()
+            };
+            let (second, third) = (shades(2), shades(3));
+            let cell = second.chars().count() / 2;
+            assert!([1, 2].contains(&cell) && third.chars().count() == 3 * cell, "{second:?} {third:?}");
+            assert_eq!(second.is_ascii(), locale == "C", "{second:?}");
         }
     }
 }
@@ -170,7 +175,7 @@ fn a_page_is_complete_and_says_what_the_numbers_say() {
     );
     assert_eq!(data["run"]["loss"].as_array().unwrap().len(), 40);
     assert_eq!(data["answers"][0]["label"], "before");
-    assert_eq!(json["answers"][0]["text"].as_str().unwrap().is_empty(), false);
+    assert!(!json["answers"][0]["text"].as_str().unwrap().is_empty());
 }
 
 /// No text that comes from outside becomes part of the page's program, or steers the terminal.
@@ -181,7 +186,7 @@ fn hostile_texts_do_no_harm() {
     let sandbox = with_run(Some(&format!("{sample}\n")));
     let pieces: [&[u8]; 3] = [EVIL.as_bytes(), b"\x1b]0;own\x07", b"</script>\xff"];
     let (path, _) = hostile::speaking(&sandbox, "<img src=x>.gguf", "", &pieces);
-    let label = format!("{EVIL}={path}");
+    let label = format!("</script><script>alert(2)</script><!--={path}");
     let args = ["explain", "-m", &path, EVIL, "--top", "50", "--run", "mine", "--compare", &label];
     let ran = sandbox.run(&[&args[..], &["--html", "a.html"]].concat());
     assert_eq!(ran.code, 0, "{}", ran.err);

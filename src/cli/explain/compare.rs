@@ -14,6 +14,9 @@ use crate::explain::Answer;
 use crate::session::{SessionOptions, StopReason};
 use crate::text::SamplerParams;
 
+/// Context of an answer, where the model allows it and the text needs no more.
+const CTX: usize = 4096;
+
 /// Which models, and how they are asked.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Comparison")]
@@ -81,7 +84,10 @@ impl Compared {
             (false, None) => "goes on with the text: it has no chat template",
         };
         let prompt = prompter.single(text)?;
-        let mut session = engine::boot(&model, options)?;
+        let needed = prompt.len() + args.n_predict as usize;
+        let ctx = options.positions(model.config().train_ctx, CTX).max(needed);
+        engine::warn_of_context(&model, ctx);
+        let mut session = engine::boot(&model, &SessionOptions { ctx: Some(ctx), ..options.clone() })?;
         let (listen, tokenizer) = (Listen::new(), prompter.tokenizer());
         let limit = (args.n_predict as usize).min(session.ctx());
         let done = session.generate(&prompt, SamplerParams::greedy(), limit, &mut |token| {

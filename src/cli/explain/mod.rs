@@ -190,11 +190,9 @@ fn explain(
         let name = show::line(&model.config().name);
         let device =
             crate::session::device_info(device).map_err(|e| CliError::from(e).at(model.path().display()))?;
-        let line = format!(
-            "{name}, {} tokens, on {}",
-            tokens.len(),
-            engine::describe(&DeviceInfo { why: String::new(), ..device })
-        );
+        let device = engine::describe(&DeviceInfo { why: String::new(), ..device });
+        let plural = if tokens.len() == 1 { "" } else { "s" };
+        let line = format!("{name}, {} token{plural}, on {device}", tokens.len());
         term::say(Paint::stderr().dim(line));
         engine::warn_of_context(model, tokens.len());
     }
@@ -217,6 +215,7 @@ fn explain(
     }
     made.map_err(|error| match error {
         ExplainError::Stopped => CliError::interrupted(),
+        error @ ExplainError::TooLong { .. } => CliError::from(error),
         error => CliError::from(error).at(model.path().display()),
     })
 }
@@ -247,8 +246,8 @@ fn put(args: &ExplainArgs, path: &Path, text: &str) -> CliResult {
         return Ok(out.flush()?);
     }
     let kept = output::write_text(path, text, args.files.replace.existing())?;
-    output::say_kept(path, kept.as_slice());
     if !args.quiet {
+        output::say_kept(path, kept.as_slice());
         term::say(format!("wrote {} ({})", show::path(path), term::bytes(text.len() as u64)));
     }
     Ok(())
@@ -270,9 +269,7 @@ impl From<ExplainError> for CliError {
             ExplainError::Model(error) => error.into(),
             ExplainError::Exec(error) => error.into(),
             ExplainError::Session(error) => SessionError::into(*error),
-            ExplainError::TooLong { .. } => {
-                Self::failed(error).advise("a shorter text").advise("--limit N for a longer one")
-            }
+            ExplainError::TooLong { .. } => Self::failed(error).advise("--limit N, 512 at most"),
             other => Self::failed(other),
         }
     }

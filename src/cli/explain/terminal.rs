@@ -151,8 +151,7 @@ impl Printer<'_> {
         if first > 0 {
             self.small(&format!("The first {first} tokens are left out here; --html shows all."))?;
         }
-        let label = |column: usize| if cell == 2 { column % 100 } else { column % 10 };
-        let header: String = (first + 1..=n).map(|c| format!("{:>cell$}", label(c))).collect();
+        let header: String = (first + 1..=n).map(|c| format!("{:>cell$}", c % 10)).collect();
         writeln!(self.out, "{}{}", " ".repeat(NAME + 5), self.paint.dim(header))?;
         for position in first..n {
             let row: String = self.weights(shown, position)[first..]
