@@ -16,6 +16,7 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let s = scalars[0];
+    let decay = select(0.0, s.decay, p.decays == 1u);
     for (var i = group.x * 64u + lane; i < p.width; i += groups.x * 64u) {
         let g = grad[i] * s.scale;
         let first = s.beta1 * m[i] + (1.0 - s.beta1) * g;
@@ -23,6 +24,6 @@ fn main(
         let step = first / s.correct1 / (sqrt(second / s.correct2) + s.eps);
         m[i] = first;
         v[i] = second;
-        w[i] -= s.rate * (step + s.decay * w[i]);
+        w[i] -= s.rate * (step + decay * w[i]);
     }
 }

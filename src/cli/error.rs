@@ -18,6 +18,7 @@ use crate::plan::BudgetError;
 use crate::quantize::QuantizeError;
 use crate::session::SessionError;
 use crate::text::{TemplateError, TokenizerError};
+use crate::train::corpus::CorpusError;
 use crate::train::data::DataError;
 use crate::train::{CheckpointError, TrainError};
 
@@ -207,6 +208,7 @@ macro_rules! says_it_all {
 says_it_all!(
     AdapterError,
     CommitError,
+    CorpusError,
     DataError,
     GgufError,
     QuantizeError,

@@ -23,6 +23,7 @@ mod models;
 pub mod output;
 mod perplexity;
 mod plan;
+mod pretrain;
 mod progress;
 mod prompt;
 mod pull;
@@ -34,6 +35,8 @@ pub mod show;
 pub mod store;
 pub mod term;
 mod tokenize;
+#[cfg(feature = "tokenizer")]
+mod tokenizer;
 pub mod tune;
 
 use std::ffi::OsString;
@@ -75,6 +78,8 @@ enum Command {
     Pull(pull::PullArgs),
     Models(models::ModelsArgs),
     Tokenize(tokenize::TokenizeArgs),
+    #[cfg(feature = "tokenizer")]
+    Tokenizer(tokenizer::TokenizerArgs),
     Perplexity(perplexity::PerplexityArgs),
     Eval(eval::EvalArgs),
     Explain(Box<explain::ExplainArgs>),
@@ -83,6 +88,7 @@ enum Command {
     Adapt(Box<adapt::AdaptArgs>),
     Adapter(adapter::AdapterArgs),
     Tune(tune::TuneArgs),
+    Pretrain(Box<pretrain::PretrainArgs>),
     Score(score::ScoreArgs),
 }
 
@@ -171,12 +177,15 @@ fn dispatch(command: Command) -> CliResult {
         Command::Pull(args) => pull::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
+        #[cfg(feature = "tokenizer")]
+        Command::Tokenizer(args) => tokenizer::run(&args),
         Command::Perplexity(args) => perplexity::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Quantize(args) => quantize::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Tune(args) => tune::run(&args),
+        Command::Pretrain(args) => pretrain::run(&args),
         Command::Score(args) => score::run(&args),
         Command::Adapt(args) => adapt::run(&args),
         Command::Adapter(args) => adapter::run(&args),

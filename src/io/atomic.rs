@@ -1,7 +1,7 @@
 //! Replacing a file in one step.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufWriter, ErrorKind, Write};
+use std::io::{BufWriter, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -33,6 +33,13 @@ impl Write for OutputFile {
 
     fn flush(&mut self) -> std::io::Result<()> {
         self.file.flush()
+    }
+}
+
+/// A header may be written once what follows it is known.
+impl Seek for OutputFile {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        self.file.seek(to)
     }
 }
 
@@ -108,7 +115,7 @@ fn fill_and_put<T, E: From<IoError>>(
 
 /// Creates a new, empty file in the folder of `path` (a rename is only atomic within one file system). Names
 /// left behind by a crash are stepped over, never opened.
-pub(super) fn create_beside(path: &Path, access: Access) -> Result<(File, PathBuf), IoError> {
+pub(crate) fn create_beside(path: &Path, access: Access) -> Result<(File, PathBuf), IoError> {
     const ATTEMPTS: u32 = 64;
     /// Bytes of the name that a temporary name begins with: a name of the full length has to fit as well.
     const SHOWN: usize = 64;

@@ -22,9 +22,9 @@ pub mod sections;
 mod stream;
 pub mod text;
 
-#[cfg(feature = "train")]
-pub(crate) use atomic::sync_folder;
 pub use atomic::{FileSink, OutputFile, Written, replace_file, write_file};
+#[cfg(feature = "train")]
+pub(crate) use atomic::{create_beside, sync_folder};
 pub use commit::{CommitError, CommitStore, FolderSlots, Halves};
 pub use faulty::Faulty;
 pub use faulty_disk::{FaultyDisk, Unflushed};

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::exec::WeightSource;
-use crate::model::forward::{Weights, emit};
+use crate::model::forward::{Models, Weights, emit};
 use crate::model::{ModelConfig, ModelError};
 use crate::ops::Op;
 use crate::plan::{
-    BudgetError, DType, Inputs, Layout, OpCall, PlanId, Profile, Program, Role, Rows as TensorRows, Tensor,
-    TensorId, VIEW_ALIGN, Words,
+    BudgetError, DType, Inputs, Layout, OpCall, PlanError, PlanId, Profile, Program, Role,
+    Rows as TensorRows, Tensor, TensorId, VIEW_ALIGN, Words,
 };
 
 /// Storage of the KV cache.
@@ -158,6 +158,8 @@ pub struct OpenBlock {
     pub taken: usize,
     /// Whose it is.
     pub branch: usize,
+    /// Matrices, which decay, or norms and biases, which do not.
+    pub decays: bool,
 }
 
 /// Builds the program of `specs`, in their order.
@@ -171,6 +173,7 @@ pub fn build(
     let mut builder = Builder::new(config, weights, options, max(|s| s.tokens), max(|s| s.outputs))?;
     let model = Weights::declare(&mut builder, true)?;
     builder.check_adapters()?;
+    let model = Models { first: model, others: None };
     for spec in specs {
         builder.plan = builder.program.open_plan(&spec.name, spec.tokens, spec.outputs);
         emit(&mut builder, &model, spec)?;
@@ -253,6 +256,8 @@ pub struct Builder<'a> {
     pub branch: usize,
     /// What labels of activations begin with, where a plan has a layer twice.
     pub part: &'static str,
+    /// Weights that are declared are the trained model's own; otherwise they are frozen.
+    pub own: bool,
     uses: u32,
 }
 
@@ -299,13 +304,19 @@ impl<'a> Builder<'a> {
             branches,
             branch,
             part: "",
+            own: options.train == Train::All,
             uses,
         })
     }
 
-    /// Whether the model's own weights are trained.
-    pub fn trains_all(&self) -> bool {
-        self.options.train == Train::All
+    /// Branches whose adapters are added to the weights that are being declared: where the first model's own weights are
+    /// trained, the others have frozen ones of the file.
+    pub fn adapted(&self) -> std::ops::Range<usize> {
+        match (self.options.train, self.own) {
+            (Train::All, true) => 0..1,
+            (Train::All, false) => 1..self.branches.len(),
+            _ => 0..self.branches.len(),
+        }
     }
 
     /// Rate of dropout of the plans being built: it is for training.
@@ -320,10 +331,17 @@ impl<'a> Builder<'a> {
     }
 
     /// A trained tensor: part of a block as large as a device binds, so that the optimizer needs a call per block.
-    pub fn trained(&mut self, name: &str, rows: usize, width: usize) -> Result<TensorId, ModelError> {
+    pub fn trained(
+        &mut self,
+        name: &str,
+        rows: usize,
+        width: usize,
+        decays: bool,
+    ) -> Result<TensorId, ModelError> {
         let size = (rows * width).next_multiple_of(VIEW_ALIGN);
         let limit = self.options.max_binding.map_or(usize::MAX, |b| (b / 4) as usize);
-        let last = self.blocks.iter().rposition(|block| block.branch == self.branch);
+        let last =
+            self.blocks.iter().rposition(|block| (block.branch, block.decays) == (self.branch, decays));
         let fits = last.filter(|index| self.blocks[*index].taken.saturating_add(size) <= limit);
         let index = fits.unwrap_or(self.blocks.len());
         if fits.is_none() {
@@ -339,7 +357,7 @@ impl<'a> Builder<'a> {
                 role: Role::Trained,
                 plan: None,
             })?;
-            self.blocks.push(OpenBlock { id: block, taken: 0, branch: self.branch });
+            self.blocks.push(OpenBlock { id: block, taken: 0, branch: self.branch, decays });
         }
         let OpenBlock { id: block, taken: first, .. } = self.blocks[index];
         self.blocks[index].taken = first + size;
@@ -401,12 +419,31 @@ impl<'a> Builder<'a> {
                 first + width
             )));
         }
-        Ok(self.program.weight(name, first, 1, width, DType::F32)?)
+        Ok(self.frozen(name, first, 1, width, DType::F32)?)
+    }
+
+    /// What a weight of the file is called that may stand beside a trained one.
+    fn beside(&self, name: &str) -> String {
+        if self.options.train == Train::All && !self.own { format!("frozen {name}") } else { name.to_owned() }
+    }
+
+    /// A weight of the file, as it is.
+    pub fn frozen(
+        &mut self,
+        name: &str,
+        first: usize,
+        rows: usize,
+        width: usize,
+        dtype: DType,
+    ) -> Result<TensorId, PlanError> {
+        let id = self.program.weight(&self.beside(name), first, rows, width, dtype)?;
+        self.program.tensors[id.index()].role = Role::Weight { source: name.into(), first_row: first };
+        Ok(id)
     }
 
     /// A norm's weight or a bias: a vector that is trained where the model is.
     pub fn norm(&mut self, name: &str, first: usize, width: usize) -> Result<TensorId, ModelError> {
-        if self.trains_all() { self.trained(name, 1, width) } else { self.vector(name, first, width) }
+        if self.own { self.trained(name, 1, width, false) } else { self.vector(name, first, width) }
     }
 
     /// Appends a call.

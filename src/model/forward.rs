@@ -38,6 +38,21 @@ struct Layer {
     cache: Option<(TensorId, TensorId)>,
 }
 
+/// The models of a program: the first branch's, and, where its own weights are trained, the frozen ones of the others.
+pub struct Models {
+    /// The first branch's; everybody's where the base is frozen.
+    pub first: Weights,
+    /// The other branches', if they are others.
+    pub others: Option<Weights>,
+}
+
+impl Models {
+    /// A branch's weights.
+    pub fn of(&self, branch: usize) -> &Weights {
+        self.others.as_ref().filter(|_| branch > 0).unwrap_or(&self.first)
+    }
+}
+
 impl Weights {
     /// Declares the frozen tensors, what is trained, and, with `caches`, the KV cache.
     pub fn declare(b: &mut Builder<'_>, caches: bool) -> Result<Self, ModelError> {
@@ -106,15 +121,16 @@ impl Layer {
 /// The vectors of the branches that make one number of a position.
 fn scalar_heads(b: &mut Builder<'_>) -> Result<Vec<Option<TensorId>>, ModelError> {
     let before = b.branch;
-    let mut heads = Vec::new();
-    for (index, branch) in b.branches.clone().iter().enumerate() {
+    let mut heads = vec![None; b.branches.len()];
+    for index in b.adapted() {
         b.branch = index;
+        let branch = b.branches[index].clone();
         let name = format!("{}{SCALAR_HEAD}", branch.prefix(index));
         let width = b.config.width;
-        heads.push(match branch.head {
-            BranchHead::Scalar => Some(b.trained(&name, 1, width)?),
+        heads[index] = match branch.head {
+            BranchHead::Scalar => Some(b.trained(&name, 1, width, true)?),
             BranchHead::Tokens | BranchHead::Divergence => None,
-        });
+        };
     }
     b.branch = before;
     Ok(heads)
@@ -131,7 +147,8 @@ fn cache(b: &mut Builder<'_>, name: &str) -> Result<TensorId, ModelError> {
 }
 
 /// Appends the whole model to the open plan.
-pub fn emit(b: &mut Builder<'_>, w: &Weights, spec: &PlanSpec) -> Result<(), ModelError> {
+pub fn emit(b: &mut Builder<'_>, models: &Models, spec: &PlanSpec) -> Result<(), ModelError> {
+    let w = models.of(b.branch);
     let mut x = embed(b, w)?; // (T, width)
     for index in 0..w.layers.len() {
         x = layer(b, w, index, x)?;
@@ -164,9 +181,10 @@ pub fn embed(b: &mut Builder<'_>, w: &Weights) -> Result<TensorId, ModelError> {
     let x = b.activation("embedding", Rows::Tokens, width)?;
     let table = (!b.program.packed).then_some(b.table);
     for shard in &w.embedding.shards {
-        if b.trains_all() {
-            let p = params::lookup::Params { width: width as u32, scale, ..Default::default() };
-            b.call(Op::Lookup, "token_embd", vec![Some(b.rows), Some(shard.w), Some(x)], p)?;
+        let ctx = table.map_or(0, |_| b.options.ctx as u32);
+        if w.embedding.trained {
+            let p = params::lookup::Params { width: width as u32, scale, ctx, ..Default::default() };
+            b.call(Op::Lookup, "token_embd", vec![Some(b.rows), Some(shard.w), table, Some(x)], p)?;
             continue;
         }
         let p = params::embed::Params {
@@ -174,7 +192,7 @@ pub fn embed(b: &mut Builder<'_>, w: &Weights) -> Result<TensorId, ModelError> {
             width: width as u32,
             row_first: shard.first as u32,
             row_count: shard.rows as u32,
-            ctx: table.map_or(0, |_| b.options.ctx as u32),
+            ctx,
             scale,
             ..Default::default()
         };

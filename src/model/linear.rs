@@ -34,6 +34,8 @@ pub struct Linear {
     pub rows: usize,
     /// Row ranges; one if it is trained.
     pub shards: Vec<Shard>,
+    /// It is trained, hence plain floats.
+    pub trained: bool,
     /// What each branch adds to it.
     pub lora: Vec<Option<Lora>>,
 }
@@ -65,22 +67,22 @@ impl Linear {
         let name = format!("{label}.weight");
         let format = check_matrix(b.weights, &name, rows, cols)?;
         let lora = Lora::declare_all(b, label, rows, cols)?;
-        if b.trains_all() {
-            let w = b.trained(&name, rows, cols)?;
+        if b.own {
+            let w = b.trained(&name, rows, cols, true)?;
             let bias = if bias { Some(b.norm(&format!("{label}.bias"), 0, rows)?) } else { None };
             let shards = vec![Shard { w, bias, first: 0, rows, planes: [0; 4] }];
-            return Ok(Self { label: label.into(), cols, rows, shards, lora });
+            return Ok(Self { label: label.into(), cols, rows, shards, trained: true, lora });
         }
         let per_shard = shard_rows(format, rows, cols, b.options.max_binding, &name)?;
         let mut shards = Vec::new();
         for first in (0..rows).step_by(per_shard) {
             let count = per_shard.min(rows - first);
             let planes = format.planes(count, cols).to_u32().ok_or_else(|| too_large(&name))?;
-            let w = b.program.weight(&name, first, count, cols, DType::Matrix(format))?;
+            let w = b.frozen(&name, first, count, cols, DType::Matrix(format))?;
             let bias = if bias { Some(b.vector(&format!("{label}.bias"), first, count)?) } else { None };
             shards.push(Shard { w, bias, first, rows: count, planes });
         }
-        Ok(Self { label: label.into(), cols, rows, shards, lora })
+        Ok(Self { label: label.into(), cols, rows, shards, trained: false, lora })
     }
 
     /// The same matrix in another place, where adapters of its own are added to it: the output of a model that has one
@@ -104,7 +106,7 @@ impl Linear {
             None => b.activation(&self.label, rows, self.rows)?,
         };
         for shard in &self.shards {
-            if b.trains_all() {
+            if self.trained {
                 let product = Product { w: shard.w, bias: shard.bias, residual, ..Product::of(x, y) };
                 product.emit(b, &self.label, rows)?;
                 continue;
@@ -139,10 +141,10 @@ impl Lora {
         cols: usize,
     ) -> Result<Vec<Option<Self>>, ModelError> {
         let before = b.branch;
-        let mut all = Vec::new();
-        for branch in 0..b.branches.len() {
+        let mut all = vec![None; b.branches.len()];
+        for branch in b.adapted() {
             b.branch = branch;
-            all.push(Lora::declare(b, label, rows, cols)?);
+            all[branch] = Lora::declare(b, label, rows, cols)?;
         }
         b.branch = before;
         Ok(all)
@@ -158,8 +160,8 @@ impl Lora {
         let branch = &b.branches[b.branch];
         let Some(&PairShape { rank, scale }) = branch.adapters.pairs.get(label) else { return Ok(None) };
         let prefix = branch.prefix(b.branch);
-        let a = b.trained(&format!("{prefix}{label}.weight.lora_a"), rank, cols)?;
-        let b_factor = b.trained(&format!("{prefix}{label}.weight.lora_b"), rows, rank)?;
+        let a = b.trained(&format!("{prefix}{label}.weight.lora_a"), rank, cols, true)?;
+        let b_factor = b.trained(&format!("{prefix}{label}.weight.lora_b"), rows, rank, true)?;
         let id = b.next_use();
         Ok(Some(Self { a, b: b_factor, rank, scale, id }))
     }

@@ -1,6 +1,7 @@
 //! Models: architectures as data, the forward that turns one into a plan, and the file they come from.
 
 mod arch;
+mod blueprint;
 mod build;
 mod check;
 mod config;
@@ -13,6 +14,7 @@ mod rope;
 mod training;
 
 pub use arch::{ARCHITECTURES, Arch, GateKind, RopePairs};
+pub use blueprint::{Blueprint, BlueprintTensor, Start};
 pub use build::{
     AdapterShape, Branch, BranchHead, BuildOptions, Head, KvType, PairShape, PlanSpec, SCALAR_HEAD, Train,
     build, build_fitting,

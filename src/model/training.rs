@@ -6,8 +6,10 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::exec::WeightSource;
-use crate::model::build::{BranchHead, BuildOptions, Builder, OpenBlock, PlanSpec, Rows};
-use crate::model::forward::{Weights, divergence, embed, emit, layer, log_prob, logits, scalar, share};
+use crate::model::build::{BranchHead, BuildOptions, Builder, OpenBlock, PlanSpec, Rows, Train};
+use crate::model::forward::{
+    Models, Weights, divergence, embed, emit, layer, log_prob, logits, scalar, share,
+};
 use crate::model::{ModelConfig, ModelError};
 use crate::ops::{Op, params, sumsq};
 use crate::plan::{DType, OpCall, PlanId, Program, Reverse, Role, Rows as TensorRows, Tensor, TensorId};
@@ -68,6 +70,8 @@ pub struct Block {
     pub second: TensorId,
     /// Whose.
     pub branch: usize,
+    /// Matrices, which decay, or norms and biases, which do not.
+    pub decays: bool,
 }
 
 /// A layer of the forward: its calls, input and output.
@@ -96,7 +100,7 @@ pub fn build_training(
     let most = |f: fn(&PlanSpec) -> usize| cached.iter().map(f).max().unwrap_or(0);
     let (tokens, outputs) = (spec.rows.max(most(|s| s.tokens)), spec.outputs.max(most(|s| s.outputs)));
     let mut b = Builder::new(config, weights, &options, tokens, outputs)?;
-    let model = Weights::declare(&mut b, !cached.is_empty())?;
+    let models = declare(&mut b, !cached.is_empty())?;
     b.check_adapters()?;
     let (blocks, sums) = declare_gradients(&mut b)?;
 
@@ -105,8 +109,8 @@ pub fn build_training(
     for branch in 0..b.branches.len() {
         (b.branch, b.program.branch) = (branch, branch as u32);
         passes.push(match b.branches[branch].head {
-            BranchHead::Divergence => apart(&mut b, &model, spec)?,
-            _ => pass(&mut b, &model, &sums, spec)?,
+            BranchHead::Divergence => apart(&mut b, &models, spec)?,
+            _ => pass(&mut b, models.of(branch), &sums, spec)?,
         });
     }
     (b.branch, b.program.branch) = (0, 0);
@@ -116,16 +120,27 @@ pub fn build_training(
     let mut made = Vec::new();
     for spec in cached {
         b.plan = b.program.open_plan(&spec.name, spec.tokens, spec.outputs);
-        emit(&mut b, &model, spec)?;
+        emit(&mut b, &models, spec)?;
         made.push(b.plan);
     }
     let mut shared = None;
     if !cached.is_empty() {
         b.plan = b.program.open_plan("share", tokens, 0);
-        share(&mut b, &model)?;
+        share(&mut b, &models.first)?;
         shared = Some(b.plan);
     }
     Ok((b.program, TrainPlans { passes, cached: made, share: shared, clear, norm, update, blocks }))
+}
+
+/// The weights of all branches. Where the first model's own are trained, the others' are those of the file.
+fn declare(b: &mut Builder<'_>, caches: bool) -> Result<Models, ModelError> {
+    let first = Weights::declare(b, caches)?;
+    let mut others = None;
+    if b.options.train == Train::All && b.branches.len() > 1 {
+        b.own = false;
+        others = Some(Weights::declare(b, false)?);
+    }
+    Ok(Models { first, others })
 }
 
 /// The plans of the current branch.
@@ -186,13 +201,14 @@ fn pass(
 
 /// The plans of a branch that the first one is compared with: the layers as each of them is, over the same rows, then both
 /// logits of a chunk of the outputs.
-fn apart(b: &mut Builder<'_>, model: &Weights, spec: TrainSpec) -> Result<Pass, ModelError> {
+fn apart(b: &mut Builder<'_>, models: &Models, spec: TrainSpec) -> Result<Pass, ModelError> {
     let this = b.branch;
     let forward = open(b, "forward", spec.rows, 0);
     let both = [(this, ""), (0, "first ")];
     let mut hidden = Vec::new();
     for (branch, part) in both {
         (b.branch, b.part) = (branch, part);
+        let model = models.of(branch);
         let mut x = embed(b, model)?;
         for index in 0..b.config.layers {
             x = layer(b, model, index, x)?;
@@ -205,7 +221,7 @@ fn apart(b: &mut Builder<'_>, model: &Weights, spec: TrainSpec) -> Result<Pass, 
     for ((branch, part), x) in both.into_iter().zip(hidden) {
         (b.branch, b.part) = (branch, part);
         b.program.keep(x, score);
-        made.push(logits(b, model, x, false)?);
+        made.push(logits(b, models.of(branch), x, false)?);
     }
     (b.branch, b.part) = (this, "");
     b.program.plans[score.index()].fetch = Some(divergence(b, made[0], made[1])?);
@@ -243,14 +259,14 @@ fn sums_of(calls: &[OpCall], sums: &HashMap<TensorId, TensorId>) -> bool {
 fn declare_gradients(b: &mut Builder<'_>) -> Result<(Vec<Block>, HashMap<TensorId, TensorId>), ModelError> {
     let mut blocks = Vec::new();
     let open: Vec<OpenBlock> = b.blocks.iter().filter(|o| b.branches[o.branch].trained).copied().collect();
-    for (index, OpenBlock { id: values, taken: width, branch }) in open.into_iter().enumerate() {
+    for (index, OpenBlock { id: values, taken: width, branch, decays }) in open.into_iter().enumerate() {
         let mut like = |name: &str, role: Role| {
             let (rows, dtype) = (TensorRows::Fixed(1), DType::F32);
             b.program.tensor(Tensor { name: format!("{name}.{index}"), dtype, rows, width, role, plan: None })
         };
         let gradient = like("gradient", Role::Gradient)?;
         let (first, second) = (like("moment1", Role::Moment)?, like("moment2", Role::Moment)?);
-        blocks.push(Block { values, gradient, first, second, branch });
+        blocks.push(Block { values, gradient, first, second, branch, decays });
     }
     let mut sums = HashMap::new();
     for id in b.program.trained.clone() {
@@ -357,7 +373,8 @@ fn optimizer(b: &mut Builder<'_>, blocks: &[Block]) -> Result<(PlanId, PlanId, P
     b.plan = update;
     let scalars = b.program.inputs.and_then(|i| i.scalars);
     for block in blocks {
-        let p = params::adamw::Params { width: width(b, block), ..Default::default() };
+        let decays = u32::from(block.decays);
+        let p = params::adamw::Params { width: width(b, block), decays, ..Default::default() };
         let args =
             vec![scalars, Some(block.gradient), Some(block.values), Some(block.first), Some(block.second)];
         b.call(Op::AdamW, "update", args, p)?;

@@ -29,6 +29,7 @@ fn twin<F: Real>(c: &Context<'_, F>) {
     let s = c.scalars();
     let f = F::from_f32;
     let width = p.width as usize;
+    let decay = if p.decays == 1 { f(s.decay) } else { F::ZERO };
     let grad = c.read(1);
     let (first, w) = c.write_chunks(2, width, 1);
     let (_, m) = c.write_chunks(3, width, 1);
@@ -38,6 +39,6 @@ fn twin<F: Real>(c: &Context<'_, F>) {
         *m = f(s.beta1) * *m + (F::ONE - f(s.beta1)) * g;
         *v = f(s.beta2) * *v + (F::ONE - f(s.beta2)) * g * g;
         let step = *m / f(s.correct1) / ((*v / f(s.correct2)).sqrt() + f(s.eps));
-        *w = *w - f(s.rate) * (step + f(s.decay) * *w);
+        *w = *w - f(s.rate) * (step + decay * *w);
     }
 }

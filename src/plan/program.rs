@@ -285,7 +285,7 @@ impl Program {
         Ok(())
     }
 
-    /// Convenience: a shared weight matrix or vector of the model file.
+    /// Convenience: a shared weight matrix or vector of the model file, called as there.
     pub fn weight(
         &mut self,
         name: &str,

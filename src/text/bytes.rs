@@ -10,6 +10,18 @@ fn is_printable(byte: u8) -> bool {
     matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff)
 }
 
+/// The stand-in of every byte.
+#[cfg(feature = "tokenizer")]
+pub(crate) fn stand_ins() -> [char; 256] {
+    let mut out = ['\0'; 256];
+    for (code, byte) in ByteAlphabet::new().bytes.iter().enumerate() {
+        if let (Some(byte), Some(c)) = (byte, char::from_u32(code as u32)) {
+            out[usize::from(*byte)] = c;
+        }
+    }
+    out
+}
+
 /// Stand-ins to bytes, in one table over all stand-ins' code points.
 pub(crate) struct ByteAlphabet {
     bytes: [Option<u8>; 256 + 68],

@@ -1,5 +1,7 @@
 //! What a tokenizer is made from: the vocabulary's lists as a model file keeps them.
 
+use sha2::{Digest, Sha256};
+
 use super::error::TokenizerError;
 
 /// The pre-tokenizer of files that name none.
@@ -77,6 +79,12 @@ pub struct SpecialIds {
     pub pad: Option<u32>,
 }
 
+/// With its length, so that no two lists run together.
+fn put(hash: &mut Sha256, text: &[u8]) {
+    hash.update((text.len() as u64).to_le_bytes());
+    hash.update(text);
+}
+
 /// All a [`Tokenizer`](super::Tokenizer) is made from.
 #[derive(Debug, Clone)]
 pub struct TokenizerConfig {
@@ -145,6 +153,29 @@ impl TokenizerConfig {
             )
         };
         guessed.then(pre).into_iter().collect()
+    }
+
+    /// SHA-256 of the vocabulary: its tokens, merges and scores, kinds and ids with a role, and what encoding adds.
+    pub(crate) fn fingerprint(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(b"ember vocabulary 1");
+        hash.update([self.model as u8]);
+        put(&mut hash, self.pre_name().as_bytes());
+        for list in [&self.tokens, &self.merges] {
+            hash.update((list.len() as u64).to_le_bytes());
+            list.iter().for_each(|text| put(&mut hash, text));
+        }
+        (0..self.tokens.len()).for_each(|id| hash.update([self.kind(id) as u8]));
+        let scores = if self.model == TokenizerModel::Llama { &self.scores[..] } else { &[] };
+        scores.iter().for_each(|score| hash.update(score.to_le_bytes()));
+        let ids = &self.special;
+        for id in [ids.bos, ids.eos, ids.eot, ids.eom, ids.unk] {
+            hash.update(id.map_or(u64::MAX, u64::from).to_le_bytes());
+        }
+        for flag in [self.add_bos, self.add_eos, self.add_space_prefix, Some(self.specials_strip_right)] {
+            hash.update([flag.map_or(2, u8::from)]);
+        }
+        hash.finalize().into()
     }
 
     pub(crate) fn kind(&self, id: usize) -> TokenKind {

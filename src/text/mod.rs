@@ -17,6 +17,8 @@ mod stream;
 mod template;
 mod think;
 mod tokenizer;
+#[cfg(feature = "tokenizer")]
+mod train;
 
 pub use config::{SpecialIds, TokenKind, TokenizerConfig, TokenizerModel};
 pub use error::TokenizerError;
@@ -31,3 +33,5 @@ pub use template::from_json;
 pub use template::{ChatTemplate, Message, TemplateError, TemplateValue, TemplateVars, builtin_names, utc};
 pub use think::{Part, ThinkMarks, Thoughts};
 pub use tokenizer::{Segment, Tokenizer};
+#[cfg(feature = "tokenizer")]
+pub use train::{BpeOptions, BpeTrainingError, TrainedBpe, train_bpe};

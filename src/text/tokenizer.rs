@@ -56,6 +56,7 @@ pub struct Tokenizer {
     add_eos: bool,
     add_space_prefix: bool,
     notices: Vec<String>,
+    fingerprint: [u8; 32],
 }
 
 enum Algorithm {
@@ -99,12 +100,18 @@ impl Tokenizer {
             add_eos: config.add_eos.unwrap_or(false),
             add_space_prefix: !bpe && config.add_space_prefix.unwrap_or(true),
             notices: config.notices(),
+            fingerprint: config.fingerprint(),
         })
     }
 
     /// What the vocabulary does not say and had to be guessed: one sentence each.
     pub fn notices(&self) -> &[String] {
         &self.notices
+    }
+
+    /// SHA-256 of all that ids depend on: equal for the same vocabulary, whatever file it comes from.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        self.fingerprint
     }
 
     /// Encodes a text.

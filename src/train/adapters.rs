@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::adapter::{Adapter, BaseFingerprint, LoraPair};
-use crate::model::{AdapterShape, Model, PairShape, SCALAR_HEAD};
+use crate::exec::ExecError;
+use crate::model::{AdapterShape, Model, PairShape, SCALAR_HEAD, Train};
 use crate::train::data::Random;
 use crate::train::{Engine, TrainError};
 
@@ -78,13 +79,37 @@ pub fn shape_of(adapter: &Adapter, dropout: f32) -> AdapterShape {
 }
 
 /// Sets the adapters of all branches to where training begins, as PEFT does: A uniform in +-1 / sqrt(inputs), B zero.
-/// Scalar heads are zero.
+/// Scalar heads are zero. Where all weights are trained, they begin as the file has them.
 ///
 /// # Errors
 /// [`TrainError::Exec`] if the device refuses.
 pub fn initialize(engine: &mut Engine, seed: u64) -> Result<(), TrainError> {
-    for branch in 0..engine.branches().len() {
+    let mut first = 0;
+    if engine.train() == Train::All {
+        load_weights(engine)?;
+        first = 1;
+    }
+    for branch in first..engine.branches().len() {
         initialize_branch(engine, branch, seed.wrapping_add(branch as u64))?;
+    }
+    Ok(())
+}
+
+/// Sets all trained weights to those of the model's file.
+fn load_weights(engine: &mut Engine) -> Result<(), TrainError> {
+    let weights = engine.model().weights();
+    let mut values = Vec::new();
+    for (id, name, rows, width) in engine.tensors_of(0) {
+        if name == SCALAR_HEAD {
+            engine.write(id, &vec![0.0; rows * width])?;
+            continue;
+        }
+        let fail = |why: String| ExecError::Weight { name: name.clone(), why };
+        let shape = weights.shape(&name).ok_or_else(|| fail("is missing in the model file".into()))?;
+        values.clear();
+        values.resize(rows * width, 0.0);
+        shape.format.decode(weights.bytes(&name)?, &mut values).map_err(|e| fail(e.to_string()))?;
+        engine.write(id, &values)?;
     }
     Ok(())
 }

@@ -73,7 +73,7 @@ impl Core {
     pub fn update(&mut self, loss: f64, done: u64, total: u64) -> Result<Updated, TrainError> {
         let grad_norm = self.engine.norm()?;
         let s = &self.settings;
-        let rate = f64::from(s.learning_rate) * s.schedule.factor(done, total, s.warmup);
+        let rate = s.rate(done, total);
         if !loss.is_finite() || !grad_norm.is_finite() {
             self.progress.strikes += 1;
             if self.progress.strikes >= STRIKES {
@@ -117,29 +117,36 @@ impl Core {
     /// # Errors
     /// [`TrainError::Adapter`] if it holds numbers that are not finite.
     pub fn adapter(&mut self, mut info: BTreeMap<String, String>) -> Result<Adapter, TrainError> {
-        let latest = match self.best.take() {
-            None => None,
-            Some(best) => {
-                let latest = self.values()?;
-                self.set_blocks(&best)?;
-                self.best = Some(best);
-                Some(latest)
-            }
-        };
-        let ids = self.engine.trained();
-        let values: Vec<Vec<f32>> =
-            ids.iter().map(|(id, ..)| self.engine.read(*id)).collect::<Result<_, _>>()?;
-        if let Some(latest) = latest {
-            self.set_blocks(&latest)?;
-        }
+        let values = self.with_kept(|engine| {
+            engine.trained().iter().map(|(id, ..)| engine.read(*id)).collect::<Result<Vec<_>, _>>()
+        })?;
+        self.describe(&mut info);
+        adapter_of(&self.engine, &values, info)
+    }
+
+    /// Does something with the state that is kept: the one with the best validation loss if there was validation, else the
+    /// latest, which is there again afterwards.
+    pub fn with_kept<T>(
+        &mut self,
+        work: impl FnOnce(&mut Engine) -> Result<T, TrainError>,
+    ) -> Result<T, TrainError> {
+        let Some(best) = self.best.take() else { return work(&mut self.engine) };
+        let latest = self.values()?;
+        self.set_blocks(&best)?;
+        self.best = Some(best);
+        let done = work(&mut self.engine);
+        self.set_blocks(&latest)?;
+        done
+    }
+
+    /// Notes how far the run is and what it is made of.
+    pub fn describe(&self, info: &mut BTreeMap<String, String>) {
         let float = |bits: Option<u64>| bits.map(|b| format!("{:.6}", f64::from_bits(b)));
-        let judged = self.judged;
         let mut note = |key: &str, value: Option<String>| value.map(|v| info.insert(key.into(), v));
         note("steps", Some(self.progress.step.to_string()));
         note("loss", float(self.progress.last.1));
-        note(judged, float(self.progress.best.map(|(loss, _)| loss)));
+        note(self.judged, float(self.progress.best.map(|(loss, _)| loss)));
         note("settings", serde_json::to_string(&self.settings).ok());
         note("objective", (!self.objective.is_null()).then(|| self.objective.to_string()));
-        adapter_of(&self.engine, &values, info)
     }
 }

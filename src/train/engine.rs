@@ -94,6 +94,7 @@ pub struct Engine {
     plans: TrainPlans,
     spec: TrainSpec,
     branches: Vec<Branch>,
+    train: Train,
     /// The branch whose forward ran last, on the step that is still there.
     live: Option<usize>,
     /// All outputs of the step in work.
@@ -120,7 +121,8 @@ impl Engine {
         let seconds = vec![0.0; executor.program().plans.len()];
         let session = session(model, options, profile, executor, layout, &plans);
         let branches = branches(options);
-        Ok(Self { session, plans, spec, branches, live: None, outs, step, words, seconds })
+        let train = options.train;
+        Ok(Self { session, plans, spec, branches, train, live: None, outs, step, words, seconds })
     }
 
     /// The model.
@@ -171,6 +173,11 @@ impl Engine {
     /// All models on the base, the trained one first.
     pub fn branches(&self) -> &[Branch] {
         &self.branches
+    }
+
+    /// What is trained.
+    pub fn train(&self) -> Train {
+        self.train
     }
 
     /// Trained tensors, in order: name, rows, width.

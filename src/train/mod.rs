@@ -7,12 +7,15 @@ mod adapt;
 mod adapters;
 mod checkpoint;
 mod core;
+pub mod corpus;
 pub mod data;
 mod engine;
 mod feedback;
 mod fit;
+mod full;
 pub mod objective;
 mod peak;
+pub mod pretrain;
 pub mod reward;
 mod reward_model;
 pub mod rl;
@@ -29,6 +32,7 @@ pub use checkpoint::CheckpointError;
 pub use engine::{Engine, EngineOptions, Recompute, Rollouts, Sequence};
 pub use feedback::{Feedback, FeedbackOptions};
 pub use fit::plan;
+pub use full::{TRAINING, training_info};
 pub use peak::{MatmulRate, matmul_rate};
 pub use reward_model::{Judged, RankedPair, rewards};
 pub use run::Run;
@@ -38,7 +42,15 @@ pub use trainer::{Against, Ended, KEPT_TOKENS, Place, Sample, StepReport, Traine
 pub use work::{Load, multiply_adds};
 
 use crate::exec::ExecError;
+use crate::io::IoError;
 use crate::model::ModelError;
+use crate::quantize::QuantizeError;
+
+impl From<IoError> for TrainError {
+    fn from(error: IoError) -> Self {
+        TrainError::Writing(error.into())
+    }
+}
 
 /// Why training could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +75,12 @@ pub enum TrainError {
     /// A reward that cannot judge.
     #[error(transparent)]
     Reward(#[from] reward::RewardError),
+    /// The trained model cannot be written.
+    #[error(transparent)]
+    Writing(#[from] QuantizeError),
+    /// The corpus, or its token file.
+    #[error(transparent)]
+    Corpus(#[from] corpus::CorpusError),
     /// The data cannot be trained on.
     #[error("{0}")]
     Data(String),

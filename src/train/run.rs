@@ -1,15 +1,18 @@
 //! A training run of any kind, as whatever drives it sees it.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::adapter::Adapter;
-use crate::io::CommitStore;
 use crate::io::commit::Slots;
+use crate::io::{CommitStore, Existing};
+use crate::quant::Format;
+use crate::train::pretrain::Pretrainer;
 use crate::train::rl::RlTrainer;
 use crate::train::{CheckpointError, Ended, Engine, Settings, StepReport, TrainError, Trainer};
 
-/// What [`Trainer`] and [`RlTrainer`] have in common.
+/// What [`Trainer`], [`RlTrainer`] and [`Pretrainer`] have in common.
 pub trait Run {
     /// See [`Trainer::engine`].
     fn engine(&mut self) -> &mut Engine;
@@ -35,6 +38,18 @@ pub trait Run {
     /// # Errors
     /// [`TrainError::Adapter`] if it holds numbers that are not finite.
     fn adapter(&mut self, info: BTreeMap<String, String>) -> Result<Adapter, TrainError>;
+    /// Where all weights are trained: writes the model as it would be kept now, its metadata with `info` added, matrices in
+    /// `format` (F32, F16 or BF16). Gives back where what had the name before is, if it was kept.
+    ///
+    /// # Errors
+    /// [`TrainError::Writing`] if it holds numbers that are not finite, or the file cannot be written.
+    fn save_model(
+        &mut self,
+        path: &Path,
+        format: Format,
+        existing: Existing,
+        info: &BTreeMap<String, String>,
+    ) -> Result<Option<PathBuf>, TrainError>;
     /// See [`Trainer::save`].
     ///
     /// # Errors
@@ -90,6 +105,16 @@ macro_rules! run {
                 self.core.adapter(info)
             }
 
+            fn save_model(
+                &mut self,
+                path: &Path,
+                format: Format,
+                existing: Existing,
+                info: &BTreeMap<String, String>,
+            ) -> Result<Option<PathBuf>, TrainError> {
+                self.core.save_model(path, format, existing, info)
+            }
+
             fn save<S: Slots>(
                 &mut self,
                 store: &mut CommitStore<S>,
@@ -113,3 +138,4 @@ macro_rules! run {
 
 run!(Trainer);
 run!(RlTrainer);
+run!(Pretrainer);

@@ -1,5 +1,8 @@
 //! Learning rate over the steps.
 
+/// Part of the steps over which [`Schedule::Wsd`] falls.
+const DECAY: f64 = 0.2;
+
 /// Shape of the learning rate after the warm-up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -11,6 +14,8 @@ pub enum Schedule {
     Linear,
     /// Falls to zero in half a cosine wave (Loshchilov & Hutter 2017).
     Cosine,
+    /// Stays, and falls to zero in a straight line over the last fifth (warm-up, stable, decay: Hu et al. 2024).
+    Wsd,
 }
 
 impl Schedule {
@@ -24,6 +29,7 @@ impl Schedule {
         match self {
             Schedule::Constant => 1.0,
             Schedule::Linear => 1.0 - done,
+            Schedule::Wsd => ((1.0 - done) / DECAY).min(1.0),
             Schedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * done).cos()),
         }
     }
@@ -41,6 +47,8 @@ mod tests {
             assert!(all[10..].windows(2).all(|w| w[1] < w[0]), "{schedule:?}");
             assert!(all[99] > 0.0 && all[99] < 0.02, "the last step still moves: {}", all[99]);
         }
+        assert_eq!(Schedule::Wsd.factor(89, 110, 10), 1.0, "it stays for four fifths");
+        assert!((Schedule::Wsd.factor(100, 110, 10) - 0.5).abs() < 1e-12);
         assert_eq!(Schedule::Constant.factor(50, 100, 10), 1.0);
         assert_eq!(Schedule::Linear.factor(0, 1, 0), 1.0, "a single step trains");
         assert_eq!(Schedule::Linear.factor(500, 100, 0), 0.0);

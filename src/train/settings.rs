@@ -6,15 +6,21 @@ use crate::train::{LoraOptions, Schedule};
 /// Settings of a run, apart from device and files.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Settings {
-    /// The adapters.
+    /// The adapters; without meaning where all weights are trained.
     pub lora: LoraOptions,
+    /// All of the model's own weights are trained, and there are no adapters.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub full: bool,
     /// Learning rate after the warm-up.
     pub learning_rate: f32,
     /// Its shape.
     pub schedule: Schedule,
+    /// Part of the learning rate that it falls to at most.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub floor: f32,
     /// Steps of warm-up.
     pub warmup: u64,
-    /// Decoupled weight decay.
+    /// Decoupled weight decay, of matrices; norms and biases do not decay.
     pub weight_decay: f32,
     /// Decay rates of the moments.
     pub betas: (f32, f32),
@@ -48,8 +54,10 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             lora: LoraOptions::default(),
+            full: false,
             learning_rate: 5e-4,
             schedule: Schedule::Linear,
+            floor: 0.0,
             warmup: 0,
             weight_decay: 0.0,
             betas: (0.9, 0.999),
@@ -75,11 +83,23 @@ impl Settings {
         if self.pack { Batching::Packed { max_rows: self.seq } } else { Batching::Sequences(self.batch) }
     }
 
+    /// Learning rate of step `step` (from 0) of `total`.
+    pub fn rate(&self, step: u64, total: u64) -> f64 {
+        let factor = self.schedule.factor(step, total, self.warmup);
+        let floor = if step < self.warmup { 0.0 } else { f64::from(self.floor) };
+        f64::from(self.learning_rate) * (floor + (1.0 - floor) * factor)
+    }
+
     /// The settings in which this run differs from `was`, with both values.
     pub fn differences(&self, was: &Self) -> Vec<Difference> {
         let value = |s: &Self| serde_json::to_value(s).unwrap_or_default();
         differences(&value(self), &value(was))
     }
+}
+
+/// A setting that older runs did not have, at the value that they had it at.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// A setting in which two runs differ.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::adapter::Adapter;
-use crate::model::{Branch, BranchHead, Model, Train};
+use crate::model::{AdapterShape, Branch, BranchHead, Model, Train};
 use crate::session::SessionOptions;
 use crate::train::core::{Core, Progress};
 use crate::train::data::{Batch, Batcher, Batching, Cursor, Example};
@@ -73,8 +73,8 @@ pub struct Sample {
     pub prompt: String,
     /// What it wrote.
     pub completion: String,
-    /// Its reward; not a number if it could not be judged.
-    pub reward: f64,
+    /// Its reward; not a number if it could not be judged, `None` if nobody judges.
+    pub reward: Option<f64>,
     /// What the reward is the sum of.
     pub parts: Vec<(String, f64)>,
 }
@@ -200,10 +200,7 @@ impl Trainer {
     ) -> Result<Self, TrainError> {
         let data = |e: crate::train::data::BatchError| TrainError::Data(e.to_string());
         let mut batcher = Batcher::new(task.lengths(), boot.batching, settings.seed).map_err(data)?;
-        let adapters = match boot.from {
-            Some(adapter) => shape_of(adapter, settings.lora.dropout),
-            None => settings.lora.shape(model),
-        };
+        let (train, adapters) = trained(model, settings, boot.from)?;
         let reference = boot.reference.map(|against| reference(against, boot.from));
         let divergence = boot.divergence.then(|| Branch {
             name: "base".into(),
@@ -219,7 +216,7 @@ impl Trainer {
             seq: settings.seq,
             outputs: boot.place.chunk,
             recompute: boot.place.recompute,
-            train: Train::Adapters,
+            train,
             adapters,
             head: boot.head,
             branches,
@@ -464,6 +461,25 @@ impl Trainer {
     /// [`TrainError::Adapter`] if it holds numbers that are not finite.
     pub fn adapter(&mut self, info: BTreeMap<String, String>) -> Result<Adapter, TrainError> {
         self.core.adapter(info)
+    }
+}
+
+/// What a run trains: adapters, or all weights.
+///
+/// # Errors
+/// [`TrainError::Adapter`] where all weights are to be trained from an adapter.
+pub(super) fn trained(
+    model: &Model,
+    settings: &Settings,
+    from: Option<&Adapter>,
+) -> Result<(Train, AdapterShape), TrainError> {
+    match (settings.full, from) {
+        (true, Some(_)) => Err(TrainError::Adapter(
+            "all weights are trained from a model, not from an adapter on one".into(),
+        )),
+        (true, None) => Ok((Train::All, AdapterShape::default())),
+        (false, Some(adapter)) => Ok((Train::Adapters, shape_of(adapter, settings.lora.dropout))),
+        (false, None) => Ok((Train::Adapters, settings.lora.shape(model))),
     }
 }
 

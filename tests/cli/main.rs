@@ -26,4 +26,6 @@ mod rl;
 mod store;
 mod terminal;
 mod thinking;
+#[cfg(feature = "tokenizer")]
+mod tokenizer;
 mod tune;

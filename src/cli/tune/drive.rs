@@ -17,6 +17,7 @@ use crate::cli::tune::files::{Outputs, STATE};
 use crate::cli::tune::shared::Data;
 use crate::cli::tune::steps::{Meter, Metrics, Samples};
 use crate::io::{CommitStore, Existing, FolderSlots};
+use crate::quant::Format;
 use crate::train::{Ended, Run};
 
 /// Time between saves, unless asked otherwise.
@@ -64,16 +65,23 @@ pub struct Job {
     pub outputs: Outputs,
     /// What a checkpoint must have been begun with.
     pub identity: String,
-    /// Notes that go into the adapter.
+    /// Notes that go into what is trained.
     pub info: BTreeMap<String, String>,
+    /// Format of the matrices of a model whose weights are trained.
+    pub format: Format,
+    /// What to do with such a model, `{}` for its path.
+    pub next: &'static str,
     /// What is shown of what the model writes.
     pub samples: Samples,
+    /// It is also kept in a file.
+    pub record_samples: bool,
 }
 
 impl Job {
     /// A run that shows nothing of what the model writes.
     pub fn new(outputs: Outputs, identity: String, info: BTreeMap<String, String>) -> Self {
-        Self { outputs, identity, info, samples: Samples::default() }
+        let (format, next) = (Format::F32, "ember chat -m {}");
+        Self { outputs, identity, info, format, next, samples: Samples::default(), record_samples: false }
     }
 }
 
@@ -133,6 +141,9 @@ pub fn drive(trainer: &mut impl Run, job: &Job, args: &RunArgs) -> CliResult {
     let listen = Listen::new();
     let mut store = open_store(trainer, job)?;
     let mut metrics = Metrics::open(&job.outputs.files.metrics, trainer.step_count())?;
+    let samples = &job.outputs.files.samples;
+    let open = |_| Metrics::open(samples, trainer.step_count());
+    let mut written = job.record_samples.then_some(()).map(open).transpose()?;
     let mut meter = Meter::new(trainer.total(), trainer.step_count());
     let mut saved = Instant::now();
     let mut pause = |took: Duration| rest(took, args.duty, &listen);
@@ -156,6 +167,9 @@ pub fn drive(trainer: &mut impl Run, job: &Job, args: &RunArgs) -> CliResult {
             }
         };
         metrics.write(&report)?;
+        if let Some(written) = written.as_mut() {
+            written.samples(&report)?;
+        }
         meter.show(&report, &job.samples);
         let due = args.save_every.map_or(saved.elapsed() >= SAVE_EVERY, |n| report.step.is_multiple_of(n));
         if due {
@@ -229,14 +243,9 @@ fn stop(trainer: &impl Run, job: &Job, interrupted: bool) -> CliResult {
 }
 
 fn finish(trainer: &mut impl Run, job: &Job, metrics: &Metrics, meter: &Meter) -> CliResult {
-    let adapter = trainer.adapter(job.info.clone())?;
     let files = &job.outputs.files;
-    // Whatever has the name now was made by somebody else, or was there before and is to be kept.
-    let kept = adapter
-        .save_as(&files.adapter, Existing::Keep)
-        .map_err(|e| CliError::from(e).at(files.adapter.display()))?;
-    say_kept(&files.adapter, kept.as_slice());
-    // The adapter is whole and on the disk: the state has served.
+    let judge = write(trainer, job)?;
+    // The result is whole and on the disk: the state has served.
     files.forget()?;
     let (what, train, validation) = metrics.curves()?;
     if let Some(line) = curve::sparkline(&train, term::width().saturating_sub(20)) {
@@ -271,13 +280,34 @@ fn finish(trainer: &mut impl Run, job: &Job, metrics: &Metrics, meter: &Meter) -
     }
     term::say(format!(
         "wrote {} ({})",
-        files.adapter.display(),
-        term::bytes(std::fs::metadata(&files.adapter).map_or(0, |m| m.len()))
+        files.result.display(),
+        term::bytes(std::fs::metadata(&files.result).map_or(0, |m| m.len()))
     ));
-    let name = files.adapter.with_extension("");
-    let next = if adapter.head.is_some() { "score" } else { "chat" };
-    term::say(Paint::stderr().dim(format!("try: ember {next} --adapter {}", name.display())));
+    let name = files.result.with_extension("");
+    let next = match (trainer.made_of().0.full, judge) {
+        (true, _) => job.next.replace("{}", &files.result.display().to_string()),
+        (false, true) => format!("ember score --adapter {}", name.display()),
+        (false, false) => format!("ember chat --adapter {}", name.display()),
+    };
+    term::say(Paint::stderr().dim(format!("try: {next}")));
     Ok(())
+}
+
+/// Writes what was trained; whether it is an adapter that judges.
+fn write(trainer: &mut impl Run, job: &Job) -> CliResult<bool> {
+    let path = &job.outputs.files.result;
+    // Whatever has the name now was made by somebody else, or was there before and is to be kept.
+    if trainer.made_of().0.full {
+        let kept = trainer
+            .save_model(path, job.format, Existing::Keep, &job.info)
+            .map_err(|e| CliError::from(e).at(path.display()))?;
+        say_kept(path, kept.as_slice());
+        return Ok(false);
+    }
+    let adapter = trainer.adapter(job.info.clone())?;
+    let kept = adapter.save_as(path, Existing::Keep).map_err(|e| CliError::from(e).at(path.display()))?;
+    say_kept(path, kept.as_slice());
+    Ok(adapter.head.is_some())
 }
 
 /// Seconds, minutes or hours, for people.

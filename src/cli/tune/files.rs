@@ -9,8 +9,9 @@ use crate::cli::error::{CliError, CliResult};
 use crate::cli::output::{self as outputs, ReplaceArgs};
 use crate::cli::term;
 use crate::cli::tune::differences;
+use crate::gguf::GgufFile;
 use crate::io::{Existing, IoError, output, private};
-use crate::train::{Run, Settings};
+use crate::train::{Run, Settings, training_info};
 
 /// The slots of a run's state are `run.0` and `run.1`.
 pub const STATE: &str = "run";
@@ -20,10 +21,12 @@ const STATE_FILES: [&str; 3] = ["run.1", "run.0", "run.lock"];
 /// Where a run's files lie.
 #[derive(Clone, Debug)]
 pub struct Files {
-    /// The adapter.
-    pub adapter: PathBuf,
+    /// What is trained: an adapter or a model.
+    pub result: PathBuf,
     /// One JSON object a step.
     pub metrics: PathBuf,
+    /// What the model wrote on the way, one JSON object a line, where that is kept.
+    pub samples: PathBuf,
     /// The state, two slots.
     pub state: PathBuf,
     /// The picture of the loss, if one is to be drawn.
@@ -49,8 +52,8 @@ pub enum Found {
     Nothing,
     /// A run that was stopped.
     Begun,
-    /// An adapter, where a run was to go on.
-    Finished(Box<Adapter>),
+    /// What a run has made, where it was to go on: its notes.
+    Finished(BTreeMap<String, String>),
 }
 
 /// A run's files, with what was found there.
@@ -77,7 +80,7 @@ impl Files {
         let text = stem.as_os_str().as_encoded_bytes();
         let dots = stem.file_name().is_none_or(|name| name.as_encoded_bytes().iter().all(|&b| b == b'.'));
         if dots || text.ends_with(b"/") || text.ends_with(b"/.") || cfg!(windows) && text.ends_with(b"\\") {
-            return Err(CliError::failed(format!("`{}` ends in no name for an adapter", output.display()))
+            return Err(CliError::failed(format!("`{}` ends in no name for a file", output.display()))
                 .advise("-o NAME, or -o FOLDER/NAME"));
         }
         let with = |ending: &str| {
@@ -85,7 +88,13 @@ impl Files {
             name.push(ending);
             PathBuf::from(name)
         };
-        Ok(Self { adapter: with(".gguf"), metrics: with(".metrics.jsonl"), state: with(".state"), plot })
+        Ok(Self {
+            result: with(".gguf"),
+            metrics: with(".metrics.jsonl"),
+            samples: with(".samples.jsonl"),
+            state: with(".state"),
+            plot,
+        })
     }
 
     /// Looks, before any work is done, whether all can be written; nothing is changed. `inputs` are read by the run.
@@ -93,7 +102,7 @@ impl Files {
     /// # Errors
     /// What is in the way, and what to do about it.
     pub fn look(self, begin: Begin, inputs: &[&Path]) -> CliResult<Outputs> {
-        let written = [Some(&self.adapter), Some(&self.metrics), self.plot.as_ref()];
+        let written = [Some(&self.result), Some(&self.metrics), self.plot.as_ref()];
         for path in written.into_iter().flatten() {
             outputs::not_an_input(path, inputs)?;
         }
@@ -110,9 +119,10 @@ impl Files {
             _ => begin.replace.existing(),
         };
         if !matches!(found, Found::Finished(_)) {
-            writable(&self.adapter, existing)?;
-            let record = if is_record(&self.metrics) { Existing::Keep } else { Existing::Refuse };
-            writable(&self.metrics, record)?;
+            writable(&self.result, existing)?;
+            for path in [&self.metrics, &self.samples] {
+                writable(path, if is_record(path) { Existing::Keep } else { Existing::Refuse })?;
+            }
             self.plot.as_ref().map_or(Ok(()), |plot| writable(plot, begin.replace.existing()))?;
         }
         Ok(Outputs { files: self, begin, found })
@@ -139,12 +149,12 @@ impl Files {
     }
 
     fn found(&self, saved: bool, begin: Begin) -> CliResult<Found> {
-        let there = std::fs::metadata(&self.adapter).is_ok_and(|m| m.is_file() && m.len() > 0);
+        let there = std::fs::metadata(&self.result).is_ok_and(|m| m.is_file() && m.len() > 0);
         match (begin.resume, saved) {
             (true, true) => Ok(Found::Begun),
-            (true, false) if there => match Adapter::open(&self.adapter) {
-                Ok(adapter) => Ok(Found::Finished(Box::new(adapter))),
-                Err(_) => Err(outputs::refused(IoError::Exists { path: self.adapter.clone() })),
+            (true, false) if there => match notes(&self.result) {
+                Some(notes) => Ok(Found::Finished(notes)),
+                None => Err(outputs::refused(IoError::Exists { path: self.result.clone() })),
             },
             _ => Ok(Found::Nothing),
         }
@@ -168,18 +178,20 @@ impl Files {
 
     /// Gives the metrics of an earlier run another name, that of its adapter where it gets one too.
     pub fn set_metrics_aside(&self) -> CliResult {
-        if std::fs::metadata(&self.metrics).map_or(0, |m| m.len()) == 0 {
-            return Ok(());
+        for (path, ending) in [(&self.metrics, "metrics.jsonl"), (&self.samples, "samples.jsonl")] {
+            if std::fs::metadata(path).map_or(0, |m| m.len()) == 0 {
+                continue;
+            }
+            let stem = self.result.with_extension("");
+            let name = |number: u32| {
+                let mut name = stem.clone().into_os_string();
+                name.push(format!(".{number}.{ending}"));
+                PathBuf::from(name)
+            };
+            let others = |number: u32| !output::numbered(&self.result, number).exists();
+            let kept = output::set_aside(path, &name, &others)?;
+            outputs::say_kept(path, &[kept]);
         }
-        let stem = self.adapter.with_extension("");
-        let name = |number: u32| {
-            let mut name = stem.clone().into_os_string();
-            name.push(format!(".{number}.metrics.jsonl"));
-            PathBuf::from(name)
-        };
-        let others = |number: u32| !output::numbered(&self.adapter, number).exists();
-        let kept = output::set_aside(&self.metrics, &name, &others)?;
-        outputs::say_kept(&self.metrics, &[kept]);
         Ok(())
     }
 
@@ -195,12 +207,12 @@ impl Outputs {
     /// # Errors
     /// What the finished run was made of that this one is not.
     pub fn finished(&self, run: &mut impl Run, info: &BTreeMap<String, String>) -> CliResult<bool> {
-        let Found::Finished(adapter) = &self.found else { return Ok(false) };
-        let note = |key: &str| adapter.info.get(key).map(String::as_str);
-        let path = self.files.adapter.display();
+        let Found::Finished(notes) = &self.found else { return Ok(false) };
+        let note = |key: &str| notes.get(key).map(String::as_str);
+        let path = self.files.result.display();
         let Some(settings) = note("settings").and_then(|text| serde_json::from_str::<Settings>(text).ok())
         else {
-            return Err(outputs::refused(IoError::Exists { path: self.files.adapter.clone() }));
+            return Err(outputs::refused(IoError::Exists { path: self.files.result.clone() }));
         };
         let objective =
             note("objective").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
@@ -219,12 +231,21 @@ impl Outputs {
                 differs.join("; ")
             ))
             .at(path)
-            .advise("another -o, or --replace without --resume for a new run that keeps the old adapter"));
+            .advise("another -o, or --replace without --resume for a new run that keeps the old one"));
         }
         let steps = note("steps").unwrap_or("all");
         term::say(format!("already finished: {path} is there, after {steps} steps; nothing was changed"));
         Ok(true)
     }
+}
+
+/// What an adapter, or a model whose weights were trained, says of its run.
+fn notes(path: &Path) -> Option<BTreeMap<String, String>> {
+    if let Ok(adapter) = Adapter::open(path) {
+        return Some(adapter.info);
+    }
+    let model = GgufFile::open(path).ok()?;
+    Some(training_info(&model.header().metadata)).filter(|notes| !notes.is_empty())
 }
 
 /// Whether a file is what a run wrote of its steps, or nothing.

@@ -4,7 +4,7 @@ pub mod args;
 pub mod bench;
 pub mod curve;
 pub(crate) mod differences;
-mod drive;
+pub(crate) mod drive;
 pub mod files;
 pub(crate) mod identity;
 pub(crate) mod keep;
@@ -23,7 +23,7 @@ use clap::{Args, Subcommand};
 use crate::cli::error::CliResult;
 
 /// Help of the learning rate where it differs from that of `sft`.
-const LR: &str = "Learning rate; adapters learn best at about ten times that of full fine-tuning";
+const LR: &str = "Learning rate; adapters learn best at about ten times that of --full";
 
 /// Fine-tune a model on this machine
 #[derive(Args, Clone, Debug)]

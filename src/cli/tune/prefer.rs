@@ -295,6 +295,7 @@ fn settings(args: &PreferArgs, items: usize, keep: f32, lora: LoraOptions) -> Se
     let mut settings = Settings {
         batch: args.shape.batch() as usize,
         accumulate: t.accumulate as usize,
+        full: args.output.full,
         keep,
         seq: args.shape.seq as usize,
         ..t.optimizer.settings(lora)
@@ -359,6 +360,10 @@ pub fn reward(args: &JudgeArgs) -> CliResult {
     let objective = RewardLoss { center: args.center };
     objective.check().map_err(CliError::usage)?;
     let args = &args.prefer;
+    if args.output.full {
+        let what = "a reward model is an adapter with a head, so that it judges on the same weights as those that it is used with";
+        return Err(CliError::usage(what).advise("leave out --full; --rank 32 makes a larger adapter"));
+    }
     let outputs = outputs(args)?;
     let model = engine::open(&args.model)?;
     let prompter = args.place.prompter(&model)?;

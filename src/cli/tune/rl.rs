@@ -408,7 +408,7 @@ fn contents(rules: &[Rule], judges: &Judges, names: &[String]) -> CliResult<Stri
 fn settings(args: &RlArgs, prompts: usize, lora: LoraOptions) -> Settings {
     let t = &args.training;
     let seq = args.rollout.seq as usize;
-    let mut settings = Settings { seq, ..t.optimizer.settings(lora) };
+    let mut settings = Settings { full: args.output.full, seq, ..t.optimizer.settings(lora) };
     let steps = prompts.div_ceil(args.rollout.prompts_per_step.max(1) as usize);
     t.length.put(&mut settings, steps as u64, EPOCHS);
     settings

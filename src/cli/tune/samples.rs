@@ -17,8 +17,8 @@ pub struct SampleView<'a> {
     pub prompt: &'a str,
     /// What the model wrote.
     pub completion: &'a str,
-    /// Its total reward; NaN for one that is not learnt from.
-    pub reward: f64,
+    /// Its total reward; NaN for one that is not learnt from, `None` if nobody judges.
+    pub reward: Option<f64>,
     /// Names and values of the parts.
     pub parts: &'a [(String, f64)],
 }
@@ -30,14 +30,15 @@ pub struct SampleView<'a> {
 /// The writer's.
 pub fn print(samples: &[SampleView<'_>], width: usize, paint: Paint, out: &mut impl Write) -> io::Result<()> {
     for sample in samples {
-        let total = amount(sample.reward);
         let parts: Vec<String> = sample
             .parts
             .iter()
             .map(|(name, value)| format!("{} {}", cut(name, 24), amount(*value)))
             .collect();
-        let parts = cut(&parts.join(", "), width.saturating_sub(total.len() + 2));
-        writeln!(out, "{}  {}", paint.bold(&total), paint.dim(parts))?;
+        if let Some(total) = sample.reward.map(amount) {
+            let parts = cut(&parts.join(", "), width.saturating_sub(total.len() + 2));
+            writeln!(out, "{}  {}", paint.bold(&total), paint.dim(parts))?;
+        }
         let inner = width.saturating_sub(2).max(8);
         writeln!(out, "  {}", paint.dim(cut(sample.prompt, inner)))?;
         for line in lines(sample.completion, inner) {
@@ -152,21 +153,22 @@ mod tests {
         let sample = SampleView {
             prompt: "Which\ncity?",
             completion: "Paris.\n\nI think.",
-            reward: 1.125,
+            reward: Some(1.125),
             parts: &parts,
         };
         assert_eq!(
             shown(sample, 60),
             "1.125  exact 1.000, length:60 0.250\n  Which⏎city?\n  Paris.⏎⏎I think.\n"
         );
-        let unusable = SampleView { reward: f64::NAN, completion: "", parts: &[], ..sample };
+        let unusable = SampleView { reward: Some(f64::NAN), completion: "", parts: &[], ..sample };
         assert_eq!(shown(unusable, 60), "unusable  \n  Which⏎city?\n  \n");
     }
 
     #[test]
     fn long_texts_lose_their_middle() {
         let words = (0..500).map(|n| format!("w{n}")).collect::<Vec<_>>().join(" ");
-        let text = shown(SampleView { prompt: &words, completion: &words, reward: 0.0, parts: &[] }, 40);
+        let text =
+            shown(SampleView { prompt: &words, completion: &words, reward: Some(0.0), parts: &[] }, 40);
         let lines: Vec<&str> = text.lines().collect();
         assert!(
             lines[1].starts_with("  w0 w1") && lines[1].ends_with("w499") && lines[1].contains('…'),
@@ -180,7 +182,7 @@ mod tests {
     fn nothing_steers_the_terminal() {
         let nasty = "\u{1b}[2J\r\u{7}\u{202e}abc\u{2028}\u{85}\u{e000}";
         let text = shown(
-            SampleView { prompt: nasty, completion: nasty, reward: 0.0, parts: &[(nasty.into(), 0.0)] },
+            SampleView { prompt: nasty, completion: nasty, reward: Some(0.0), parts: &[(nasty.into(), 0.0)] },
             120,
         );
         assert!(text.contains("\\u{1b}[2J\\r\\u{7}\\u{202e}abc"), "{text}");
@@ -194,7 +196,7 @@ mod tests {
         fn no_line_is_wider_than_the_terminal(text in any::<String>(), wide in "[漢字かな🐈a ]{0,200}", width in 40usize..120) {
             for text in [&text, &wide] {
                 let parts = [(text.clone(), 0.5), (text.clone(), f64::INFINITY)];
-                let shown = shown(SampleView { prompt: text, completion: text, reward: -1.0, parts: &parts }, width);
+                let shown = shown(SampleView { prompt: text, completion: text, reward: Some(-1.0), parts: &parts }, width);
                 for line in shown.lines() {
                     prop_assert!(columns(line) <= width, "{line}");
                 }

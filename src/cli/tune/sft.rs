@@ -143,6 +143,7 @@ fn settings(args: &SftArgs, dataset: &Dataset, lora: LoraOptions) -> Settings {
     let mut settings = Settings {
         batch: args.shape.batch() as usize,
         accumulate: t.accumulate as usize,
+        full: args.output.full,
         keep: t.keep,
         pack: t.pack,
         seq: args.shape.seq as usize,

@@ -26,7 +26,7 @@ use crate::train::{LoraOptions, Place, Schedule, Settings};
 /// What comes out, and what a run begins with.
 #[derive(Args, Clone, Debug)]
 pub struct OutputArgs {
-    /// The adapter to write, `.gguf` added; metrics and the run's state lie beside it [default: the data's name]
+    /// The adapter, or with --full the model, to write, `.gguf` added; metrics and the run's state lie beside it [default: the data's name]
     #[arg(short = 'o', long, value_name = "NAME")]
     output: Option<PathBuf>,
     /// Show the first examples with what is trained on marked, and stop
@@ -43,6 +43,9 @@ pub struct OutputArgs {
     /// Begin with this adapter instead of a new one
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
+    /// Train all of the model's own weights instead of an adapter: for small models; makes a model
+    #[arg(long, conflicts_with_all = ["from", "rank", "alpha", "rslora", "dropout", "targets"])]
+    pub full: bool,
 }
 
 impl OutputArgs {
@@ -93,8 +96,8 @@ fn default_output(data: &[PathBuf]) -> PathBuf {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Training")]
 pub struct OptimizerArgs {
-    /// Learning rate
-    #[arg(long, value_name = "X", default_value_t = 5e-4, value_parser = positive)]
+    /// Learning rate; of all weights (--full) 5e-5 by default
+    #[arg(long, value_name = "X", default_value_t = 5e-4, default_value_if("full", "true", "5e-5"), value_parser = positive)]
     lr: f32,
     /// Learning rate over time
     #[arg(long, value_enum, default_value_t)]
@@ -110,8 +113,10 @@ pub struct OptimizerArgs {
     clip: f32,
 }
 
-#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Falls {
+/// Learning rate over time.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Falls {
     /// The same to the end
     Constant,
     /// Falls to zero in a straight line
@@ -119,6 +124,20 @@ enum Falls {
     Linear,
     /// Falls to zero in half a cosine wave
     Cosine,
+    /// Stays, and falls to zero over the last fifth
+    Wsd,
+}
+
+impl Falls {
+    /// As training has it.
+    pub fn schedule(self) -> Schedule {
+        match self {
+            Falls::Constant => Schedule::Constant,
+            Falls::Linear => Schedule::Linear,
+            Falls::Cosine => Schedule::Cosine,
+            Falls::Wsd => Schedule::Wsd,
+        }
+    }
 }
 
 impl OptimizerArgs {
@@ -127,11 +146,7 @@ impl OptimizerArgs {
         Settings {
             lora,
             learning_rate: self.lr,
-            schedule: match self.schedule {
-                Falls::Constant => Schedule::Constant,
-                Falls::Linear => Schedule::Linear,
-                Falls::Cosine => Schedule::Cosine,
-            },
+            schedule: self.schedule.schedule(),
             warmup: self.warmup,
             weight_decay: self.weight_decay,
             clip: self.clip,

@@ -97,6 +97,17 @@ impl Metrics {
         if !r.notes.is_empty() {
             line["notes"] = json!(r.notes);
         }
+        self.line(&line)
+    }
+
+    /// Adds what the model wrote in a step.
+    pub fn samples(&mut self, r: &StepReport) -> CliResult {
+        let line =
+            |s: &crate::train::Sample| json!({ "step": r.step, "prompt": s.prompt, "text": s.completion });
+        r.samples.iter().try_for_each(|sample| self.line(&line(sample)))
+    }
+
+    fn line(&mut self, line: &serde_json::Value) -> CliResult {
         // One write, so that a line is there as a whole or as the torn end that is cut off.
         self.file.write_all(format!("{line}\n").as_bytes()).map_err(|e| CliError::file(&self.path, &e))
     }

@@ -62,10 +62,10 @@ impl Dataset {
 }
 
 /// A reader of text that hashes the bytes of the file.
-pub(super) type Hashed<R> = BufReader<TextReader<Hashing<R>>>;
+pub(in crate::train) type Hashed<R> = BufReader<TextReader<Hashing<R>>>;
 
 /// Begins to read: finds the encoding, and looks what it is.
-pub(super) fn begin<R: Read>(path: &Path, reader: R) -> Result<(Format, Hashed<R>), DataError> {
+pub(in crate::train) fn begin<R: Read>(path: &Path, reader: R) -> Result<(Format, Hashed<R>), DataError> {
     let binary = |kind| DataError::Binary { path: path.to_owned(), kind };
     let reader = TextReader::new(Hashing::new(reader)).map_err(|error| match error {
         TextError::Kind(kind) => binary(kind),
@@ -79,15 +79,15 @@ pub(super) fn begin<R: Read>(path: &Path, reader: R) -> Result<(Format, Hashed<R
 }
 
 /// What takes a row, with the line on which it begins.
-pub(super) type Take<'a> = dyn FnMut(u64, Piece) -> Result<(), DataError> + 'a;
+pub(in crate::train) type Take<'a, E = DataError> = dyn FnMut(u64, Piece) -> Result<(), E> + 'a;
 
 /// Goes through the rows of JSON lines or of an array, and gives the reader back at its end.
-pub(super) fn each_row<R: BufRead>(
+pub(in crate::train) fn each_row<R: BufRead, E: From<DataError>>(
     path: &Path,
     format: Format,
     reader: R,
-    take: &mut Take,
-) -> Result<R, DataError> {
+    take: &mut Take<E>,
+) -> Result<R, E> {
     let failed = |e| io_error(path, e);
     match format {
         Format::Lines => {
@@ -104,7 +104,7 @@ pub(super) fn each_row<R: BufRead>(
             }
             Ok(rows.into_inner())
         }
-        Format::Text => Err(DataError::NotRows { path: path.to_owned() }),
+        Format::Text => Err(DataError::NotRows { path: path.to_owned() }.into()),
     }
 }
 
@@ -115,7 +115,7 @@ pub(super) fn finished<R: Read>(path: &Path, reader: Hashed<R>) -> DataFile {
 }
 
 /// The bytes of a row, or why there are none.
-pub(super) fn bytes_of(piece: Piece<'_>) -> Result<&[u8], RowError> {
+pub(in crate::train) fn bytes_of(piece: Piece<'_>) -> Result<&[u8], RowError> {
     match piece {
         Piece::Row(bytes) => Ok(bytes),
         Piece::TooLong(bytes) => {
@@ -125,7 +125,7 @@ pub(super) fn bytes_of(piece: Piece<'_>) -> Result<&[u8], RowError> {
     }
 }
 
-pub(super) fn io_error(path: &Path, source: io::Error) -> DataError {
+pub(in crate::train) fn io_error(path: &Path, source: io::Error) -> DataError {
     DataError::Io { path: path.to_owned(), source }
 }
 

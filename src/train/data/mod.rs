@@ -43,13 +43,17 @@ pub use encode::{EncodeOptions, Encoder, Overlong, TrainOn};
 pub use error::{DataError, Problem, Reason};
 pub use example::{DataFile, Dataset, Example, Source, Span, TokenCounts, lay_out};
 pub use items::{Item, Items};
+pub(in crate::train) use load::{Take, begin, bytes_of, each_row, io_error};
 pub use note::Note;
 pub use prefer::{Pair, Pairs, Thumb, Thumbs};
 pub use preview::{PreviewSpan, marked, spans};
 pub use prompts::{Prompt, Prompts};
 pub use question::{Match, normalized};
 pub use random::Random;
+pub(in crate::train) use random::mix;
 pub use read::{Format, MAX_ROW};
+pub(in crate::train) use read::{Piece, fill};
 pub use report::{Noted, Report, Skipped};
+pub(in crate::train) use row::text_alone;
 #[cfg(test)]
 mod tests;

@@ -75,7 +75,7 @@ impl Format {
 }
 
 /// Hashes what passes.
-pub(super) struct Hashing<R> {
+pub(in crate::train) struct Hashing<R> {
     inner: R,
     hash: Sha256,
     bytes: u64,
@@ -102,7 +102,7 @@ impl<R: Read> Read for Hashing<R> {
 }
 
 /// The next bytes; interrupted system calls are retried.
-pub(super) fn fill(reader: &mut impl BufRead) -> io::Result<&[u8]> {
+pub(in crate::train) fn fill(reader: &mut impl BufRead) -> io::Result<&[u8]> {
     loop {
         match reader.fill_buf() {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -116,7 +116,7 @@ pub(super) fn fill(reader: &mut impl BufRead) -> io::Result<&[u8]> {
 
 /// What lies between two boundaries.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Piece<'a> {
+pub(in crate::train) enum Piece<'a> {
     /// The bytes of a row. Of a line, with its line feed if it has one.
     Row(&'a [u8]),
     /// So many bytes, which were passed over.

@@ -74,7 +74,7 @@ impl Report {
     }
 
     /// A row that cannot be used: noted, or, in strict mode, an error.
-    pub(super) fn skip(
+    pub(in crate::train) fn skip(
         &mut self,
         path: &Path,
         line: u64,

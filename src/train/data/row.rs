@@ -100,6 +100,15 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Row, RowError> {
     from_object(object(bytes)?)
 }
 
+/// The text of a row that is learnt as it stands.
+pub(in crate::train) fn text_alone(bytes: &[u8]) -> Result<String, RowError> {
+    let fields = Fields::read(object(bytes)?, &["text", "weight", "train", "trainable"])?;
+    marks::of_row(&fields)?;
+    let text =
+        fields.get("text").ok_or_else(|| fields.unknown("a row of a corpus has its text in `text`"))?;
+    string(text, "text")
+}
+
 /// Reads a row from the text of an object.
 pub(super) fn from_object(text: &str) -> Result<Row, RowError> {
     let fields = Fields::read(text, &COLUMNS)?;

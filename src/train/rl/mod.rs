@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::adapter::Adapter;
-use crate::model::{Branch, BranchHead, Model, Train};
+use crate::model::{Branch, BranchHead, Model};
 use crate::text::Tokenizer;
 use crate::train::core::{Core, Progress};
 use crate::train::data::{Batcher, Batching, Cursor};
 use crate::train::reward::{Mix, Scores};
-use crate::train::trainer::{REFERENCE, Sums, reference};
+use crate::train::trainer::{REFERENCE, Sums, reference, trained};
 use crate::train::{
     Against, Ended, Engine, EngineOptions, Place, Rollouts, Sample, Settings, StepReport, TrainError,
     initialize, load_adapter, load_branch, shape_of,
@@ -96,6 +96,7 @@ impl RlTrainer {
         if prompts.iter().any(|p| p.tokens.is_empty()) {
             return Err(data("a prompt has no tokens".into()));
         }
+        let (train, adapters) = trained(model, settings, from)?;
         let (branches, value, models) = branches(model, &judges, options, settings, from);
         let engine_options = EngineOptions {
             device: place.device.clone(),
@@ -103,11 +104,8 @@ impl RlTrainer {
             seq: longest + options.max_new,
             outputs: place.chunk,
             recompute: place.recompute,
-            train: Train::Adapters,
-            adapters: match from {
-                Some(adapter) => shape_of(adapter, settings.lora.dropout),
-                None => settings.lora.shape(model),
-            },
+            train,
+            adapters,
             head: BranchHead::Tokens,
             branches,
             rollouts: Some(Rollouts {
@@ -264,7 +262,7 @@ impl RlTrainer {
             report.samples.push(Sample {
                 prompt: self.prompts.get(answer.prompt).map_or(String::new(), |p| p.text.clone()),
                 completion: answer.text.clone(),
-                reward: scores.total[index],
+                reward: Some(scores.total[index]),
                 parts,
             });
         }

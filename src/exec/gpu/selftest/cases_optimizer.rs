@@ -48,7 +48,8 @@ fn adamw(b: &mut Bench, width: usize) -> Result<Case, PlanError> {
     let m = b.floats(1, width, 0.1)?;
     let v = b.values(width).iter().map(|v| (v.abs() * 0.1 + 1e-3).to_bits()).collect();
     let v = b.words(DType::F32, 1, width, v)?;
-    let p = params::adamw::Params { width: width as u32, ..Default::default() };
+    let decays = u32::from(width != 1000);
+    let p = params::adamw::Params { width: width as u32, decays, ..Default::default() };
     let mut step = b.step(0, 0);
     step.scalars = Scalars {
         rate: 0.02,

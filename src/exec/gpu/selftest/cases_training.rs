@@ -3,7 +3,7 @@
 use super::bench::{Bench, Case};
 use super::cases::Cases;
 use crate::ops::{Op, params};
-use crate::plan::{DType, PlanError, TensorId};
+use crate::plan::{DType, PlanError, Step, TOKEN_FROM_TABLE, TensorId};
 use crate::text::softmax_scale;
 
 /// Of the rows of a case; 0 stands for 1.
@@ -19,7 +19,9 @@ pub(super) fn all(b: &mut Bench) -> Cases {
         cases.push(bias_back(b, count)?);
         cases.push(gather_back(b, count)?);
         cases.push(coefs(b, count)?);
-        cases.extend(lookups(b, count)?);
+        cases.push(lookup(b, count, false)?);
+        cases.push(lookup(b, count, true)?);
+        cases.push(lookup_back(b, count)?);
     }
     for (vocab, count) in [(60, 5), (1000, 1), (40_000, 3)] {
         cases.push(logprob_back(b, vocab, count)?);
@@ -149,25 +151,47 @@ fn gather_back(b: &mut Bench, count: usize) -> Result<Case, PlanError> {
     b.case(format!("gather_back, {count} rows"), Op::GatherBack, capacity, args, p, step)
 }
 
+/// Shape of the table of `lookup`, and positions of a slot of the token table.
+const TABLE: (usize, usize, usize) = (90, 150, 40);
+
 /// Several rows name one token.
-fn lookups(b: &mut Bench, count: usize) -> Cases {
-    let (vocab, width, capacity) = (90, 150, count + 1);
+fn named(b: &mut Bench, count: usize) -> Step {
     let mut step = b.step(count, 0);
     for (t, row) in step.rows.iter_mut().enumerate() {
-        row.token = (89 - t as u32 * 7 % 30) % vocab;
+        row.token = (89 - t as u32 * 7 % 30) % TABLE.0 as u32;
     }
-    let w = b.floats(vocab as usize, width, 1.0)?;
+    step
+}
+
+fn lookup(b: &mut Bench, count: usize, table: bool) -> Result<Case, PlanError> {
+    let ((vocab, width, ctx), capacity) = (TABLE, count + 1);
+    let mut step = named(b, count);
+    if table {
+        step.rows.iter_mut().step_by(3).for_each(|row| row.token = TOKEN_FROM_TABLE);
+        // A place in the table of its own for each row.
+        for (t, row) in step.rows.iter_mut().enumerate() {
+            (row.slot, row.pos) = ((t / ctx) as u32, (t % ctx) as u32);
+        }
+    }
+    let words = (0..4 * ctx).map(|i| (i * 11 % 70) as u32).collect();
+    let tokens = if table { Some(b.words(DType::U32, 4, ctx, words)?) } else { None };
+    let w = b.floats(vocab, width, 1.0)?;
     let x = b.output(DType::F32, capacity, width)?;
-    let p = params::lookup::Params { width: width as u32, scale: 1.5, ..Default::default() };
-    let args = vec![Some(b.rows), Some(w), Some(x)];
-    let name = format!("lookup, {count} rows");
-    let forward = b.case(name, Op::Lookup, capacity, args, p, step.clone())?;
+    let ctx = if table { ctx as u32 } else { 0 };
+    let p = params::lookup::Params { width: width as u32, scale: 1.5, ctx, ..Default::default() };
+    let args = vec![Some(b.rows), Some(w), tokens, Some(x)];
+    let kind = if table { "" } else { " without a table" };
+    b.case(format!("lookup, {count} rows{kind}"), Op::Lookup, capacity, args, p, step)
+}
+
+fn lookup_back(b: &mut Bench, count: usize) -> Result<Case, PlanError> {
+    let ((vocab, width, _), capacity) = (TABLE, count + 1);
+    let step = named(b, count);
     let dx = b.floats(capacity, width, 1.0)?;
-    let dw = b.floats(vocab as usize, width, 1.0)?;
+    let dw = b.floats(vocab, width, 1.0)?;
     let p = params::lookup_back::Params { width: width as u32, scale: 1.5, ..Default::default() };
     let args = vec![Some(b.rows), Some(dx), Some(dw)];
-    let back = b.case(format!("lookup_back, {count} rows"), Op::LookupBack, capacity, args, p, step)?;
-    Ok(vec![forward, back])
+    b.case(format!("lookup_back, {count} rows"), Op::LookupBack, capacity, args, p, step)
 }
 
 /// With the labels' log-probabilities that belong to the logits.
