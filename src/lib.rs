@@ -5,6 +5,7 @@ pub mod adapter;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod exec;
+pub mod explain;
 pub mod gguf;
 pub mod io;
 #[cfg(feature = "train")]

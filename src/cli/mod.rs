@@ -11,6 +11,7 @@ mod doctor;
 mod engine;
 pub mod error;
 mod eval;
+mod explain;
 mod habits;
 mod input;
 mod inspect;
@@ -81,6 +82,7 @@ enum Command {
     Tokenizer(tokenizer::TokenizerArgs),
     Perplexity(perplexity::PerplexityArgs),
     Eval(eval::EvalArgs),
+    Explain(Box<explain::ExplainArgs>),
     Quantize(quantize::QuantizeArgs),
     Bench(bench::BenchArgs),
     Adapt(Box<adapt::AdaptArgs>),
@@ -179,6 +181,7 @@ fn dispatch(command: Command) -> CliResult {
         Command::Tokenizer(args) => tokenizer::run(&args),
         Command::Perplexity(args) => perplexity::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Quantize(args) => quantize::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Tune(args) => tune::run(&args),

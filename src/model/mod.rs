@@ -7,6 +7,7 @@ mod check;
 mod config;
 mod file;
 mod forward;
+mod inspect;
 mod keys;
 mod linear;
 mod rope;
@@ -20,6 +21,7 @@ pub use build::{
 };
 pub use config::ModelConfig;
 pub use file::Model;
+pub use inspect::{InspectedLayer, Inspection, build_inspection};
 pub use rope::{RopeScaling, Yarn};
 pub use training::{Block, Pass, TrainPlans, TrainSpec, build_training};
 

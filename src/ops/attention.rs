@@ -190,6 +190,29 @@ fn seen(p: &Params, row: Row) -> Range<usize> {
     first as usize..row.pos as usize + 1
 }
 
+/// The weights that a row's query head gives to the step's rows `0..=row.pos`, which attention itself keeps nowhere: softmax of
+/// scale * q k^T over those it may see, 0 elsewhere; in double precision. `q` is (T, heads * head_dim), `k` (T, kv_heads *
+/// head_dim), and the row's place in both is its position, as in a plan without a cache.
+pub fn weights(p: &Params, row: Row, head: usize, q: &[f32], k: &[f32]) -> Vec<f64> {
+    let (heads, kv_heads, dim) = (p.heads as usize, p.kv_heads as usize, p.head_dim as usize);
+    let kv_head = head / (heads / kv_heads);
+    let query = &q[(row.pos as usize * heads + head) * dim..][..dim];
+    let score = |j: usize| {
+        let key = &k[(j * kv_heads + kv_head) * dim..][..dim];
+        let dot: f64 = query.iter().zip(key).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum();
+        cap(p, dot * f64::from(p.scale))
+    };
+    let seen = seen(p, row);
+    let mut weights = vec![0.0; seen.end];
+    let scores: Vec<f64> = seen.clone().map(score).collect();
+    let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = scores.iter().map(|score| (score - top).exp()).sum();
+    for (weight, score) in weights[seen].iter_mut().zip(scores) {
+        *weight = (score - top).exp() / sum;
+    }
+    weights
+}
+
 /// Query heads of one KV head: y = softmax(scale * q k^T) v over the positions that `row` may see.
 fn attend<F: Real>(
     p: &Params,

@@ -175,7 +175,7 @@ pub(crate) fn chunk(options: &SessionOptions, profile: Profile) -> usize {
     options.chunk.unwrap_or(if profile.mapped_weights { CHUNK.0 } else { CHUNK.1 }).max(1)
 }
 
-fn context(model: &Model, options: &SessionOptions) -> usize {
+pub(crate) fn context(model: &Model, options: &SessionOptions) -> usize {
     options.positions(model.config().train_ctx, DEFAULT_CTX)
 }
 

@@ -2,7 +2,7 @@
 
 use crate::common::Sandbox;
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "chat",
     "run",
     "plan",
@@ -13,6 +13,7 @@ const COMMANDS: [&str; 13] = [
     "tokenize",
     "perplexity",
     "eval",
+    "explain",
     "quantize",
     "bench",
     "adapt",

@@ -7,6 +7,7 @@ mod adapter;
 mod common;
 mod data;
 mod eval;
+mod explain;
 mod fuzz;
 mod general;
 mod habits;

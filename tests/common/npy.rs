@@ -35,6 +35,11 @@ impl Npy {
         self.values("<f4", |b: [u8; 4]| f32::from_le_bytes(b))
     }
 
+    /// The values of an i32 array.
+    pub fn i32(&self) -> Vec<i32> {
+        self.values("<i4", |b: [u8; 4]| i32::from_le_bytes(b))
+    }
+
     /// The values of an i32 or i64 array of token ids.
     pub fn tokens(&self) -> Vec<u32> {
         match self.kind.as_str() {

@@ -30,7 +30,7 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
 }
 
 /// Whether the terminal shows UTF-8; POSIX: the first of these that is set counts. Windows' terminals do.
-fn utf8() -> bool {
+pub(in crate::cli) fn utf8() -> bool {
     let set = |name: &&str| std::env::var(name).ok().filter(|v| !v.is_empty());
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(set);
     locale.map_or(cfg!(windows), |l| l.to_ascii_lowercase().replace('-', "").contains("utf8"))

@@ -116,7 +116,7 @@ fn lines(text: &str, width: usize) -> Vec<String> {
 }
 
 /// Lines of at most `width` columns, at least 2.
-fn wrapped(text: &str, width: usize, at_blanks: bool) -> Vec<String> {
+pub(in crate::cli) fn wrapped(text: &str, width: usize, at_blanks: bool) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
     for c in text.chars() {
