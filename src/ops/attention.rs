@@ -180,7 +180,7 @@ fn weigh_on<F: Real>(row: &mut [F], seen: Range<usize>, running: &mut (F, F), y:
     if shrink != F::ONE {
         y.iter_mut().for_each(|y| *y *= shrink);
     }
-    F::exp_less(row, top);
+    F::exp_all(row, F::ONE, -top);
     *running = (top, running.1 * shrink + row.iter().fold(F::ZERO, |sum, w| sum + *w));
 }
 

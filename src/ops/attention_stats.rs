@@ -126,7 +126,7 @@ fn tiled_log_sums<F: Real>(
                 continue;
             }
             let shrink = if running.0 == F::LOWEST { F::ZERO } else { (running.0 - top).exp() };
-            F::exp_less(seen, top);
+            F::exp_all(seen, F::ONE, -top);
             *running = (top, running.1 * shrink + seen.iter().fold(F::ZERO, |sum, w| sum + *w));
         }
     }

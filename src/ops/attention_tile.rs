@@ -91,7 +91,7 @@ pub(super) fn overlap(seen: &Range<usize>, span: &Range<usize>) -> Range<usize> 
 pub(super) fn weigh<F: Real>(row: &mut [F], seen: Range<usize>, log_sum: F) {
     row[..seen.start].fill(F::ZERO);
     row[seen.end..].fill(F::ZERO);
-    F::exp_less(&mut row[seen], log_sum);
+    F::exp_all(&mut row[seen], F::ONE, -log_sum);
 }
 
 /// Positions that any of the rows sees.

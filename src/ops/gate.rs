@@ -64,7 +64,7 @@ fn twin<F: Real>(c: &Context<'_, F>) {
     }
     // silu by passes over the row, whose exponentials go many at a time.
     y.iter_mut().zip(gate).for_each(|(y, g)| *y = -*g);
-    F::exp_less(y, F::ZERO);
+    F::exp_all(y, F::ONE, F::ZERO);
     for ((y, g), u) in y.iter_mut().zip(gate).zip(up) {
         *y = *g * (F::ONE / (F::ONE + *y)) * *u;
     }

@@ -26,11 +26,7 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
 /// The largest of the logits, and log sum exp of `scale` times what they are above it.
 pub fn log_sum_exp<F: Real>(logits: &[F], scale: F) -> (F, F) {
     let max = logits.iter().fold(F::LOWEST, |m, l| if *l > m { *l } else { m });
-    // Pieces are summed apart, which keeps the rounding error of a large vocabulary small.
-    let sum = logits
-        .chunks(256)
-        .fold(F::ZERO, |s, piece| s + piece.iter().fold(F::ZERO, |s, l| s + ((*l - max) * scale).exp()));
-    (max, sum.ln())
+    (max, F::sum_exp(logits, max, scale).ln())
 }
 
 fn twin<F: Real>(c: &Context<'_, F>) {

@@ -34,9 +34,8 @@ fn twin<F: Real>(c: &Context<'_, F>) {
         let scale = F::from_f32(softmax_scale(out.temperature));
         let (label, coef) = (out.label as usize, F::from_f32(out.coef) * scale);
         let (own, y) = (logits[label], y[first + o]);
-        for logit in logits.iter_mut() {
-            *logit = -coef * ((*logit - own) * scale + y).exp();
-        }
+        F::exp_all(logits, scale, y - own * scale);
+        logits.iter_mut().for_each(|logit| *logit = -coef * *logit);
         logits[label] += coef;
     }
 }

@@ -1,10 +1,13 @@
 //! Gradient of a trained matrix: dw += alpha dy^T x, summed over the rows in their order.
 
-use super::cpu::{Context, Real};
+use super::cpu::{Columns, Context, Real};
 use super::matmul::matmul_tn;
 use super::params::outer::Params;
 use super::{Arg, OpDef, require};
 use crate::plan::{OpCall, PlanError, Program};
+
+/// From so many outputs on the parts share them; of fewer, as of LoRA's first factor, they share the inputs.
+const BY_ROWS: usize = 64;
 
 /// Arguments: rows, dy (T, dy_stride), x (T, cols), dw (out, cols).
 pub static DEF: OpDef = OpDef {
@@ -31,18 +34,15 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
 
 fn twin<F: Real>(c: &Context<'_, F>) {
     let p: Params = c.params();
-    let cols = p.cols as usize;
-    let mut dw = c.write_columns(3, cols, 0, cols, 16);
-    matmul_tn(
-        c.read(1),
-        p.dy_stride as usize,
-        p.dy_offset as usize,
-        p.out as usize,
-        c.read(2),
-        cols,
-        c.rows(p.count),
-        F::from_f32(p.alpha),
-        true,
-        &mut dw,
-    );
+    let (cols, out, offset) = (p.cols as usize, p.out as usize, p.dy_offset as usize);
+    let (stride, rows, alpha) = (p.dy_stride as usize, c.rows(p.count), F::from_f32(p.alpha));
+    if out < BY_ROWS {
+        let mut dw = c.write_columns(3, cols, 0, cols, 16);
+        return matmul_tn(c.read(1), stride, offset, out, c.read(2), cols, rows, alpha, true, &mut dw);
+    }
+    // Columns of dy lie far apart and cost most to gather: each part takes its own.
+    let (first, dw) = c.write_chunks(3, out, cols);
+    let own = dw.len() / cols;
+    let mut dw = Columns::new(dw, cols, 0..cols);
+    matmul_tn(c.read(1), stride, offset + first, own, c.read(2), cols, rows, alpha, true, &mut dw);
 }

@@ -1,5 +1,6 @@
 //! Rotary position embedding (Su et al. 2021), in the two pairings in use, with Llama 3 and linear scaling.
 
+use super::attention::MAX_HEAD_DIM;
 use super::cpu::{Context, Real};
 use super::params::rope::Params;
 use super::{Arg, Op, OpDef, require};
@@ -71,10 +72,10 @@ fn fraction(value: f64) -> [u32; 2] {
     [bits as u32, (bits >> 32) as u32]
 }
 
-/// The angle of pair `i` at position `pos`, in radians.
-pub fn angle(p: &Params, pos: u32, i: usize, factor: f64) -> f64 {
+/// How far pair `i` turns from one position to the next, in radians.
+pub fn frequency(p: &Params, i: usize, factor: f64) -> f64 {
     let exponent = -2.0 * i as f64 / f64::from(p.rope_dim);
-    f64::from(pos) * f64::from(p.scale) * f64::from(p.base).powf(exponent) / factor
+    f64::from(p.scale) * f64::from(p.base).powf(exponent) / factor
 }
 
 fn twin<F: Real>(c: &Context<'_, F>) {
@@ -83,14 +84,20 @@ fn twin<F: Real>(c: &Context<'_, F>) {
     let half = p.rope_dim as usize / 2;
     let (x, factors) = (c.read(1), c.read(2));
     let wide = heads * dim;
+    let factor = |pair: usize| factors.get(pair).map_or(1.0, |f| f.to_f64());
+    let mut frequencies = [0.0; MAX_HEAD_DIM / 2];
+    let frequencies = &mut frequencies[..half];
+    for (pair, of) in frequencies.iter_mut().enumerate() {
+        *of = frequency(&p, pair, factor(pair));
+    }
     let (first, y) = c.write_chunks(3, c.rows(0), wide);
     for (i, y) in y.chunks_mut(wide).enumerate() {
         let t = first + i;
         let x = &x[t * wide..][..wide];
         y.copy_from_slice(x);
-        for pair in 0..half {
-            let factor = factors.get(pair).map_or(1.0, |f| f.to_f64());
-            let (sin, cos) = angle(&p, c.row(t).pos, pair, factor).sin_cos();
+        let pos = f64::from(c.row(t).pos);
+        for (pair, frequency) in frequencies.iter().enumerate() {
+            let (sin, cos) = (pos * frequency).sin_cos();
             let sin = if p.inverse == 1 { -sin } else { sin };
             let magnitude = f64::from(p.magnitude);
             let (sin, cos) = (F::from_f64(sin * magnitude), F::from_f64(cos * magnitude));

@@ -54,6 +54,28 @@ pub fn sum_exp(x: &[f32], less: f32, scale: f32) -> f64 {
     run(SumExp { x, less, scale })
 }
 
+struct ExpAll<'a> {
+    x: &'a mut [f32],
+    scale: f32,
+    shift: f32,
+}
+
+impl Job for ExpAll<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) {
+        for x in self.x {
+            *x = exp(*x * self.scale + self.shift);
+        }
+    }
+}
+
+/// x = exp(x scale + shift), element by element; the same bits on all instructions.
+pub fn exp_all(x: &mut [f32], scale: f32, shift: f32) {
+    run(ExpAll { x, scale, shift });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +92,13 @@ mod tests {
                 assert_eq!(found, run_portable(SumExp { x: &x, less: 0.01, scale }), "{n}");
             }
         }
+        let mut x: Vec<f32> = (0..1000).map(|i| i as f32 / 20.0 - 30.0).collect();
+        let mut portable = x.clone();
+        let exact: Vec<f64> = x.iter().map(|x| (f64::from(*x) * 0.5 - 1.0).exp()).collect();
+        exp_all(&mut x, 0.5, -1.0);
+        run_portable(ExpAll { x: &mut portable, scale: 0.5, shift: -1.0 });
+        assert_eq!(x, portable);
+        assert!(x.iter().zip(exact).all(|(x, e)| (f64::from(*x) - e).abs() <= 1e-6 * e));
         assert!(sum_exp(&[f32::NEG_INFINITY], 0.0, 1.0) < 1e-37);
     }
 }

@@ -16,7 +16,8 @@ const WIDTH: usize = 256;
 const TALL: usize = 14;
 /// Floats of a row of L in a tile: a little more than `DEPTH`, lest the rows share cache sets.
 const LINE: usize = DEPTH + 16;
-/// Scratch of a product that needs no more: clearing it takes a while.
+/// Scratch of products that need no more: clearing it takes a while. The smallest is that of a tile of attention.
+const SMALLEST: usize = 4 * 1024;
 const SMALL: usize = 16 * 1024;
 
 /// Where a product goes: the columns of each row.
@@ -52,10 +53,10 @@ impl<Y: Rows> Product<'_, Y> {
             return (0..self.rows).for_each(|r| self.y.row(r).fill(0.0));
         }
         // No panel is wider than 32 columns.
-        if self.depth.min(DEPTH) * self.width.min(WIDTH).next_multiple_of(32) <= SMALL {
-            wide::run(Blocked { product: self, panels: &mut [0.0; SMALL] });
-        } else {
-            wide::run(Blocked { product: self, panels: &mut [0.0; DEPTH * WIDTH] });
+        match self.depth.min(DEPTH) * self.width.min(WIDTH).next_multiple_of(32) {
+            0..=SMALLEST => wide::run(Blocked { product: self, panels: &mut [0.0; SMALLEST] }),
+            0..=SMALL => wide::run(Blocked { product: self, panels: &mut [0.0; SMALL] }),
+            _ => wide::run(Blocked { product: self, panels: &mut [0.0; DEPTH * WIDTH] }),
         }
     }
 }
@@ -233,16 +234,50 @@ fn copy_lines(
         }
         return;
     }
-    // Eight terms at a time, so that a line is written in runs.
-    for at in (0..depth).step_by(8) {
-        let terms: [&[f32]; 8] = std::array::from_fn(|n| {
-            let k = (at + n).min(depth - 1);
-            &left.values[start + k * left.depth_stride..]
-        });
-        let terms = terms.map(|term| &term[..(end - first - 1) * left.row_stride + 1]);
-        for (i, line) in lines.iter_mut().take(end - first).enumerate() {
-            let eight = terms.map(|term| term[i * left.row_stride]);
-            line[at..at + 8].copy_from_slice(&eight);
+    if left.row_stride == 1 {
+        let values = &left.values[start..];
+        return simd::run(Turn { values, stride: left.depth_stride, rows: end - first, depth, lines });
+    }
+    for (i, line) in lines.iter_mut().take(end - first).enumerate() {
+        for (k, value) in line[..depth].iter_mut().enumerate() {
+            *value = left.values[start + i * left.row_stride + k * left.depth_stride];
+        }
+    }
+}
+
+/// Rows of L that lie as columns: term after term, `stride` apart.
+struct Turn<'a> {
+    values: &'a [f32],
+    stride: usize,
+    rows: usize,
+    depth: usize,
+    lines: &'a mut [[f32; LINE]; TALL],
+}
+
+impl Job for Turn<'_> {
+    type Out = ();
+
+    /// Eight rows and terms at a time; the lines have room for what is behind the last term.
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        for first in (0..self.rows).step_by(8) {
+            let count = (self.rows - first).min(8);
+            for at in (0..self.depth).step_by(8) {
+                let terms: [L::V; 8] = std::array::from_fn(|n| {
+                    let from = &self.values[(at + n).min(self.depth - 1) * self.stride + first..];
+                    match from.first_chunk::<8>() {
+                        Some(eight) => l.load(eight),
+                        None => {
+                            let mut eight = [0.0; 8];
+                            eight[..count].copy_from_slice(&from[..count]);
+                            l.load(&eight)
+                        }
+                    }
+                });
+                for (i, line) in l.transpose(terms).into_iter().take(count).enumerate() {
+                    self.lines[first + i][at..at + 8].copy_from_slice(&l.to_array(line));
+                }
+            }
         }
     }
 }

@@ -31,7 +31,7 @@ mod wide;
 pub use device::{GROUP_ROWS, MAX_PLANES, Planes};
 pub use dot::{axpy_f32, dot_f32};
 pub use error::QuantError;
-pub use exp::{exp, sum_exp};
+pub use exp::{exp, exp_all, sum_exp};
 pub use few::{FEW, FewRows};
 pub use gemm::{Product, Rows};
 pub use level::Level;

@@ -74,11 +74,18 @@ pub trait Real:
         y: &mut Columns<'_, Self>,
     );
 
-    /// x = exp(x - less), element by element.
-    fn exp_less(x: &mut [Self], less: Self) {
+    /// x = exp(x scale + shift), element by element.
+    fn exp_all(x: &mut [Self], scale: Self, shift: Self) {
         for x in x {
-            *x = (*x - less).exp();
+            *x = (*x * scale + shift).exp();
         }
+    }
+
+    /// The sum of exp((x - less) scale) over a row, in a fixed order.
+    fn sum_exp(x: &[Self], less: Self, scale: Self) -> Self {
+        // Pieces are summed apart, which keeps the rounding error of a long row small.
+        let piece = |piece: &[Self]| piece.iter().fold(Self::ZERO, |s, x| s + ((*x - less) * scale).exp());
+        x.chunks(256).fold(Self::ZERO, |s, x| s + piece(x))
     }
 
     /// Chooses the next token from logits.
@@ -177,10 +184,12 @@ impl Real for f32 {
         quant::dot_f32(a, b)
     }
 
-    fn exp_less(x: &mut [f32], less: f32) {
-        for x in x {
-            *x = quant::exp(*x - less);
-        }
+    fn exp_all(x: &mut [f32], scale: f32, shift: f32) {
+        quant::exp_all(x, scale, shift);
+    }
+
+    fn sum_exp(x: &[f32], less: f32, scale: f32) -> f32 {
+        quant::sum_exp(x, less, scale) as f32
     }
 
     fn axpy(a: f32, x: &[f32], y: &mut [f32]) {
