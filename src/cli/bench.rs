@@ -64,6 +64,9 @@ pub struct BenchArgs {
     /// Measure training steps of one sequence instead, against the prefill of the same tokens
     #[arg(long, conflicts_with_all = ["n_prompt", "n_gen", "ctx_size"])]
     tune: bool,
+    /// Of all weights instead of an adapter
+    #[arg(long, requires = "tune")]
+    full: bool,
     #[command(flatten)]
     shape: TuneShapeArgs,
     #[command(flatten)]
@@ -109,7 +112,7 @@ pub fn run(args: &BenchArgs) -> CliResult {
     let adapters = args.lora.load(&model)?;
     let mut options = session_options(&args.device, &args.context, Modes::GENERATE);
     if args.tune {
-        return tune::bench::run(&model, &args.shape, &options, args.repetitions, args.json);
+        return tune::bench::run(&model, (&args.shape, args.full), &options, args.repetitions, args.json);
     }
     if !args.batches.is_empty() {
         return batch::run(args, &model, options, &adapters);

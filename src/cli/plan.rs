@@ -30,7 +30,7 @@ const LISTED: usize = 12;
     mut_group("LoraShapeArgs", |g| g.requires("tune")),
     mut_group("MemoryArgs", |g| g.requires("tune")),
     mut_group("LoraArgs", |g| g.conflicts_with("tune")),
-    after_help = "Examples:\n  ember plan -c 8192\n  ember plan -m qwen3-0.6b --budget 1G\n  ember plan --tensors --device cpu\n  ember plan --tune sft --seq 512 --batch 1 --rank 8 --budget 1GiB\n  ember plan --tune ppo --seq 256"
+    after_help = "Examples:\n  ember plan -c 8192\n  ember plan -m qwen3-0.6b --budget 1G\n  ember plan --tensors --device cpu\n  ember plan --tune sft --seq 512 --batch 1 --rank 8 --budget 1GiB\n  ember plan --tune ppo --seq 256\n  ember plan --tune pretrain --batch 1 --seq 512"
 )]
 pub struct PlanArgs {
     #[command(flatten)]
@@ -38,6 +38,9 @@ pub struct PlanArgs {
     /// The map of a training step with this objective, instead of that of generating
     #[arg(long, value_name = "OBJECTIVE", value_enum, num_args = 0..=1, default_missing_value = "sft", conflicts_with_all = ["ctx_size", "kv"])]
     tune: Option<Objective>,
+    /// Of all weights instead of an adapter
+    #[arg(long, requires = "tune")]
+    full: bool,
     /// Every tensor with its place
     #[arg(long)]
     tensors: bool,
@@ -64,7 +67,7 @@ pub fn run(args: &PlanArgs) -> CliResult {
     let at = |e: CliError| e.at(model.path().display());
     let mut out = std::io::BufWriter::new(term::report(args.json));
     if let Some(objective) = args.tune {
-        let options = objective.engine(&args.shape, &model, options);
+        let options = objective.engine(&args.shape, &model, options, args.full);
         let step = TuneStep::draw(&model, &options, profile)
             .map_err(|e| at(objective.advice(e.into(), args.shape.seq)))?;
         let about = step.about(&model, &args.shape);

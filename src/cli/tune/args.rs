@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use crate::adapter::Adapter;
 use crate::cli::args::{number, positive};
 use crate::cli::error::{CliError, CliResult};
-use crate::model::{Model, Train};
+use crate::model::{AdapterShape, Model, Train};
 use crate::session::SessionOptions;
 use crate::train::{EngineOptions, LoraOptions, Place, Recompute, TARGETS};
 
@@ -200,16 +200,20 @@ impl TuneShapeArgs {
         self.seq as usize * self.batch() as usize
     }
 
-    /// An engine for steps of this size.
-    pub fn engine(&self, model: &Model, device: SessionOptions) -> EngineOptions {
+    /// An engine for steps of this size, of adapters or, if `full`, of all weights.
+    pub fn engine(&self, model: &Model, device: SessionOptions, full: bool) -> EngineOptions {
+        let (train, adapters) = match full {
+            true => (Train::All, AdapterShape::default()),
+            false => (Train::Adapters, self.lora().shape(model)),
+        };
         EngineOptions {
             device,
             rows: self.rows(),
             seq: self.seq as usize,
             outputs: self.memory.chunk.map(|n| n as usize),
             recompute: self.memory.recompute,
-            train: Train::Adapters,
-            adapters: self.lora().shape(model),
+            train,
+            adapters,
             ..EngineOptions::default()
         }
     }

@@ -28,6 +28,7 @@ struct Report {
     device: DeviceInfo,
     rows: usize,
     recompute: usize,
+    full: bool,
     steps: Vec<f64>,
     prefill: f64,
     plans: Vec<(String, f64)>,
@@ -61,12 +62,12 @@ impl Report {
 /// Runs the command.
 pub fn run(
     model: &Model,
-    shape: &TuneShapeArgs,
+    (shape, full): (&TuneShapeArgs, bool),
     options: &SessionOptions,
     repetitions: u32,
     as_json_wanted: bool,
 ) -> CliResult {
-    let report = measure(model, shape, options, repetitions)?;
+    let report = measure(model, (shape, full), options, repetitions)?;
     let mut out = term::report(as_json_wanted);
     if as_json_wanted {
         writeln!(out, "{:#}", as_json(model, shape, &report))?;
@@ -78,13 +79,13 @@ pub fn run(
 
 fn measure(
     model: &Model,
-    shape: &TuneShapeArgs,
+    (shape, full): (&TuneShapeArgs, bool),
     options: &SessionOptions,
     repetitions: u32,
 ) -> CliResult<Report> {
     let listen = Listen::new();
     let at = |e: TrainError| CliError::from(e).at(model.path().display());
-    let mut engine = Engine::boot(model, &shape.engine(model, options.clone())).map_err(at)?;
+    let mut engine = Engine::boot(model, &shape.engine(model, options.clone(), full)).map_err(at)?;
     initialize(&mut engine, 0)?;
     term::say(Paint::stderr().dim(format!("training on {}", engine::describe(engine.device()))));
     let (batch, seq) = (shape.batch() as usize, shape.seq as usize);
@@ -117,7 +118,7 @@ fn measure(
     drop(engine);
     let prefill = prefill(model, options, &tokens[..seq], repetitions)? * batch as f64;
     let rate = matmul_rate(model, options)?;
-    Ok(Report { device, rows, recompute, steps, prefill, plans, ops, planned, peak, work, rate })
+    Ok(Report { device, rows, recompute, full, steps, prefill, plans, ops, planned, peak, work, rate })
 }
 
 /// One step of the optimizer over the sequences.
@@ -165,12 +166,12 @@ fn print(out: &mut dyn Write, model: &Model, shape: &TuneShapeArgs, r: &Report) 
     writeln!(out, "{}", paint.bold(show::line(&model.config().name)))?;
     writeln!(
         out,
-        "training step    {:8.1} tok/s  {:.3} s for {} rows (mean of {}: {mean:.3} s), rank {}, {} layers run again",
+        "training step    {:8.1} tok/s  {:.3} s for {} rows (mean of {}: {mean:.3} s), {}, {} layers run again",
         rate(r.best()),
         r.best(),
         r.rows,
         r.steps.len(),
-        shape.lora().rank,
+        if r.full { "all weights".to_owned() } else { format!("rank {}", shape.lora().rank) },
         r.recompute
     )?;
     writeln!(out, "prefill          {:8.1} tok/s  {:.3} s for the same rows", rate(r.prefill), r.prefill)?;
@@ -216,6 +217,7 @@ fn as_json(model: &Model, shape: &TuneShapeArgs, r: &Report) -> serde_json::Valu
         "device": { "name": r.device.name, "driver": r.device.driver, "why": r.device.why },
         "seq": shape.seq,
         "batch": shape.batch(),
+        "full": r.full,
         "rank": shape.lora().rank,
         "layers_run_again": r.recompute,
         "rows": r.rows,

@@ -6,9 +6,10 @@ use crate::cli::error::CliError;
 use crate::cli::term;
 use crate::cli::tune::args::TuneShapeArgs;
 use crate::cli::tune::shared;
-use crate::model::{AdapterShape, Branch, BranchHead, Model, Pass, TrainPlans, TrainSpec};
+use crate::model::{AdapterShape, Branch, BranchHead, Model, Pass, Train, TrainPlans, TrainSpec};
 use crate::plan::{Layout, Profile, Program};
 use crate::session::SessionOptions;
+use crate::train::pretrain::OUTPUTS;
 use crate::train::{self, EngineOptions, Load, Recompute, Rollouts, TrainError, multiply_adds};
 
 /// Sequences written at once where nothing else is asked for.
@@ -19,6 +20,8 @@ const SLOTS: usize = 8;
 pub enum Objective {
     /// Supervised fine-tuning
     Sft,
+    /// All weights on raw text, as `ember pretrain` has it
+    Pretrain,
     /// Preferences: a pair of sequences, and the model before training to compare with
     Dpo,
     /// Rewards: the model writes, too
@@ -29,15 +32,22 @@ pub enum Objective {
 
 impl Objective {
     /// An engine for its steps, as its command boots it where all sequences are as long as they may be.
-    pub fn engine(self, shape: &TuneShapeArgs, model: &Model, device: SessionOptions) -> EngineOptions {
-        let options = shape.engine(model, device);
-        let (seq, adapters) = (options.seq, options.adapters.clone());
+    pub fn engine(
+        self,
+        shape: &TuneShapeArgs,
+        model: &Model,
+        device: SessionOptions,
+        full: bool,
+    ) -> EngineOptions {
+        let options = shape.engine(model, device, full || self == Objective::Pretrain);
+        let (seq, adapters) = (options.seq, shape.lora().shape(model));
         let branch =
             |name: &str, adapters, head, trained| Branch { name: name.into(), adapters, head, trained };
         let reference = branch("reference", AdapterShape::default(), BranchHead::Tokens, false);
         let rollouts = Some(Rollouts { slots: SLOTS, ctx: seq });
         match self {
             Objective::Sft => options,
+            Objective::Pretrain => EngineOptions { outputs: options.outputs.or(Some(OUTPUTS)), ..options },
             Objective::Dpo => EngineOptions { rows: 2 * seq, branches: vec![reference], ..options },
             Objective::Grpo => EngineOptions { rows: seq, rollouts, ..options },
             Objective::Ppo => {
@@ -50,7 +60,7 @@ impl Objective {
     /// A refusal whose advice means something for it.
     pub fn advice(self, error: CliError, seq: u32) -> CliError {
         match self {
-            Objective::Sft => error,
+            Objective::Sft | Objective::Pretrain => error,
             Objective::Dpo => shared::refit(error, seq, 2),
             Objective::Grpo | Objective::Ppo => shared::refit(error, seq, 1),
         }
@@ -67,6 +77,8 @@ pub struct TuneStep {
     layers: usize,
     /// Further models on the same base, and what the model writes.
     branches: Vec<String>,
+    /// All weights are trained.
+    full: bool,
     rollouts: Option<Rollouts>,
     /// Bytes saved by the layers that are run again, against none.
     saved: u64,
@@ -97,8 +109,8 @@ impl TuneStep {
         };
         let layers = model.config().layers;
         let branches = options.branches.iter().map(|branch| branch.name.clone()).collect();
-        let rollouts = options.rollouts;
-        Ok(Self { program, layout, spec, layers, branches, rollouts, saved, work: (all, again) })
+        let (rollouts, full) = (options.rollouts, options.train == Train::All);
+        Ok(Self { program, layout, spec, layers, branches, full, rollouts, saved, work: (all, again) })
     }
 
     fn share(&self) -> f64 {
@@ -119,15 +131,17 @@ impl TuneStep {
                 self.share()
             ),
         };
+        let what = match self.full {
+            true => "all weights, as 32-bit floats, with gradients and two moments".to_owned(),
+            false => format!("rank {}, {} matrices a layer", lora.rank, lora.targets.len()),
+        };
         let mut about = format!(
             "training step of {} token rows: {} sequence(s) of at most {} tokens; logits of {} positions at a time\n\
-             rank {}, {} matrices a layer: {} trained numbers, {percent:.2}% of the model's\n{again}",
+             {what}: {} trained numbers, {percent:.2}% of the model's\n{again}",
             term::grouped(self.spec.rows as u64),
             self.sequences(shape),
             shape.seq,
             self.spec.outputs,
-            lora.rank,
-            lora.targets.len(),
             term::grouped(trained as u64),
         );
         if let Some(rollouts) = self.rollouts {
@@ -157,6 +171,7 @@ impl TuneStep {
             "seq": shape.seq,
             "batch": self.sequences(shape),
             "chunk": self.spec.outputs,
+            "full": self.full,
             "rank": lora.rank,
             "alpha": lora.alpha,
             "targets": lora.targets,

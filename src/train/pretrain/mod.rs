@@ -24,7 +24,7 @@ use crate::train::{
 };
 
 /// Trained positions whose logits are made together: all positions are trained, so that large chunks pay.
-const OUTPUTS: usize = 512;
+pub const OUTPUTS: usize = 512;
 /// Sequences whose validation loss is measured between pauses.
 const VALIDATED: usize = 8;
 
