@@ -168,9 +168,10 @@ impl Explanation {
         mean.into_iter().map(|sum| (sum / self.heads as f64) as f32).collect()
     }
 
-    /// Layer and head, from 0 on, that say most: the one which, looking from the last token, gives a token the most beyond what
-    /// the tokens between give it on the mean. The first token does not count, as heads look there that have nothing to look
-    /// for, nor do the last and, as far as the text is long enough, the three before it. `None` for a text too short to have another.
+    /// Layer and head, from 0 on, that say most: the one which, looking from the last token, gives a token the most beyond half
+    /// of what the tokens between give it on the mean. The first token does not count, as heads look there that have nothing
+    /// to look for, nor do the last and, as far as the text is long enough, the three before it. `None` for a text too short to
+    /// have another.
     pub fn most_telling(&self) -> Option<(usize, usize)> {
         let last = self.tokens.len().checked_sub(1)?;
         let near = (last / 3).clamp(1, 3);
@@ -179,7 +180,7 @@ impl Explanation {
             for seen in 1..last.saturating_sub(near) {
                 let weight = |position| self.attention(layer, head, position)[seen];
                 let others: f32 = (seen + 1..last).map(weight).sum();
-                let most = weight(last) - others / (last - seen - 1) as f32;
+                let most = weight(last) - others / (2 * (last - seen - 1)) as f32;
                 if best.is_none_or(|(held, _)| most > held) {
                     best = Some((most, (layer, head)));
                 }
@@ -300,7 +301,7 @@ mod tests {
         assert_eq!(two.attention(1, 0, 3), [0.1, 0.3, 0.6, 0.0]);
         assert_eq!(two.mean_attention(0, 3), [0.9, 0.05, 0.05, 0.0]);
         // What every token looks at says nothing.
-        let mut sink = of(4, &[&[0.0, 0.9, 0.1, 0.0], &[0.6, 0.4, 0.0, 0.0]]);
+        let mut sink = of(4, &[&[0.0, 0.9, 0.1, 0.0], &[0.5, 0.5, 0.0, 0.0]]);
         sink.layers[0].attention[triangle(2) + 1] = 0.9;
         assert_eq!(sink.most_telling(), Some((1, 0)));
     }

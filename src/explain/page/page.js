@@ -19,12 +19,17 @@ function make(name, className, ...children) {
   return element;
 }
 
-/** A token's text, its blanks as signs. */
+/** A token's text, its blanks as signs, which are read aloud only where there is nothing else. */
 function token(text, className = "token") {
   const element = make("span", className);
   for (const part of text.split(/( +)/)) {
-    if (part.startsWith(" ")) element.append(make("span", "blank", "␣".repeat(part.length)));
-    else element.append(part);
+    if (!part.startsWith(" ")) {
+      element.append(part);
+      continue;
+    }
+    const blank = make("span", "blank", "␣".repeat(part.length));
+    if (text.trim()) blank.setAttribute("aria-hidden", "true");
+    element.append(blank);
   }
   if (text === "") element.append(make("span", "blank", "(empty)"));
   return element;
