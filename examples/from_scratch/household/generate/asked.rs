@@ -11,7 +11,7 @@ use super::words::{DOORS, LISTS, MUSIC, PACKING, PEOPLE, PLACES, ROOMS, SHOPPING
 pub const MINUTES: [u32; 22] =
     [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 18, 20, 25, 30, 35, 40, 45, 60, 90, 120];
 /// The greatest summand, and the greatest factor.
-pub const SUMMAND: u32 = 10;
+pub const SUMMAND: u32 = 9;
 pub const FACTOR: u32 = 5;
 
 /// What somebody says.
