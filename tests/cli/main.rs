@@ -21,6 +21,8 @@ mod options;
 mod outputs;
 mod plan_tune;
 mod prefer;
+#[cfg(feature = "tokenizer")]
+mod pretrain;
 mod records;
 mod rl;
 mod store;

@@ -118,11 +118,14 @@ pub fn run(args: &PretrainArgs) -> CliResult {
         return Ok(());
     }
     let model = engine::open_file(&start)?;
+    let files = outputs.files.clone();
     let done = train(args, &draft, &model, outputs, format);
     drop(model);
-    done?;
-    tokens::clean(&folder);
-    Ok(())
+    // What a run that was stopped goes on from stays.
+    if done.is_ok() && files.result.exists() || !files.begun() {
+        tokens::clean(&folder);
+    }
+    done
 }
 
 /// The run's files, with the state of one that is thrown away gone.
