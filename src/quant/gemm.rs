@@ -53,10 +53,13 @@ impl<Y: Rows> Product<'_, Y> {
             return (0..self.rows).for_each(|r| self.y.row(r).fill(0.0));
         }
         // No panel is wider than 32 columns.
-        match self.depth.min(DEPTH) * self.width.min(WIDTH).next_multiple_of(32) {
-            0..=SMALLEST => wide::run(Blocked { product: self, panels: &mut [0.0; SMALLEST] }),
-            0..=SMALL => wide::run(Blocked { product: self, panels: &mut [0.0; SMALL] }),
-            _ => wide::run(Blocked { product: self, panels: &mut [0.0; DEPTH * WIDTH] }),
+        let needed = self.depth.min(DEPTH) * self.width.min(WIDTH).next_multiple_of(32);
+        if needed <= SMALLEST {
+            wide::run(Blocked { product: self, panels: &mut [0.0; SMALLEST] });
+        } else if needed <= SMALL {
+            wide::run(Blocked { product: self, panels: &mut [0.0; SMALL] });
+        } else {
+            wide::run(Blocked { product: self, panels: &mut [0.0; DEPTH * WIDTH] });
         }
     }
 }

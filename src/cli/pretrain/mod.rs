@@ -280,7 +280,7 @@ fn samples(draft: &Draft, sampler: &Sampler) -> CliResult<Samples> {
 /// Notes that go into the model.
 fn info(draft: &Draft) -> BTreeMap<String, String> {
     let names: Vec<String> =
-        draft.config.text.files.iter().map(|p| show::line(&p.display().to_string()).into()).collect();
+        draft.config.text.files.iter().map(|p| show::line(&p.display().to_string())).collect();
     BTreeMap::from([
         ("data.files".into(), names.join(" ")),
         ("data.sha256".into(), draft.corpus.content()),

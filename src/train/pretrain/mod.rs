@@ -271,7 +271,7 @@ impl Pretrainer {
         let sampler = |index: usize| SamplerParams {
             temperature: *temperature,
             seed: seed.wrapping_add(index as u32),
-            ..plain.clone()
+            ..plain
         };
         let asked: Vec<Request<'_>> = prompts
             .iter()
