@@ -131,8 +131,8 @@ fn no_pause() -> impl FnMut(std::time::Duration) {
 #[test]
 fn a_model_from_nothing_learns_a_text_by_heart() {
     let dir = tempfile::tempdir().unwrap();
-    let model = random(dir.path(), &blueprint("llama", 4, 128));
-    assert!(model.parameters() > 800_000, "{}", model.parameters());
+    let model = random(dir.path(), &blueprint("llama", 4, 160));
+    assert!(model.parameters() > 1_000_000, "{}", model.parameters());
     let windows = text(20, 100, &model);
     let mut run = Pretrainer::new(
         &model,
