@@ -228,9 +228,9 @@ def main():
               {"params": [p for p in model.parameters() if p.dim() < 2], "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=a.rate, betas=(0.9, a.beta2), eps=1e-8, fused=True)
     run = torch.compile(model) if a.compile else model
-    data, times, losses, kept = Tokens(a), [], [], []
+    data, times, work, losses, kept = Tokens(a), [], [], [], []
     for step in range(a.steps):
-        start, loss = time.perf_counter(), 0.0
+        start, worked, loss = time.perf_counter(), time.process_time(), 0.0
         batches = [data.step() for _ in range(a.accumulate)]
         count = sum(int((targets >= 0).sum()) for _, targets, _, _ in batches)
         for ids, targets, places, mask in batches:
@@ -244,6 +244,7 @@ def main():
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         times.append(time.perf_counter() - start)
+        work.append(time.process_time() - worked)
         losses.append(loss)
         if a.validate and (step + 1) % a.validate == 0:
             kept.append((step + 1, judge(model, data)))
@@ -251,16 +252,16 @@ def main():
         elif (step + 1) % a.report == 0:
             print(f"step {step + 1}: loss {loss:.4f}, {1000 * times[-1]:.0f} ms", flush=True)
     # The first steps allocate, and compile.
-    median = float(np.median(times[min(3, len(times) - 1):]))
+    median, cpu = (float(np.median(all[min(3, len(all) - 1):])) for all in (times, work))
     rows = a.batch * a.accumulate * a.seq
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    result = {"recipe": a.recipe, "parameters": size, "tokens_per_second": rows / median, "step_ms": 1000 * median,
+    result = {"recipe": a.recipe, "parameters": size, "tokens_per_second": rows / median, "step_ms": 1000 * median, "step_cpu_ms": 1000 * cpu,
               "peak_rss": memory, "first_loss": losses[0], "last_loss": float(np.mean(losses[-20:])), "validation": kept,
               "threads": a.threads, "compiled": a.compile, "torch": torch.__version__}
     if a.json:
         print(json.dumps(result))
     else:
-        print(f"{size:,} parameters, {rows / median:,.0f} tokens/s ({1000 * median:.0f} ms a step of {rows}), peak {memory / 1e6:,.0f} MB, "
+        print(f"{size:,} parameters, {rows / median:,.0f} tokens/s ({1000 * median:.0f} ms a step of {rows}, {1000 * cpu:.0f} ms of all cores together), peak {memory / 1e6:,.0f} MB, "
               f"loss {losses[0]:.4f} -> {result['last_loss']:.4f}, torch {torch.__version__}, {a.threads} threads")
 
 

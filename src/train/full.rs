@@ -84,6 +84,10 @@ fn write<W: embedded_io::Write>(
 /// The metadata of the file that training began with, with how it was trained.
 fn metadata(gguf: &Gguf, format: Format, info: &BTreeMap<String, String>) -> Metadata {
     let mut metadata = gguf.metadata.clone();
+    // What is said of an earlier training is that of another file.
+    for key in training_info(&metadata).keys() {
+        metadata.remove(&format!("{TRAINING}{key}"));
+    }
     if let Some(file_type) = FileType::by_name(format.name()) {
         metadata.set("general.file_type", file_type.0);
     }
