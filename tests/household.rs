@@ -211,9 +211,10 @@ fn requests(name: &str, count: usize) -> Vec<Asked> {
 
 #[test]
 fn sums_are_right() {
-    let reckon: [(&str, fn(u32, u32) -> u32); 3] =
+    type Reckon = fn(u32, u32) -> u32;
+    let all: [(&str, Reckon); 3] =
         [("plus", |a, b| a + b), ("minus", |a, b| a.abs_diff(b)), ("times", |a, b| a * b)];
-    for (name, reckon) in reckon {
+    for (name, reckon) in all {
         for asked in requests(name, 600) {
             let [a, b] = numbers(&asked.text)[..] else { panic!("{}", asked.text) };
             let right = format!(r#"{{"action":"answer","text":"{}"}}"#, reckon(a, b));

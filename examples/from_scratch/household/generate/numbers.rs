@@ -31,9 +31,9 @@ const TENS: [&str; 10] =
 pub fn words(n: u32) -> String {
     match n {
         0..20 => SMALL[n as usize].to_owned(),
-        20..100 if n % 10 == 0 => TENS[n as usize / 10].to_owned(),
+        20..100 if n.is_multiple_of(10) => TENS[n as usize / 10].to_owned(),
         20..100 => format!("{} {}", TENS[n as usize / 10], SMALL[n as usize % 10]),
-        _ if n % 100 == 0 => format!("{} hundred", words(n / 100)),
+        _ if n.is_multiple_of(100) => format!("{} hundred", words(n / 100)),
         _ => format!("{} hundred and {}", words(n / 100), words(n % 100)),
     }
 }
