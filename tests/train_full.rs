@@ -16,12 +16,13 @@ use emberlm::quant::Format;
 use emberlm::session::{DeviceChoice, Modes, Session, SessionOptions};
 use emberlm::train::corpus::Pieces;
 use emberlm::train::data::{Example, Source};
-use emberlm::train::objective::{Dpo, Grpo, Kto, PairObjective, Ppo};
+use emberlm::train::objective::{Dpo, Grpo, Kto, PairObjective, Ppo, RewardLoss};
 use emberlm::train::pretrain::{Pretrainer, Samples, Windows, write_random};
 use emberlm::train::reward::{Completion, Mix, from_fn};
 use emberlm::train::rl::{Judges, Method, RlOptions, RlPrompt, RlTrainer};
 use emberlm::train::{
-    Against, Feedback, FeedbackOptions, Place, Run, Settings, TrainError, Trainer, training_info,
+    Against, Feedback, FeedbackOptions, LoraOptions, Place, RankedPair, Run, Settings, TrainError, Trainer,
+    training_info,
 };
 
 fn place(device: DeviceChoice) -> Place {
@@ -350,6 +351,36 @@ fn rewards_train_all_weights() {
         let late = rewards[rewards.len() - 5..].iter().sum::<f64>() / 5.0;
         assert!(rewards[0] < 0.3 && late > 2.0 * rewards[0] && late > 0.5, "{rewards:.2?}");
     }
+}
+
+/// A reward model is an adapter on the file's weights, and so is the value model that begins with it, of its rank.
+#[test]
+fn a_reward_model_judges_on_the_weights_of_the_file() {
+    let model = open(&golden("arch/llama-tied.gguf"));
+    let lora = LoraOptions { rank: 3, ..LoraOptions::default() };
+    let pair = |i: u32| RankedPair {
+        chosen: example(&[5 + i, 9], &[20 + i, 21]),
+        rejected: example(&[5 + i, 9], &[40 + i, 41]),
+        margin: None,
+    };
+    let settings =
+        Settings { lora, batch: 2, learning_rate: 1e-2, max_steps: Some(6), ..Settings::default() };
+    let loss = RewardLoss { center: 0.0 };
+    let pairs = (0..4).map(pair).collect();
+    let mut judge =
+        Trainer::reward(&model, pairs, vec![], loss, &settings, &place(DeviceChoice::Cpu), None).unwrap();
+    while judge.step(&mut no_pause()).unwrap().is_some() {}
+    let judge = judge.adapter(BTreeMap::new()).unwrap();
+    let options =
+        RlOptions { prompts: 2, group: 2, max_new: 3, ..RlOptions::of(Method::Ppo(Ppo::default())) };
+    let one = |i: u32| RlPrompt { tokens: vec![5 + i, 9], text: "?".into(), ..RlPrompt::default() };
+    let judges = Judges { mix: Mix::new(), models: vec![(judge, 1.0)] };
+    let prompts = (0..2).map(one).collect();
+    let mut run =
+        RlTrainer::new(&model, prompts, judges, &options, &full(2), &place(DeviceChoice::Cpu), None).unwrap();
+    let value = run.engine().branches().iter().find(|branch| branch.name == "value").unwrap();
+    assert!(value.adapters.pairs.values().all(|pair| pair.rank == 3));
+    while run.step(&mut no_pause()).unwrap().is_some() {}
 }
 
 #[test]

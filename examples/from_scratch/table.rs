@@ -31,7 +31,7 @@ fn answers(eval: &Value) -> Outcome<Vec<Value>> {
 }
 
 /// How many answers are right, by what the right one begins with: its action.
-fn by_action(eval: &Value) -> BTreeMap<String, (usize, usize)> {
+fn by_action(eval: &Value) -> Counts {
     let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     for case in eval["answers"].as_array().into_iter().flatten() {
         let action = case["expected"][0].as_str().and_then(|text| text.split('"').nth(3)).unwrap_or("?");
@@ -55,7 +55,7 @@ fn mean_reward(path: &str) -> Outcome<f64> {
 fn table(stages: &[&[String]]) -> Outcome<()> {
     println!("| stage | loss of the right answer | exactly right | mean reward |");
     println!("|---|---|---|---|");
-    let mut actions: Vec<(String, BTreeMap<String, (usize, usize)>)> = Vec::new();
+    let mut actions: Vec<(String, Counts)> = Vec::new();
     for stage in stages {
         let [name, eval, scores] = stage else { return Err(USAGE.into()) };
         let eval = read(eval)?;
@@ -69,7 +69,7 @@ fn table(stages: &[&[String]]) -> Outcome<()> {
     }
     println!("\n| action | {} |\n|---|{}", names(&actions), "---|".repeat(actions.len()));
     for action in actions.first().map(|(_, counts)| counts.keys()).into_iter().flatten() {
-        let count = |(_, counts): &(String, BTreeMap<String, (usize, usize)>)| {
+        let count = |(_, counts): &(String, Counts)| {
             counts.get(action).map_or_else(|| "-".to_owned(), |(right, of)| format!("{right}/{of}"))
         };
         println!("| {action} | {} |", actions.iter().map(count).collect::<Vec<_>>().join(" | "));
@@ -77,7 +77,10 @@ fn table(stages: &[&[String]]) -> Outcome<()> {
     Ok(())
 }
 
-fn names(actions: &[(String, BTreeMap<String, (usize, usize)>)]) -> String {
+/// Right answers and questions of each action.
+type Counts = BTreeMap<String, (usize, usize)>;
+
+fn names(actions: &[(String, Counts)]) -> String {
     actions.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" | ")
 }
 

@@ -81,7 +81,10 @@ impl Draft<'_> {
     }
 
     fn rank(&self) -> usize {
-        self.options.adapters.pairs.values().map(|p| p.rank).max().unwrap_or(1)
+        // Where all weights are trained, a value model still has an adapter.
+        let trained = self.options.branches.iter().filter(|branch| branch.trained).map(|b| &b.adapters);
+        let all = std::iter::once(&self.options.adapters).chain(trained).flat_map(|a| a.pairs.values());
+        all.map(|p| p.rank).max().unwrap_or(1)
     }
 
     fn asked(&self, recompute: usize) -> Sizes {
