@@ -79,7 +79,7 @@ impl Text {
         };
         let all: Vec<u32> = (0..=self.rows).map(token).collect();
         // Every other window has two documents in it.
-        if index % 2 == 0 {
+        if index.is_multiple_of(2) {
             vec![all]
         } else {
             vec![all[..self.rows / 3].to_vec(), all[self.rows / 3..].to_vec()]
@@ -296,7 +296,7 @@ fn preferences_are_measured_against_the_file() {
         rejected: example(&[5 + i, 9, 12], &[40 + i, 41]),
     };
     let options = FeedbackOptions {
-        pairs: PairObjective::Dpo(Dpo { beta: 0.1, ..Dpo::default() }),
+        pairs: PairObjective::Dpo(Dpo { beta: 0.1 }),
         kto: Kto::default(),
         sft: 0.0,
         against: Against::Start,
@@ -361,7 +361,7 @@ fn a_reward_model_judges_on_the_weights_of_the_file() {
     let pair = |i: u32| RankedPair {
         chosen: example(&[5 + i, 9], &[20 + i, 21]),
         rejected: example(&[5 + i, 9], &[40 + i, 41]),
-        margin: None,
+        margin: 0.0,
     };
     let settings =
         Settings { lora, batch: 2, learning_rate: 1e-2, max_steps: Some(6), ..Settings::default() };

@@ -6,7 +6,7 @@ use crate::adapter::{Adapter, BaseFingerprint, LoraPair};
 use crate::exec::ExecError;
 use crate::model::{AdapterShape, Model, PairShape, SCALAR_HEAD, Train};
 use crate::train::data::Random;
-use crate::train::{Engine, TrainError};
+use crate::train::{Engine, Settings, TrainError};
 
 /// Matrices of a decoder layer that can be adapted, by the last part of their name in a file, and by what users call them.
 pub const TARGETS: [(&str, &str); 7] = [
@@ -76,6 +76,25 @@ impl LoraOptions {
 pub fn shape_of(adapter: &Adapter, dropout: f32) -> AdapterShape {
     let pair = |p: &LoraPair| (p.target.clone(), PairShape { rank: p.rank, scale: adapter.scale(p) });
     AdapterShape { pairs: adapter.pairs.iter().map(pair).collect(), dropout }
+}
+
+/// What a run trains: adapters, or all weights.
+///
+/// # Errors
+/// [`TrainError::Adapter`] where all weights are to be trained from an adapter.
+pub(super) fn trained(
+    model: &Model,
+    settings: &Settings,
+    from: Option<&Adapter>,
+) -> Result<(Train, AdapterShape), TrainError> {
+    match (settings.full, from) {
+        (true, Some(_)) => Err(TrainError::Adapter(
+            "all weights are trained from a model, not from an adapter on one".into(),
+        )),
+        (true, None) => Ok((Train::All, AdapterShape::default())),
+        (false, Some(adapter)) => Ok((Train::Adapters, shape_of(adapter, settings.lora.dropout))),
+        (false, None) => Ok((Train::Adapters, settings.lora.shape(model))),
+    }
 }
 
 /// Sets the adapters of all branches to where training begins, as PEFT does: A uniform in +-1 / sqrt(inputs), B zero.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::adapter::Adapter;
-use crate::model::{AdapterShape, Branch, BranchHead, Model, Train};
+use crate::model::{Branch, BranchHead, Model};
 use crate::session::SessionOptions;
+use crate::train::adapters::trained;
 use crate::train::core::{Core, Progress};
 use crate::train::data::{Batch, Batcher, Batching, Cursor, Example};
 use crate::train::objective::Anchor;
@@ -461,25 +462,6 @@ impl Trainer {
     /// [`TrainError::Adapter`] if it holds numbers that are not finite.
     pub fn adapter(&mut self, info: BTreeMap<String, String>) -> Result<Adapter, TrainError> {
         self.core.adapter(info)
-    }
-}
-
-/// What a run trains: adapters, or all weights.
-///
-/// # Errors
-/// [`TrainError::Adapter`] where all weights are to be trained from an adapter.
-pub(super) fn trained(
-    model: &Model,
-    settings: &Settings,
-    from: Option<&Adapter>,
-) -> Result<(Train, AdapterShape), TrainError> {
-    match (settings.full, from) {
-        (true, Some(_)) => Err(TrainError::Adapter(
-            "all weights are trained from a model, not from an adapter on one".into(),
-        )),
-        (true, None) => Ok((Train::All, AdapterShape::default())),
-        (false, Some(adapter)) => Ok((Train::Adapters, shape_of(adapter, settings.lora.dropout))),
-        (false, None) => Ok((Train::Adapters, settings.lora.shape(model))),
     }
 }
 

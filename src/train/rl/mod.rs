@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use crate::adapter::Adapter;
 use crate::model::{Branch, BranchHead, Model};
 use crate::text::Tokenizer;
+use crate::train::adapters::trained;
 use crate::train::core::{Core, Progress};
 use crate::train::data::{Batcher, Batching, Cursor};
 use crate::train::reward::{Mix, Scores};
-use crate::train::trainer::{REFERENCE, Sums, reference, trained};
+use crate::train::trainer::{REFERENCE, Sums, reference};
 use crate::train::{
     Against, Ended, Engine, EngineOptions, Place, Rollouts, Sample, Settings, StepReport, TrainError,
     initialize, load_adapter, load_branch, shape_of,
