@@ -56,7 +56,8 @@ impl Recipe {
     pub fn blueprint(&self, name: &str, arch: &'static Arch, vocab: usize) -> Blueprint {
         let shape = |width: usize| shape(name, arch, vocab, self.seq, width);
         let apart = |b: &Blueprint| b.parameters().abs_diff(self.size);
-        WIDTHS.map(|n| shape(n * ASPECT)).min_by_key(apart).unwrap_or_else(|| shape(ASPECT))
+        let whole = |b: &Blueprint| b.heads * b.head_dim == b.width;
+        WIDTHS.map(|n| shape(n * ASPECT)).filter(whole).min_by_key(apart).unwrap_or_else(|| shape(ASPECT))
     }
 
     /// Steps that teach a model of `weights` as much as it takes, or as much as a text of `tokens` tokens has to teach.
