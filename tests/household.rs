@@ -76,7 +76,7 @@ fn wordings_of_the_test_stand_nowhere_else() {
         |frames: &[&'static str]| -> Vec<String> { frames.iter().flat_map(|f| all(wording(f).1)).collect() };
     let padded = |text: &String| format!(" {text} ");
     let (mut tests, mut open) = (0, 0);
-    let taught: Vec<String> = kinds().flat_map(|kind| of(&kind.open())).collect();
+    let taught: Vec<String> = kinds().flat_map(|kind| of(&kind.every())).collect();
     for kind in kinds() {
         for test in of(kind.test) {
             tests += 1;
@@ -204,7 +204,7 @@ fn numbers(text: &str) -> Vec<u32> {
 
 fn requests(name: &str, count: usize) -> Vec<Asked> {
     let kind: &'static Kind = kinds().find(|kind| kind.name == name).unwrap();
-    let frames = [kind.open(), kind.test.to_vec()].concat();
+    let frames = [kind.every(), kind.test.to_vec()].concat();
     let mut rng = Rng::new(9, name);
     (0..count).map(|i| ask(kind, frames[i % frames.len()], &mut rng)).collect()
 }
@@ -311,7 +311,7 @@ fn mistakes_are_none_of_them_right() {
     let mut rng = Rng::new(5, "mistakes");
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for kind in kinds() {
-        for frame in kind.open() {
+        for frame in kind.every() {
             for _ in 0..20 {
                 let asked = ask(kind, frame, &mut rng);
                 let (wrong, what) = mistake(&asked, &mut rng);

@@ -80,11 +80,11 @@ impl Draft<'_> {
         }
     }
 
+    /// Most rank of what is trained: where it is the model's own weights, a value model beside it still has adapters.
     fn rank(&self) -> usize {
-        // Where all weights are trained, a value model still has an adapter.
-        let trained = self.options.branches.iter().filter(|branch| branch.trained).map(|b| &b.adapters);
-        let all = std::iter::once(&self.options.adapters).chain(trained).flat_map(|a| a.pairs.values());
-        all.map(|p| p.rank).max().unwrap_or(1)
+        let branches = self.options.branches.iter().filter(|branch| branch.trained);
+        let shapes = branches.map(|branch| &branch.adapters).chain([&self.options.adapters]);
+        shapes.flat_map(|shape| shape.pairs.values()).map(|pair| pair.rank).max().unwrap_or(1)
     }
 
     fn asked(&self, recompute: usize) -> Sizes {
@@ -233,5 +233,26 @@ mod tests {
         assert_eq!(available_in("MemTotal: 9 kB\nMemAvailable:    2048 kB\nX: 1\n"), Some(2 << 20));
         assert_eq!(available_in("MemTotal: 9 kB\n"), None);
         assert_eq!(available_in("MemAvailable: many kB\n"), None);
+    }
+
+    /// Where a model's own weights are trained there are no adapters of its own, but those of a value model.
+    #[test]
+    fn a_value_model_beside_trained_weights_keeps_its_rank() {
+        use crate::model::{Branch, BranchHead, Train};
+        use crate::train::LoraOptions;
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/arch/llama-tied.gguf");
+        let model = Model::open(file).unwrap();
+        let adapters = LoraOptions { rank: 4, ..LoraOptions::default() }.shape(&model);
+        let value = Branch { name: "value".into(), adapters, head: BranchHead::Scalar, trained: true };
+        let options = EngineOptions {
+            rows: 8,
+            seq: 8,
+            train: Train::All,
+            branches: vec![value],
+            ..EngineOptions::default()
+        };
+        let (program, ..) = plan(&model, &options, crate::exec::cpu::profile::<f32>()).unwrap();
+        let factor = program.trained.iter().map(|id| program.get(*id)).find(|t| t.name.ends_with("lora_a"));
+        assert_eq!(factor.map(|t| t.rows), Some(crate::plan::Rows::Fixed(4)));
     }
 }

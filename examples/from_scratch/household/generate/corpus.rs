@@ -29,7 +29,17 @@ impl Kind {
         self.sft.to_vec()
     }
 
+    /// Wordings for learning from rewards.
+    pub fn rewarded(&self) -> Vec<&'static str> {
+        [self.rl, self.more].concat()
+    }
+
     /// All wordings but those held out.
+    pub fn every(&self) -> Vec<&'static str> {
+        [self.sft, self.rl, self.more].concat()
+    }
+
+    /// Wordings of the corpus.
     pub fn open(&self) -> Vec<&'static str> {
         [self.sft, self.rl].concat()
     }

@@ -22,12 +22,19 @@ pub struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { sft: 9000, sft_val: 300, prompts: 3000, pairs: 3000, test: 570 }
+        Self { sft: 12_000, sft_val: 300, prompts: 3000, pairs: 3000, test: 570 }
     }
 }
 
-/// Actions with the most to copy.
-const HARD: [&str; 5] = ["list.add", "list.remove", "reminder.set", "music.play", "alarm.stop"];
+/// What has further turns where it takes long to learn: sums, and actions with much to copy.
+const HARD: [(&str, usize); 6] = [
+    ("answer", 6),
+    ("list.add", 1),
+    ("list.remove", 1),
+    ("reminder.set", 1),
+    ("music.play", 1),
+    ("alarm.stop", 1),
+];
 
 /// What is asked in turn, so that all actions are asked for as often. Sums and clocks, which are many kinds behind one action,
 /// have two turns; small talk has one. Where `hard` is set, so has what takes long to learn.
@@ -46,10 +53,17 @@ impl Turns {
                 None => groups.push((name, vec![kind], 0)),
             }
         }
-        let twice = |name: &str| name == "answer" || (hard && HARD.contains(&name));
-        let again: Vec<_> = groups.iter().filter(|(name, ..)| twice(name)).cloned().collect();
-        // The second turn begins with another kind.
-        groups.extend(again.into_iter().map(|(name, of, _)| (name, of, 2)));
+        let hard = if hard { &HARD[..] } else { &[("answer", 1)] };
+        let again = |(name, turns): &(&str, usize)| {
+            let group = groups.iter().find(|(known, ..)| known == name).cloned();
+            // Each turn begins with another kind.
+            group
+                .into_iter()
+                .flat_map(|(name, of, _)| (1..=*turns).map(move |turn| (name, of.clone(), turn)))
+                .collect()
+        };
+        let again: Vec<Vec<_>> = hard.iter().map(again).collect();
+        groups.extend(again.into_iter().flatten());
         Self { groups, at: 0 }
     }
 
@@ -112,12 +126,12 @@ pub fn chats(count: usize, taken: &mut BTreeSet<String>, rng: &mut Rng) -> Vec<V
 /// Prompts with the right answer, for learning from rewards.
 pub fn prompts(count: usize, rng: &mut Rng) -> Vec<Value> {
     let row = |a: Asked| json!({ "prompt": a.text, "answer": a.action.json() });
-    requests(count, |kind| kind.rl.to_vec(), false, &mut BTreeSet::new(), rng).into_iter().map(row).collect()
+    requests(count, Kind::rewarded, false, &mut BTreeSet::new(), rng).into_iter().map(row).collect()
 }
 
 /// Right and wrong answers.
 pub fn pairs(count: usize, rng: &mut Rng) -> Vec<Value> {
-    let asked = requests(count, Kind::open, false, &mut BTreeSet::new(), rng);
+    let asked = requests(count, Kind::every, false, &mut BTreeSet::new(), rng);
     let mut row = |a: Asked| {
         let (wrong, _) = mistake(&a, rng);
         json!({ "prompt": a.text, "chosen": a.action.json(), "rejected": wrong })

@@ -21,6 +21,7 @@ pub const KINDS: &[Kind] = &[
             "!time {duration} for me",
             "!wait {duration} and then ring",
         ],
+        more: &["the timer should ring in {duration}", "!ring in {duration}"],
         test: &[
             "!have a timer run for {duration}",
             "in {duration} the timer should ring",
@@ -47,6 +48,7 @@ pub const KINDS: &[Kind] = &[
             "!forget the timer",
             "the timer can go",
         ],
+        more: &[],
         test: &[
             "!have the timer stopped",
             "!switch the timer off",
@@ -74,6 +76,7 @@ pub const KINDS: &[Kind] = &[
             "!make an alarm for {time}",
             "at {time} , wake me",
         ],
+        more: &["i have to get up when it is {time}", "when it is {time} , get me up"],
         test: &[
             "at {time} i have to get up",
             "!have the alarm ring at {time}",
@@ -99,6 +102,7 @@ pub const KINDS: &[Kind] = &[
             "!switch off the alarm for {time}",
             "!let me sleep at {time} , without an alarm",
         ],
+        more: &["i do not need to get up at {time}", "i do not have to be awake at {time} any more"],
         test: &[
             "!cancel the {time} alarm",
             "at {time} i do not want an alarm",
@@ -124,6 +128,7 @@ pub const KINDS: &[Kind] = &[
             "!set a reminder to {task} at {time}",
             "i should {task} at {time}",
         ],
+        more: &["!do not let me forget at {time} to {task}", "i need to {task} at {time} , so remind me"],
         test: &[
             "!tell me at {time} to {task}",
             "!do not let me forget to {task} at {time}",

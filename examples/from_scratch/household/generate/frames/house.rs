@@ -24,6 +24,7 @@ pub const KINDS: &[Kind] = &[
             "in the {room} , turn the (light|lamp) on",
             "!get the (light|lights) on in the {room}",
         ],
+        more: &["the {room} needs more light", "there should be light in the {room}"],
         test: &[
             "for the {room} , switch the (light|lights) on",
             "the {room} needs (light|some light)",
@@ -53,6 +54,7 @@ pub const KINDS: &[Kind] = &[
             "in the {room} , turn the (light|lamp) off",
             "!get the (light|lights) off in the {room}",
         ],
+        more: &["the {room} needs no lamp on", "there should be no light in the {room}"],
         test: &[
             "for the {room} , switch the (light|lights) off",
             "the {room} needs no light",
@@ -77,6 +79,7 @@ pub const KINDS: &[Kind] = &[
             "the brightness of the {room} should be {percent}",
             "in the {room} , dim the (light|lamp) to {percent}",
         ],
+        more: &["the {room} light should have {percent}"],
         test: &[
             "!have the {room} brightness at {percent}",
             "!put the (light|lights) in the {room} at {percent}",
@@ -104,6 +107,7 @@ pub const KINDS: &[Kind] = &[
             "the temperature in the {room} should be {degrees}",
             "!bring the {room} to {degrees}",
         ],
+        more: &["{degrees} is right for the {room}"],
         test: &[
             "for the {room} , a temperature of {degrees}",
             "!have the heating of the {room} at {degrees}",
@@ -128,6 +132,7 @@ pub const KINDS: &[Kind] = &[
             "the {room} (blinds|shutters) should be (up|open)",
             "!raise the {room} (blinds|shutters)",
         ],
+        more: &["in the {room} , raise the (blinds|shutters)", "the sun should come into the {room}"],
         test: &[
             "!have the (blinds|shutters) open in the {room}",
             "!raise the (blinds|shutters) in the {room}",
@@ -151,6 +156,7 @@ pub const KINDS: &[Kind] = &[
             "the {room} (blinds|shutters) should be (down|closed)",
             "!lower the {room} (blinds|shutters)",
         ],
+        more: &["in the {room} , lower the (blinds|shutters)", "no sun should come into the {room}"],
         test: &[
             "!have the (blinds|shutters) closed in the {room}",
             "!lower the (blinds|shutters) in the {room}",
@@ -175,6 +181,7 @@ pub const KINDS: &[Kind] = &[
             "!turn the key in the {door}",
             "the {door} must be locked",
         ],
+        more: &["!keep people out by the {door}"],
         test: &[
             "!have the {door} locked",
             "the {door} locked for the night",
@@ -199,6 +206,7 @@ pub const KINDS: &[Kind] = &[
             "!let them in by the {door}",
             "the {door} must be unlocked",
         ],
+        more: &["somebody wants in by the {door}", "somebody is at the {door} , let them in"],
         test: &[
             "!have the {door} unlocked",
             "somebody is here and wants in by the {door}",
@@ -223,6 +231,7 @@ pub const KINDS: &[Kind] = &[
             "we are in the mood for {music}",
             "!give us {music}",
         ],
+        more: &["!have us hear {music}"],
         test: &[
             "!let us listen to {music}",
             "i am in the mood to hear {music}",
@@ -248,6 +257,7 @@ pub const KINDS: &[Kind] = &[
             "!stop playing",
             "the music should stop",
         ],
+        more: &[],
         test: &[
             "!have the music stopped",
             "that was enough music",
@@ -272,6 +282,7 @@ pub const KINDS: &[Kind] = &[
             "!bring the volume to {percent}",
             "the music should be at {percent}",
         ],
+        more: &["{percent} is right for the music"],
         test: &[
             "!have the volume at {percent}",
             "{percent} is loud enough for the music",

@@ -24,6 +24,12 @@ pub const KINDS: &[Kind] = &[
             "@packing !pack {item}",
             "@todo it is my job to {item}",
         ],
+        more: &[
+            "@shopping i have no {item} left",
+            "@shopping i need to buy {item}",
+            "{item} is for the {list} list",
+            "the {list} list should have {item}",
+        ],
         test: &[
             "the {list} list needs {item}",
             "!have {item} on the {list} list",
@@ -53,6 +59,13 @@ pub const KINDS: &[Kind] = &[
             "@packing !do not pack {item}",
             "@todo it is no longer my job to {item}",
         ],
+        more: &[
+            "@shopping we have enough {item} here",
+            "@shopping we do not need to buy {item}",
+            "@shopping i do not have to get {item}",
+            "the {list} list should not have {item}",
+            "the {list} list is without {item}",
+        ],
         test: &[
             "the {list} list does not need {item}",
             "!have {item} removed from the {list} list",
@@ -79,6 +92,7 @@ pub const KINDS: &[Kind] = &[
             "!give {who} a ring",
             "!let me talk to {who}",
         ],
+        more: &["i want to get {who} on the line"],
         test: &[
             "i need to talk with {who}",
             "!get me {who} on the line",

@@ -18,6 +18,8 @@ pub struct Kind {
     pub sft: &'static [&'static str],
     /// More of them, for learning from rewards.
     pub rl: &'static [&'static str],
+    /// Those of learning from rewards that are not in the corpus either.
+    pub more: &'static [&'static str],
     /// Wordings that are held out.
     pub test: &'static [&'static str],
 }

@@ -19,6 +19,7 @@ pub const KINDS: &[Kind] = &[
             "i have {a} and get {b} more , how many is that",
             "what is {a} + {b}",
         ],
+        more: &["!add {b} to {a}", "{a} and {b} more , what is it", "the sum of {a} and {b} please"],
         test: &[
             "what is the sum of {a} and {b}",
             "how much do {a} and {b} make",
@@ -42,6 +43,12 @@ pub const KINDS: &[Kind] = &[
             "what is {a} - {b}",
             "what is left of {a} without {b}",
         ],
+        more: &[
+            "{a} less {b} is what",
+            "what do {a} less {b} make",
+            "{b} away from {a} is what",
+            "the difference of {a} and {b} please",
+        ],
         test: &[
             "what is the difference of {a} and {b}",
             "!tell me what {a} minus {b} is",
@@ -58,6 +65,11 @@ pub const KINDS: &[Kind] = &[
             "what is {a} x {b}",
             "{a} boxes with {b} eggs each , how many eggs",
             "{b} eggs in each of {a} bags , how many eggs",
+        ],
+        more: &[
+            "the product of {a} and {b} please",
+            "{a} bags , {b} pears in each , how many pears",
+            "what do {a} times {b} make",
         ],
         test: &[
             "what is the product of {a} and {b}",
@@ -79,6 +91,7 @@ pub const KINDS: &[Kind] = &[
             "!show {spoken} as digits",
             "what does a clock show at {spoken}",
         ],
+        more: &["how do {spoken} look in digits"],
         test: &[
             "!tell me {spoken} in digits",
             "how is {spoken} written in digits",
@@ -89,36 +102,42 @@ pub const KINDS: &[Kind] = &[
         name: "hello",
         sft: &["hello", "hi", "good morning", "hello there"],
         rl: &["hey", "good evening", "hi you"],
+        more: &["good afternoon"],
         test: &["hi there", "good day", "hello you"],
     },
     Kind {
         name: "who",
         sft: &["who are you", "what are you", "what is your name"],
         rl: &["!tell me who you are", "are you a (person|human)", "what are you called"],
+        more: &[],
         test: &["!tell me your name", "who is it that i talk to", "!tell me what you are"],
     },
     Kind {
         name: "can",
         sft: &["what can you do", "how can you help me", "help"],
         rl: &["!tell me what you can do", "what do you do", "i need help"],
+        more: &[],
         test: &["what is it that you can do", "what can you help me with", "!tell me how you help"],
     },
     Kind {
         name: "thanks",
         sft: &["thank you", "thanks", "thank you very much"],
         rl: &["thanks a lot", "many thanks", "that was nice of you"],
+        more: &["thank you so much"],
         test: &["thank you a lot", "thanks very much", "many thanks to you"],
     },
     Kind {
         name: "bye",
         sft: &["goodbye", "bye", "good night", "see you"],
         rl: &["bye bye", "see you tomorrow", "i am going to bed"],
+        more: &["see you in the evening"],
         test: &["see you in the morning", "goodbye and good night", "i am going , bye"],
     },
     Kind {
         name: "size",
         sft: &["how big are you", "are you always right", "are you clever"],
         rl: &["are you a big model", "do you make mistakes", "how clever are you"],
+        more: &["are you a clever person"],
         test: &["are you a clever model", "are you big", "do you always get it right"],
     },
     Kind {
@@ -139,6 +158,7 @@ pub const KINDS: &[Kind] = &[
             "what is the news from {place}",
             "when does the train to {place} leave",
         ],
+        more: &[],
         test: &[
             "how is the weather in {place}",
             "how far is it to {place}",
