@@ -7,7 +7,7 @@ use crate::cli::error::{CliError, CliResult};
 use crate::cli::lora::{self, Loaded};
 use crate::cli::progress::Bar;
 use crate::cli::show;
-use crate::cli::store::{self, Catalog, Choice, Home};
+use crate::cli::store::{self, Catalog, Choice, Home, Source, TINY_NAME};
 use crate::cli::term::{self, Paint};
 use crate::exec::{DeviceInfo, DeviceKind};
 use crate::gguf::GgufFile;
@@ -26,6 +26,9 @@ pub fn find(args: &ModelArgs) -> CliResult<PathBuf> {
     if let Some(path) = home.present(&model) {
         return Ok(path);
     }
+    if model.sources.iter().any(|source| matches!(source, Source::Bundled { .. })) {
+        return Ok(store::get(&catalog, &home, &model, false, &mut Bar::new())?.path);
+    }
     if args.offline {
         let missing = CliError::failed(format!("`{}` is not here, and --offline was given", model.name));
         return Err(missing
@@ -35,6 +38,24 @@ pub fn find(args: &ModelArgs) -> CliResult<PathBuf> {
     let size = model.size.map_or(String::new(), |n| format!(" ({})", term::bytes(n)));
     term::say(format!("getting {}{size}, once; {}", model.name, model.licence));
     Ok(store::get(&catalog, &home, &model, false, &mut Bar::new())?.path)
+}
+
+/// The file that `-m` stands for, or, where nobody named a model and the default cannot be had, the one that is within the
+/// program, which is said.
+pub fn find_or_bundled(args: &ModelArgs) -> CliResult<PathBuf> {
+    let error = match find(args) {
+        Err(error) if args.model.is_none() && std::env::var_os("EMBER_CATALOG").is_none() => error,
+        other => return other,
+    };
+    let catalog = Catalog::built_in()?;
+    let tiny = catalog.get(TINY_NAME)?;
+    term::warn(format!("the default model cannot be had: {error}"));
+    term::say(
+        "talking to the tiny model within this program instead. It was made from nothing by `ember pretrain` and `ember tune`, and \
+         knows requests to a household assistant: what it answers is an action as JSON. `ember pull` gets the default once \
+         there is a network",
+    );
+    Ok(store::get(&catalog, &Home::find()?, tiny, false, &mut Bar::new())?.path)
 }
 
 /// A file with something in it.
@@ -52,6 +73,9 @@ pub fn here(wanted: &str) -> CliResult<PathBuf> {
         Choice::Path(path) => not_empty(path),
         Choice::Known(model) => {
             let home = Home::find()?;
+            if model.sources.iter().any(|source| matches!(source, Source::Bundled { .. })) {
+                return find(&ModelArgs { model: Some(model.name), offline: true });
+            }
             home.present(&model).ok_or_else(|| {
                 let missing = CliError::failed(format!("`{}` is not here", model.name));
                 missing.at(home.path_of(&model).display()).advise(format!("`ember pull {}`", model.name))

@@ -28,6 +28,7 @@ mod rl;
 mod store;
 mod terminal;
 mod thinking;
+mod tiny;
 #[cfg(feature = "tokenizer")]
 mod tokenizer;
 mod tune;

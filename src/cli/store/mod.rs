@@ -10,7 +10,7 @@ mod wheel;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use catalog::{Catalog, Model, Source};
+pub use catalog::{Catalog, Model, Source, TINY_NAME};
 pub use get::{Got, by_hand, from_file, get};
 pub use partial::Progress;
 
