@@ -23,11 +23,8 @@ pub fn find(args: &ModelArgs) -> CliResult<PathBuf> {
         Choice::Known(model) => model,
     };
     let home = Home::find()?;
-    if let Some(path) = home.present(&model) {
+    if let Some(path) = at_hand(&catalog, &home, &model)? {
         return Ok(path);
-    }
-    if model.sources.iter().any(|source| matches!(source, Source::Bundled { .. })) {
-        return Ok(store::get(&catalog, &home, &model, false, &mut Bar::new())?.path);
     }
     if args.offline {
         let missing = CliError::failed(format!("`{}` is not here, and --offline was given", model.name));
@@ -38,6 +35,15 @@ pub fn find(args: &ModelArgs) -> CliResult<PathBuf> {
     let size = model.size.map_or(String::new(), |n| format!(" ({})", term::bytes(n)));
     term::say(format!("getting {}{size}, once; {}", model.name, model.licence));
     Ok(store::get(&catalog, &home, &model, false, &mut Bar::new())?.path)
+}
+
+/// The file of a model that needs no network: it is here, or within the program.
+fn at_hand(catalog: &Catalog, home: &Home, model: &store::Model) -> CliResult<Option<PathBuf>> {
+    let bundled = || model.sources.iter().any(|source| matches!(source, Source::Bundled { .. }));
+    match home.present(model) {
+        None if bundled() => Ok(Some(store::get(catalog, home, model, false, &mut Bar::new())?.path)),
+        present => Ok(present),
+    }
 }
 
 /// The file that `-m` stands for, or, where nobody named a model and the default cannot be had, the one that is within the
@@ -69,14 +75,12 @@ pub fn not_empty(path: PathBuf) -> CliResult<PathBuf> {
 
 /// The file that a name or path stands for; nothing is fetched.
 pub fn here(wanted: &str) -> CliResult<PathBuf> {
-    match store::choose(&Catalog::load()?, Some(wanted))? {
+    let catalog = Catalog::load()?;
+    match store::choose(&catalog, Some(wanted))? {
         Choice::Path(path) => not_empty(path),
         Choice::Known(model) => {
             let home = Home::find()?;
-            if model.sources.iter().any(|source| matches!(source, Source::Bundled { .. })) {
-                return find(&ModelArgs { model: Some(model.name), offline: true });
-            }
-            home.present(&model).ok_or_else(|| {
+            at_hand(&catalog, &home, &model)?.ok_or_else(|| {
                 let missing = CliError::failed(format!("`{}` is not here", model.name));
                 missing.at(home.path_of(&model).display()).advise(format!("`ember pull {}`", model.name))
             })

@@ -98,34 +98,25 @@ pub fn run(args: &PretrainArgs) -> CliResult {
         return Err(CliError::usage("there is no text to learn").advise("--text FILE or FOLDER"));
     }
     let outputs = outputs(args, &config)?;
-    let folder = outputs.files.state.clone();
-    let begun = outputs.files.begun();
-    outputs.files.make_folders()?;
-    let (draft, start) = match draft(args, config, &folder, begun) {
-        Ok(made) => made,
-        Err(error) => {
-            if !begun {
-                tokens::clean(&folder);
-            }
-            return Err(error);
-        }
-    };
+    let files = outputs.files.clone();
+    files.make_folders()?;
+    let done = begin(args, config, outputs, format);
+    // What a run that was stopped goes on from stays.
+    if !files.begun() {
+        tokens::clean(&files.state);
+    }
+    done
+}
+
+/// Makes what training begins with, says what it is, and trains.
+fn begin(args: &PretrainArgs, config: Config, outputs: Outputs, format: crate::quant::Format) -> CliResult {
+    let (draft, start) = draft(args, config, &outputs.files.state, outputs.files.begun())?;
     say(&draft);
     if args.dry_run {
-        if !begun {
-            tokens::clean(&folder);
-        }
         return Ok(());
     }
     let model = engine::open_file(&start)?;
-    let files = outputs.files.clone();
-    let done = train(args, &draft, &model, outputs, format);
-    drop(model);
-    // What a run that was stopped goes on from stays.
-    if done.is_ok() && files.result.exists() || !files.begun() {
-        tokens::clean(&folder);
-    }
-    done
+    train(args, &draft, &model, outputs, format)
 }
 
 /// The run's files, with the state of one that is thrown away gone.

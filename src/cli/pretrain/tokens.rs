@@ -50,11 +50,8 @@ pub fn tokenizer(config: &Config, recipe: &Recipe, folder: &Path, begun: bool) -
 
 /// The keys of a tokenizer.
 pub fn metadata(file: &GgufFile) -> Metadata {
-    let mut metadata = file.header().metadata.clone();
-    let others: Vec<String> =
-        metadata.iter().map(|(key, _)| key.to_owned()).filter(|key| !key.starts_with("tokenizer.")).collect();
-    others.iter().for_each(|key| drop(metadata.remove(key)));
-    metadata
+    let all = file.header().metadata.iter().filter(|(key, _)| key.starts_with("tokenizer."));
+    all.map(|(key, value)| (key.to_owned(), value.clone())).collect()
 }
 
 /// The text as tokens, made once.
