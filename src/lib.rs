@@ -10,6 +10,8 @@ pub mod gguf;
 pub mod io;
 #[cfg(feature = "train")]
 pub mod journal;
+#[cfg(feature = "train")]
+pub mod learn;
 pub mod model;
 pub mod ops;
 pub mod plan;

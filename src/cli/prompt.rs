@@ -81,6 +81,11 @@ impl Prompter {
         self.template.as_ref()
     }
 
+    /// The system prompt of conversations that have none.
+    pub fn system(&self) -> Option<&str> {
+        self.system.as_deref()
+    }
+
     /// What makes sequences of rows; the system prompt is that of conversations that have none.
     pub fn encoder(&self, options: EncodeOptions) -> Encoder<'_> {
         Encoder::new(&self.tokenizer, self.template(), options).with_system(self.system.as_deref())

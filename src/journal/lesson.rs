@@ -56,6 +56,8 @@ pub struct Lesson {
     pub undone: usize,
     /// How many of `held_out` are new.
     pub new_held_out: usize,
+    /// Learnt, and taken back since: to be forgotten.
+    pub forget: Vec<Entry>,
 }
 
 impl Lesson {
@@ -64,13 +66,30 @@ impl Lesson {
     /// New answers to a question that was learnt or held out before go where it is. So no question is on both sides, now
     /// or later. `again` takes what a version that was rolled back knew for new.
     pub fn plan(entries: Vec<Entry>, cursor: &Cursor, again: bool, fraction: f64) -> Self {
+        Self::plan_with(entries, cursor, again, fraction, |_| false)
+    }
+
+    /// The same, where `is_fact` tells what is learnt for its own sake: it is never held out, as one fact says nothing of
+    /// another, and of several answers to one question the newest counts.
+    pub fn plan_with(
+        mut entries: Vec<Entry>,
+        cursor: &Cursor,
+        again: bool,
+        fraction: f64,
+        is_fact: impl Fn(&Entry) -> bool,
+    ) -> Self {
         let mut lesson = Lesson::default();
+        let mut answered: HashSet<Key> = HashSet::new();
+        entries.reverse();
+        entries.retain(|entry| !is_fact(entry) || answered.insert(entry.prompt_key()));
+        entries.reverse();
         let mut fresh: BTreeMap<Key, Vec<Entry>> = BTreeMap::new();
         for entry in entries {
             match cursor.standing(entry.key()) {
                 Standing::Learnt { .. } => lesson.earlier.push(entry),
                 Standing::HeldOut { .. } => lesson.held_out.push(entry),
                 Standing::Undone { .. } if !again => lesson.undone += 1,
+                Standing::New | Standing::Undone { .. } if is_fact(&entry) => lesson.train.push(entry),
                 Standing::New | Standing::Undone { .. } => {
                     fresh.entry(entry.prompt_key()).or_default().push(entry);
                 }
@@ -95,6 +114,14 @@ impl Lesson {
             entries.sort_by_key(|entry| entry.id);
         }
         lesson
+    }
+
+    /// What of `withdrawn` the live adapter knows still is to be forgotten.
+    #[must_use]
+    pub fn forgetting(mut self, withdrawn: Vec<Entry>, cursor: &Cursor) -> Self {
+        let known = |entry: &Entry| matches!(cursor.standing(entry.key()), Standing::Learnt { .. });
+        self.forget = withdrawn.into_iter().filter(known).collect();
+        self
     }
 
     /// How many entries are new.

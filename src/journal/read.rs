@@ -30,6 +30,8 @@ pub struct Problem {
 pub struct Reading {
     /// What counts, in the file's order: without what was replaced or withdrawn, and everything once.
     pub entries: Vec<Entry>,
+    /// What was taken back and not said again: what was learnt of it is to be forgotten.
+    pub withdrawn: Vec<Entry>,
     /// How many entries were replaced, withdrawn or repeated.
     pub replaced: usize,
     /// Lines that were passed over, at most [`MAX_PROBLEMS`].
@@ -106,7 +108,7 @@ pub fn read_from(mut stream: impl BufRead) -> io::Result<Reading> {
         }
     }
     reading.replaced = effective.replaced;
-    reading.entries = effective.finish();
+    (reading.entries, reading.withdrawn) = effective.finish();
     Ok(reading)
 }
 
@@ -181,15 +183,16 @@ struct Effective {
     by_id: HashMap<u64, usize>,
     /// The newest judgement of an answer.
     by_answer: HashMap<Key, usize>,
+    withdrawn: Vec<Entry>,
     replaced: usize,
 }
 
 impl Effective {
     fn take(&mut self, entry: Entry) {
-        if let Some(&earlier) = entry.supersedes.as_ref().and_then(|id| self.by_id.get(id)) {
-            self.drop(earlier);
-        }
+        let earlier = entry.supersedes.as_ref().and_then(|id| self.by_id.get(id)).copied();
+        let earlier = earlier.and_then(|earlier| self.drop(earlier));
         if entry.feedback == Feedback::Withdrawn {
+            self.withdrawn.extend(earlier);
             return;
         }
         // An answer has one judgement, the last. Choices between different answers do not contradict each other.
@@ -202,15 +205,18 @@ impl Effective {
         self.entries.push(Some(entry));
     }
 
-    fn drop(&mut self, index: usize) {
-        if self.entries.get_mut(index).and_then(Option::take).is_some() {
-            self.replaced += 1;
-        }
+    fn drop(&mut self, index: usize) -> Option<Entry> {
+        let entry = self.entries.get_mut(index).and_then(Option::take);
+        self.replaced += usize::from(entry.is_some());
+        entry
     }
 
-    fn finish(self) -> Vec<Entry> {
+    /// What counts, and what was taken back.
+    fn finish(self) -> (Vec<Entry>, Vec<Entry>) {
         let mut seen = HashSet::new();
-        self.entries.into_iter().flatten().filter(|entry| seen.insert(entry.key())).collect()
+        let mut first = |entry: &Entry| seen.insert(entry.key());
+        let entries = self.entries.into_iter().flatten().filter(&mut first).collect();
+        (entries, self.withdrawn.into_iter().filter(&mut first).collect())
     }
 }
 

@@ -71,9 +71,16 @@ impl Core {
     /// # Errors
     /// [`TrainError::NotFinite`] after three such windows in a row; what is trained is as it was before them.
     pub fn update(&mut self, loss: f64, done: u64, total: u64) -> Result<Updated, TrainError> {
+        self.update_at(loss, done, self.settings.rate(done, total))
+    }
+
+    /// The same at a learning rate of the caller's.
+    ///
+    /// # Errors
+    /// As [`Self::update`].
+    pub fn update_at(&mut self, loss: f64, done: u64, rate: f64) -> Result<Updated, TrainError> {
         let grad_norm = self.engine.norm()?;
         let s = &self.settings;
-        let rate = s.rate(done, total);
         if !loss.is_finite() || !grad_norm.is_finite() {
             self.progress.strikes += 1;
             if self.progress.strikes >= STRIKES {

@@ -26,7 +26,9 @@ mod task;
 mod trainer;
 mod work;
 
-pub use adapt::{Gate, Limits, SHARES, Standards, Trial, Verdict, Watch, adapt};
+pub use adapt::{
+    Course, Fact, Gate, Lecture, Limits, Recall, SHARES, Standards, Taught, Trial, Verdict, Watch, adapt, teach,
+};
 pub use adapters::{LoraOptions, TARGETS, adapter_of, initialize, load_adapter, load_branch, shape_of};
 pub use checkpoint::CheckpointError;
 pub use engine::{Engine, EngineOptions, Recompute, Rollouts, Sequence};

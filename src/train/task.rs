@@ -61,6 +61,12 @@ impl SftTask {
         task
     }
 
+    /// With at least so many rows of a step.
+    pub fn with_rows(mut self, rows: usize) -> Self {
+        self.rows = self.rows.max(rows);
+        self
+    }
+
     fn targets(&self, example: usize) -> usize {
         self.examples.get(example).map_or(0, |e| sequence(e).targets())
     }

@@ -67,6 +67,10 @@ pub struct Learnt {
     pub learnt: Vec<Key>,
     /// The entries that it was judged by.
     pub held_out: Vec<Key>,
+    /// The facts that are known, of these and all before.
+    pub known: Vec<Key>,
+    /// The entries that were taken back, and are forgotten.
+    pub forgotten: Vec<Key>,
     /// What the gates measured.
     pub figures: Vec<Figure>,
 }
@@ -219,6 +223,8 @@ impl<S: Slots> Live<S> {
             kept: true,
             learnt: learnt.learnt,
             held_out: learnt.held_out,
+            known: learnt.known,
+            forgotten: learnt.forgotten,
             figures: state::finite(learnt.figures),
         };
         let mut state = self.state.clone();

@@ -64,6 +64,12 @@ pub struct Version {
     pub learnt: Vec<Key>,
     /// The entries that it was judged by.
     pub held_out: Vec<Key>,
+    /// The facts that it knew when it was judged, of all that were learnt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known: Vec<Key>,
+    /// The entries that it forgot, because they were taken back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forgotten: Vec<Key>,
     /// What the gates measured.
     pub figures: Vec<Figure>,
 }
@@ -182,6 +188,9 @@ impl State {
             let number = version.number;
             all.extend(version.held_out.iter().map(|key| (*key, Standing::HeldOut { version: number })));
             all.extend(version.learnt.iter().map(|key| (*key, Standing::Learnt { version: number })));
+            for key in &version.forgotten {
+                all.remove(key);
+            }
         }
         Cursor(all)
     }

@@ -82,6 +82,11 @@ impl Gate {
     fn at_most(name: &'static str, before: f64, after: f64, limit: f64) -> Self {
         Self { name, before, after, limit, passed: after <= limit, canary: None }
     }
+
+    /// `after` has to be at least `limit`.
+    pub(super) fn at_least(name: &'static str, before: f64, after: f64, limit: f64) -> Self {
+        Self { name, before, after, limit, passed: after >= limit, canary: None }
+    }
 }
 
 /// Judges what a trainer has made, against what it began with.
@@ -109,15 +114,27 @@ impl Judge {
         Ok(Self { tokenizer, standards, limits, by_itself, before })
     }
 
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The loss on what was held back alone: it costs the least, and tells the most.
+    pub fn first_look(&self, trainer: &mut Trainer) -> Result<Option<Gate>, TrainError> {
+        Ok(self.held_out(trainer.validate(&mut |_: Duration| ())?))
+    }
+
+    fn held_out(&self, after: Option<f64>) -> Option<Gate> {
+        let name = if self.by_itself { "loss on what was learnt" } else { "loss on what was held back" };
+        let (before, after) = (self.before.held_out?, after?);
+        Some(Gate::at_most(name, before, after, before))
+    }
+
     /// Measures what there is now.
     pub fn judge(&self, trainer: &mut Trainer) -> Result<Vec<Gate>, TrainError> {
         let after = Measures::of(trainer, &self.standards, &self.tokenizer)?;
         let (before, limits, by) = (&self.before, &self.limits, &self.standards);
-        let mut gates = Vec::new();
-        if let (Some(before), Some(after)) = (before.held_out, after.held_out) {
-            let name = if self.by_itself { "loss on what was learnt" } else { "loss on what was held back" };
-            gates.push(Gate::at_most(name, before, after, before));
-        }
+        let mut gates: Vec<Gate> = self.held_out(after.held_out).into_iter().collect();
         if !by.texts.is_empty() {
             let most = before.perplexity * (1.0 + limits.perplexity);
             gates.push(Gate::at_most("perplexity of fixed texts", before.perplexity, after.perplexity, most));

@@ -5,6 +5,7 @@
 
 mod circles;
 mod judge;
+mod teach;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -17,6 +18,7 @@ use crate::train::{Feedback, FeedbackOptions, Place, Settings, StepReport, Train
 
 use judge::Judge;
 pub use judge::{Gate, Limits, Standards};
+pub use teach::{Course, Fact, Lecture, Recall, Taught, teach};
 
 /// What is learnt, and what it is judged by.
 pub struct Trial {
@@ -120,7 +122,11 @@ pub fn adapt(
             return Ok(None);
         }
         trainer.take(between(&start, &end, share as f32))?;
-        let gates = judge.judge(&mut trainer)?;
+        // What is dear is measured only where the first look is good.
+        let gates = match judge.first_look(&mut trainer)? {
+            Some(gate) if !gate.passed => vec![gate],
+            _ => judge.judge(&mut trainer)?,
+        };
         if watch(Watch::Judged { share, gates: &gates }).is_break() {
             return Ok(None);
         }

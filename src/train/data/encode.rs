@@ -1,6 +1,7 @@
 //! From rows to token ids, with what is learnt marked.
 
 use super::error::{Reason, RowError};
+use super::example::{Example, Source};
 use super::message::Turns;
 use super::note::{Note, Notes, note};
 use super::raw::Frame;
@@ -169,6 +170,26 @@ impl<'m> Encoder<'m> {
             first.notes.extend(notes);
         }
         Ok(sequences)
+    }
+
+    /// What is learnt of a reply to a conversation: a sequence whose targets are the reply and the end of its turn.
+    /// Without a template the messages are put together as they are.
+    ///
+    /// # Errors
+    /// [`RowError`]: the template refuses the messages, nothing is said, or it is too long.
+    pub fn reply(&self, messages: &[Message], reply: &str) -> Result<Example, RowError> {
+        let row = if self.template.is_some() {
+            let mut turns = Turns::from(messages.to_vec());
+            let train_from = messages.len();
+            turns.push(Message::new("assistant", reply), false);
+            Row::Chat(Chat { turns, train_from, tools: None })
+        } else {
+            let said: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
+            Row::Pair { prompt: said.join("\n"), gap: "\n", completion: reply.to_owned() }
+        };
+        let made = self.encode(row).pop();
+        let sequence = made.unwrap_or_else(|| Err(RowError::new(Reason::NothingToTrain, "it says nothing")))?;
+        Ok(Example::new(sequence.tokens, sequence.trained, Source::default()))
     }
 
     /// A sequence of which everything is learnt.

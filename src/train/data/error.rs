@@ -99,6 +99,14 @@ pub struct RowError {
     pub(super) detail: String,
 }
 
+impl fmt::Display for RowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason, self.detail)
+    }
+}
+
+impl std::error::Error for RowError {}
+
 /// The longest detail of a message, in characters.
 const MAX_DETAIL: usize = 300;
 

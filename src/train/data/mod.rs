@@ -40,7 +40,7 @@ mod split;
 pub use batch::{Batch, BatchError, Batcher, Batching, Cursor};
 pub use cases::{Case, CaseKind, Marked, read_cases};
 pub use encode::{EncodeOptions, Encoder, Overlong, TrainOn};
-pub use error::{DataError, Problem, Reason};
+pub use error::{DataError, Problem, Reason, RowError};
 pub use example::{DataFile, Dataset, Example, Source, Span, TokenCounts, lay_out};
 pub use items::{Item, Items};
 pub(in crate::train) use load::{Take, begin, bytes_of, each_row, io_error};

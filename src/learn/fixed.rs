@@ -1,14 +1,5 @@
 //! Texts and questions that every new adapter is judged by.
 
-use std::ops::ControlFlow;
-
-use super::Task;
-use crate::cli::error::CliResult;
-use crate::cli::prompt::Prompter;
-use crate::session::{Modes, Request, Session, SessionOptions, adapter_room};
-use crate::text::SamplerParams;
-use crate::train::data::{Example, Source};
-
 /// Texts that have nothing to do with anybody's conversations.
 pub const FIXED: [&str; 4] = [
     "Rivers carry sand and gravel from the hills to the sea. Where the current slows, the heavier grains settle first and \
@@ -53,7 +44,7 @@ pub const CANARIES: [&str; 24] = [
     "Which day comes after Monday?",
 ];
 /// What is asked besides, to see whether answers still come to an end.
-const ASKED: [&str; 8] = [
+pub const ASKED: [&str; 8] = [
     "Tell me about dogs.",
     "Tell me about the sea.",
     "Write a short story about a fox.",
@@ -63,42 +54,49 @@ const ASKED: [&str; 8] = [
     "Explain gravity to a child.",
     "Say hello in three languages.",
 ];
-/// Tokens of the questions' answers.
-const ANSWER: usize = 32;
-
-/// How many questions there are in all.
-pub const QUESTIONS: usize = CANARIES.len() + ASKED.len();
-
-/// Prompts that are answered to see whether answers still come to an end.
-pub fn asked(prompter: &Prompter) -> CliResult<Vec<Vec<u32>>> {
-    CANARIES.iter().chain(&ASKED).map(|question| prompter.single(question)).collect()
-}
-
-/// Fixed questions with the answers of the model as it is, the likeliest ones.
-pub fn canaries(task: &Task<'_>, prompter: &Prompter, device: &SessionOptions) -> CliResult<Vec<Example>> {
-    let prompts: Vec<Vec<u32>> = CANARIES.iter().map(|q| prompter.single(q)).collect::<CliResult<_>>()?;
-    let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
-    let live = task.live.map(|(_, adapter)| adapter);
-    let options = SessionOptions {
-        ctx: Some(longest + ANSWER),
-        slots: CANARIES.len(),
-        modes: Modes::GENERATE,
-        adapters: adapter_room(live),
-        ..device.clone()
-    };
-    let mut session = Session::new(task.model, &options)?;
-    if let Some(adapter) = live {
-        session.set_adapters(&[(adapter, 1.0)])?;
-    }
-    let sampler = SamplerParams::greedy();
-    let requests: Vec<Request<'_>> = prompts.iter().map(|prompt| Request { prompt, sampler }).collect();
-    let tokenizer = prompter.tokenizer();
-    let answers = session.generate_batch(&requests, ANSWER, &mut |_, token| {
-        if tokenizer.is_eog(token) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
-    let example = |(prompt, made): (&Vec<u32>, crate::session::Generated)| {
-        let trained = (0..prompt.len() + made.tokens.len()).map(|i| i >= prompt.len()).collect();
-        Example::new([prompt.as_slice(), &made.tokens].concat(), trained, Source::default())
-    };
-    Ok(prompts.iter().zip(answers).map(example).collect())
-}
+/// Beginnings of texts, of many kinds.
+pub const OPENINGS: [&str; 24] = [
+    "The history of",
+    "In recent years, researchers",
+    "She opened the door and",
+    "The town lies on the river",
+    "import numpy as np\n\n",
+    "Ingredients:\n",
+    "The film received",
+    "According to the report,",
+    "Question: Why",
+    "The species is found in",
+    "He was born in",
+    "The algorithm works by",
+    "Dear Sir or Madam,",
+    "On the morning of",
+    "The team won the",
+    "= = Career = =\n",
+    "The album was released",
+    "Water is",
+    "The government announced",
+    "A function is",
+    "During the war, the",
+    "The building was designed by",
+    "Once upon a time",
+    "The price of",
+];
+/// Questions that have nothing to do with anybody's data.
+pub const QUESTIONS: [&str; 16] = [
+    "What is photosynthesis?",
+    "How do I boil an egg?",
+    "Write a short poem about the sea.",
+    "What is the capital of Japan?",
+    "Explain what a loop is in programming.",
+    "How many days are there in a year?",
+    "Give me three tips for sleeping better.",
+    "What causes the seasons?",
+    "Translate 'good morning' into French.",
+    "Who wrote Hamlet?",
+    "What is 12 times 9?",
+    "Suggest a name for a bakery.",
+    "How does a bicycle stay upright?",
+    "What is the difference between weather and climate?",
+    "Write a sentence with the word 'lantern'.",
+    "Why is the sky blue?",
+];

@@ -1,0 +1,225 @@
+//! What holds a model in place while it learns: texts of its own with their log-probabilities, and its answers to fixed
+//! questions. They depend on the base model and its template alone, so they are made once and kept.
+
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::fixed::{CANARIES, OPENINGS, QUESTIONS};
+use super::{LearnError, Voice};
+use crate::adapter::BaseFingerprint;
+use crate::io::private;
+use crate::model::Model;
+use crate::session::{Modes, Request, Session, SessionOptions};
+use crate::text::SamplerParams;
+use crate::train::KEPT_TOKENS;
+use crate::train::data::{Example, Source};
+
+/// Sequences written at once.
+const SLOTS: usize = 8;
+/// Tokens of the fixed questions' answers.
+const ANSWER: usize = 32;
+
+/// A text that the model wrote.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Written {
+    /// Its tokens.
+    pub tokens: Vec<u32>,
+    /// Log-probabilities under the base, of all tokens but the first.
+    pub log_probs: Vec<f32>,
+}
+
+/// What is made once per model. See the [module](self).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Texts at temperature 1.
+    pub texts: Vec<Written>,
+    /// Tokens of fixed questions with the likeliest answers, and how many of them are the question's.
+    canaries: Vec<(Vec<u32>, usize)>,
+}
+
+impl Hold {
+    /// That of a model: what `folder` keeps of it, or a new one, which is kept there. `progress` gets how many texts are
+    /// written, of how many.
+    ///
+    /// # Errors
+    /// [`LearnError`]: the model cannot write. A folder that cannot be used costs time and is no error.
+    pub fn of(
+        model: &Model,
+        voice: &Voice,
+        base: &BaseFingerprint,
+        device: &SessionOptions,
+        folder: Option<&Path>,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Self, LearnError> {
+        let place = folder.map(|folder| place(folder, base, voice));
+        let vocab = model.config().vocab as u32;
+        let kept = place.as_deref().and_then(load).filter(|hold| hold.fits(vocab));
+        if let Some(hold) = kept {
+            return Ok(hold);
+        }
+        let hold = Self::make(model, voice, device, progress)?;
+        if let Some(place) = &place {
+            // It is made again where it could not be kept.
+            let _ = save(place, &hold);
+        }
+        Ok(hold)
+    }
+
+    fn make(
+        model: &Model,
+        voice: &Voice,
+        device: &SessionOptions,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Self, LearnError> {
+        let modes = Modes { score: true, ..Modes::GENERATE };
+        let questions: Vec<Vec<u32>> = match voice.template() {
+            Some(_) => CANARIES.iter().map(|question| voice.single(question)).collect::<Result<_, _>>()?,
+            None => CANARIES.iter().map(|text| voice.tokenizer().encode(text, false, true)).collect(),
+        };
+        let longest = questions.iter().map(Vec::len).max().unwrap_or(0) + ANSWER;
+        let ctx = Some(longest.max(2 * KEPT_TOKENS));
+        let mut session = Session::new(model, &SessionOptions { ctx, slots: SLOTS, modes, ..device.clone() })?;
+        let written = texts_in(&mut session, voice, 0, progress)?;
+        let scored = |session: &mut Session, tokens: Vec<u32>| -> Result<Written, LearnError> {
+            let log_probs = session.score(&tokens)?;
+            Ok(Written { tokens, log_probs })
+        };
+        let texts = written.into_iter().filter(|tokens| tokens.len() > 1);
+        let texts = texts.map(|tokens| scored(&mut session, tokens)).collect::<Result<_, _>>()?;
+        session.reset();
+        let answers = write(&mut session, voice, &questions, ANSWER, SamplerParams::greedy())?;
+        let canaries = questions.into_iter().zip(answers);
+        let canaries = canaries.map(|(question, answer)| {
+            let asked = question.len();
+            ([question, answer].concat(), asked)
+        });
+        Ok(Self { texts, canaries: canaries.collect() })
+    }
+
+    /// Whether a file's content can be of this model.
+    fn fits(&self, vocab: u32) -> bool {
+        let known = |tokens: &[u32]| tokens.len() > 1 && tokens.iter().all(|token| *token < vocab);
+        self.canaries.len() == CANARIES.len()
+            && self.canaries.iter().all(|(tokens, asked)| known(tokens) && *asked <= tokens.len())
+            && self.texts.iter().all(|text| {
+                known(&text.tokens)
+                    && text.tokens.len() <= 2 * KEPT_TOKENS
+                    && text.log_probs.len() + 1 == text.tokens.len()
+                    && text.log_probs.iter().all(|l| l.is_finite())
+            })
+    }
+
+    /// Fixed questions with the base's answers.
+    pub fn canaries(&self) -> Vec<Example> {
+        let example = |(tokens, asked): &(Vec<u32>, usize)| {
+            let trained = (0..tokens.len()).map(|i| i >= *asked).collect();
+            Example::new(tokens.clone(), trained, Source::default())
+        };
+        self.canaries.iter().map(example).collect()
+    }
+
+    /// The texts on which the model is to stay, and those on which it is measured how far it went: every third.
+    pub fn split(&self) -> (Vec<Written>, Vec<Vec<u32>>) {
+        let (mut steady, mut measured) = (Vec::new(), Vec::new());
+        for (index, text) in self.texts.iter().enumerate() {
+            if index % 3 == 0 { measured.push(text.tokens.clone()) } else { steady.push(text.clone()) }
+        }
+        (steady, measured)
+    }
+}
+
+/// Lets the model write: continuations of openings, and answers where it has a chat template. `progress` gets how many texts
+/// there are, of how many.
+///
+/// # Errors
+/// [`LearnError`]: the model cannot write.
+pub fn texts(
+    model: &Model,
+    voice: &Voice,
+    device: &SessionOptions,
+    seed: u32,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Vec<Vec<u32>>, LearnError> {
+    let ctx = Some(2 * KEPT_TOKENS);
+    let options = SessionOptions { ctx, slots: SLOTS, modes: Modes::GENERATE, ..device.clone() };
+    texts_in(&mut Session::new(model, &options)?, voice, seed, progress)
+}
+
+fn texts_in(
+    session: &mut Session,
+    voice: &Voice,
+    seed: u32,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Vec<Vec<u32>>, LearnError> {
+    let mut prompts: Vec<Vec<u32>> =
+        OPENINGS.iter().map(|text| voice.tokenizer().encode(text, false, true)).collect();
+    if voice.template().is_some() {
+        for question in QUESTIONS {
+            prompts.push(voice.single(question)?);
+        }
+    }
+    prompts.retain(|prompt| !prompt.is_empty());
+    let sampler =
+        SamplerParams { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed, ..SamplerParams::greedy() };
+    let mut texts = Vec::new();
+    for batch in prompts.chunks(SLOTS) {
+        progress(texts.len(), prompts.len());
+        let shortest = batch.iter().map(Vec::len).min().unwrap_or(1);
+        let limit = KEPT_TOKENS.saturating_sub(shortest).max(1);
+        let written = write(session, voice, batch, limit, sampler)?;
+        texts.extend(batch.iter().zip(written).map(|(prompt, written)| [prompt.as_slice(), &written].concat()));
+    }
+    progress(texts.len(), prompts.len());
+    Ok(texts)
+}
+
+/// What the model says to prompts, without them.
+pub(super) fn write(
+    session: &mut Session,
+    voice: &Voice,
+    prompts: &[Vec<u32>],
+    limit: usize,
+    sampler: SamplerParams,
+) -> Result<Vec<Vec<u32>>, LearnError> {
+    let requests: Vec<Request<'_>> = prompts.iter().map(|prompt| Request { prompt, sampler }).collect();
+    let tokenizer = voice.tokenizer();
+    let written = session.generate_batch(&requests, limit, &mut |_, token| {
+        if tokenizer.is_eog(token) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(written.into_iter().map(|made| made.tokens).collect())
+}
+
+/// The file of a model with a template: another version of the program makes its own.
+fn place(folder: &Path, base: &BaseFingerprint, voice: &Voice) -> PathBuf {
+    let mut hash = Sha256::new_with_prefix(env!("CARGO_PKG_VERSION"));
+    hash.update(voice.template().map_or("", |template| template.source()));
+    for text in OPENINGS.iter().chain(&QUESTIONS).chain(&CANARIES) {
+        hash.update(text);
+    }
+    let digest = hash.finalize();
+    let digits: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    folder.join(format!("hold-{}-{digits}.json", base.short()))
+}
+
+fn load(place: &Path) -> Option<Hold> {
+    serde_json::from_slice(&std::fs::read(place).ok()?).ok()
+}
+
+/// Whole or not at all: the file gets its name when it is complete.
+fn save(place: &Path, hold: &Hold) -> std::io::Result<()> {
+    if let Some(folder) = place.parent() {
+        private::make_folders(folder)?;
+    }
+    let begun = place.with_extension(format!("{}.part", std::process::id()));
+    let mut file = private::options().write(true).create(true).truncate(true).open(&begun)?;
+    let written = serde_json::to_vec(hold).map_err(std::io::Error::from).and_then(|bytes| file.write_all(&bytes));
+    let named = written.and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&begun, place));
+    if named.is_err() {
+        let _ = std::fs::remove_file(&begun);
+    }
+    named
+}

@@ -1,0 +1,200 @@
+//! The same question in other words, by rule: what a fact is taught with, and what is asked afterwards to see whether it is
+//! known. English questions are turned around; others are only written differently.
+
+use std::collections::BTreeSet;
+
+/// Other wordings of a question. No wording is in both lists, and none is the question itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wordings {
+    /// To learn with.
+    pub taught: Vec<String>,
+    /// To ask afterwards.
+    pub asked: Vec<String>,
+}
+
+/// Words that questions begin with.
+const ASKING: [&str; 9] = ["what", "who", "whose", "where", "when", "why", "how", "which", "what's"];
+/// Verbs of which a question has one before its subject.
+const BEFORE: [&str; 18] = [
+    "is", "are", "was", "were", "am", "does", "do", "did", "can", "could", "will", "would", "should", "must", "has",
+    "have", "had", "may",
+];
+const PRONOUNS: [&str; 7] = ["i", "you", "we", "he", "she", "it", "they"];
+const DETERMINERS: [&str; 11] =
+    ["the", "a", "an", "my", "our", "your", "his", "her", "their", "this", "that"];
+
+/// Pieces of a question, with `*` for what they are about, and other ways to ask it.
+const TURNS: [(&str, &[&str]); 12] = [
+    ("what is *'s name", &["what is * called", "which name does * have", "the name of *"]),
+    ("what is * called", &["what is the name of *", "which name does * have", "the name of *"]),
+    ("what is my name", &["what am I called", "who am I", "my name"]),
+    ("how old is *", &["what is the age of *", "the age of *"]),
+    ("what colour is *", &["which colour does * have", "the colour of *"]),
+    ("what color is *", &["which color does * have", "the color of *"]),
+    ("where does * live", &["in which place does * live", "where is the home of *"]),
+    ("where is *", &["in which place is *", "where do I find *", "the place of *"]),
+    ("when is *", &["on which day is *", "what is the date of *", "the date of *"]),
+    ("who is *", &["which person is *", "the name of *"]),
+    ("what is *", &["which one is *", "name *", "*"]),
+    ("which * is *", &["what * is *"]),
+];
+
+/// Other wordings of `question`, always the same ones.
+pub fn wordings(question: &str) -> Wordings {
+    let question = question.trim();
+    let plain = question.trim_end_matches(['?', '.', '!', ' ']);
+    let small = small_first(plain);
+    let mut taught = vec![small.to_lowercase(), format!("Hi! {question}")];
+    let mut asked = vec![format!("{question} Please answer."), plain.to_owned()];
+    if is_english(plain) {
+        taught.push(format!("{question} I forgot."));
+        let keywords = keywords(plain);
+        if !keywords.is_empty() {
+            let reversed: Vec<&str> = keywords.iter().rev().copied().collect();
+            taught.push(format!("What about {}?", keywords.join(" ")));
+            taught.push(format!("I need to know it: {}", reversed.join(", ")));
+            taught.push(format!("{}?", large_first(&keywords.join(" "))));
+        }
+        asked.push(format!("Quick question: {small}?"));
+        if let Some(said) = indirect(&small) {
+            taught.push(format!("Do you know {said}?"));
+            taught.push(format!("Tell me {said}."));
+            asked.push(format!("Can you remind me {said}?"));
+        }
+        for (index, turned) in turned(&small).into_iter().enumerate() {
+            let turned = if ASKING.iter().any(|word| turned.starts_with(word)) || turned.starts_with("in ") {
+                format!("{}?", large_first(&turned))
+            } else {
+                large_first(&turned)
+            };
+            if index % 3 == 1 { asked.push(turned) } else { taught.push(turned) }
+        }
+    }
+    distinct(question, taught, asked)
+}
+
+/// What a question is about: its words without those that all questions have. `I` and `my` stay: they say whose it is.
+fn keywords(plain: &str) -> Vec<&str> {
+    const SMALL: [&str; 24] = [
+        "the", "a", "an", "of", "to", "in", "on", "at", "for", "by", "with", "from", "as", "and", "or", "there", "this", "that", "what's", "am", "it", "me", "please", "you",
+    ];
+    let common = |word: &str| {
+        let word = word.to_lowercase();
+        ASKING.contains(&word.as_str()) || BEFORE.contains(&word.as_str()) || SMALL.contains(&word.as_str())
+    };
+    words(plain).into_iter().filter(|word| !common(word)).collect()
+}
+
+/// Drops what is there already.
+fn distinct(question: &str, taught: Vec<String>, asked: Vec<String>) -> Wordings {
+    let mut seen = BTreeSet::from([question.to_owned()]);
+    let mut new = |texts: Vec<String>| -> Vec<String> {
+        texts.into_iter().filter(|text| !text.trim().is_empty() && seen.insert(text.clone())).collect()
+    };
+    Wordings { taught: new(taught), asked: new(asked) }
+}
+
+fn words(text: &str) -> Vec<&str> {
+    text.split_whitespace().collect()
+}
+
+fn is_english(plain: &str) -> bool {
+    let first = words(plain).first().map(|word| word.to_lowercase());
+    first.is_some_and(|word| ASKING.contains(&word.as_str()) || BEFORE.contains(&word.as_str()))
+}
+
+/// `where does Ada live` as it stands in a sentence: `where Ada lives`; `None` where the rules do not reach.
+fn indirect(question: &str) -> Option<String> {
+    let words = words(question);
+    let before = words.iter().position(|word| BEFORE.contains(&word.to_lowercase().as_str()))?;
+    if before == 0 || words.len() < before + 2 {
+        return None;
+    }
+    let (asking, verb, rest) = (words[..before].join(" "), words[before], &words[before + 1..]);
+    let pronoun = PRONOUNS.contains(&rest[0].to_lowercase().as_str());
+    match verb.to_lowercase().as_str() {
+        "do" if pronoun => Some(format!("{asking} {}", rest.join(" "))),
+        "does" => {
+            let subject = if DETERMINERS.contains(&rest[0].to_lowercase().as_str()) { 2 } else { 1 };
+            let [verb] = rest.get(subject..)? else { return None };
+            Some(format!("{asking} {} {}", rest[..subject].join(" "), third_person(verb)))
+        }
+        "do" | "did" => None,
+        _ if pronoun => Some([&asking, rest[0], verb, &rest[1..].join(" ")].join(" ").trim_end().to_owned()),
+        _ => {
+            let last = rest[rest.len() - 1];
+            let participle = rest.len() > 1 && last.len() > 4 && last.ends_with("ed");
+            let cut = rest.len() - usize::from(participle);
+            Some([&asking, &rest[..cut].join(" "), verb, &rest[cut..].join(" ")].join(" ").trim_end().to_owned())
+        }
+    }
+}
+
+fn third_person(verb: &str) -> String {
+    let ends = |all: &[&str]| all.iter().any(|end| verb.ends_with(end));
+    if ends(&["s", "sh", "ch", "x", "z", "o"]) {
+        return format!("{verb}es");
+    }
+    match verb.strip_suffix('y') {
+        Some(stem) if !stem.ends_with(['a', 'e', 'i', 'o', 'u']) => format!("{stem}ies"),
+        _ if verb == "have" => "has".into(),
+        _ => format!("{verb}s"),
+    }
+}
+
+/// The question by the first of the patterns that fits it.
+fn turned(question: &str) -> Vec<String> {
+    let found = TURNS.iter().find_map(|(pattern, ways)| Some((caught(question, pattern)?, *ways)));
+    let Some((about, ways)) = found else { return vec![] };
+    let fill = |way: &&str| {
+        let mut parts = way.split('*');
+        let mut text = parts.next().unwrap_or_default().to_owned();
+        for (index, part) in parts.enumerate() {
+            text += about.get(index.min(about.len() - 1)).map_or("", String::as_str);
+            text += part;
+        }
+        text
+    };
+    ways.iter().map(fill).collect()
+}
+
+/// What stands at the stars of a pattern, if the question is of that form. A star is at least a word.
+fn caught(question: &str, pattern: &str) -> Option<Vec<String>> {
+    let mut parts = pattern.split('*');
+    let mut rest = strip_prefix_of(question, parts.next()?)?;
+    let mut about = Vec::new();
+    let parts: Vec<&str> = parts.collect();
+    for (index, part) in parts.iter().enumerate() {
+        let end = match index + 1 == parts.len() {
+            true => rest.len().checked_sub(part.len()).filter(|end| rest.get(*end..) == Some(*part))?,
+            false => rest.find(part)?,
+        };
+        let text = rest.get(..end)?.trim();
+        if text.is_empty() {
+            return None;
+        }
+        about.push(text.to_owned());
+        rest = rest.get(end + part.len()..)?;
+    }
+    rest.is_empty().then_some(about).filter(|about| !about.is_empty() || question.eq_ignore_ascii_case(pattern))
+        .map(|about| if about.is_empty() { vec![String::new()] } else { about })
+}
+
+fn strip_prefix_of<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    let head = text.get(..prefix.len())?;
+    head.eq_ignore_ascii_case(prefix).then(|| text.get(prefix.len()..)).flatten()
+}
+
+/// The first letter small, unless the word is a name or `I`.
+fn small_first(text: &str) -> String {
+    let first = text.split_whitespace().next().unwrap_or_default().to_lowercase();
+    if ASKING.contains(&first.as_str()) || BEFORE.contains(&first.as_str()) {
+        return text.char_indices().map(|(i, c)| if i == 0 { c.to_ascii_lowercase() } else { c }).collect();
+    }
+    text.to_owned()
+}
+
+fn large_first(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
+}
