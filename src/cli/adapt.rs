@@ -1,7 +1,5 @@
-//! `ember adapt`: from the journal to a new live adapter, in one transaction. Training and gates are [`learn()`]'s, a
-//! function from a [`Task`] to an [`Outcome`].
+//! `ember adapt`: from the journal to a new live adapter, in one transaction.
 
-mod fixed;
 mod learn;
 
 use std::io::{IsTerminal, Write};
@@ -9,26 +7,27 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::adapter::{Adapter, BaseFingerprint};
+use crate::adapter::BaseFingerprint;
 use crate::cli::adapter::print_figures;
 use crate::cli::args::{DeviceArgs, ModelArgs, number};
 use crate::cli::error::{CliError, CliResult};
-use crate::cli::journal::{entries, now, place, warn_of_problems};
+use crate::cli::journal::{entries, place, warn_of_problems};
+use crate::cli::store::Home;
 use crate::cli::{engine, live, show, term};
-use crate::io::FolderSlots;
-use crate::journal::live::{Figure, Learnt, Live, Refused, Version};
-use crate::journal::{Entry, Key, Lesson, demonstrations, preferences, read, thumbs};
+use crate::journal::{Entry, Lesson, preferences, read, thumbs};
+use crate::learn::{FactReport, Learner, Outcome, Places, Report, lesson, recall};
 use crate::model::Model;
 
 /// Learn from what you said of the model's answers
 ///
-/// What /good, /bad, /edit and /again noted in chats becomes an update of the model's live adapter. The update is judged
-/// on what was held back, and on what must not change; then it is switched to in one step, whole or as far as the limits
-/// allow, or refused with the figures.
+/// What /good, /bad, /edit and /again noted in chats becomes an update of the model's live adapter. A correction that tells
+/// something new is taught until the model knows it when asked, also in other words; all else says how to answer. The update
+/// is judged on what is known, on what was held back, and on what must not change; then it is switched to in one step, or
+/// refused with the figures.
 /// `ember adapter log` shows what happened, `ember adapter rollback` takes it back.
 #[derive(Args, Clone, Debug)]
 #[command(
-    after_help = "Examples:\n  ember adapt --dry-run\n  ember adapt --yes\n  ember adapt --again --min-entries 1"
+    after_help = "Examples:\n  ember adapt --dry-run\n  ember adapt --yes\n  ember adapt --yes --duty 30%\n  ember adapt --again"
 )]
 pub struct AdaptArgs {
     #[command(flatten)]
@@ -53,10 +52,10 @@ pub struct AdaptArgs {
 /// Which entries are learnt.
 #[derive(Args, Clone, Debug)]
 pub struct What {
-    /// Wait until this many entries are new
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    pub min_entries: usize,
-    /// Part of the new questions that is held back to judge by
+    /// Wait until this many entries are new [default: what there is is learnt; fewer than 8 are asked about first]
+    #[arg(long, value_name = "N")]
+    pub min_entries: Option<usize>,
+    /// Part of the new questions that is held back to judge by; facts are asked for instead
     #[arg(long, value_name = "PART", default_value_t = 0.2, value_parser = part)]
     pub held_out: f32,
     /// Also what was learnt and rolled back, or refused
@@ -64,88 +63,103 @@ pub struct What {
     pub again: bool,
 }
 
+impl Default for What {
+    fn default() -> Self {
+        Self { min_entries: None, held_out: 0.2, again: false }
+    }
+}
+
+/// Fewer entries than these say little of what they are judged by.
+pub const FEW: usize = 8;
+
 /// At least one question has to be left to learn from.
 fn part(text: &str) -> Result<f32, String> {
     number(text)
         .and_then(|v| if (0.0..1.0).contains(&v) { Ok(v) } else { Err("must be from 0 to below 1".into()) })
 }
 
-pub use learn::{LearnArgs, learn};
-
-/// What is to be learnt, and from where.
-pub struct Task<'a> {
-    /// The base model.
-    pub model: &'a Model,
-    /// Its fingerprint.
-    pub base: &'a BaseFingerprint,
-    /// The adapter that training begins from; `None`: the base alone.
-    pub live: Option<(&'a Version, &'a Adapter)>,
-    /// What to learn, what to judge by, and what was learnt before.
-    pub lesson: &'a Lesson,
-}
-
-/// What came of training and judging.
-pub enum Outcome {
-    /// The new adapter passed every gate.
-    Better {
-        /// The adapter, in place of the live one.
-        adapter: Adapter,
-        /// What the gates measured.
-        figures: Vec<Figure>,
-    },
-    /// It did not.
-    Refused {
-        /// What the gates measured.
-        figures: Vec<Figure>,
-        /// Why, in a few words.
-        why: String,
-    },
-}
-
-/// A transaction that is about to begin. While it is open no other process can change the live adapter.
-pub struct Prepared {
-    live: Live<FolderSlots>,
-    /// What there is to learn.
-    pub lesson: Lesson,
-    base: BaseFingerprint,
-}
+pub use learn::{LearnArgs, learn, print_facts, recalled, takes};
 
 /// Runs the command.
 pub fn run(args: &AdaptArgs) -> CliResult {
     let model = engine::open(&args.model)?;
     let base = BaseFingerprint::of(model.file())?;
     let journal = place(args.journal.as_deref())?;
-    let mine = entries_of(&journal, &base)?;
     if args.dry_run {
-        let lesson = plan(mine, &live::open(&base)?, &args.what);
+        let mut reading = read(&journal)?;
+        warn_of_problems(&journal, &reading);
+        let lesson = lesson(&mut reading, &live::open(&base)?, &base, &args.learn.options(&args.what));
         return print_lesson(&lesson, &args.what);
     }
-    let folder = live::place(&base)?;
-    let prepared = Prepared::new(&folder, base, mine, &args.what)?;
-    say_summary(&prepared.lesson);
-    if let Some(why) = prepared.why_not(&args.what, &args.learn) {
+    let learner = open(&model, &base, journal, &args.what, &args.learn)?;
+    say_summary(learner.lesson());
+    if let Some(why) = why_not(&learner, &args.what) {
         term::say(why);
         return Ok(());
     }
     if !args.yes {
+        term::say(takes(&args.learn));
         confirm()?;
     }
-    let version =
-        prepared.finish(&model, &args.learn, |task| learn::learn(task, &args.learn, &args.device))?;
-    print_figures(&mut term::listing(), &version.figures)?;
-    term::say(format!("version {} is live; `ember adapter rollback` goes back", version.number));
-    Ok(())
+    match learn(learner, &args.learn, &args.device)? {
+        Outcome::Learnt(report) => {
+            let mut out = term::listing();
+            print_facts(&mut out, &report.facts)?;
+            print_figures(&mut out, &report.version.figures)?;
+            say_learnt(&report);
+            Ok(())
+        }
+        other => Err(unlearnt(other)?),
+    }
 }
 
-/// The journal's entries of one base model; lines that cannot be read are warned of.
-pub fn entries_of(journal: &Path, base: &BaseFingerprint) -> CliResult<Vec<Entry>> {
-    let reading = read(journal)?;
-    warn_of_problems(journal, &reading);
-    Ok(reading.entries.into_iter().filter(|entry| entry.base == base.short()).collect())
+/// Opens the transaction; lines of the journal that cannot be read are warned of.
+pub fn open<'m>(
+    model: &'m Model,
+    base: &BaseFingerprint,
+    journal: PathBuf,
+    what: &What,
+    args: &LearnArgs,
+) -> CliResult<Learner<'m>> {
+    let folder = live::place(base)?;
+    let places = Places {
+        journal: journal.clone(),
+        live: folder.clone(),
+        cache: Home::find().ok().map(|home| home.data.join("learn")),
+    };
+    let learner = Learner::open(model, places, args.options(what), args.template(model)?);
+    let learner = learner.map_err(|e| CliError::from(e).at(folder.display()))?;
+    warn_of_problems(&journal, learner.reading());
+    Ok(learner)
 }
 
-fn plan(entries: Vec<Entry>, live: &Live<FolderSlots>, what: &What) -> Lesson {
-    Lesson::plan(entries, &live.cursor(), what.again, f64::from(what.held_out))
+/// What is said of a new version.
+pub fn say_learnt(report: &Report) {
+    if let Some(recalled) = recalled(&report.facts) {
+        term::say(recalled);
+    }
+    if let Some((known, of)) = report.earlier {
+        term::say(format!("of what was learnt before, {known} of {of} are known"));
+    }
+    if report.style_refused > 0 {
+        let count = entries(report.style_refused);
+        term::say(format!("{count} about how to answer would have changed too much, and are left for later"));
+    }
+    term::say(format!("version {} is live; `ember adapter rollback` goes back", report.version.number));
+}
+
+/// Why nothing was learnt, with the figures.
+pub fn unlearnt(outcome: Outcome) -> CliResult<CliError> {
+    let Outcome::Refused(refusal) = outcome else {
+        term::say("stopped: nothing was changed");
+        return Ok(CliError::interrupted());
+    };
+    // With the error they belong to; in a chat, answers have the other stream for themselves.
+    let mut log = term::log();
+    print_facts(&mut log, &refusal.facts)?;
+    print_figures(&mut log, &refusal.figures)?;
+    let error = CliError::failed(format!("the new adapter is refused: {}; nothing was changed", refusal.why));
+    Ok(error.advise("`ember adapter log` for all figures"))
 }
 
 /// Why there is not enough to learn yet, if there is not.
@@ -154,102 +168,87 @@ fn too_little(lesson: &Lesson, what: &What) -> Option<String> {
         0 => String::new(),
         n => format!("; {} of what was rolled back are left out (--again)", entries(n)),
     };
-    match lesson.fresh() {
+    let wanted = what.min_entries.unwrap_or(1);
+    match lesson.fresh() + lesson.forget.len() {
         0 => Some(format!("there is nothing new to learn{undone}")),
-        n if n < what.min_entries => {
-            let wanted = what.min_entries;
-            Some(format!(
-                "{} new, {wanted} are waited for (--min-entries {n} learns now){undone}",
-                entries(n)
-            ))
+        n if n < wanted => Some(format!(
+            "{} new, {wanted} are waited for (--min-entries {n} learns now){undone}",
+            entries(n)
+        )),
+        _ if lesson.train.is_empty() && lesson.forget.is_empty() => {
+            Some("all that is new is held back to judge by".into())
         }
-        _ if lesson.train.is_empty() => Some("all that is new is held back to judge by".into()),
         _ => None,
     }
 }
 
-impl Prepared {
-    /// Opens the live adapter in `folder` for changes, and sorts the entries.
-    ///
-    /// # Errors
-    /// That another process is learning, or that the store cannot be used.
-    pub fn new(folder: &Path, base: BaseFingerprint, mine: Vec<Entry>, what: &What) -> CliResult<Self> {
-        let live = Live::open_folder(folder).map_err(|e| CliError::from(e).at(folder.display()))?;
-        let lesson = plan(mine, &live, what);
-        Ok(Self { live, lesson, base })
-    }
-
-    /// Why nothing is to be learnt now, if nothing is: too little is new, or just that was refused already.
-    pub fn why_not(&self, what: &What, learn: &LearnArgs) -> Option<String> {
-        let before = || {
-            let (time, why) = self.live.refused(&learn.identity(&self.lesson))?;
-            let (time, why) = (show::line(time), show::line(why));
-            Some(format!(
-                "just this was refused on {time}: {why}; say more, or learn it otherwise (--again: all the same)"
-            ))
-        };
-        too_little(&self.lesson, what).or_else(|| if what.again { None } else { before() })
-    }
-
-    /// Learns, and switches to what came of it; or notes the refusal, and gives it as the error.
-    pub fn finish(
-        mut self,
-        model: &Model,
-        args: &LearnArgs,
-        learn: impl FnOnce(&Task<'_>) -> CliResult<Outcome>,
-    ) -> CliResult<Version> {
-        let before = self.live.current().cloned();
-        let adapter = before.as_ref().map(|version| self.live.adapter(version.number)).transpose()?;
-        let task = Task {
-            model,
-            base: &self.base,
-            live: before.as_ref().zip(adapter.as_ref()),
-            lesson: &self.lesson,
-        };
-        match learn(&task)? {
-            Outcome::Better { mut adapter, figures } => {
-                adapter.base = Some(self.base.clone());
-                adapter.check_base(model.file(), false)?;
-                let keys = |entries: &[Entry]| entries.iter().map(Entry::key).collect::<Vec<Key>>();
-                let (learnt, held_out) = (keys(&self.lesson.train), keys(&self.lesson.held_out));
-                Ok(self.live.switch(&adapter, Learnt { learnt, held_out, figures }, &now())?)
-            }
-            Outcome::Refused { figures, why } => {
-                // With the error they belong to; in a chat, answers have the other stream for themselves.
-                print_figures(&mut term::log(), &figures)?;
-                let error =
-                    CliError::failed(format!("the new adapter is refused: {why}; nothing was changed"));
-                let (entries, lesson) = (self.lesson.train.len(), args.identity(&self.lesson));
-                self.live.refuse(Refused { entries, figures, why, lesson }, &now())?;
-                Err(error.advise("`ember adapter log` for all figures"))
-            }
-        }
-    }
+/// Why nothing is to be learnt now, if nothing is: too little is new, or just that was refused already.
+pub fn why_not(learner: &Learner<'_>, what: &What) -> Option<String> {
+    let before = || {
+        let (time, why) = learner.refused()?;
+        let (time, why) = (show::line(time), show::line(why));
+        Some(format!(
+            "just this was refused on {time}: {why}; say more, or learn it otherwise (--again: all the same)"
+        ))
+    };
+    too_little(learner.lesson(), what).or_else(|| if what.again { None } else { before() })
 }
 
-/// How many examples of which kind.
-fn kinds<'a>(entries: impl IntoIterator<Item = &'a Entry> + Clone) -> String {
-    let [likes, pairs] = [thumbs(entries.clone()).len(), preferences(entries.clone()).len()];
-    format!("{likes} thumbs, {pairs} pairs, {} better answers", demonstrations(entries).len())
+fn is_fact(entry: &Entry) -> bool {
+    recall::fact(entry).is_some()
 }
 
-/// Says how much there is to learn and to judge by.
+/// How many of which kind.
+fn kinds<'a>(all: impl IntoIterator<Item = &'a Entry>) -> String {
+    let (facts, style): (Vec<&Entry>, Vec<&Entry>) = all.into_iter().partition(|entry| is_fact(entry));
+    let count = |n: usize, one: &str, many: &str| match n {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        n => Some(format!("{n} {many}")),
+    };
+    let (likes, pairs) = (thumbs(style.iter().copied()).len(), preferences(style.iter().copied()).len());
+    let kinds = [
+        count(facts.len(), "fact", "facts"),
+        count(likes, "thumb", "thumbs"),
+        count(pairs, "pair of answers", "pairs of answers"),
+    ];
+    let kinds: Vec<String> = kinds.into_iter().flatten().collect();
+    if kinds.is_empty() { "nothing".into() } else { kinds.join(", ") }
+}
+
+/// Says how much there is to learn, and by what it will be judged.
 pub fn say_summary(lesson: &Lesson) {
-    term::say(format!("to learn: {} ({})", entries(lesson.train.len()), kinds(&lesson.train)));
-    term::say(format!("to judge by: {} ({})", entries(lesson.held_out.len()), kinds(&lesson.held_out)));
+    term::say(format!("to learn: {}", kinds(&lesson.train)));
+    let facts = lesson.train.iter().filter(|entry| is_fact(entry)).count();
+    let mut by = Vec::new();
+    if facts > 0 {
+        by.push("each fact asked for in several wordings".to_owned());
+    }
+    if facts < lesson.train.len() {
+        by.push(match lesson.held_out.len() {
+            0 => "how well the rest is learnt, as nothing of it can be held back".into(),
+            n => format!("{} held back", entries(n)),
+        });
+    }
+    by.push("what must not change".into());
+    term::say(format!("judged by: {}", by.join("; ")));
     if !lesson.earlier.is_empty() {
-        term::say(format!("learnt before: {}", entries(lesson.earlier.len())));
+        term::say(format!("learnt before: {}", kinds(&lesson.earlier)));
+    }
+    if !lesson.forget.is_empty() {
+        term::say(format!("to forget: {}", kinds(&lesson.forget)));
     }
 }
 
 /// Each entry in a line.
 fn print_lesson(lesson: &Lesson, what: &What) -> CliResult {
     let mut out = std::io::BufWriter::new(term::listing());
-    for (use_for, entries) in [("learn", &lesson.train), ("judge", &lesson.held_out)] {
+    for (use_for, entries) in [("learn", &lesson.train), ("judge", &lesson.held_out), ("forget", &lesson.forget)] {
         for entry in entries {
             let question = entry.messages.last().map_or("", |said| said.content.as_str());
-            let (id, kind) = (entry.id, entry.feedback.name());
-            writeln!(out, "{use_for}  {id:>5}  {kind:<6}  {} -> {}", short(question), short(&entry.answer))?;
+            let kind = if is_fact(entry) { "fact" } else { entry.feedback.name() };
+            let id = entry.id;
+            writeln!(out, "{use_for:<6} {id:>5}  {kind:<6}  {} -> {}", short(question), short(told(entry)))?;
         }
     }
     out.flush()?;
@@ -258,6 +257,11 @@ fn print_lesson(lesson: &Lesson, what: &What) -> CliResult {
         term::say(why);
     }
     Ok(())
+}
+
+/// What an entry is about: the correction, or the answer.
+fn told(entry: &Entry) -> &str {
+    recall::fact(entry).map_or(entry.answer.as_str(), |(_, better)| better)
 }
 
 /// The beginning of a text, in one line.
@@ -283,94 +287,7 @@ fn confirm() -> CliResult {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::adapter::testing::{adapter_for, golden, golden_path};
-    use crate::journal::{Feedback, Journal, Said, Standing};
-
-    const WHAT: What = What { min_entries: 2, held_out: 0.2, again: false };
-
-    fn noted(path: &Path, base: &BaseFingerprint, questions: std::ops::Range<u32>) {
-        let mut journal = Journal::open(path).unwrap();
-        for n in questions {
-            let entry = Entry {
-                base: base.short().into(),
-                messages: vec![Said::user(format!("{n}?"))],
-                answer: n.to_string(),
-                feedback: Feedback::Edit { better: format!("better {n}") },
-                ..Entry::default()
-            };
-            journal.append(&entry).unwrap();
-            // Of another model: none of this one's business.
-            journal.append(&Entry { base: "other".into(), ..entry }).unwrap();
-        }
-    }
-
-    #[test]
-    fn what_is_new_is_learnt_once_and_a_refusal_changes_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let (path, folder) = (dir.path().join("j.jsonl"), dir.path().join("live"));
-        let model = Model::open(golden_path("llama-tied")).unwrap();
-        let base = BaseFingerprint::of(model.file()).unwrap();
-        let learn = LearnArgs::default();
-        let prepare = |what: &What| {
-            Prepared::new(&folder, base.clone(), entries_of(&path, &base).unwrap(), what).unwrap()
-        };
-        assert!(too_little(&prepare(&WHAT).lesson, &WHAT).unwrap().contains("nothing new"));
-        noted(&path, &base, 0..1);
-        assert!(too_little(&prepare(&WHAT).lesson, &WHAT).unwrap().contains("1 entry new, 2 are waited for"));
-        noted(&path, &base, 1..20);
-        let figures = || vec![Figure { name: "loss".into(), passed: true, ..Figure::default() }];
-        let refused = prepare(&WHAT).finish(&model, &learn, |task| {
-            assert!(task.live.is_none() && too_little(task.lesson, &WHAT).is_none());
-            Ok(Outcome::Refused { figures: figures(), why: "it got worse".into() })
-        });
-        assert!(refused.unwrap_err().what.contains("it got worse"));
-        // The same again waits for something to change: what is said, how it is learnt, or the user's mind.
-        assert!(prepare(&WHAT).why_not(&WHAT, &learn).unwrap().contains("it got worse"));
-        assert_eq!(prepare(&WHAT).why_not(&WHAT, &LearnArgs { lr: 1e-5, ..learn.clone() }), None);
-        let again = What { again: true, ..WHAT };
-        assert_eq!(prepare(&again).why_not(&again, &learn), None);
-        assert_eq!(prepare(&WHAT).lesson.fresh(), 20, "a refusal learns nothing");
-        let failed = prepare(&WHAT).finish(&model, &learn, |_| Err(CliError::interrupted()));
-        assert_eq!(failed.unwrap_err(), CliError::interrupted());
-
-        let adapter = adapter_for(&golden("llama-tied"), 1);
-        let better = |adapter: &Adapter| Ok(Outcome::Better { adapter: adapter.clone(), figures: figures() });
-        let version = prepare(&WHAT).finish(&model, &learn, |_| better(&adapter)).unwrap();
-        assert_eq!((version.number, version.learnt.len() + version.held_out.len()), (1, 20));
-        assert!(!version.held_out.is_empty());
-        let lesson = prepare(&WHAT).lesson;
-        assert_eq!((lesson.fresh(), lesson.earlier.len()), (0, version.learnt.len()));
-        // The next one begins from it, and an adapter of another model does not get in.
-        noted(&path, &base, 20..30);
-        let wrong = prepare(&WHAT).finish(&model, &learn, |task| {
-            let (live, begun) = task.live.unwrap();
-            assert_eq!((live.number, &begun.pairs, task.lesson.fresh()), (1, &adapter.pairs, 10));
-            better(&adapter_for(&golden("llama-untied"), 1))
-        });
-        assert!(wrong.unwrap_err().what.contains("does not fit"));
-        prepare(&WHAT).finish(&model, &learn, |_| better(&adapter)).unwrap();
-        let mut live = Live::open_folder(&folder).unwrap();
-        assert_eq!(live.log().len(), 3);
-        live.roll_back(None, &now()).unwrap();
-        drop(live);
-        let lesson = prepare(&WHAT).lesson;
-        assert_eq!((lesson.fresh(), lesson.undone), (0, 10));
-        assert_eq!(prepare(&What { again: true, ..WHAT }).lesson.fresh(), 10);
-        let busy = prepare(&WHAT);
-        assert!(Prepared::new(&folder, base.clone(), Vec::new(), &WHAT).is_err());
-        assert_eq!(
-            busy.live.cursor().standing(busy.lesson.earlier[0].key()),
-            Standing::Learnt { version: 1 }
-        );
-    }
-
-    #[test]
-    fn entries_are_shown_in_a_line() {
-        assert_eq!(short("a\n b\u{7}"), "a b\\u{7}");
-        assert_eq!(short(&"é".repeat(50)).chars().count(), 41);
-        assert!(part("1").is_err() && part("0.5").is_ok());
-    }
+/// Facts that are not known yet.
+pub fn missed(facts: &[FactReport]) -> Vec<&FactReport> {
+    facts.iter().filter(|fact| !fact.forgotten && !fact.recall.known()).collect()
 }

@@ -13,6 +13,7 @@ use crate::gguf::GgufError;
 use crate::io::{CommitError, IoError};
 use crate::journal::JournalError;
 use crate::journal::live::LiveError;
+use crate::learn::LearnError;
 use crate::model::ModelError;
 use crate::plan::BudgetError;
 use crate::quantize::QuantizeError;
@@ -233,6 +234,22 @@ impl From<TrainError> for CliError {
         match error {
             TrainError::Model(error) => error.into(),
             TrainError::Exec(error) => error.into(),
+            other => Self::failed(other),
+        }
+    }
+}
+
+impl From<LearnError> for CliError {
+    fn from(error: LearnError) -> Self {
+        match error {
+            LearnError::Tokenizer(error) => error.into(),
+            LearnError::Template(error) => error.into(),
+            LearnError::Model(error) => error.into(),
+            LearnError::Journal(error) => error.into(),
+            LearnError::Live(error) => error.into(),
+            LearnError::Adapter(error) => error.into(),
+            LearnError::Session(error) => error.into(),
+            LearnError::Train(error) => error.into(),
             other => Self::failed(other),
         }
     }

@@ -19,6 +19,7 @@ mod interrupt;
 pub mod journal;
 pub mod live;
 pub mod lora;
+mod memory;
 mod models;
 pub mod output;
 mod perplexity;
@@ -87,6 +88,7 @@ enum Command {
     Bench(bench::BenchArgs),
     Adapt(Box<adapt::AdaptArgs>),
     Adapter(adapter::AdapterArgs),
+    Memory(memory::MemoryArgs),
     Tune(tune::TuneArgs),
     Pretrain(Box<pretrain::PretrainArgs>),
     Score(score::ScoreArgs),
@@ -189,5 +191,6 @@ fn dispatch(command: Command) -> CliResult {
         Command::Score(args) => score::run(&args),
         Command::Adapt(args) => adapt::run(&args),
         Command::Adapter(args) => adapter::run(&args),
+        Command::Memory(args) => memory::run(&args),
     }
 }

@@ -9,6 +9,7 @@ use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::input::text_file;
 use crate::cli::term;
+use crate::learn::Memory;
 use crate::model::Model;
 use crate::text::{ChatTemplate, Message, TemplateVars, ThinkMarks, Tokenizer, builtin_names};
 use crate::train::data::{EncodeOptions, Encoder};
@@ -19,7 +20,12 @@ pub struct Prompter {
     template: Option<ChatTemplate>,
     system: Option<String>,
     vars: TemplateVars,
+    /// Goes into the system prompt of conversations.
+    memory: Option<String>,
 }
+
+/// Most tokens of the memory in a prompt.
+const MEMORY: usize = 256;
 
 impl Prompter {
     /// For one prompt: the template asked for, or the model's if it has one, or none; `raw` is none.
@@ -30,7 +36,7 @@ impl Prompter {
             let what = "a system prompt needs a chat template, and the model has none";
             return Err(CliError::usage(what).advise(format!("--chat-template with one of: {}", names())));
         }
-        Ok(Self { tokenizer, template, system: args.system.clone(), vars: TemplateVars::new() })
+        Ok(Self { tokenizer, template, system: args.system.clone(), vars: TemplateVars::new(), memory: None })
     }
 
     /// For a conversation, which needs a template: ChatML where the model has none.
@@ -46,7 +52,7 @@ impl Prompter {
             }
         };
         let (template, system) = (Some(template), args.system.clone());
-        Ok(Self { tokenizer, template, system, vars: TemplateVars::new() })
+        Ok(Self { tokenizer, template, system, vars: TemplateVars::new(), memory: None })
     }
 
     /// Switches thinking on or off, by the names that templates have for it; false if this one has no switch.
@@ -63,6 +69,14 @@ impl Prompter {
         self.template
             .as_ref()
             .is_some_and(|template| has_word(template.source(), &["enable_thinking", "thinking"]))
+    }
+
+    /// Puts what is remembered into the system prompt of conversations, as far as there is room; gives how many lines
+    /// there was none for.
+    pub fn remember(&mut self, memory: &Memory) -> usize {
+        let (text, left_out) = memory.prompt(MEMORY, |text| self.tokenizer.encode(text, false, false).len());
+        self.memory = text;
+        left_out
     }
 
     /// What the model puts around its thoughts; nothing where a text is continued as it is.
@@ -106,7 +120,8 @@ impl Prompter {
         let Some(template) = &self.template else {
             return Err(CliError::failed("a conversation needs a chat template"));
         };
-        let system = talk.system.iter().map(|text| Message::new("system", text));
+        let parts: Vec<&str> = [talk.system.as_deref(), self.memory.as_deref()].into_iter().flatten().collect();
+        let system = (!parts.is_empty()).then(|| Message::new("system", parts.join("\n\n"))).into_iter();
         let said = talk.messages.iter().map(|m| Message::new(m.role.name(), &m.content));
         let messages: Vec<Message> = system.chain(said).collect();
         Ok(template.encode(&self.tokenizer, &messages, true, &self.vars)?)

@@ -18,6 +18,9 @@ use crate::text::SamplerParams;
 use crate::train::KEPT_TOKENS;
 use crate::train::data::{Example, Source};
 
+/// Gets how many texts there are, of how many, and may end it.
+pub type Progress<'a> = &'a mut dyn FnMut(usize, usize) -> ControlFlow<()>;
+
 /// Sequences written at once.
 const SLOTS: usize = 8;
 /// Tokens of the fixed questions' answers.
@@ -53,28 +56,28 @@ impl Hold {
         base: &BaseFingerprint,
         device: &SessionOptions,
         folder: Option<&Path>,
-        progress: &mut dyn FnMut(usize, usize),
-    ) -> Result<Self, LearnError> {
+        progress: Progress<'_>,
+    ) -> Result<Option<Self>, LearnError> {
         let place = folder.map(|folder| place(folder, base, voice));
         let vocab = model.config().vocab as u32;
         let kept = place.as_deref().and_then(load).filter(|hold| hold.fits(vocab));
         if let Some(hold) = kept {
-            return Ok(hold);
+            return Ok(Some(hold));
         }
-        let hold = Self::make(model, voice, device, progress)?;
+        let Some(hold) = Self::make(model, voice, device, progress)? else { return Ok(None) };
         if let Some(place) = &place {
             // It is made again where it could not be kept.
             let _ = save(place, &hold);
         }
-        Ok(hold)
+        Ok(Some(hold))
     }
 
     fn make(
         model: &Model,
         voice: &Voice,
         device: &SessionOptions,
-        progress: &mut dyn FnMut(usize, usize),
-    ) -> Result<Self, LearnError> {
+        progress: Progress<'_>,
+    ) -> Result<Option<Self>, LearnError> {
         let modes = Modes { score: true, ..Modes::GENERATE };
         let questions: Vec<Vec<u32>> = match voice.template() {
             Some(_) => CANARIES.iter().map(|question| voice.single(question)).collect::<Result<_, _>>()?,
@@ -83,7 +86,7 @@ impl Hold {
         let longest = questions.iter().map(Vec::len).max().unwrap_or(0) + ANSWER;
         let ctx = Some(longest.max(2 * KEPT_TOKENS));
         let mut session = Session::new(model, &SessionOptions { ctx, slots: SLOTS, modes, ..device.clone() })?;
-        let written = texts_in(&mut session, voice, 0, progress)?;
+        let Some(written) = texts_in(&mut session, voice, 0, progress)? else { return Ok(None) };
         let scored = |session: &mut Session, tokens: Vec<u32>| -> Result<Written, LearnError> {
             let log_probs = session.score(&tokens)?;
             Ok(Written { tokens, log_probs })
@@ -97,7 +100,7 @@ impl Hold {
             let asked = question.len();
             ([question, answer].concat(), asked)
         });
-        Ok(Self { texts, canaries: canaries.collect() })
+        Ok(Some(Self { texts, canaries: canaries.collect() }))
     }
 
     /// Whether a file's content can be of this model.
@@ -132,8 +135,7 @@ impl Hold {
     }
 }
 
-/// Lets the model write: continuations of openings, and answers where it has a chat template. `progress` gets how many texts
-/// there are, of how many.
+/// Lets the model write: continuations of openings, and answers where it has a chat template. `None`: it was ended.
 ///
 /// # Errors
 /// [`LearnError`]: the model cannot write.
@@ -142,8 +144,8 @@ pub fn texts(
     voice: &Voice,
     device: &SessionOptions,
     seed: u32,
-    progress: &mut dyn FnMut(usize, usize),
-) -> Result<Vec<Vec<u32>>, LearnError> {
+    progress: Progress<'_>,
+) -> Result<Option<Vec<Vec<u32>>>, LearnError> {
     let ctx = Some(2 * KEPT_TOKENS);
     let options = SessionOptions { ctx, slots: SLOTS, modes: Modes::GENERATE, ..device.clone() };
     texts_in(&mut Session::new(model, &options)?, voice, seed, progress)
@@ -153,8 +155,8 @@ fn texts_in(
     session: &mut Session,
     voice: &Voice,
     seed: u32,
-    progress: &mut dyn FnMut(usize, usize),
-) -> Result<Vec<Vec<u32>>, LearnError> {
+    progress: Progress<'_>,
+) -> Result<Option<Vec<Vec<u32>>>, LearnError> {
     let mut prompts: Vec<Vec<u32>> =
         OPENINGS.iter().map(|text| voice.tokenizer().encode(text, false, true)).collect();
     if voice.template().is_some() {
@@ -167,14 +169,15 @@ fn texts_in(
         SamplerParams { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed, ..SamplerParams::greedy() };
     let mut texts = Vec::new();
     for batch in prompts.chunks(SLOTS) {
-        progress(texts.len(), prompts.len());
+        if progress(texts.len(), prompts.len()).is_break() {
+            return Ok(None);
+        }
         let shortest = batch.iter().map(Vec::len).min().unwrap_or(1);
         let limit = KEPT_TOKENS.saturating_sub(shortest).max(1);
         let written = write(session, voice, batch, limit, sampler)?;
         texts.extend(batch.iter().zip(written).map(|(prompt, written)| [prompt.as_slice(), &written].concat()));
     }
-    progress(texts.len(), prompts.len());
-    Ok(texts)
+    Ok(progress(texts.len(), prompts.len()).is_continue().then_some(texts))
 }
 
 /// What the model says to prompts, without them.

@@ -43,7 +43,7 @@ use std::time::SystemTime;
 
 pub use error::LearnError;
 pub use fixed::CANARIES;
-pub use hold::{Hold, Written, texts};
+pub use hold::{Hold, Progress, Written, texts};
 pub use memory::Memory;
 pub use options::LearnOptions;
 pub use run::{FactReport, Outcome, Refusal, Report};

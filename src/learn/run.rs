@@ -92,13 +92,10 @@ impl Learner<'_> {
         if let Some(adapter) = &live {
             adapter.check_base(self.model.file(), false)?;
         }
-        let mut ended = false;
-        let mut progress = |done, total| ended |= events(Event::Writing { done, total }).is_break();
+        let mut progress = |done, total| events(Event::Writing { done, total });
         let cache = self.cache.as_deref();
         let hold = Hold::of(self.model, &self.voice, &self.base, device, cache, &mut progress)?;
-        if ended {
-            return Ok(Outcome::Ended);
-        }
+        let Some(hold) = hold else { return Ok(Outcome::Ended) };
         let place = Place { device: device.clone(), recompute: Recompute::Auto, ..Place::default() };
         let (new_facts, style): (Vec<Entry>, Vec<Entry>) =
             self.lesson.train.iter().cloned().partition(|entry| fact(entry).is_some());

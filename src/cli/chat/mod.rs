@@ -19,7 +19,7 @@ use crate::cli::answer_args::AnswerArgs;
 use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, SamplingArgs, session_options};
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
-use crate::cli::live;
+use crate::cli::{live, memory};
 use crate::cli::lora::{Loaded, LoraArgs};
 use crate::cli::prompt::Prompter;
 use crate::cli::store::Home;
@@ -41,7 +41,10 @@ const HELP: &str = "\
 /again         answer once more, and choose the better one
 /withdraw      take back the last thing said of this answer
 /journal       where all this is noted, and how much there is
-/learn         learn from it now: a new adapter is trained, judged, and switched to if it is better
+/learn         learn from it now: a new adapter is trained, judged, and switched to if it is better;
+               `/learn background` while the conversation goes on
+/remember TEXT keep TEXT word for word, and put it into the system prompt
+/forget WORDS  take out of memory, and take back, what has these words
 /reset         forget the conversation, keep the system prompt
 /save FILE     write the conversation to a JSON file
 /load FILE     read one back
@@ -113,6 +116,8 @@ struct Chat<'a> {
     /// The last answer, until the conversation is another.
     turn: Option<Turn>,
     stats: bool,
+    /// Learning that goes on meanwhile.
+    background: Option<learn::Background>,
     /// Answers so far: each has another seed, all follow from the first.
     answers: u32,
     seed: u32,
@@ -153,10 +158,13 @@ pub fn run(args: &ChatArgs) -> CliResult {
         base,
         turn: None,
         stats: args.stats,
+        background: None,
         answers: 0,
         seed,
     };
+    chat.recall(&mut input);
     loop {
+        chat.look_aside(&mut input)?;
         let next = match input.read()? {
             Line::End => Next::Leave,
             Line::Interrupted => return Err(CliError::interrupted()),
@@ -196,7 +204,9 @@ impl Chat<'_> {
             ("adapter" | "adapters", "") => self.say_adapters(),
             ("adapter" | "adapters", names) => self.switch_adapters(names)?,
             ("good" | "bad" | "edit" | "again" | "withdraw", rest) => self.feedback(name, rest, input)?,
-            ("learn", _) => self.learn()?,
+            ("learn", how) => self.learn(how, input)?,
+            ("remember", line) => self.remember(line),
+            ("forget", about) => self.forget(about, input)?,
             ("journal", _) => self.say_journal().unwrap_or_else(|error| error.print()),
             ("stats", _) => self.stats = !self.stats,
             ("save" | "load", "") => term::say(format!("/{name} needs the name of a file")),
@@ -215,6 +225,25 @@ impl Chat<'_> {
             _ => term::say(format!("there is no /{name}; /help lists what there is")),
         }
         Ok(Next::GoOn)
+    }
+
+    /// What is remembered goes into the prompt; a conversation that was cut off goes on.
+    fn recall(&mut self, input: &mut Input) {
+        match memory::open() {
+            Ok(memory) => {
+                let left_out = self.prompter.remember(&memory);
+                let lines = memory.lines().len() - left_out;
+                if lines > 0 && input.interactive() {
+                    let line = format!("{lines} lines of memory are in the prompt (`ember memory list`)");
+                    term::say(Paint::stderr().dim(line));
+                }
+                if left_out > 0 {
+                    term::warn(format!("there is no room in the prompt for the {left_out} oldest lines of memory"));
+                }
+            }
+            Err(error) => term::warn(format!("without the memory: {error}")),
+        }
+        self.take_up();
     }
 
     fn session(&mut self) -> CliResult<&mut Session> {

@@ -52,7 +52,8 @@ impl RunArgs {
     }
 }
 
-fn duty(text: &str) -> Result<f64, String> {
+/// A part of the time, as `40%` or `0.4`.
+pub fn duty(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix('%').map(|n| (n, 100.0)).unwrap_or((text, 1.0));
     let part = number.0.trim().parse::<f64>().map_err(|_| format!("`{text}` is not a part such as 40%"))?;
     let part = part / number.1;

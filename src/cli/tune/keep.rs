@@ -1,5 +1,7 @@
 //! Texts of the model's own, on which it is to stay as it was.
 
+use std::ops::ControlFlow;
+
 use crate::cli::error::CliResult;
 use crate::cli::progress::Bar;
 use crate::cli::prompt::Prompter;
@@ -20,9 +22,10 @@ pub fn texts(
     let mut bar: Option<Bar> = None;
     let texts = written(model, &voice, device, seed, &mut |done, total| {
         bar.get_or_insert_with(|| Bar::items(total as u64)).item(done as u64, "texts");
+        ControlFlow::Continue(())
     });
     if let Some(mut bar) = bar {
         bar.clear();
     }
-    Ok(texts?)
+    Ok(texts?.unwrap_or_default())
 }
