@@ -65,6 +65,7 @@ fn sound() -> Disk {
             learnt: keys(16 * n),
             held_out: keys(16 * n + 8),
             figures: vec![figure("loss"), figure("kl")],
+            ..Learnt::default()
         };
         live.switch(&adapter(n), learnt, TIME).unwrap();
     }

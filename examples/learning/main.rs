@@ -104,11 +104,16 @@ fn say(event: &Event<'_>, start: Instant) {
         Event::Step { stage: Stage::Facts, report, .. } if report.step % 10 == 0 => {
             println!("{at:6.1} s  step {} loss {:.3} kept {:?}", report.step, report.loss, report.kept);
         }
-        Event::Asked { known, of, earlier } => println!("{at:6.1} s  known {known} of {of}, earlier {earlier:?}"),
+        Event::Asked { known, of, earlier } => {
+            println!("{at:6.1} s  known {known} of {of}, earlier {earlier:?}")
+        }
         Event::Judged { gates, .. } => {
             for gate in *gates {
                 let mark = if gate.passed { "" } else { "  beyond" };
-                println!("        {:40} {:8.3} {:8.3} {:8.3}{mark}", gate.name, gate.before, gate.after, gate.limit);
+                println!(
+                    "        {:40} {:8.3} {:8.3} {:8.3}{mark}",
+                    gate.name, gate.before, gate.after, gate.limit
+                );
             }
         }
         Event::Measuring(_) => println!("{at:6.1} s  measuring"),

@@ -3,7 +3,7 @@
 mod learn;
 
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -243,7 +243,9 @@ pub fn say_summary(lesson: &Lesson) {
 /// Each entry in a line.
 fn print_lesson(lesson: &Lesson, what: &What) -> CliResult {
     let mut out = std::io::BufWriter::new(term::listing());
-    for (use_for, entries) in [("learn", &lesson.train), ("judge", &lesson.held_out), ("forget", &lesson.forget)] {
+    for (use_for, entries) in
+        [("learn", &lesson.train), ("judge", &lesson.held_out), ("forget", &lesson.forget)]
+    {
         for entry in entries {
             let question = entry.messages.last().map_or("", |said| said.content.as_str());
             let kind = if is_fact(entry) { "fact" } else { entry.feedback.name() };

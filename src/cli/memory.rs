@@ -16,8 +16,10 @@ use crate::learn::Memory;
 /// Each line of a plain text file of your own goes into the system prompt of chats, the newest first, as far as there is room.
 /// In a chat, /remember adds a line and /forget takes some out.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Examples:\n  ember memory add \"The spare key is under the blue flowerpot.\"\n  ember memory list\n  \
-    ember memory forget key\n  ember memory edit")]
+#[command(
+    after_help = "Examples:\n  ember memory add \"The spare key is under the blue flowerpot.\"\n  ember memory list\n  \
+    ember memory forget key\n  ember memory edit"
+)]
 pub struct MemoryArgs {
     #[command(subcommand)]
     what: What,
@@ -85,7 +87,8 @@ pub fn run(args: &MemoryArgs) -> CliResult {
 }
 
 fn edit(memory: &Memory) -> CliResult {
-    let named = ["VISUAL", "EDITOR"].into_iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
+    let named =
+        ["VISUAL", "EDITOR"].into_iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
     let Some(editor) = named else {
         return Err(CliError::failed("neither VISUAL nor EDITOR names an editor")
             .advise(format!("any editor: the file is {}", memory.path().display())));

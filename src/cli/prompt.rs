@@ -120,7 +120,8 @@ impl Prompter {
         let Some(template) = &self.template else {
             return Err(CliError::failed("a conversation needs a chat template"));
         };
-        let parts: Vec<&str> = [talk.system.as_deref(), self.memory.as_deref()].into_iter().flatten().collect();
+        let parts: Vec<&str> =
+            [talk.system.as_deref(), self.memory.as_deref()].into_iter().flatten().collect();
         let system = (!parts.is_empty()).then(|| Message::new("system", parts.join("\n\n"))).into_iter();
         let said = talk.messages.iter().map(|m| Message::new(m.role.name(), &m.content));
         let messages: Vec<Message> = system.chain(said).collect();

@@ -35,7 +35,8 @@ pub(super) fn forgotten(entry: &Entry, answer: &str, voice: &Voice) -> Result<Fa
         return Err(LearnError::Nothing("it tells nothing new".into()));
     };
     let keys = Keys::of(question, old);
-    make(entry, question, answer, Arc::new(move |said: &str| !keys.known(said)), voice, true)
+    let made = make(entry, question, answer, Arc::new(move |said: &str| !keys.known(said)), voice, true)?;
+    Ok(Fact { forget: true, ..made })
 }
 
 fn make(
@@ -64,7 +65,7 @@ fn make(
         let others = words.asked.iter().map(|text| single(text)).chain([after]);
         asked.extend(others.filter_map(|messages| voice.prompt(&messages).ok()));
     }
-    Ok(Fact { taught: taught.made, asked, known })
+    Ok(Fact { taught: taught.made, asked, known, forget: false })
 }
 
 /// Examples of one answer, each prompt once.

@@ -85,7 +85,8 @@ impl Hold {
         };
         let longest = questions.iter().map(Vec::len).max().unwrap_or(0) + ANSWER;
         let ctx = Some(longest.max(2 * KEPT_TOKENS));
-        let mut session = Session::new(model, &SessionOptions { ctx, slots: SLOTS, modes, ..device.clone() })?;
+        let mut session =
+            Session::new(model, &SessionOptions { ctx, slots: SLOTS, modes, ..device.clone() })?;
         let Some(written) = texts_in(&mut session, voice, 0, progress)? else { return Ok(None) };
         let scored = |session: &mut Session, tokens: Vec<u32>| -> Result<Written, LearnError> {
             let log_probs = session.score(&tokens)?;
@@ -175,7 +176,9 @@ fn texts_in(
         let shortest = batch.iter().map(Vec::len).min().unwrap_or(1);
         let limit = KEPT_TOKENS.saturating_sub(shortest).max(1);
         let written = write(session, voice, batch, limit, sampler)?;
-        texts.extend(batch.iter().zip(written).map(|(prompt, written)| [prompt.as_slice(), &written].concat()));
+        texts.extend(
+            batch.iter().zip(written).map(|(prompt, written)| [prompt.as_slice(), &written].concat()),
+        );
     }
     Ok(progress(texts.len(), prompts.len()).is_continue().then_some(texts))
 }
@@ -219,7 +222,8 @@ fn save(place: &Path, hold: &Hold) -> std::io::Result<()> {
     }
     let begun = place.with_extension(format!("{}.part", std::process::id()));
     let mut file = private::options().write(true).create(true).truncate(true).open(&begun)?;
-    let written = serde_json::to_vec(hold).map_err(std::io::Error::from).and_then(|bytes| file.write_all(&bytes));
+    let written =
+        serde_json::to_vec(hold).map_err(std::io::Error::from).and_then(|bytes| file.write_all(&bytes));
     let named = written.and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&begun, place));
     if named.is_err() {
         let _ = std::fs::remove_file(&begun);

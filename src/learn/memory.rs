@@ -30,14 +30,18 @@ impl Memory {
         let text = match fs::metadata(&path) {
             Ok(metadata) if !metadata.is_file() => return Err(io::Error::other("it is not a file")),
             Ok(metadata) if metadata.len() > MOST => {
-                return Err(io::Error::other(format!("it has {} bytes, at most {MOST} are read", metadata.len())));
+                return Err(io::Error::other(format!(
+                    "it has {} bytes, at most {MOST} are read",
+                    metadata.len()
+                )));
             }
             Ok(_) => fs::read_to_string(&path)?,
             Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
             Err(error) => return Err(error),
         };
         let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
-        let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect();
+        let lines =
+            lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect();
         Ok(Self { path, lines })
     }
 

@@ -157,7 +157,8 @@ pub struct Learner<'m> {
 }
 
 impl<'m> Learner<'m> {
-    /// Reads the journal and opens the live adapter for changes. `template` is the chat template, if it is not the model's.
+    /// Reads the journal and opens the live adapter for changes. `template` is the chat template, if it is not the model's;
+    /// a model without any is spoken to as in a chat, with ChatML.
     ///
     /// # Errors
     /// [`LearnError`]: another process is learning, or a file cannot be used.
@@ -171,7 +172,11 @@ impl<'m> Learner<'m> {
         let mut reading = read(&places.journal)?;
         let live = Live::open_folder(&places.live)?;
         let lesson = lesson(&mut reading, &live, &base, &options);
-        let voice = Voice::new(model, template)?;
+        let mut voice = Voice::new(model, template)?;
+        if voice.template().is_none() {
+            let chatml = ChatTemplate::builtin("chatml")?.with_tokens_of(voice.tokenizer());
+            voice = Voice::new(model, Some(chatml))?;
+        }
         let undone = lesson.undone;
         Ok(Self { model, base, live, lesson, voice, options, cache: places.cache, undone, problems: reading })
     }

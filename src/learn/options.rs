@@ -76,6 +76,11 @@ impl LearnOptions {
     /// fixed answers may change more than by a remark about style, the fixed texts may not.
     pub(super) fn fact_limits(&self) -> Limits {
         let l = self.limits;
-        Limits { divergence: 3.0 * l.divergence, canaries: 2.0 * l.canaries, worst_canary: 2.0 * l.worst_canary, ..l }
+        Limits {
+            divergence: 3.0 * l.divergence,
+            canaries: 2.0 * l.canaries,
+            worst_canary: 2.0 * l.worst_canary,
+            ..l
+        }
     }
 }

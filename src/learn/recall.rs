@@ -8,11 +8,12 @@ use crate::journal::{Entry, Feedback};
 const LONGEST: usize = 40;
 /// Words that say nothing by themselves.
 const SMALL: [&str; 78] = [
-    "a", "about", "also", "am", "an", "and", "are", "as", "at", "be", "been", "but", "by", "called", "can", "did", "do",
-    "does", "for", "from", "had", "has", "have", "he", "her", "here", "his", "i", "i'm", "in", "is", "it", "it's", "its",
-    "just", "me", "my", "name", "named", "no", "not", "of", "on", "or", "our", "she", "so", "some", "that", "that's",
-    "the", "their", "them", "there", "they", "this", "to", "was", "we", "were", "what", "when", "where", "which", "who",
-    "will", "with", "would", "yes", "you", "you're", "your", "yours", "mine", "ours", "than", "then", "very",
+    "a", "about", "also", "am", "an", "and", "are", "as", "at", "be", "been", "but", "by", "called", "can",
+    "did", "do", "does", "for", "from", "had", "has", "have", "he", "her", "here", "his", "i", "i'm", "in",
+    "is", "it", "it's", "its", "just", "me", "my", "name", "named", "no", "not", "of", "on", "or", "our",
+    "she", "so", "some", "that", "that's", "the", "their", "them", "there", "they", "this", "to", "was",
+    "we", "were", "what", "when", "where", "which", "who", "will", "with", "would", "yes", "you", "you're",
+    "your", "yours", "mine", "ours", "than", "then", "very",
 ];
 
 /// What an answer has to say.
@@ -78,7 +79,9 @@ pub fn fact(entry: &Entry) -> Option<(&str, &str)> {
 fn words(text: &str) -> impl Iterator<Item = &str> {
     let word = |piece: &'_ str| -> Option<(usize, usize)> {
         let start = piece.find(char::is_alphanumeric)?;
-        let end = piece.rfind(char::is_alphanumeric).map(|at| at + piece[at..].chars().next().map_or(0, char::len_utf8))?;
+        let end = piece
+            .rfind(char::is_alphanumeric)
+            .map(|at| at + piece[at..].chars().next().map_or(0, char::len_utf8))?;
         Some((start, end))
     };
     text.split_whitespace().filter_map(move |piece| {

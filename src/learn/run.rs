@@ -186,7 +186,8 @@ impl Learner<'_> {
         until: Option<Instant>,
         events: Events<'_>,
     ) -> Result<Option<Facts>, LearnError> {
-        let known: HashSet<Key> = before.into_iter().flat_map(|version| version.known.iter().copied()).collect();
+        let known: HashSet<Key> =
+            before.into_iter().flat_map(|version| version.known.iter().copied()).collect();
         let (mut course_facts, mut reports) = (Vec::new(), Vec::new());
         for entry in new {
             match facts::taught(entry, &self.voice, true) {
@@ -280,7 +281,9 @@ impl Learner<'_> {
         // What is corrected again is no longer so.
         all.retain(|entry| !asked.contains(&entry.prompt_key()));
         all.sort_by_key(|entry| known.contains(&entry.key()));
-        let made = all.iter().filter_map(|entry| Some((facts::taught(entry, &self.voice, false).ok()?, entry.key())));
+        let made = all
+            .iter()
+            .filter_map(|entry| Some((facts::taught(entry, &self.voice, false).ok()?, entry.key())));
         made.unzip()
     }
 
@@ -335,11 +338,13 @@ impl Learner<'_> {
         figures.extend(learnt.iter().flat_map(|facts| &facts.taught.gates).map(figure));
         let reports = learnt.as_ref().map_or(vec![], |facts| facts.reports.clone());
         let Some(mut adapter) = adapter else {
-            let failed = styled.iter().flat_map(|v| &v.gates).chain(learnt.iter().flat_map(|f| &f.taught.gates));
+            let failed =
+                styled.iter().flat_map(|v| &v.gates).chain(learnt.iter().flat_map(|f| &f.taught.gates));
             let why = beyond(failed);
             let lesson = self.options.identity(&self.lesson);
             let entries = self.lesson.train.len();
-            self.live.refuse(Refused { entries, figures: figures.clone(), why: why.clone(), lesson }, &now())?;
+            self.live
+                .refuse(Refused { entries, figures: figures.clone(), why: why.clone(), lesson }, &now())?;
             return Ok(Outcome::Refused(Refusal { why, figures, facts: reports }));
         };
         adapter.base = Some(self.base.clone());
@@ -360,7 +365,8 @@ impl Learner<'_> {
             let still = facts.earlier.iter().zip(&facts.taught.earlier);
             let still: Vec<Key> = still.filter(|(_, known)| **known).map(|(key, _)| *key).collect();
             earlier = (!facts.earlier.is_empty()).then_some((still.len(), facts.earlier.len()));
-            new.known = new.learnt.iter().copied().filter(|key| good(false).any(|good| good == *key)).collect();
+            new.known =
+                new.learnt.iter().copied().filter(|key| good(false).any(|good| good == *key)).collect();
             new.known.extend(still);
         } else if let Some(before) = self.live.current() {
             // They were not asked for: what is said of them is what was.
@@ -392,7 +398,9 @@ fn report(entry: &Entry, forgotten: bool) -> FactReport {
 
 /// Facts of a course that was refused: none is known.
 fn unlearnt(mut reports: Vec<FactReport>) -> Vec<FactReport> {
-    reports.iter_mut().for_each(|report| report.recall = Recall { as_asked: false, others: 0, ..report.recall });
+    reports
+        .iter_mut()
+        .for_each(|report| report.recall = Recall { as_asked: false, others: 0, ..report.recall });
     reports
 }
 

@@ -29,7 +29,8 @@ pub(super) fn learn(
     from: Option<&Adapter>,
     events: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> Result<Option<Verdict>, LearnError> {
-    let (objective, settings) = (objective(&trial.lesson, options), settings(trial.lesson.len(), options, from));
+    let (objective, settings) =
+        (objective(&trial.lesson, options), settings(trial.lesson.len(), options, from));
     let total = trial.lesson.len().div_ceil(settings.batch) as u64 * settings.epochs;
     let mut watch = |watch: Watch<'_>| match watch {
         Watch::Measuring => events(Event::Measuring(Stage::Style)),
@@ -56,8 +57,9 @@ pub(super) fn feedback<'a>(
                 let rejected = reply(&p.rejected, p.rejected_cut)?;
                 Ok(Feedback::Pair { chosen, rejected })
             }),
-            (None, Some(t)) => reply(&t.completion, t.cut)
-                .map(|example| Feedback::Thumb { example, desirable: t.good }),
+            (None, Some(t)) => {
+                reply(&t.completion, t.cut).map(|example| Feedback::Thumb { example, desirable: t.good })
+            }
             (None, None) => continue,
         };
         match made {

@@ -16,8 +16,8 @@ pub struct Wordings {
 const ASKING: [&str; 9] = ["what", "who", "whose", "where", "when", "why", "how", "which", "what's"];
 /// Verbs of which a question has one before its subject.
 const BEFORE: [&str; 18] = [
-    "is", "are", "was", "were", "am", "does", "do", "did", "can", "could", "will", "would", "should", "must", "has",
-    "have", "had", "may",
+    "is", "are", "was", "were", "am", "does", "do", "did", "can", "could", "will", "would", "should", "must",
+    "has", "have", "had", "may",
 ];
 const PRONOUNS: [&str; 7] = ["i", "you", "we", "he", "she", "it", "they"];
 const DETERMINERS: [&str; 11] =
@@ -76,7 +76,8 @@ pub fn wordings(question: &str) -> Wordings {
 /// What a question is about: its words without those that all questions have. `I` and `my` stay: they say whose it is.
 fn keywords(plain: &str) -> Vec<&str> {
     const SMALL: [&str; 24] = [
-        "the", "a", "an", "of", "to", "in", "on", "at", "for", "by", "with", "from", "as", "and", "or", "there", "this", "that", "what's", "am", "it", "me", "please", "you",
+        "the", "a", "an", "of", "to", "in", "on", "at", "for", "by", "with", "from", "as", "and", "or",
+        "there", "this", "that", "what's", "am", "it", "me", "please", "you",
     ];
     let common = |word: &str| {
         let word = word.to_lowercase();
@@ -125,7 +126,12 @@ fn indirect(question: &str) -> Option<String> {
             let last = rest[rest.len() - 1];
             let participle = rest.len() > 1 && last.len() > 4 && last.ends_with("ed");
             let cut = rest.len() - usize::from(participle);
-            Some([&asking, &rest[..cut].join(" "), verb, &rest[cut..].join(" ")].join(" ").trim_end().to_owned())
+            Some(
+                [&asking, &rest[..cut].join(" "), verb, &rest[cut..].join(" ")]
+                    .join(" ")
+                    .trim_end()
+                    .to_owned(),
+            )
         }
     }
 }
@@ -176,7 +182,9 @@ fn caught(question: &str, pattern: &str) -> Option<Vec<String>> {
         about.push(text.to_owned());
         rest = rest.get(end + part.len()..)?;
     }
-    rest.is_empty().then_some(about).filter(|about| !about.is_empty() || question.eq_ignore_ascii_case(pattern))
+    rest.is_empty()
+        .then_some(about)
+        .filter(|about| !about.is_empty() || question.eq_ignore_ascii_case(pattern))
         .map(|about| if about.is_empty() { vec![String::new()] } else { about })
 }
 

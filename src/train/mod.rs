@@ -27,7 +27,8 @@ mod trainer;
 mod work;
 
 pub use adapt::{
-    Course, Fact, Gate, Lecture, Limits, Recall, SHARES, Standards, Taught, Trial, Verdict, Watch, adapt, teach,
+    Course, Fact, Gate, Lecture, Limits, Recall, SHARES, Standards, Taught, Trial, Verdict, Watch, adapt,
+    teach,
 };
 pub use adapters::{LoraOptions, TARGETS, adapter_of, initialize, load_adapter, load_branch, shape_of};
 pub use checkpoint::CheckpointError;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use emberlm::adapter::BaseFingerprint;
 use emberlm::gguf::GgufFile;
 use emberlm::journal::live::{Event, Figure, Live, folder};
-use emberlm::journal::{Entry, Feedback, Journal, Said};
+use emberlm::journal::{Chosen, Entry, Feedback, Journal, Said};
 
 use crate::adapter::base;
 use crate::common::{Ran, Sandbox};
@@ -28,11 +28,25 @@ fn note(sandbox: &Sandbox, questions: std::ops::Range<u32>) {
             base: fingerprint().short().into(),
             messages: vec![Said::user(format!("{n}?"))],
             answer: format!("no {n}"),
-            feedback: Feedback::Edit { better: "aye".into() },
+            feedback: Feedback::Choice { other: "aye".into(), other_cut: false, chosen: Chosen::Other },
             ..Entry::default()
         };
         journal.append(&entry).unwrap();
     }
+}
+
+/// Corrects answers; gives the entries' numbers.
+fn correct(sandbox: &Sandbox, facts: &[(&str, &str)]) -> Vec<u64> {
+    std::fs::create_dir_all(sandbox.path("home")).unwrap();
+    let mut journal = Journal::open(sandbox.path("home/journal.jsonl")).unwrap();
+    let entry = |(question, better): &(&str, &str)| Entry {
+        base: fingerprint().short().into(),
+        messages: vec![Said::user(*question)],
+        answer: "no".into(),
+        feedback: Feedback::Edit { better: (*better).into() },
+        ..Entry::default()
+    };
+    facts.iter().map(|fact| journal.append(&entry(fact)).unwrap()).collect()
 }
 
 fn args(model: &str, more: &[&str]) -> Vec<String> {
@@ -155,6 +169,71 @@ fn what_is_new_is_learnt_once_judged_and_rolled_back() {
     let again = adapt(&sandbox, &["--again"]);
     assert_eq!(again.code, 0, "{}\n{}", again.out, again.err);
     assert_eq!(live(&sandbox).unwrap().0, 3);
+}
+
+/// What a random model of some thousand weights needs to learn a word by heart.
+const BY_HEART: [&str; 8] = ["--fact-lr", "0.02", "--rounds", "60", "--minutes", "0", "--max-circles", "32"];
+
+#[test]
+fn a_fact_corrected_is_a_fact_known() {
+    let sandbox = Sandbox::new();
+    let ids = correct(&sandbox, &[("Where is the key?", "pot"), ("Who is Ada?", "cat")]);
+    let ran = adapt(&sandbox, &BY_HEART);
+    assert_eq!(ran.code, 0, "{}\n{}", ran.out, ran.err);
+    assert!(ran.err.contains("to learn: 2 facts"), "{}", ran.err);
+    assert!(ran.err.contains("each fact asked for in several wordings"), "{}", ran.err);
+    assert!(ran.err.contains("recalled 2 of 2") && ran.err.contains("version 1 is live"), "{}", ran.err);
+    for fact in ["known ", "Where is the key? pot", "Who is Ada? cat", "facts that are known"] {
+        assert!(ran.out.contains(fact), "{fact}: {}", ran.out);
+    }
+    let asked = |question: &str| {
+        let model = base();
+        let args = ["chat", "-m", &model, "--device", "cpu", "-t", "1", "--temp", "0", "-n", "12"];
+        sandbox.run_with_input(&args, &format!("{question}\n")).out
+    };
+    assert!(asked("Where is the key?").contains("pot") && asked("Who is Ada?").contains("cat"));
+    let version = || Live::open_to_read(place(&sandbox)).unwrap().current().cloned().unwrap();
+    assert_eq!((version().learnt.len(), version().known.len(), version().held_out.len()), (2, 2, 0));
+
+    // Corrected again: the newest answer counts, and the other fact is rehearsed and known still.
+    correct(&sandbox, &[("Where is the key?", "tin")]);
+    let ran = adapt(&sandbox, &BY_HEART);
+    assert_eq!(ran.code, 0, "{}\n{}", ran.out, ran.err);
+    assert!(ran.err.contains("recalled 1 of 1") && ran.err.contains("learnt before, 1 of 1"), "{}", ran.err);
+    let said = asked("Where is the key?");
+    assert!(said.contains("tin") && !said.contains("pot"), "{said}");
+
+    // Taken back: it is to be forgotten.
+    let mut journal = Journal::open(sandbox.path("home/journal.jsonl")).unwrap();
+    let withdrawn = Entry {
+        base: fingerprint().short().into(),
+        feedback: Feedback::Withdrawn,
+        supersedes: Some(ids[1]),
+        ..Entry::default()
+    };
+    journal.append(&withdrawn).unwrap();
+    drop(journal);
+    let dry = sandbox.run(&["adapt", "-m", &base(), "--dry-run"]);
+    assert!(dry.out.contains("forget") && dry.err.contains("to forget: 1 fact"), "{}\n{}", dry.out, dry.err);
+}
+
+#[test]
+fn what_cannot_be_learnt_is_named_stays_new_and_changes_nothing() {
+    let sandbox = Sandbox::new();
+    correct(&sandbox, &[("Where is the key?", "under the pot")]);
+    let ran = adapt(&sandbox, &["--fact-lr", "1e-9", "--rounds", "1"]);
+    assert_eq!(ran.code, 1, "{}\n{}", ran.out, ran.err);
+    assert!(
+        ran.err.contains("not yet") && ran.err.contains("Where is the key? under the pot"),
+        "{}",
+        ran.err
+    );
+    assert!(ran.err.contains("facts that are known beyond its limit"), "{}", ran.err);
+    assert!(live(&sandbox).is_none());
+    let same = adapt(&sandbox, &["--fact-lr", "1e-9", "--rounds", "1"]);
+    assert!(same.code == 0 && same.err.contains("just this was refused"), "{}", same.err);
+    let dry = sandbox.run(&["adapt", "-m", &base(), "--dry-run"]);
+    assert!(dry.out.contains("learn") && dry.out.contains("fact"), "{}", dry.out);
 }
 
 #[test]

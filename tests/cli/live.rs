@@ -33,6 +33,7 @@ fn learnt() -> Sandbox {
         learnt: vec![Key([n; 16]), Key([n + 1; 16])],
         held_out: vec![Key([n + 2; 16])],
         figures: vec![figure(2.25)],
+        ..Learnt::default()
     };
     live.switch(&adapter, made_of(0), "2026-11-25T03:04:11Z").unwrap();
     adapter.alpha *= 20.0;

@@ -15,6 +15,7 @@ mod hostile;
 mod journal;
 mod live;
 mod lora;
+mod memory;
 mod model_files;
 mod models;
 mod options;

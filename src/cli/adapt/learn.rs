@@ -155,9 +155,16 @@ impl Shown {
     fn show(&mut self, event: &Event<'_>) {
         match event {
             Event::Writing { done, total } => {
-                self.count("writing the texts that hold the model in place, once", *done as u64, *total as u64, "");
+                self.count(
+                    "writing the texts that hold the model in place, once",
+                    *done as u64,
+                    *total as u64,
+                    "",
+                );
             }
-            Event::LeftOut { entry, why } => self.warn(format!("entry {entry} is left out: {}", show::line(why))),
+            Event::LeftOut { entry, why } => {
+                self.warn(format!("entry {entry} is left out: {}", show::line(why)))
+            }
             Event::Measuring(_) => self.note("measuring the model as it is"),
             Event::Step { stage, report, done, total } => {
                 let what = match stage {
@@ -169,7 +176,8 @@ impl Shown {
             }
             Event::Asking { questions } => self.note(&format!("asking {questions} questions")),
             Event::Asked { known, of, earlier } => {
-                let earlier = earlier.map_or(String::new(), |(known, of)| format!(", {known} of {of} learnt before"));
+                let earlier =
+                    earlier.map_or(String::new(), |(known, of)| format!(", {known} of {of} learnt before"));
                 self.note(&format!("known: {known} of {of}{earlier}"));
             }
             Event::Judging { share, .. } => self.note(&format!("judging {}", portion(*share))),
@@ -255,7 +263,8 @@ pub fn recalled(facts: &[FactReport]) -> Option<String> {
     let missing: Vec<String> =
         new.iter().filter(|fact| !fact.recall.known()).map(|fact| show::line(&fact.question)).collect();
     let known = new.len() - missing.len();
-    let not_yet = if missing.is_empty() { String::new() } else { format!("; not yet: {}", missing.join(" ")) };
+    let not_yet =
+        if missing.is_empty() { String::new() } else { format!("; not yet: {}", missing.join(" ")) };
     (!new.is_empty()).then(|| format!("recalled {known} of {}{not_yet}", new.len()))
 }
 
@@ -264,7 +273,9 @@ pub fn takes(args: &LearnArgs) -> String {
     let duty = args.duty.unwrap_or(1.0);
     match Duration::from_secs_f32(args.minutes.max(0.0) * 60.0).as_secs() {
         0 => "it takes as long as it needs (--minutes limits it)".into(),
-        seconds if duty < 1.0 => format!("it takes about {} minutes at most (--minutes)", seconds.div_ceil(60)),
+        seconds if duty < 1.0 => {
+            format!("it takes about {} minutes at most (--minutes)", seconds.div_ceil(60))
+        }
         seconds => format!("it takes {} minutes at most, or little more (--minutes)", seconds.div_ceil(60)),
     }
 }

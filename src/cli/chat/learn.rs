@@ -68,9 +68,12 @@ impl Chat<'_> {
             term::say(why);
             return Ok(false);
         }
-        term::say(Paint::stderr().dim(format!("{}; Ctrl-C ends it and changes nothing", adapt::takes(&args))));
+        term::say(
+            Paint::stderr().dim(format!("{}; Ctrl-C ends it and changes nothing", adapt::takes(&args))),
+        );
         let few = learner.lesson().fresh() < adapt::FEW && learner.lesson().forget.is_empty();
-        if few && input.interactive() && !yes(input, "that is little to learn from; learn now? [Y/n] ", true)? {
+        if few && input.interactive() && !yes(input, "that is little to learn from; learn now? [Y/n] ", true)?
+        {
             return Ok(false);
         }
         match adapt::learn(learner, &args, &self.args.device)? {
@@ -104,7 +107,8 @@ impl Chat<'_> {
             let fact = show::line(fact);
             if !input.interactive() {
                 term::say(format!("not learnt; `/remember {fact}` puts it into the prompt"));
-            } else if yes(input, &format!("not learnt: {fact} Keep it in the prompt instead? [Y/n] "), true)? {
+            } else if yes(input, &format!("not learnt: {fact} Keep it in the prompt instead? [Y/n] "), true)?
+            {
                 self.remember(&fact);
             }
         }
@@ -159,7 +163,10 @@ impl Chat<'_> {
         }
         let text = std::fs::read_to_string(&log).unwrap_or_default();
         let told = text.lines().rev().find(|line| line.starts_with("recalled ")).map(show::line);
-        term::say(format!("version {now} is ready{}", told.map_or(String::new(), |told| format!(": {told}"))));
+        term::say(format!(
+            "version {now} is ready{}",
+            told.map_or(String::new(), |told| format!(": {told}"))
+        ));
         if input.interactive() && !yes(input, "use it from here on? [Y/n] ", true)? {
             term::say("`/adapter live` switches to it later");
             return Ok(());
@@ -212,7 +219,8 @@ impl Chat<'_> {
         let told = |entry: &Entry| -> Option<(u64, String)> {
             let (question, answer) = recall::fact(entry)?;
             let text = format!("{question} {answer}");
-            (entry.base == base && (mentions(&text, about) || mentions(about, answer))).then_some((entry.id, text))
+            (entry.base == base && (mentions(&text, about) || mentions(about, answer)))
+                .then_some((entry.id, text))
         };
         let facts: Vec<(u64, String)> = kept.read()?.entries.iter().filter_map(told).collect();
         let mut withdrawn = 0;
@@ -236,7 +244,9 @@ impl Chat<'_> {
             (lines, 0) => format!("{lines} taken out of the memory"),
             (0, facts) => format!("{facts} taken back; /learn makes the model forget it"),
             (lines, facts) => {
-                format!("{lines} taken out of the memory, {facts} taken back; /learn makes the model forget it")
+                format!(
+                    "{lines} taken out of the memory, {facts} taken back; /learn makes the model forget it"
+                )
             }
         })
     }

@@ -19,11 +19,11 @@ use crate::cli::answer_args::AnswerArgs;
 use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, SamplingArgs, session_options};
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
-use crate::cli::{live, memory};
 use crate::cli::lora::{Loaded, LoraArgs};
 use crate::cli::prompt::Prompter;
 use crate::cli::store::Home;
 use crate::cli::term::{self, Paint};
+use crate::cli::{live, memory};
 use crate::model::Model;
 use crate::session::{Modes, Session, StopReason};
 
@@ -238,7 +238,9 @@ impl Chat<'_> {
                     term::say(Paint::stderr().dim(line));
                 }
                 if left_out > 0 {
-                    term::warn(format!("there is no room in the prompt for the {left_out} oldest lines of memory"));
+                    term::warn(format!(
+                        "there is no room in the prompt for the {left_out} oldest lines of memory"
+                    ));
                 }
             }
             Err(error) => term::warn(format!("without the memory: {error}")),

@@ -17,7 +17,8 @@ pub fn texts(
     device: &SessionOptions,
     seed: u32,
 ) -> CliResult<Vec<Vec<u32>>> {
-    let voice = Voice::new(model, prompter.template().cloned())?.with_system(prompter.system().map(str::to_owned));
+    let voice =
+        Voice::new(model, prompter.template().cloned())?.with_system(prompter.system().map(str::to_owned));
     term::say("letting the model write the texts on which it is to stay as it is");
     let mut bar: Option<Bar> = None;
     let texts = written(model, &voice, device, seed, &mut |done, total| {

@@ -43,7 +43,7 @@ fn learnt(n: u32) -> Learnt {
         passed: true,
         ..Figure::default()
     };
-    Learnt { learnt: vec![key(n)], held_out: vec![key(100 + n)], figures: vec![figure] }
+    Learnt { learnt: vec![key(n)], held_out: vec![key(100 + n)], figures: vec![figure], ..Learnt::default() }
 }
 
 /// What would have been version `n`, of so many entries.

@@ -31,6 +31,8 @@ pub struct Fact {
     pub asked: Vec<Vec<u32>>,
     /// Whether an answer is right.
     pub known: Known,
+    /// It is something to forget: what is right is not to say it.
+    pub forget: bool,
 }
 
 /// How well a fact is known.
@@ -383,10 +385,14 @@ impl<'a> School<'a> {
                 self.earlier_hold()?;
             }
             go_on((self.watch)(Lecture::Judging))?;
-            let mut gates = vec![self.recalled()];
+            let mut gates: Vec<Gate> =
+                [Some(self.recalled()), self.forgotten()].into_iter().flatten().collect();
+            let asked = gates.len();
             gates.extend(self.judge.judge(&mut self.trainer)?);
             go_on((self.watch)(Lecture::Judged(&gates)))?;
-            if gates.iter().all(|gate| gate.passed) || mending == MENDING || self.is_late() {
+            // What is not known is not known by moving back.
+            let too_far = gates.iter().skip(asked).any(|gate| !gate.passed);
+            if !too_far || mending == MENDING || self.is_late() {
                 return Ok(gates);
             }
             go_on((self.watch)(Lecture::Mending))?;
@@ -409,10 +415,25 @@ impl<'a> School<'a> {
 
     /// No fewer facts may be known than before, and one of the new ones has to be.
     fn recalled(&self) -> Gate {
-        let new = self.recalls.iter().filter(|recall| recall.known()).count();
+        let facts = self.facts.iter().zip(&self.recalls).filter(|(fact, _)| !fact.forget);
+        let new = facts.clone().filter(|(_, recall)| recall.known()).count();
         let old = self.earlier_known.as_ref().map_or(0, |all| all.iter().filter(|known| **known).count());
         let before = self.known_before as f64;
-        Gate::at_least("facts that are known", before, (new + old) as f64, before.max(1.0))
+        let least = if facts.count() > 0 { before.max(1.0) } else { before };
+        Gate::at_least("facts that are known", before, (new + old) as f64, least)
+    }
+
+    /// Something of what is to be forgotten has to be.
+    fn forgotten(&self) -> Option<Gate> {
+        let all: Vec<&Recall> = self
+            .facts
+            .iter()
+            .zip(&self.recalls)
+            .filter(|(fact, _)| fact.forget)
+            .map(|(_, recall)| recall)
+            .collect();
+        let gone = all.iter().filter(|recall| recall.known()).count();
+        (!all.is_empty()).then(|| Gate::at_least("facts that are forgotten", 0.0, gone as f64, 1.0))
     }
 
     fn is_late(&self) -> bool {
@@ -443,7 +464,9 @@ fn boot(
         ctx: (longest + ANSWER).max(standards.ctx),
     };
     let steady = course.steady.iter().map(|(tokens, _)| tokens.len()).max().unwrap_or(0);
-    let rows = course.standards.rows().max(steady);
+    // Chance may put the longest example into a step several times.
+    let example = examples.iter().map(|example| example.tokens.len()).max().unwrap_or(0);
+    let rows = course.standards.rows().max(steady).max(settings.batch.max(1) * example);
     let task = SftTask::new(examples, vec![], settings).with_rows(rows);
     let boot = Boot {
         place,

@@ -188,7 +188,8 @@ impl<'m> Encoder<'m> {
             Row::Pair { prompt: said.join("\n"), gap: "\n", completion: reply.to_owned() }
         };
         let made = self.encode(row).pop();
-        let sequence = made.unwrap_or_else(|| Err(RowError::new(Reason::NothingToTrain, "it says nothing")))?;
+        let sequence =
+            made.unwrap_or_else(|| Err(RowError::new(Reason::NothingToTrain, "it says nothing")))?;
         Ok(Example::new(sequence.tokens, sequence.trained, Source::default()))
     }
 
