@@ -79,7 +79,7 @@ pub fn texts(
     let sampler =
         SamplerParams { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed, ..SamplerParams::greedy() };
     term::say("letting the model write the texts on which it is to stay as it is");
-    let mut bar = Bar::items(prompts.len() as u64);
+    let mut bar = Bar::phase("writing", prompts.len() as u64);
     let mut texts = Vec::new();
     for batch in prompts.chunks(SLOTS) {
         let shortest = batch.iter().map(Vec::len).min().unwrap_or(1);

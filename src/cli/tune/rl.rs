@@ -18,7 +18,7 @@ use crate::cli::{engine, lora};
 use crate::model::Model;
 use crate::train::data::{EncodeOptions, Overlong, Prompts, TrainOn};
 use crate::train::objective::{Grpo, GrpoLoss, Ppo, Rloo};
-use crate::train::reward::{Rule, RuleKind};
+use crate::train::reward::{Rule, RuleKind, answers_of};
 use crate::train::rl::{Judges, Method, RlOptions, RlPrompt, RlTrainer};
 use crate::train::{LoraOptions, Place, Settings};
 
@@ -257,6 +257,7 @@ fn run(args: &RlArgs, method: Method) -> CliResult {
     let rewards = args.reward.build()?;
     let model = engine::open(&args.model)?;
     let Some(prompts) = load(args, &model)? else { return Ok(()) };
+    has_answers(&args.reward.rewards, &prompts)?;
     let from = args.output.begin(&model, false)?;
     let (judges, names) = judges(rewards, &model)?;
     let how = contents(&args.reward.rewards, &judges, &names)?;
@@ -365,6 +366,29 @@ fn load(args: &RlArgs, model: &Model) -> CliResult<Option<Prompts>> {
     preview::total("prompts", &prompts, &mut out)?;
     std::io::Write::flush(&mut out)?;
     Ok(None)
+}
+
+/// Refuses rules that compare with an answer where no prompt has one, and says how many have none.
+fn has_answers(rules: &[Rule], prompts: &Prompts) -> CliResult {
+    let Some(rule) = rules.iter().find(|rule| rule.kind.compares_with_answer()) else { return Ok(()) };
+    let all = prompts.items.len();
+    let without = prompts.items.iter().filter(|prompt| answers_of(&prompt.row()).is_empty()).count();
+    if without == all {
+        let what = format!("`--reward {}` compares with the column `answer`, which no prompt has", rule.name);
+        let failure = CliError::failed(what);
+        let failure = prompts.files.iter().fold(failure, |e, file| e.at(file.path.display()));
+        return Err(failure.advise("rows like {\"prompt\": \"2 + 2?\", \"answer\": \"4\"}").advise(format!(
+            "`--reward '{}:TEXT'` for the same answer everywhere, or another rule (`--help-all` lists them)",
+            rule.name
+        )));
+    }
+    if without > 0 {
+        term::warn(format!(
+            "{without} of {all} prompts have no `answer`: `{}` gives them nothing",
+            rule.name
+        ));
+    }
+    Ok(())
 }
 
 /// Rewards that have been tried and opened, and their names with their weights.
