@@ -121,6 +121,7 @@ mod tests {
             screen.write_all(piece).unwrap();
         }
         screen.flush().unwrap();
+        drop(screen);
         out
     }
 

@@ -274,7 +274,7 @@ fn finish(trainer: &mut impl Run, job: &Job, metrics: &Metrics, meter: &Meter) -
     if meter.idle() {
         term::warn(
             "every step was skipped: nothing was learnt. Rewards must differ between answers to a prompt: partial credit \
-             (such as f1 or length), a higher --temperature, a larger --group",
+             (such as f1 or length), a higher --temp, a larger --group",
         );
     }
     if let Some(parts) = meter.parts() {

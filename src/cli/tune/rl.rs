@@ -37,7 +37,7 @@ pub struct RlArgs {
     #[command(flatten)]
     model: ModelArgs,
     /// Prompts: JSONL or JSON files of `prompt`, `question` or `messages`; rewards may look at the other columns, such as `answer`
-    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    #[arg(long, alias = "data", value_name = "FILE", required = true, num_args = 1..)]
     prompts: Vec<PathBuf>,
     #[command(flatten)]
     output: OutputArgs,
@@ -77,18 +77,18 @@ struct RolloutArgs {
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
     group: u32,
     /// Most tokens of an answer
-    #[arg(short_alias = 'n', long, aliases = ["n-predict", "predict"], value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    #[arg(short = 'n', long = "n-predict", aliases = ["max-new", "predict"], value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     max_new: u32,
     /// Most tokens of a prompt with its answer; prompts that leave no room are skipped
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
     seq: u32,
     /// Temperature at which answers are sampled; what is learnt from are the log-probabilities at it
-    #[arg(long, alias = "temp", value_name = "T", default_value_t = 1.0, value_parser = number)]
+    #[arg(long = "temp", alias = "temperature", value_name = "T", default_value_t = 1.0, value_parser = number)]
     temperature: f32,
     /// Answers written at once [default: 8]; more are faster, and take more memory
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     slots: Option<u32>,
-    /// Do not learn from answers that were cut off at --max-new
+    /// Do not learn from answers that were cut off at -n
     #[arg(long)]
     mask_truncated: bool,
     /// Taken from the reward of an answer that was cut off
@@ -129,7 +129,7 @@ struct ShownArgs {
     #[arg(long, value_name = "N", default_value_t = 2)]
     samples: u32,
     /// Steps between those of which answers are shown, beside the first [default: 10]
-    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, alias = "sample-every", value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     samples_every: Option<u64>,
 }
 
@@ -166,7 +166,7 @@ enum Loss {
     Grpo,
     /// All tokens of the step, so that all tokens count the same
     Dapo,
-    /// --max-new, and rewards by their difference alone, whatever their spread
+    /// -n, and rewards by their difference alone, whatever their spread
     DrGrpo,
 }
 
