@@ -13,8 +13,8 @@ use crate::cli::term;
 const BYTES: &str = "  {bar:BAR.cyan/dim} {decimal_bytes}/{decimal_total_bytes}  {wide_msg}";
 const UNKNOWN: &str = "  {spinner} {decimal_bytes}  {elapsed}  {wide_msg}";
 const ITEMS: &str = "  {phase}{bar:BAR.cyan/dim} {pos}/{len} {left}{wide_msg}";
-/// Columns of a bar: of a wide terminal, and of a narrow one.
-const BAR: [(usize, &str); 2] = [(72, "30"), (0, "8")];
+/// Columns of a bar, by those of the terminal.
+const BAR: [(usize, &str); 3] = [(110, "30"), (72, "16"), (0, "8")];
 /// Plain lines come no more often than this.
 const QUIET: Duration = Duration::from_secs(5);
 
@@ -97,8 +97,8 @@ impl Bar {
     /// So many are done, and what is going on.
     pub fn item(&mut self, done: u64, message: &str) {
         let left = self.passed(done);
-        self.bar.set_message(show::line(message));
         self.bar.set_position(done);
+        self.bar.set_message(show::line(message));
         if !self.terminal && self.last_line.elapsed() >= QUIET {
             self.last_line = Instant::now();
             let words =
