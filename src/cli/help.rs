@@ -83,9 +83,9 @@ const FIRST: &[(&str, &[&str])] = &[
     ("bench", &["model", "n-prompt", "n-gen", "repetitions", "batches", "tune", "json", "device", "threads"]),
     ("eval", &["model", "adapter", "n-predict", "limit", "show", "json", "device"]),
     ("perplexity", &["prompt", "file", "model", "adapter", "ctx-size", "json", "device"]),
-    ("score", &["adapter", "data", "prompt", "file", "model", "json", "device", "seq"]),
+    ("score", &["adapter", "data", "model", "json", "device", "seq"]),
     ("tokenizer train", &["text", "vocab", "output", "special", "chat-template", "limit", "replace"]),
-    ("explain", &["prompt", "file", "model", "html", "adapter", "compare", "run", "json", "device"]),
+    ("explain", &["prompt", "file", "model", "html", "json", "layer", "head", "run", "device"]),
 ];
 
 /// What short help says of an option instead of the first part of its help: its value's name and a few words. Options of one name

@@ -51,8 +51,8 @@ impl<W: Write> Screen<W> {
         Self { out, guard: kind.map(Guard::new), pending: Vec::new(), wrap: None }
     }
 
-    /// Breaks lines between words to so many columns. A word is shown when it is whole: when a space or the line's end follows, or
-    /// when the screen is dropped.
+    /// Breaks lines between words to so many columns. A word is shown when it is whole: when a space or the line's end
+    /// follows, or when the screen is dropped.
     #[must_use]
     pub fn wrapped(mut self, columns: Option<usize>) -> Self {
         self.wrap = columns.filter(|_| self.guard.is_some()).map(Wrap::new);

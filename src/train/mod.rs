@@ -19,6 +19,7 @@ pub mod pretrain;
 pub mod reward;
 mod reward_model;
 pub mod rl;
+mod rows;
 mod run;
 mod schedule;
 mod settings;

@@ -111,10 +111,14 @@ fn a_plan_for_data_is_what_the_run_takes() {
         serde_json::from_str::<Value>(&ran.out).unwrap()
     };
     let bytes = |map: &Value| emberlm::cli::term::bytes(map["total"].as_u64().unwrap());
-    for (objective, data) in [("sft", "thumbs.jsonl"), ("dpo", "pairs.jsonl")] {
+    let reward = ["--reward", "length:3"];
+    for (objective, data, more) in
+        [("sft", "thumbs.jsonl", &[][..]), ("dpo", "pairs.jsonl", &[]), ("grpo", "prompts.jsonl", &reward)]
+    {
         let map = planned(objective, data);
         assert_eq!(map["tune"]["data"]["items"], 12, "{map:#}");
-        let ran = crate::prefer::tune(&sandbox, objective, objective, &["--data", data, "--max-steps", "1"]);
+        let given = ["--data", data, "--max-steps", "1"];
+        let ran = crate::prefer::tune(&sandbox, objective, objective, &[&given[..], more].concat());
         assert_eq!(ran.code, 0, "{}", ran.err);
         assert!(ran.err.contains(&format!("{} planned", bytes(&map))), "{} not in {}", bytes(&map), ran.err);
     }

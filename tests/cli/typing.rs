@@ -171,6 +171,29 @@ fn answers_and_notes_fit_a_narrow_terminal() {
 }
 
 #[test]
+fn progress_names_its_phase_and_fits_the_width() {
+    let sandbox = crate::prefer::sandbox();
+    let model = crate::tune::model();
+    let args =
+        ["tune", "sft", "-m", &model, "--device", "cpu", "--data", "thumbs.jsonl", "-o", "x", "--keep", "0"];
+    let command = sandbox.command(&[&args[..], &["--max-steps", "40", "--rank", "2"]].concat());
+    let (text, code) = Terminal::begin(command, 40).end();
+    assert_eq!(code, Some(0), "{text}");
+    let mut plain = String::new();
+    for part in text.split('\u{1b}') {
+        // What follows an escape is its code, up to a letter.
+        let code = if plain.is_empty() { None } else { part.find(|c: char| c.is_ascii_alphabetic()) };
+        plain.push_str(code.map_or(part, |end| &part[end + 1..]));
+    }
+    let lines: Vec<&str> = plain.split(['\r', '\n']).collect();
+    let wide = lines.iter().find(|line| line.chars().count() > 40);
+    assert!(wide.is_none(), "{wide:?}");
+    let bars: Vec<&&str> = lines.iter().filter(|line| line.contains("training ")).collect();
+    assert!(!bars.is_empty() && bars.iter().all(|line| !line.contains("y left")), "{plain}");
+    assert!(!bars[0].contains("left"), "nothing is foreseen before the first step: {}", bars[0]);
+}
+
+#[test]
 fn a_message_that_is_too_long_is_said_once() {
     let sandbox = Sandbox::new();
     let model = hostile::tiny().display().to_string();

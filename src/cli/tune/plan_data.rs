@@ -11,7 +11,7 @@ use crate::cli::tune::plan::Objective;
 use crate::cli::tune::shared::read;
 use crate::model::Model;
 use crate::train::data::{Dataset, EncodeOptions, Example, Items, Pair, Prompts};
-use crate::train::{EngineOptions, KEPT_TOKENS, Sequence};
+use crate::train::{EngineOptions, KEPT_TOKENS, Sequence, Settings};
 
 /// Most tokens of an answer that the model writes, where nothing else is asked for.
 const MAX_NEW: usize = 64;
@@ -54,7 +54,9 @@ impl Sizes {
             Objective::Grpo | Objective::Ppo => {
                 let data: Prompts = read(paths, &prompter, encode)?;
                 let with_answer = data.items.iter().map(|prompt| prompt.tokens.len() + MAX_NEW);
-                Self::of_steps(with_answer.collect(), 1, 0)
+                let sizes = Self::of_steps(with_answer.collect(), 1, 0);
+                // So many answers go through the model together, each with as much room as the longest may take.
+                Self { rows: sizes.longest * Settings::default().batch, ..sizes }
             }
             Objective::Pretrain => {
                 return Err(CliError::usage(
