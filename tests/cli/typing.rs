@@ -180,9 +180,9 @@ fn progress_names_its_phase_and_fits_the_width() {
     let (text, code) = Terminal::begin(command, 40).end();
     assert_eq!(code, Some(0), "{text}");
     let mut plain = String::new();
-    for part in text.split('\u{1b}') {
+    for (index, part) in text.split('\u{1b}').enumerate() {
         // What follows an escape is its code, up to a letter.
-        let code = if plain.is_empty() { None } else { part.find(|c: char| c.is_ascii_alphabetic()) };
+        let code = part.find(|c: char| c.is_ascii_alphabetic()).filter(|_| index > 0);
         plain.push_str(code.map_or(part, |end| &part[end + 1..]));
     }
     let lines: Vec<&str> = plain.split(['\r', '\n']).collect();

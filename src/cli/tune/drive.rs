@@ -295,7 +295,8 @@ fn finish(trainer: &mut impl Run, job: &Job, metrics: &Metrics, meter: &Meter) -
     Ok(())
 }
 
-/// Writes what the run was given beside its result, so that it can be repeated. What has the name is kept, unless it says the same.
+/// Writes what the run was given beside its result, so that it can be repeated. What has the name is kept, unless it says
+/// the same.
 fn keep_settings(result: &Path) -> CliResult {
     let Some(text) = given::kept() else { return Ok(()) };
     let path = result.with_extension("toml");
