@@ -1,4 +1,4 @@
-//! Shader expansion, validation and the generated tables.
+//! Shader expansion, validation and the table of kernels.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -24,10 +24,8 @@ struct Source {
     kv: bool,
 }
 
-/// Writes `kernels.rs` (the kernel table) and `params.rs` (parameter and step structs) to `OUT_DIR`.
-pub fn generate() -> Result<(), String> {
-    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
-    let root = Path::new("shaders");
+/// Writes `kernels.rs`, the kernel table, and the expanded shaders that it includes.
+pub fn generate(root: &Path, out: &Path) -> Result<(), String> {
     let mut kernels = String::from(
         "/// Every shader in every weight format and cache type.\npub static KERNELS: &[Kernel] = &[\n",
     );
@@ -35,13 +33,12 @@ pub fn generate() -> Result<(), String> {
         let source = read_source(root, &path)?;
         for weight in axis(source.weight, &FORMATS) {
             for kv in axis(source.kv, &CACHES) {
-                kernels.push_str(&expand_kernel(root, &out, &source, weight, kv)?);
+                kernels.push_str(&expand_kernel(root, out, &source, weight, kv)?);
             }
         }
     }
     kernels.push_str("];\n");
-    write(&out.join("kernels.rs"), &kernels)?;
-    write(&out.join("params.rs"), &params_module(root)?)
+    write(&out.join("kernels.rs"), &kernels)
 }
 
 fn axis(used: bool, values: &'static [&'static str]) -> Vec<Option<&'static str>> {
@@ -200,18 +197,15 @@ fn validate(name: &str, text: &str) -> Result<naga::Module, String> {
     Ok(module)
 }
 
-/// Rust mirrors of `shaders/params/*.wgsl` (one module an op) and of the structs of `shaders/lib/step.wgsl`.
-fn params_module(root: &Path) -> Result<String, String> {
+/// The module of parameters as naga lays the structs of these files out.
+pub fn params_module(files: &[(String, PathBuf)]) -> Result<String, String> {
     let mut out = String::new();
-    let mut files: Vec<(String, PathBuf)> =
-        wgsl_files(&root.join("params"))?.into_iter().map(|p| (stem(&p), p)).collect();
-    files.push(("step".into(), root.join("lib/step_types.wgsl")));
     for (name, path) in files {
-        let module = validate(&name, &read(&path)?)?;
+        let module = validate(name, &read(path)?)?;
         let _ = writeln!(out, "/// Generated from the shader sources.\npub mod {name} {{");
         for (_, ty) in module.types.iter() {
             if let (Some(struct_name), TypeInner::Struct { members, span }) = (&ty.name, &ty.inner) {
-                out.push_str(&rust_struct(&module, &name, struct_name, members, *span)?);
+                out.push_str(&rust_struct(&module, name, struct_name, members, *span)?);
             }
         }
         out.push_str("}\n");

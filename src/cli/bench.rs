@@ -142,7 +142,7 @@ fn measure(
 ) -> CliResult<Report> {
     let listen = Listen::new();
     let (n_prompt, n_gen) = (args.n_prompt as usize, args.n_gen as usize);
-    let mut bar = Bar::items(u64::from(args.repetitions) + 1);
+    let mut bar = Bar::phase("measuring", u64::from(args.repetitions) + 1);
     let (mut prompt, mut generation, mut first_token) = (Speed::default(), Speed::default(), f64::INFINITY);
     let vocab = model.config().vocab as u32;
     // The first repetition warms caches up and does not count.

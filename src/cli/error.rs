@@ -66,7 +66,10 @@ pub type CliResult<T = ()> = Result<T, CliError>;
 
 impl CliError {
     fn new(ending: Ending, what: impl fmt::Display) -> Self {
-        Self { ending, what: without_numbers(&what.to_string()), place: None, advice: Vec::new() }
+        let what = plainly(&what.to_string());
+        let full = what.contains(crate::io::FULL) && !what.contains("make room");
+        let advice = full.then(|| "make room on that disk, or write to another one".to_owned());
+        Self { ending, what, place: None, advice: advice.into_iter().collect() }
     }
 
     /// A failure.
@@ -119,9 +122,7 @@ impl CliError {
             io::ErrorKind::PermissionDenied => {
                 failure.advise("check the permissions of the file and of its folder")
             }
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                failure.advise("make room, or another place")
-            }
+            io::ErrorKind::QuotaExceeded => failure.advise("make room, or another place"),
             _ => failure,
         }
     }
@@ -137,14 +138,14 @@ impl CliError {
             Ending::Failed => self.what.replace('\n', "\n  "),
             _ => self.what.clone(),
         };
-        let mut text = format!("{} {what}\n", paint.red("error:"));
+        let mut text = format!("{} {what}", paint.red("error:"));
         if let Some(place) = &self.place {
-            text.push_str(&format!("  {} {}\n", paint.dim("at:"), show::line(place)));
+            text.push_str(&format!("\n  {} {}", paint.dim("at:"), show::line(place)));
         }
         for advice in &self.advice {
-            text.push_str(&format!("  {} {advice}\n", paint.cyan("try:")));
+            text.push_str(&format!("\n  {} {advice}", paint.cyan("try:")));
         }
-        term::say_raw(&text);
+        term::say(text);
     }
 }
 
@@ -311,6 +312,20 @@ fn plain(error: &io::Error) -> String {
     crate::io::in_words(error)
 }
 
+/// What systems and libraries say, and how it is said here.
+const WORDS: [(&str, &str); 5] = [
+    ("No space left on device", crate::io::FULL),
+    ("There is not enough space on the disk.", crate::io::FULL),
+    ("no storage space", crate::io::FULL),
+    ("entity not found", "no such file or folder"),
+    ("No such file or directory", "no such file or folder"),
+];
+
+/// A text in plain words: without the system's numbers, and one thing always by the same name.
+fn plainly(text: &str) -> String {
+    WORDS.iter().fold(without_numbers(text), |text, (theirs, ours)| text.replace(theirs, ours))
+}
+
 /// A text without the numbers that the operating system gives its errors.
 fn without_numbers(text: &str) -> String {
     let mut parts = text.split(" (os error ");
@@ -333,6 +348,29 @@ mod tests {
         let error = CliError::from(io::Error::from(io::ErrorKind::BrokenPipe));
         assert_eq!(error.ending, Ending::ClosedPipe);
         assert_eq!(error.ending.code(), 0);
+    }
+
+    #[test]
+    fn a_full_disk_is_called_so_wherever_it_is_met() {
+        let full = || io::Error::from_raw_os_error(if cfg!(windows) { 112 } else { 28 });
+        let path = std::path::Path::new("x");
+        let kind = embedded_io::ErrorKind::Other;
+        let detail = full().to_string();
+        let sections = crate::io::SectionsError::Write { section: "s".into(), offset: 9, kind, detail };
+        let system = IoError::System { action: "write", path: path.into(), source: full() };
+        for error in [
+            CliError::from(full()),
+            CliError::file(path, &full()),
+            CliError::from(system),
+            CliError::from(CheckpointError::Saving(sections)),
+            CliError::from(StoreError::io(path, full())),
+            CliError::failed(format!("cannot write: {}", full())),
+        ] {
+            assert!(error.what.contains("the disk is full"), "{error}");
+            let said = format!("{} {}", error.what, error.advice.concat());
+            assert_eq!(said.matches("make room").count(), 1, "{said}");
+            assert!(!said.contains("os error") && !said.contains("damaged"), "{said}");
+        }
     }
 
     #[test]

@@ -48,6 +48,7 @@ pub fn install() {
         let _ = ctrlc::set_handler(|| {
             let listening = LISTENERS.load(Ordering::SeqCst) > 0;
             if !listening || PRESSES.fetch_add(1, Ordering::SeqCst) + 1 >= INSIST {
+                super::keys::release();
                 std::process::exit(i32::from(super::error::Ending::Interrupted.code()));
             }
         });

@@ -7,21 +7,27 @@ mod answer_args;
 pub mod args;
 mod bench;
 mod chat;
+mod completions;
 mod doctor;
 mod engine;
 pub mod error;
 mod eval;
 mod explain;
+pub mod given;
 mod habits;
+mod help;
 mod input;
 mod inspect;
 mod interrupt;
 pub mod journal;
+mod keys;
 pub mod live;
 pub mod lora;
+mod man;
 mod memory;
 mod models;
 pub mod output;
+mod pace;
 mod perplexity;
 mod plan;
 mod pretrain;
@@ -39,6 +45,7 @@ mod tokenize;
 #[cfg(feature = "tokenizer")]
 mod tokenizer;
 pub mod tune;
+mod wrap;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -59,11 +66,13 @@ const STYLES: Styles = Styles::styled()
 /// Runs quantized GGUF models on the GPU you have, or on the CPU. Without a command it chats.
 #[derive(Parser, Debug)]
 #[command(name = "ember", version, styles = STYLES, max_term_width = 110)]
-#[command(after_help = "Start with `ember chat`. Each command has its own `--help`.\n\n\
+#[command(
+    after_help = "Start with `ember chat`. Each command has its own `--help`, and `--help-all` for every option.\n\n\
     Environment: EMBER_HOME (where models and history are kept), EMBER_CATALOG (a catalogue of your own),\n\
     EMBER_MODEL and EMBER_DEVICE (defaults of -m and --device), NO_COLOR,\n\
     EMBER_SIMD (the most of the CPU's instructions to use: portable, avx2 or avx512).\n\
-    Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.")]
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -92,6 +101,8 @@ enum Command {
     Tune(tune::TuneArgs),
     Pretrain(Box<pretrain::PretrainArgs>),
     Score(score::ScoreArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 /// All commands with their options, as the parser has them.
@@ -101,7 +112,7 @@ pub fn command() -> clap::Command {
 
 /// Parses the command line, runs the command and reports how it went.
 pub fn main() -> ExitCode {
-    let arguments = habits::translated(arguments());
+    let arguments = help::asked(&Cli::command(), habits::translated(arguments()));
     let cli = match habits::misread(&arguments).map_or_else(|| parse(&arguments), Err) {
         Ok(cli) => cli,
         Err(error) => {
@@ -121,15 +132,21 @@ pub fn main() -> ExitCode {
 
 /// Reads the command line. Help and version are printed, and end the program.
 fn parse(arguments: &[OsString]) -> Result<Cli, CliError> {
-    let parsed = numbers_may_be_negative(Cli::command()).try_get_matches_from(arguments);
-    match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
-        Ok(cli) => Ok(cli),
+    let mut command = help::fitted(numbers_may_be_negative(Cli::command()), arguments);
+    let given::Expanded { arguments, said } = given::expanded(&command, arguments)?;
+    let parsed = command.try_get_matches_from_mut(&arguments);
+    match parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches))) {
+        Ok((cli, matches)) => {
+            given::keep(&command, &matches);
+            said.iter().for_each(term::say);
+            Ok(cli)
+        }
         // A closed pipe is nobody's error.
         Err(error) if !error.use_stderr() => {
             let _ = error.print();
             std::process::exit(0)
         }
-        Err(error) => Err(habits::unknown(&error).unwrap_or_else(|| unread(arguments, &error))),
+        Err(error) => Err(habits::unknown(&error).unwrap_or_else(|| unread(&arguments, &error))),
     }
 }
 
@@ -189,6 +206,8 @@ fn dispatch(command: Command) -> CliResult {
         Command::Tune(args) => tune::run(&args),
         Command::Pretrain(args) => pretrain::run(&args),
         Command::Score(args) => score::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
         Command::Adapt(args) => adapt::run(&args),
         Command::Adapter(args) => adapter::run(&args),
         Command::Memory(args) => memory::run(&args),

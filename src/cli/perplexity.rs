@@ -143,7 +143,7 @@ fn windows(tokens: &[u32], length: usize, bos: Option<u32>) -> Vec<Vec<u32>> {
 
 fn score_all(session: &mut Session, windows: &[Vec<u32>]) -> CliResult<Score> {
     let listen = Listen::new();
-    let mut bar = Bar::items(windows.len() as u64);
+    let mut bar = Bar::phase("measuring", windows.len() as u64);
     let mut score = Score::default();
     for (done, window) in windows.iter().enumerate() {
         let message = if done == 0 { String::new() } else { format!("perplexity {:.3}", score.mean().exp()) };

@@ -1,6 +1,7 @@
 //! `ember plan`: the memory map, drawn like a linker's, before anything is allocated.
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
@@ -13,6 +14,7 @@ use crate::cli::show;
 use crate::cli::term::{self, Paint};
 use crate::cli::tune::args::TuneShapeArgs;
 use crate::cli::tune::plan::{Objective, TuneStep};
+use crate::cli::tune::plan_data::Sizes;
 use crate::model::Model;
 use crate::plan::{DType, Layout, Placement, Program, SegmentKind, TensorId};
 use crate::session::{self, Modes};
@@ -30,7 +32,7 @@ const LISTED: usize = 12;
     mut_group("LoraShapeArgs", |g| g.requires("tune")),
     mut_group("MemoryArgs", |g| g.requires("tune")),
     mut_group("LoraArgs", |g| g.conflicts_with("tune")),
-    after_help = "Examples:\n  ember plan -c 8192\n  ember plan -m qwen3-0.6b --budget 1G\n  ember plan --tensors --device cpu\n  ember plan --tune sft --seq 512 --batch 1 --rank 8 --budget 1GiB\n  ember plan --tune ppo --seq 256\n  ember plan --tune pretrain --batch 1 --seq 512"
+    after_help = "Examples:\n  ember plan -c 8192\n  ember plan -m qwen3-0.6b --budget 1G\n  ember plan --tensors --device cpu\n  ember plan --tune sft --seq 512 --batch 1 --rank 8 --budget 1GiB\n  ember plan --tune sft --data my.jsonl\n  ember plan --tune ppo --seq 256\n  ember plan --tune pretrain --batch 1 --seq 512"
 )]
 pub struct PlanArgs {
     #[command(flatten)]
@@ -38,6 +40,9 @@ pub struct PlanArgs {
     /// The map of a training step with this objective, instead of that of generating
     #[arg(long, value_name = "OBJECTIVE", value_enum, num_args = 0..=1, default_missing_value = "sft", conflicts_with_all = ["ctx_size", "kv"])]
     tune: Option<Objective>,
+    /// With --tune: for these data, with their longest rows, instead of the longest that --seq allows
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "tune")]
+    data: Vec<PathBuf>,
     /// Of all weights instead of an adapter
     #[arg(long, requires = "tune")]
     full: bool,
@@ -67,11 +72,17 @@ pub fn run(args: &PlanArgs) -> CliResult {
     let at = |e: CliError| e.at(model.path().display());
     let mut out = std::io::BufWriter::new(term::report(args.json));
     if let Some(objective) = args.tune {
-        let options = objective.engine(&args.shape, &model, options, args.full);
+        let mut options = objective.engine(&args.shape, &model, options, args.full);
+        let data = match args.data.is_empty() {
+            true => None,
+            false => Some(Sizes::of(objective, &args.data, &model, &args.shape)?),
+        };
+        options = data.map_or(options.clone(), |sizes| sizes.put(objective, options));
         let step = TuneStep::draw(&model, &options, profile)
             .map_err(|e| at(objective.advice(e.into(), args.shape.seq)))?;
-        let about = step.about(&model, &args.shape);
-        show(&mut out, args, &model, &step.program, &step.layout, &about, Some(step.as_json(&args.shape)))?;
+        let about = step.about(&model, &args.shape, data);
+        let json = step.as_json(&args.shape, data);
+        show(&mut out, args, &model, &step.program, &step.layout, &about, Some(json))?;
     } else {
         let (program, layout) = session::plan_memory(&model, &options, profile).map_err(|e| at(e.into()))?;
         let (slots, ctx) = program.inputs.map_or((0, 0), |i| (i.slots, i.ctx));

@@ -94,7 +94,7 @@ pub fn run(args: &QuantizeArgs) -> CliResult {
     options.manner = Manner { existing: args.replace.existing(), access };
     say_fallbacks(&work::decide(input.header(), &options)?);
     let listen = Listen::new();
-    let mut bar = Bar::items(input.header().tensors.len() as u64);
+    let mut bar = Bar::phase("encoding", input.header().tensors.len() as u64);
     let done = work::quantize(&input, &args.output, &options, &mut |index, decision| {
         bar.item(index as u64, &decision.name);
         if listen.pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

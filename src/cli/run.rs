@@ -53,11 +53,16 @@ pub struct RunArgs {
 /// Runs the command.
 pub fn run(args: &RunArgs) -> CliResult {
     let text = args.input.read()?;
+    if text.trim().is_empty() && !args.raw {
+        return Err(CliError::usage("the prompt is empty: there is nothing to answer")
+            .advise("a text, by -p, -f or a pipe")
+            .advise("--raw, for the model to begin by itself"));
+    }
     let model = engine::open(&args.model)?;
     let mut prompter = Prompter::for_text(&model, &args.prompt, args.raw)?;
     let switched = prompter.think(args.answer.think);
     if !args.quiet {
-        say_of_prompt(args, &text, &prompter, switched);
+        say_of_prompt(args, &prompter, switched);
     }
     let tokens = prompter.single(&text)?;
     let adapters = args.lora.load(&model)?;
@@ -74,7 +79,7 @@ pub fn run(args: &RunArgs) -> CliResult {
         quiet: args.quiet,
     };
     let (tokenizer, sampler) = (prompter.tokenizer(), args.sampling.params());
-    let mut out = term::data();
+    let mut out = term::answer();
     let answer = answer::stream(&mut session, tokenizer, &tokens, sampler, limit, &manner, &mut out)?;
     if !answer.answer.ends_with('\n') {
         writeln!(out)?;
@@ -93,10 +98,7 @@ pub fn run(args: &RunArgs) -> CliResult {
 }
 
 /// What may be meant otherwise.
-fn say_of_prompt(args: &RunArgs, text: &str, prompter: &Prompter, switched: bool) {
-    if text.trim().is_empty() {
-        term::warn("the prompt is empty: the model begins by itself (-p, -f or a pipe gives it a text)");
-    }
+fn say_of_prompt(args: &RunArgs, prompter: &Prompter, switched: bool) {
     if prompter.template().is_none() && !args.raw {
         let names = prompt::names();
         term::warn(format!(

@@ -148,7 +148,8 @@ fn scores(
     let about =
         format!("{name} with {}, on {}", show::line(&adapter.name), engine::describe(engine.device()));
     term::say(Paint::stderr().dim(about));
-    let (mut bar, mut scores, listen) = (Bar::items(texts.len() as u64), Vec::new(), Listen::new());
+    let (mut bar, mut scores, listen) =
+        (Bar::phase("judging", texts.len() as u64), Vec::new(), Listen::new());
     for text in texts {
         if listen.pressed() {
             bar.clear();

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::sync::LazyLock;
 
 use crate::cli::show::{Guard, Kind};
+use crate::cli::wrap::Wrap;
 
 /// Begins a change of colour. Nobody else can write it: half of it is drawn anew by each process.
 static MARK: LazyLock<String> = LazyLock::new(|| {
@@ -40,12 +41,32 @@ pub struct Screen<W: Write> {
     guard: Option<Guard>,
     /// A character that is not complete yet.
     pending: Vec<u8>,
+    /// What breaks its lines, on a terminal that shows prose.
+    wrap: Option<Wrap>,
 }
 
 impl<W: Write> Screen<W> {
     /// Shows text of that kind; without one, bytes pass as they are.
     pub fn new(out: W, kind: Option<Kind>) -> Self {
-        Self { out, guard: kind.map(Guard::new), pending: Vec::new() }
+        Self { out, guard: kind.map(Guard::new), pending: Vec::new(), wrap: None }
+    }
+
+    /// Breaks lines between words to so many columns. A word is shown when it is whole: when a space or the line's end
+    /// follows, or when the screen is dropped.
+    #[must_use]
+    pub fn wrapped(mut self, columns: Option<usize>) -> Self {
+        self.wrap = columns.filter(|_| self.guard.is_some()).map(Wrap::new);
+        self
+    }
+}
+
+impl<W: Write> Drop for Screen<W> {
+    fn drop(&mut self) {
+        let Some(wrap) = &mut self.wrap else { return };
+        let mut rest = String::new();
+        wrap.finish(&mut rest);
+        // Whoever minds a closed terminal has heard of it before.
+        let _ = self.out.write_all(rest.as_bytes());
     }
 }
 
@@ -72,7 +93,11 @@ impl<W: Write> Write for Screen<W> {
             }
         }
         self.pending = rest;
-        self.out.write_all(shown(&text, guard).as_bytes())
+        let shown = shown(&text, guard);
+        let Some(wrap) = &mut self.wrap else { return self.out.write_all(shown.as_bytes()) };
+        let mut broken = String::with_capacity(shown.len());
+        wrap.push_str(&shown, &mut broken);
+        self.out.write_all(broken.as_bytes())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -96,6 +121,7 @@ mod tests {
             screen.write_all(piece).unwrap();
         }
         screen.flush().unwrap();
+        drop(screen);
         out
     }
 
@@ -118,6 +144,20 @@ mod tests {
             assert_eq!(written(Some(Kind::Prose), &pieces), whole, "pieces of {size}");
         }
         assert_eq!(written(Some(Kind::Prose), &[b"a\x9bb\xff", b"c\xc3"]), b"a\\x9bb\\xffc");
+    }
+
+    #[test]
+    fn prose_is_broken_and_the_last_word_is_shown_at_the_end() {
+        let mut out = Vec::new();
+        let mut screen = Screen::new(&mut out, Some(Kind::Prose)).wrapped(Some(12));
+        for piece in ["one two thr", "ee \u{1b}", "[2J four"] {
+            screen.write_all(piece.as_bytes()).unwrap();
+        }
+        drop(screen);
+        assert_eq!(String::from_utf8(out).unwrap(), "one two\nthree\n\\u{1b}[2J\nfour");
+        let mut data = Vec::new();
+        Screen::new(&mut data, None).wrapped(Some(4)).write_all(b"one two three").unwrap();
+        assert_eq!(data, b"one two three");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::io::{IsTerminal, StdoutLock, Write};
 
 use crate::cli::screen::{Screen, painted, shown};
 use crate::cli::show::{Guard, Kind};
+use crate::cli::wrap;
 
 /// Colours text, or leaves it as it is. What it gives is for what this module prints to.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +86,11 @@ pub fn data() -> Screen<StdoutLock<'static>> {
     Screen::new(out.lock(), kind)
 }
 
+/// Stdout for an answer: as [`data`], and on a terminal its lines are broken between words.
+pub fn answer() -> Screen<StdoutLock<'static>> {
+    data().wrapped(columns(&std::io::stdout()))
+}
+
 /// Stdout for JSON, or for people.
 pub fn report(json: bool) -> Screen<StdoutLock<'static>> {
     if json { data() } else { listing() }
@@ -95,14 +101,19 @@ pub fn log() -> Screen<std::io::StderrLock<'static>> {
     Screen::new(std::io::stderr().lock(), Some(Kind::Names))
 }
 
-/// A line on stderr. A closed stderr is nobody's error.
+/// A line or several on stderr, broken between words on a terminal. A closed stderr is nobody's error.
 pub fn say(text: impl Display) {
-    say_raw(&format!("{text}\n"));
+    let text = shown(&format!("{text}\n"), &mut Guard::new(Kind::Names));
+    let broken = columns(&std::io::stderr()).map(|columns| wrap::whole(&text, columns));
+    print(broken.as_deref().unwrap_or(&text));
 }
 
 /// Text on stderr, without a line's end of its own.
 pub fn say_raw(text: &str) {
-    let text = shown(text, &mut Guard::new(Kind::Names));
+    print(&shown(text, &mut Guard::new(Kind::Names)));
+}
+
+fn print(text: &str) {
     let mut err = std::io::stderr().lock();
     let _ = err.write_all(text.as_bytes());
     let _ = err.flush();
@@ -157,10 +168,23 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     Ok((value * scale) as u64)
 }
 
-/// Columns of the terminal behind stdout, or 80.
+/// Columns of a terminal: as COLUMNS says, or the terminal itself. None of what is no terminal, or does not tell.
+#[cfg(any(unix, windows))]
+pub fn columns(of: &(impl IsTerminal + AsStream)) -> Option<usize> {
+    let said = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|columns| *columns > 0);
+    let asked = || terminal_size::terminal_size_of(of).map(|(width, _)| usize::from(width.0));
+    if of.is_terminal() { said().or_else(asked) } else { None }
+}
+
+#[cfg(unix)]
+pub use std::os::fd::AsFd as AsStream;
+#[cfg(windows)]
+pub use std::os::windows::io::AsHandle as AsStream;
+
+/// Columns for what is drawn on stdout: those of its terminal, or 80.
 pub fn width() -> usize {
-    let columns = std::env::var("COLUMNS").ok().and_then(|v| v.parse().ok());
-    columns.unwrap_or(80).clamp(40, 200)
+    let said = || std::env::var("COLUMNS").ok().and_then(|v| v.parse().ok());
+    columns(&std::io::stdout()).or_else(said).unwrap_or(80).clamp(40, 200)
 }
 
 /// The process's largest resident set, where the system tells it.

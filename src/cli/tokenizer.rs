@@ -136,7 +136,7 @@ pub fn learn(
     let learnt = train_bpe(options, |learn| {
         let mut progress = |done, total| {
             size.set(total);
-            bar.get_or_insert_with(|| Bar::items(total)).item(done, "bytes read");
+            bar.get_or_insert_with(|| Bar::phase("reading", total)).item(done, "bytes");
             if listen.pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let mut take = |text: &str, _| {

@@ -124,13 +124,16 @@ impl IoError {
     }
 }
 
+/// What a disk without room is called.
+pub(crate) const FULL: &str = "the disk is full (no space left)";
+
 /// A system's reason in words that name it, without the system's number.
 pub fn in_words(error: &std::io::Error) -> String {
     use std::io::ErrorKind;
     match error.kind() {
         ErrorKind::NotFound => "no such file or folder".into(),
         ErrorKind::PermissionDenied => "permission denied".into(),
-        ErrorKind::StorageFull => "no space left".into(),
+        ErrorKind::StorageFull => FULL.into(),
         ErrorKind::QuotaExceeded => "the quota of disk space is used up".into(),
         ErrorKind::ReadOnlyFilesystem => "the file system is read-only".into(),
         ErrorKind::IsADirectory => "it is a folder, not a file".into(),

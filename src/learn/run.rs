@@ -13,7 +13,8 @@ use crate::journal::{Entry, Key};
 use crate::session::{Modes, Session, SessionOptions};
 use crate::text::SamplerParams;
 use crate::train::{
-    Course, Fact, Gate, Lecture, Place, Recall, Recompute, Settings, Standards, Taught, Trial, Verdict, teach,
+    BLIND, Course, Fact, Gate, Lecture, Place, Recall, Recompute, Settings, Standards, Taught, Trial,
+    Verdict, teach,
 };
 
 /// Facts of a step.
@@ -252,11 +253,11 @@ impl Learner<'_> {
             seed: self.options.seed,
             ..Settings::default()
         };
-        let rounds = self.options.rounds;
         let mut watch = |lecture: Lecture<'_>| match lecture {
             Lecture::Measuring => events(Event::Measuring(Stage::Facts)),
-            Lecture::Step { report, steps, .. } => {
-                let total = (steps * rounds).max(report.step);
+            Lecture::Step { report, round, steps } => {
+                // Most are known after the rounds that are always gone.
+                let total = (steps * round.max(BLIND)).max(report.step);
                 events(Event::Step { stage: Stage::Facts, report, done: report.step, total })
             }
             Lecture::Asking { questions } => events(Event::Asking { questions }),

@@ -19,6 +19,7 @@ pub mod pretrain;
 pub mod reward;
 mod reward_model;
 pub mod rl;
+mod rows;
 mod run;
 mod schedule;
 mod settings;
@@ -27,8 +28,8 @@ mod trainer;
 mod work;
 
 pub use adapt::{
-    Course, Fact, Gate, Lecture, Limits, Recall, SHARES, Standards, Taught, Trial, Verdict, Watch, adapt,
-    teach,
+    BLIND, Course, Fact, Gate, Lecture, Limits, Recall, SHARES, Standards, Taught, Trial, Verdict, Watch,
+    adapt, teach,
 };
 pub use adapters::{LoraOptions, TARGETS, adapter_of, initialize, load_adapter, load_branch, shape_of};
 pub use checkpoint::CheckpointError;

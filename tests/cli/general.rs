@@ -41,6 +41,19 @@ fn every_command_has_help_with_an_example() {
     }
 }
 
+/// Vulkan's layers look for a display, and complain where the variable is missing.
+#[test]
+fn nothing_is_said_of_displays() {
+    let sandbox = Sandbox::new();
+    for folder in [None, Some("")] {
+        let mut command = sandbox.command(&["doctor"]);
+        command.env_remove("XDG_RUNTIME_DIR").env_remove("WAYLAND_DISPLAY");
+        folder.iter().for_each(|folder| _ = command.env("XDG_RUNTIME_DIR", folder));
+        let ran = crate::common::ran(command.output().unwrap());
+        assert_eq!((ran.code, ran.err.contains("XDG_RUNTIME_DIR")), (0, false), "{}", ran.err);
+    }
+}
+
 #[test]
 fn version_is_the_crates() {
     let ran = Sandbox::new().run(&["--version"]);

@@ -121,7 +121,11 @@ fn what_a_prompt_may_lack_is_said() {
     assert!(!ran("a", &["--chat-template", "chatml"]).err.contains("no chat template"));
     let empty = run(&sandbox, &["-p", ""]);
     assert_eq!(empty.code, 2, "given twice: {}", empty.err);
-    assert!(ran(" ", &["--chat-template", "chatml"]).err.contains("the prompt is empty"));
+    for nothing in ["", " "] {
+        let ran = ran(nothing, &[]);
+        assert!(ran.code == 2 && ran.err.contains("the prompt is empty"), "{}", ran.err);
+        assert!(ran.err.contains("--raw") && ran.out.is_empty(), "{}", ran.err);
+    }
 }
 
 #[test]

@@ -25,7 +25,9 @@ mod prefer;
 #[cfg(feature = "tokenizer")]
 mod pretrain;
 mod records;
+mod repeat;
 mod rl;
+mod setting_up;
 mod store;
 mod terminal;
 mod thinking;
@@ -33,3 +35,4 @@ mod tiny;
 #[cfg(feature = "tokenizer")]
 mod tokenizer;
 mod tune;
+mod typing;

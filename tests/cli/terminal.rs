@@ -114,6 +114,7 @@ fn names_keys_and_tensors_are_shown_everywhere() {
             &["inspect", &renamed],
             &["run", "-m", &renamed, "-p", "a"],
             &["bench", "-m", &model, "-p", "4", "-n", "2", "-r", "1", "--device", "cpu"],
+            &["explain", "-m", &model, "abc", "--device", "cpu"],
         ] {
             let ran = sandbox.run(args);
             assert!(harmless(&ran.out) && harmless(&ran.err), "{args:?}: {} {}", ran.out, ran.err);

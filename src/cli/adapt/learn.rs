@@ -155,12 +155,10 @@ impl Shown {
     fn show(&mut self, event: &Event<'_>) {
         match event {
             Event::Writing { done, total } => {
-                self.count(
-                    "writing the texts that hold the model in place, once",
-                    *done as u64,
-                    *total as u64,
-                    "",
-                );
+                if self.bar.is_none() {
+                    self.note("the model writes the texts that hold it in place: once");
+                }
+                self.count("writing", *done as u64, *total as u64, "");
             }
             Event::LeftOut { entry, why } => {
                 self.warn(format!("entry {entry} is left out: {}", show::line(why)))
@@ -168,7 +166,7 @@ impl Shown {
             Event::Measuring(_) => self.note("measuring the model as it is"),
             Event::Step { stage, report, done, total } => {
                 let what = match stage {
-                    Stage::Style => "how to answer",
+                    Stage::Style => "style",
                     Stage::Facts => "facts",
                 };
                 let line = format!("loss {:.3}{}", report.loss, shown(&report.metrics));
@@ -198,10 +196,7 @@ impl Shown {
         let same = self.bar.as_ref().is_some_and(|(name, length, _)| *name == what && *length == total);
         if !same {
             self.clear();
-            if done == 0 || !matches!(what, "facts") {
-                term::say(Paint::stderr().dim(what));
-            }
-            let mut bar = Bar::items(total);
+            let mut bar = Bar::phase(what, total);
             bar.start_from(done.saturating_sub(1));
             self.bar = Some((what, total, bar));
         }

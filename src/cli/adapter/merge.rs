@@ -65,7 +65,7 @@ pub fn run(args: &MergeArgs) -> CliResult {
         MergeOptions { format: args.format, force: args.force, manner, ..MergeOptions::default() };
     options.threads = args.threads.filter(|n| *n > 0).map_or(options.threads, |n| n as usize);
     let listen = Listen::new();
-    let mut bar = Bar::items(base.header().tensors.len() as u64);
+    let mut bar = Bar::phase("merging", base.header().tensors.len() as u64);
     let done = quantize::merge(&base, &merging, &args.output, &options, &mut |index, decision| {
         bar.item(index as u64, &decision.name);
         if listen.pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

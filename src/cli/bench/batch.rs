@@ -49,7 +49,7 @@ fn measure(args: &BenchArgs, model: &Model, session: &mut Session) -> CliResult<
     let vocab = model.config().vocab as u32;
     let new = |n: &u32| Batch { sequences: *n as usize, speed: Speed::default(), ops: Vec::new() };
     let mut batches: Vec<Batch> = args.batches.iter().map(new).collect();
-    let mut bar = Bar::items(u64::from(args.repetitions) + 1);
+    let mut bar = Bar::phase("measuring", u64::from(args.repetitions) + 1);
     // Sizes take turns, so that what else the machine does falls on all of them. The first round warms caches up.
     for repetition in 0..=args.repetitions {
         bar.item(u64::from(repetition), "");

@@ -5,6 +5,7 @@ mod feedback;
 mod input;
 mod learn;
 mod safe;
+mod said;
 mod talk;
 mod turn;
 
@@ -19,6 +20,7 @@ use crate::cli::answer_args::AnswerArgs;
 use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, SamplingArgs, session_options};
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
+use crate::cli::keys::Held;
 use crate::cli::lora::{Loaded, LoraArgs};
 use crate::cli::prompt::Prompter;
 use crate::cli::store::Home;
@@ -51,7 +53,7 @@ const HELP: &str = "\
 /stats         say tokens per second after each answer, or stop saying it
 /help          this
 /quit          leave (also Ctrl-D)
-End a line with \\ to go on in the next. Ctrl-C stops an answer.";
+End a line with \\ to go on in the next. Ctrl-C stops an answer. //word sends /word; paths are sent as they are.";
 
 /// Chat with a model
 ///
@@ -169,9 +171,9 @@ pub fn run(args: &ChatArgs) -> CliResult {
             Line::End => Next::Leave,
             Line::Interrupted => return Err(CliError::interrupted()),
             Line::Text(text) if text.trim().is_empty() => Next::GoOn,
-            Line::Text(text) => match text.trim().strip_prefix('/') {
-                Some(command) => chat.command(command, &mut input)?,
-                None => chat.answer(&text, input.interactive())?,
+            Line::Text(text) => match said::meant(&text) {
+                said::Line::Command(command) => chat.command(command, &mut input)?,
+                said::Line::Message(text) => chat.answer(text, input.interactive())?,
             },
         };
         if next == Next::Leave {
@@ -222,7 +224,7 @@ impl Chat<'_> {
                 }
                 Err(error) => error.print(),
             },
-            _ => term::say(format!("there is no /{name}; /help lists what there is")),
+            _ => term::say(said::unknown(name)),
         }
         Ok(Next::GoOn)
     }
@@ -260,8 +262,11 @@ impl Chat<'_> {
             Ok(tokens) => tokens,
             Err(error) => {
                 self.talk.messages.pop();
+                if !interactive {
+                    return Err(error);
+                }
                 error.print();
-                return if interactive { Ok(Next::GoOn) } else { Err(error) };
+                return Ok(Next::GoOn);
             }
         };
         let messages = self.talk.messages.clone();
@@ -287,7 +292,8 @@ impl Chat<'_> {
             thoughts: self.args.answer.thoughts(),
             quiet: false,
         };
-        let mut out = term::data();
+        let mut out = term::answer();
+        let _held = interactive.then(Held::new);
         let Some(session) = &mut self.session else { return Err(CliError::failed(NO_SESSION)) };
         let answer =
             answer::stream(session, self.prompter.tokenizer(), tokens, sampler, limit, &manner, &mut out)?;

@@ -85,7 +85,7 @@ pub fn run(args: &EvalArgs) -> CliResult {
     if cases.is_empty() {
         return Err(CliError::failed("no row can be evaluated")
             .at(args.file.display())
-            .advise("`ember eval --help` for the rows that are read"));
+            .advise("`ember eval --help-all` for the rows that are read"));
     }
     options.modes = modes(&cases);
     let mut session = engine::boot_with(&model, options, &adapters)?;
@@ -93,7 +93,7 @@ pub fn run(args: &EvalArgs) -> CliResult {
     let work = Work { tokenizer: prompter.tokenizer(), cases: &cases, limit: args.n_predict.min(ctx) };
     let passes = if adapters.is_empty() { 1 } else { 2 };
     let listen = Listen::new();
-    let mut bar = Bar::items(passes * cases.len() as u64);
+    let mut bar = Bar::phase("asking", passes * cases.len() as u64);
     session.set_adapters(&[])?;
     let base = work.measure(&mut session, &listen, &mut bar, 0, "base")?;
     let mut adapted: Option<Measured> = None;

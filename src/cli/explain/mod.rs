@@ -206,7 +206,7 @@ fn explain(
     let (listen, mut bar) = (Listen::new(), None);
     let made = Explanation::of(model, &tokens, &options, &mut |done, all| {
         if !args.quiet {
-            bar.get_or_insert_with(|| Bar::items(all as u64)).item(done as u64, "steps");
+            bar.get_or_insert_with(|| Bar::phase("looking", all as u64)).item(done as u64, "steps");
         }
         if listen.pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });

@@ -40,7 +40,7 @@ pub struct Config {
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct TextConfig {
     /// Texts to learn: files (.txt, .md, .jsonl with `text`) or folders of them
-    #[arg(long = "text", value_name = "PATH", num_args = 1..)]
+    #[arg(long = "text", alias = "data", value_name = "PATH", num_args = 1..)]
     pub files: Vec<PathBuf>,
     /// Line that stands between documents of a file [default: <|endoftext|>]
     #[arg(long, value_name = "TEXT")]
@@ -108,7 +108,7 @@ pub struct ShapeConfig {
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct TrainingConfig {
     /// Steps [default: 20 tokens for each weight, or four times the text]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, alias = "max-steps", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub steps: Option<u64>,
     /// Tokens of a window, which is also the context the model is made for
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
@@ -144,7 +144,7 @@ pub struct TrainingConfig {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub eval_windows: Option<u64>,
     /// Steps between samples of what the model writes; 0 for none [default: a tenth]
-    #[arg(long, value_name = "STEPS")]
+    #[arg(long, alias = "samples-every", value_name = "STEPS")]
     pub sample_every: Option<u64>,
     /// Beginning of a sample; may be given several times [default: of held-out text]
     #[arg(long = "prompt", value_name = "TEXT")]

@@ -81,7 +81,7 @@ pub fn corpus(config: &Config, tokenizer: &Tokenizer, folder: &Path) -> CliResul
     let listen = Listen::new();
     let mut bar: Option<Bar> = None;
     let made = Corpus::build(folder.join(CORPUS), &text.files, tokenizer, &options, &mut |p| {
-        let bar = bar.get_or_insert_with(|| Bar::items(p.total.div_ceil(UNIT)));
+        let bar = bar.get_or_insert_with(|| Bar::phase("tokenizing", p.total.div_ceil(UNIT)));
         bar.item(p.done / UNIT, &format!("KiB of text, {} tokens", term::grouped(p.tokens)));
         if listen.pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });

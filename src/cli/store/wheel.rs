@@ -52,7 +52,11 @@ pub fn pip_download(
     progress.end();
     let output = output.map_err(|e| fail(e.to_string()))?;
     if !output.status.success() {
-        return Err(fail(last_words(&String::from_utf8_lossy(&output.stderr))));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        if stderr.contains("No space left on device") {
+            return Err(StoreError::io(folder, std::io::ErrorKind::StorageFull.into()));
+        }
+        return Err(fail(last_words(&stderr)));
     }
     find_wheel(folder)?.ok_or_else(|| fail("it fetched no wheel".into()))
 }
@@ -72,11 +76,13 @@ fn find_wheel(folder: &Path) -> Result<Option<PathBuf>, StoreError> {
     Ok(entries.filter_map(|entry| Some(entry.ok()?.path())).find(is_wheel))
 }
 
-/// pip's last error line, which is the one that says why.
+/// pip's last error line, which is the one that says why. Where that only announces a traceback, its end does.
 fn last_words(stderr: &str) -> String {
     let lines = || stderr.lines().map(str::trim).filter(|line| !line.is_empty());
-    let error = lines().rfind(|line| line.starts_with("ERROR:")).or_else(|| lines().next_back());
-    error.unwrap_or("it failed without a word").trim_start_matches("ERROR:").trim().to_owned()
+    let error = lines().rfind(|line| line.starts_with("ERROR:") && *line != "ERROR: Exception:");
+    let thrown = lines().any(|line| line == "ERROR: Exception:").then(|| lines().next_back()).flatten();
+    let said = thrown.or(error).or_else(|| lines().next_back());
+    said.unwrap_or("it failed without a word").trim_start_matches("ERROR:").trim().to_owned()
 }
 
 #[cfg(test)]
@@ -88,5 +94,8 @@ mod tests {
         let text = "WARNING: Retrying\nERROR: Could not find a version\nERROR: No matching distribution\n\n";
         assert_eq!(last_words(text), "No matching distribution");
         assert_eq!(last_words(""), "it failed without a word");
+        let text = "WARNING: Retrying\nERROR: Exception:\nTraceback (most recent call last):\n  File \"a.py\", line 3\n\
+                    ConnectionResetError: [Errno 104] Connection reset by peer\n";
+        assert_eq!(last_words(text), "ConnectionResetError: [Errno 104] Connection reset by peer");
     }
 }

@@ -5,14 +5,15 @@ use serde_json::Value;
 use crate::train::Difference;
 
 /// Settings whose flags have other names.
-const FLAGS: [(&str, &str); 8] = [
+const FLAGS: [(&str, &str); 9] = [
     ("learning_rate", "lr"),
     ("against", "reference"),
     ("prompts", "prompts-per-step"),
     ("clip_range", "epsilon"),
     ("desirable", "desirable-weight"),
     ("undesirable", "undesirable-weight"),
-    ("max_length", "max-new"),
+    ("max_length", "n-predict"),
+    ("temperature", "temp"),
     ("lora", "rank"),
 ];
 

@@ -1,13 +1,14 @@
 //! Driving a training run at the command line: progress, metrics, saving, Ctrl-C.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
+use crate::cli::given;
 use crate::cli::interrupt::Listen;
 use crate::cli::output::{say_kept, write_text};
 use crate::cli::show;
@@ -248,6 +249,7 @@ fn finish(trainer: &mut impl Run, job: &Job, metrics: &Metrics, meter: &Meter) -
     let judge = write(trainer, job)?;
     // The result is whole and on the disk: the state has served.
     files.forget()?;
+    keep_settings(&files.result)?;
     let (what, train, validation) = metrics.curves()?;
     if let Some(line) = curve::sparkline(&train, term::width().saturating_sub(20)) {
         term::say(format!("{what:10}  {line}"));
@@ -273,7 +275,7 @@ fn finish(trainer: &mut impl Run, job: &Job, metrics: &Metrics, meter: &Meter) -
     if meter.idle() {
         term::warn(
             "every step was skipped: nothing was learnt. Rewards must differ between answers to a prompt: partial credit \
-             (such as f1 or length), a higher --temperature, a larger --group",
+             (such as f1 or length), a higher --temp, a larger --group",
         );
     }
     if let Some(parts) = meter.parts() {
@@ -291,6 +293,17 @@ fn finish(trainer: &mut impl Run, job: &Job, metrics: &Metrics, meter: &Meter) -
         (false, false) => format!("ember chat --adapter {}", name.display()),
     };
     term::say(Paint::stderr().dim(format!("try: {next}")));
+    Ok(())
+}
+
+/// Writes what the run was given beside its result, so that it can be repeated. What has the name is kept, unless it says
+/// the same.
+fn keep_settings(result: &Path) -> CliResult {
+    let Some(text) = given::kept() else { return Ok(()) };
+    let path = result.with_extension("toml");
+    if !std::fs::read_to_string(&path).is_ok_and(|there| there == text) {
+        say_kept(&path, write_text(&path, text, Existing::Keep)?.as_slice());
+    }
     Ok(())
 }
 

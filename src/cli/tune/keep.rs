@@ -22,7 +22,7 @@ pub fn texts(
     term::say("letting the model write the texts on which it is to stay as it is");
     let mut bar: Option<Bar> = None;
     let texts = written(model, &voice, device, seed, &mut |done, total| {
-        bar.get_or_insert_with(|| Bar::items(total as u64)).item(done as u64, "texts");
+        bar.get_or_insert_with(|| Bar::phase("writing", total as u64)).item(done as u64, "texts");
         ControlFlow::Continue(())
     });
     if let Some(mut bar) = bar {

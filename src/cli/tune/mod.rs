@@ -5,10 +5,12 @@ pub mod bench;
 pub mod curve;
 pub(crate) mod differences;
 pub(crate) mod drive;
+pub mod effort;
 pub mod files;
 pub(crate) mod identity;
 pub(crate) mod keep;
 pub mod plan;
+pub mod plan_data;
 mod prefer;
 pub mod preview;
 pub mod reward_args;
@@ -109,7 +111,7 @@ enum What {
     #[command(
         mut_arg("lr", |a| a.default_value("1e-4").help(LR)),
         after_help = "Examples:\n  ember tune grpo --prompts questions.jsonl --reward exact -o right\n  \
-            ember tune grpo --prompts questions.jsonl --reward 'command:./judge*2' --reward length:60 --max-new 128 -o right\n  \
+            ember tune grpo --prompts questions.jsonl --reward 'command:./judge*2' --reward length:60 -n 128 -o right\n  \
             ember tune grpo --prompts questions.jsonl --reward model:judge.gguf --beta 0.05 -o liked"
     )]
     Grpo(Box<rl::GrpoArgs>),

@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::cli::error::CliError;
 use crate::cli::term;
 use crate::cli::tune::args::TuneShapeArgs;
+use crate::cli::tune::plan_data::Sizes;
 use crate::cli::tune::shared;
 use crate::model::{AdapterShape, Branch, BranchHead, Model, Pass, Train, TrainPlans, TrainSpec};
 use crate::plan::{Layout, Profile, Program};
@@ -118,7 +119,7 @@ impl TuneStep {
     }
 
     /// Lines for people.
-    pub fn about(&self, model: &Model, shape: &TuneShapeArgs) -> String {
+    pub fn about(&self, model: &Model, shape: &TuneShapeArgs, data: Option<Sizes>) -> String {
         let lora = shape.lora();
         let trained: usize = self.trained();
         let percent = trained as f64 * 100.0 / model.parameters().max(1) as f64;
@@ -135,12 +136,14 @@ impl TuneStep {
             true => "all weights, as 32-bit floats, with gradients and two moments".to_owned(),
             false => format!("rank {}, {} matrices a layer", lora.rank, lora.targets.len()),
         };
+        let sequences = match data {
+            Some(sizes) => sizes.in_words(),
+            None => format!("{} sequence(s) of at most {} tokens", self.sequences(shape), shape.seq),
+        };
         let mut about = format!(
-            "training step of {} token rows: {} sequence(s) of at most {} tokens; logits of {} positions at a time\n\
+            "training step of {} token rows: {sequences}; logits of {} positions at a time\n\
              {what}: {} trained numbers, {percent:.2}% of the model's\n{again}",
             term::grouped(self.spec.rows as u64),
-            self.sequences(shape),
-            shape.seq,
             self.spec.outputs,
             term::grouped(trained as u64),
         );
@@ -164,9 +167,10 @@ impl TuneStep {
     }
 
     /// The same as JSON.
-    pub fn as_json(&self, shape: &TuneShapeArgs) -> serde_json::Value {
+    pub fn as_json(&self, shape: &TuneShapeArgs, data: Option<Sizes>) -> serde_json::Value {
         let lora = shape.lora();
         json!({
+            "data": data.map(Sizes::as_json),
             "rows": self.spec.rows,
             "seq": shape.seq,
             "batch": self.sequences(shape),

@@ -15,7 +15,7 @@ use crate::train::reward::{CommandOptions, Mix, RULES, RewardError, Rule, RuleKi
 pub struct RewardArgs {
     /// What is rewarded: rules, each with an argument and a weight.
     #[arg(
-        help = "What is rewarded: RULE[:ARGUMENT][*WEIGHT]; several add up. --help lists the rules",
+        help = "What is rewarded: RULE[:ARGUMENT][*WEIGHT]; several add up; --help-all lists the rules",
         long = "reward", value_name = "RULE", required = true, value_parser = rule, long_help = rules())]
     pub rewards: Vec<Rule>,
     /// Longest time a `command` may take for an answer [default: 60]

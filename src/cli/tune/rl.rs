@@ -18,7 +18,7 @@ use crate::cli::{engine, lora};
 use crate::model::Model;
 use crate::train::data::{EncodeOptions, Overlong, Prompts, TrainOn};
 use crate::train::objective::{Grpo, GrpoLoss, Ppo, Rloo};
-use crate::train::reward::{Rule, RuleKind};
+use crate::train::reward::{Rule, RuleKind, answers_of};
 use crate::train::rl::{Judges, Method, RlOptions, RlPrompt, RlTrainer};
 use crate::train::{LoraOptions, Place, Settings};
 
@@ -37,7 +37,7 @@ pub struct RlArgs {
     #[command(flatten)]
     model: ModelArgs,
     /// Prompts: JSONL or JSON files of `prompt`, `question` or `messages`; rewards may look at the other columns, such as `answer`
-    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    #[arg(long, alias = "data", value_name = "FILE", required = true, num_args = 1..)]
     prompts: Vec<PathBuf>,
     #[command(flatten)]
     output: OutputArgs,
@@ -77,18 +77,18 @@ struct RolloutArgs {
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
     group: u32,
     /// Most tokens of an answer
-    #[arg(short_alias = 'n', long, aliases = ["n-predict", "predict"], value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    #[arg(short = 'n', long = "n-predict", aliases = ["max-new", "predict"], value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     max_new: u32,
     /// Most tokens of a prompt with its answer; prompts that leave no room are skipped
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
     seq: u32,
     /// Temperature at which answers are sampled; what is learnt from are the log-probabilities at it
-    #[arg(long, alias = "temp", value_name = "T", default_value_t = 1.0, value_parser = number)]
+    #[arg(long = "temp", alias = "temperature", value_name = "T", default_value_t = 1.0, value_parser = number)]
     temperature: f32,
     /// Answers written at once [default: 8]; more are faster, and take more memory
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     slots: Option<u32>,
-    /// Do not learn from answers that were cut off at --max-new
+    /// Do not learn from answers that were cut off at -n
     #[arg(long)]
     mask_truncated: bool,
     /// Taken from the reward of an answer that was cut off
@@ -129,7 +129,7 @@ struct ShownArgs {
     #[arg(long, value_name = "N", default_value_t = 2)]
     samples: u32,
     /// Steps between those of which answers are shown, beside the first [default: 10]
-    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, alias = "sample-every", value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     samples_every: Option<u64>,
 }
 
@@ -166,7 +166,7 @@ enum Loss {
     Grpo,
     /// All tokens of the step, so that all tokens count the same
     Dapo,
-    /// --max-new, and rewards by their difference alone, whatever their spread
+    /// -n, and rewards by their difference alone, whatever their spread
     DrGrpo,
 }
 
@@ -257,6 +257,7 @@ fn run(args: &RlArgs, method: Method) -> CliResult {
     let rewards = args.reward.build()?;
     let model = engine::open(&args.model)?;
     let Some(prompts) = load(args, &model)? else { return Ok(()) };
+    has_answers(&args.reward.rewards, &prompts)?;
     let from = args.output.begin(&model, false)?;
     let (judges, names) = judges(rewards, &model)?;
     let how = contents(&args.reward.rewards, &judges, &names)?;
@@ -365,6 +366,29 @@ fn load(args: &RlArgs, model: &Model) -> CliResult<Option<Prompts>> {
     preview::total("prompts", &prompts, &mut out)?;
     std::io::Write::flush(&mut out)?;
     Ok(None)
+}
+
+/// Refuses rules that compare with an answer where no prompt has one, and says how many have none.
+fn has_answers(rules: &[Rule], prompts: &Prompts) -> CliResult {
+    let Some(rule) = rules.iter().find(|rule| rule.kind.compares_with_answer()) else { return Ok(()) };
+    let all = prompts.items.len();
+    let without = prompts.items.iter().filter(|prompt| answers_of(&prompt.row()).is_empty()).count();
+    if without == all {
+        let what = format!("`--reward {}` compares with the column `answer`, which no prompt has", rule.name);
+        let failure = CliError::failed(what);
+        let failure = prompts.files.iter().fold(failure, |e, file| e.at(file.path.display()));
+        return Err(failure.advise("rows like {\"prompt\": \"2 + 2?\", \"answer\": \"4\"}").advise(format!(
+            "`--reward '{}:TEXT'` for the same answer everywhere, or another rule (`--help-all` lists them)",
+            rule.name
+        )));
+    }
+    if without > 0 {
+        term::warn(format!(
+            "{without} of {all} prompts have no `answer`: `{}` gives them nothing",
+            rule.name
+        ));
+    }
+    Ok(())
 }
 
 /// Rewards that have been tried and opened, and their names with their weights.

@@ -13,6 +13,7 @@ use crate::cli::prompt::Prompter;
 use crate::cli::term::{self, parse_bytes};
 use crate::cli::tune::args::MemoryArgs;
 use crate::cli::tune::drive::RunArgs;
+use crate::cli::tune::effort::Effort;
 use crate::cli::tune::files::{Begin, Files, Found, Outputs};
 use crate::cli::tune::identity;
 use crate::io::MappedFile;
@@ -29,6 +30,9 @@ pub struct OutputArgs {
     /// The adapter, or with --full the model, to write, `.gguf` added; metrics and the run's state lie beside it [default: the data's name]
     #[arg(short = 'o', long, value_name = "NAME")]
     output: Option<PathBuf>,
+    /// Settings, as a run writes them beside its result; the command line decides over them
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Show the first examples with what is trained on marked, and stop
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "3")]
     pub preview: Option<usize>,
@@ -60,7 +64,8 @@ impl OutputArgs {
         if self.preview.is_some() {
             return Ok(Outputs { files, begin, found: Found::Nothing });
         }
-        let read = data.iter().map(PathBuf::as_path).chain(self.from.as_deref());
+        let read =
+            data.iter().map(PathBuf::as_path).chain(self.from.as_deref()).chain(self.config.as_deref());
         let read: Vec<&Path> = read.chain(inputs.iter().flatten().copied()).collect();
         files.look(begin, &read)
     }
@@ -159,11 +164,14 @@ impl OptimizerArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Training")]
 pub struct LengthArgs {
+    /// How much work to put in, where nothing else says so; what it chooses is shown
+    #[arg(long, value_name = "EFFORT", value_enum, default_value_t)]
+    effort: Effort,
     /// Times to go through the data [default: 3; small data sets more often]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     epochs: Option<u64>,
     /// Stop after so many steps
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, alias = "steps", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_steps: Option<u64>,
     /// Random seed
     #[arg(short = 's', long, value_name = "N", default_value_t = 0)]
@@ -188,7 +196,8 @@ impl LengthArgs {
         settings.epochs = self.epochs.unwrap_or_else(|| {
             let enough = self.max_steps.map_or(epochs.few_steps, |max| max.max(epochs.few_steps));
             let most = if self.max_steps.is_some() { u64::MAX } else { epochs.most };
-            enough.div_ceil(steps.max(1)).clamp(epochs.least, most)
+            let normal = enough.div_ceil(steps.max(1)).clamp(epochs.least, most);
+            if self.max_steps.is_some() { normal } else { self.effort.passes(normal) }
         });
     }
 }

@@ -186,7 +186,7 @@ const PARTS: [(&str, &str); 3] =
 impl Meter {
     /// Of so many steps, some of which are done.
     pub fn new(total: u64, done: u64) -> Self {
-        let mut bar = Bar::items(total);
+        let mut bar = Bar::phase("training", total);
         bar.item(done, "");
         bar.start_from(done);
         let parts = [0.0; PARTS.len()];

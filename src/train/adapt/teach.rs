@@ -140,7 +140,7 @@ pub enum Lecture<'a> {
 /// Most tokens of an answer that is looked at.
 const ANSWER: usize = 40;
 /// Rounds before the facts are asked for first, at the whole learning rate.
-const BLIND: u64 = 3;
+pub const BLIND: u64 = 3;
 /// A round's loss below which it is worth asking.
 const LEARNT: f64 = 0.4;
 /// Rounds of moving back, at most.

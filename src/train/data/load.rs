@@ -9,11 +9,13 @@ use super::encode::{Encoder, Sequence, Sequences};
 use super::error::{DataError, Reason, RowError};
 use super::example::{DataFile, Dataset, Example, Source, hash};
 use super::fields::utf8;
+use super::message::Turns;
 use super::plain::{Cut, Cutter};
 use super::read::{Elements, Format, Hashing, Lines, MAX_ROW, Piece, fill};
 use super::report::Report;
-use super::row;
+use super::row::{self, Chat, Row};
 use crate::io::text::{self, TextError, TextReader};
+use crate::text::Message;
 
 const BUFFER: usize = 64 << 10;
 const ICONV: &str = "iconv -f WINDOWS-1252 -t UTF-8";
@@ -32,6 +34,26 @@ impl Dataset {
             let path = path.as_ref();
             let file = File::open(path).map_err(|e| io_error(path, e))?;
             dataset.read(path, file, encoder, &mut report)?;
+        }
+        if dataset.examples.is_empty() {
+            return Err(DataError::NothingLeft(Box::new(report)));
+        }
+        Ok((dataset, report))
+    }
+
+    /// Makes sequences of conversations that are in memory, as [`Self::load`] does of those in a file; a row's number is the line
+    /// in the report. Its last message that is learnt is an assistant's.
+    ///
+    /// # Errors
+    /// [`DataError`]: in strict mode, the first row that cannot be used; no usable row at all.
+    pub fn from_rows(rows: &[Vec<Message>], encoder: &Encoder) -> Result<(Self, Report), DataError> {
+        let (mut dataset, mut report) = (Self::default(), Report::default());
+        let path = Path::new("rows in memory");
+        for (line, row) in (1..).zip(rows) {
+            report.rows += 1;
+            let chat = Chat { turns: Turns::from(row.clone()), train_from: 0, tools: None };
+            let sequences = encoder.encode(Row::Chat(chat));
+            Into { path, encoder, dataset: &mut dataset, report: &mut report }.add(line, sequences)?;
         }
         if dataset.examples.is_empty() {
             return Err(DataError::NothingLeft(Box::new(report)));

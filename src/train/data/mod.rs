@@ -8,7 +8,7 @@
 //!
 //! Preferences are [`Pairs`] or [`Thumbs`]; what a model answers while it is rewarded are [`Prompts`].
 //!
-//! Data of another origin needs none of this: make [`Example`]s, and a [`Batcher`] over their lengths.
+//! Conversations in memory become sequences by [`Dataset::from_rows`]. Data of another origin needs none of this: make [`Example`]s, and a [`Batcher`] over their lengths.
 
 mod ask;
 mod batch;

@@ -49,18 +49,23 @@ impl<'a> Completion<'a> {
         self.completion.rsplit_once("</think>").map_or(self.completion, |(_, said)| said)
     }
 
-    /// The accepted answers of the row's column `answer`: a string, number or truth value, or a list of them.
+    /// See [`answers_of`].
     pub fn answers(&self) -> Vec<String> {
-        let text = |value: &Value| match value {
-            Value::String(text) => Some(text.clone()),
-            Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
-            _ => None,
-        };
-        match self.row.get("answer") {
-            Some(Value::Array(list)) => list.iter().filter_map(text).collect(),
-            Some(value) => text(value).into_iter().collect(),
-            None => Vec::new(),
-        }
+        answers_of(self.row)
+    }
+}
+
+/// The accepted answers of a row's column `answer`: a string, number or truth value, or a list of them.
+pub fn answers_of(row: &Map<String, Value>) -> Vec<String> {
+    let text = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        _ => None,
+    };
+    match row.get("answer") {
+        Some(Value::Array(list)) => list.iter().filter_map(text).collect(),
+        Some(value) => text(value).into_iter().collect(),
+        None => Vec::new(),
     }
 }
 

@@ -60,6 +60,14 @@ pub enum RuleKind {
     Model(String),
 }
 
+impl RuleKind {
+    /// Whether it compares with the row's column `answer`.
+    pub fn compares_with_answer(&self) -> bool {
+        use RuleKind::{Contains, Exact, F1, Numeric};
+        matches!(self, Exact(None) | Contains(None) | F1(None) | Numeric(None))
+    }
+}
+
 /// A rule's entry in a help text.
 #[derive(Clone, Copy, Debug)]
 pub struct RuleHelp {

@@ -242,3 +242,29 @@ fn rows_keep_their_side() {
     assert_eq!(load(&rows[..1]).split(0.5, 0).1.examples.len(), 0);
     assert_eq!(load(&rows).split(0.0, 0).1.examples.len(), 0);
 }
+
+#[test]
+fn conversations_in_memory_are_those_of_a_file() {
+    use crate::text::Message;
+    let tokenizer = tokenizer();
+    let template = chatml(&tokenizer);
+    let encoder = Encoder::new(&tokenizer, Some(&template), EncodeOptions::default());
+    let talk = |question: &str, answer: &str| {
+        vec![Message::new("user", question), Message::new("assistant", answer)]
+    };
+    let rows = [talk("a", "b c"), talk("d", "é 🐈"), vec![Message::new("user", "no answer")]];
+    let (made, report) = Dataset::from_rows(&rows, &encoder).unwrap();
+    let line = |row: &Vec<Message>| {
+        let said: Vec<_> =
+            row.iter().map(|m| serde_json::json!({ "role": m.role, "content": m.content })).collect();
+        serde_json::json!({ "messages": said }).to_string() + "\n"
+    };
+    let (of_file, of_lines) = read(&encoder, "x.jsonl", rows.iter().map(line).collect::<String>()).unwrap();
+    assert_eq!(made.examples, of_file.examples);
+    assert_eq!((report.rows, report.examples), (of_lines.rows, 2));
+    assert!(report.is_notable() && report.to_string().contains("rows in memory"), "{report}");
+    assert!(Dataset::from_rows(&rows[2..], &encoder).is_err());
+    let strict = EncodeOptions { strict: true, ..EncodeOptions::default() };
+    let strict = Encoder::new(&tokenizer, Some(&template), strict);
+    assert!(Dataset::from_rows(&rows, &strict).unwrap_err().to_string().contains("rows in memory:3"));
+}
