@@ -13,7 +13,7 @@ use crate::exec::{DeviceInfo, DeviceKind};
 use crate::gguf::GgufFile;
 use crate::model::Model;
 use crate::session::{Generated, Session, SessionOptions};
-use crate::text::Tokenizer;
+use crate::text::{SamplerParams, Tokenizer};
 
 /// The file that `-m` stands for, fetched if it is a known model that is not here.
 pub fn find(args: &ModelArgs) -> CliResult<PathBuf> {
@@ -93,6 +93,37 @@ pub fn open(args: &ModelArgs) -> CliResult<Model> {
     open_file(&find(args)?)
 }
 
+/// What the catalogue says of how a model answers.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// How its tokens are chosen where nothing else is asked for.
+    pub sampler: SamplerParams,
+    /// Texts that end its answers, beside its own end.
+    pub stop: Vec<String>,
+}
+
+/// What the catalogue says of a model; `thinks`: before it answers.
+pub fn known(model: &Model, thinks: bool) -> CliResult<Known> {
+    let catalog = Catalog::load()?;
+    let file = model.path().file_name().unwrap_or_default().to_string_lossy();
+    let family = catalog.family(&file, &model.gguf().metadata);
+    Ok(Known {
+        sampler: family.map_or_else(SamplerParams::default, |family| family.sampler(thinks)),
+        stop: family.map_or_else(Vec::new, |family| family.stop.clone()),
+    })
+}
+
+/// A model's name for people: the catalogue's where the file is one of its, else the one that the file gives itself.
+pub fn name(model: &Model) -> String {
+    Catalog::load().map_or_else(|_| model.config().name.clone(), |catalog| name_in(&catalog, model))
+}
+
+fn name_in(catalog: &Catalog, model: &Model) -> String {
+    let file = model.path().file_name().unwrap_or_default();
+    let listed = catalog.models.iter().find(|listed| listed.file.as_str() == file);
+    listed.map_or_else(|| model.config().name.clone(), |listed| listed.name.clone())
+}
+
 /// Opens a model file and says what of it is not understood.
 pub fn open_file(path: &Path) -> CliResult<Model> {
     let model = Model::open(path).map_err(|e| CliError::from(e).at(path.display()))?;
@@ -142,7 +173,7 @@ pub fn describe(device: &DeviceInfo) -> String {
 
 /// Says on stderr what runs where.
 pub fn announce(session: &Session) {
-    let name = show::line(&session.model().config().name);
+    let name = show::line(&name(session.model()));
     let device = describe(session.executor().device());
     let with = match session.adapters() {
         [] => String::new(),

@@ -43,14 +43,8 @@ const OTHERS: &[(&[&str], &str)] = &[
     ),
     (&["--lora-scaled", "--lora-base", "--lora-init-without-apply"], "--adapter PATH:SCALE"),
     (
-        &[
-            "--presence-penalty",
-            "--frequency-penalty",
-            "--dry-multiplier",
-            "--dry-base",
-            "--dry-allowed-length",
-        ],
-        "--repeat-penalty and --repeat-last-n",
+        &["--presence-penalty", "--frequency-penalty"],
+        "--repeat-penalty and --repeat-last-n, or --dry-multiplier",
     ),
     (
         &[
@@ -75,6 +69,7 @@ const OTHERS: &[(&[&str], &str)] = &[
         &["--grammar", "--grammar-file", "-j", "--json-schema", "-jf", "--json-schema-file"],
         "say in the prompt what form the answer is to have: answers cannot be held to a grammar",
     ),
+    (&["--dry-sequence-breaker"], "leave it out: repetitions end at control tokens and at line ends"),
     (&["--ignore-eos"], "leave it out: an answer ends where the model ends it, or after -n tokens"),
     (
         &["--keep", "--context-shift", "--no-context-shift"],

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::StoreError;
+use super::{Family, StoreError};
 use crate::io::text::TextError;
 
 const BUILT_IN: &str = include_str!("../../../models/catalog.toml");
@@ -27,6 +27,8 @@ pub struct Catalog {
     pub default: String,
     /// All models, in the file's order.
     pub models: Vec<Model>,
+    /// How models want their tokens chosen, the first that matches.
+    pub families: Vec<Family>,
     /// Folder that relative paths of sources start from.
     base: PathBuf,
 }
@@ -115,6 +117,8 @@ struct Document {
     hubs: std::collections::BTreeMap<String, String>,
     #[serde(rename = "model")]
     models: Vec<Model>,
+    #[serde(rename = "family", default)]
+    families: Vec<Family>,
 }
 
 impl Catalog {
@@ -158,8 +162,11 @@ impl Catalog {
                     .map_err(|why| bad(format!("model `{}`: {why}", model.name)))?;
             }
         }
+        for family in &document.families {
+            family.check().map_err(|why| bad(format!("family {:?}: {why}", family.matches)))?;
+        }
         let base = path.parent().unwrap_or(Path::new("")).to_owned();
-        let catalog = Self { default: document.default, models, base };
+        let catalog = Self { default: document.default, models, families: document.families, base };
         if catalog.find(&catalog.default).is_none() {
             return Err(bad(format!("the default model `{}` is not in the list", catalog.default)));
         }

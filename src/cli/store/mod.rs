@@ -1,6 +1,7 @@
 //! Models on this machine: where they live, what `-m` means, how a missing one is got.
 
 mod catalog;
+mod family;
 mod get;
 #[cfg(feature = "fetch")]
 mod https;
@@ -11,6 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use catalog::{Catalog, Model, Source, TINY_NAME};
+pub use family::{Family, Sampling};
 pub use get::{Got, by_hand, from_file, get};
 pub use partial::Progress;
 
