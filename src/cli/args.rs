@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::store::Sampling;
+use crate::cli::store::{HubModel, Sampling};
 use crate::cli::term::{self, parse_bytes};
 use crate::model::KvType;
 use crate::session::{DeviceChoice, Modes, SessionOptions};
@@ -11,9 +11,13 @@ use crate::text::SamplerParams;
 /// Which model.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ModelArgs {
-    /// Model: a name from `ember models`, or the path of a GGUF file [default: the catalogue's default]
+    /// Model: a name from `ember models`, or the path of a GGUF file [default: what `ember models use`
+    /// chose, else the catalogue's default]
     #[arg(short = 'm', long, value_name = "NAME|PATH", env = "EMBER_MODEL")]
     pub model: Option<String>,
+    /// -hf: a GGUF model of Hugging Face's hub; QUANT is its block format, or the nearest to Q4_K_M. Goes before -m
+    #[arg(long, value_name = "OWNER/REPO[:QUANT]")]
+    pub hf_repo: Option<HubModel>,
     /// Never fetch a model that is not here
     #[arg(long)]
     pub offline: bool,

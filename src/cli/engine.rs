@@ -7,7 +7,7 @@ use crate::cli::error::{CliError, CliResult};
 use crate::cli::lora::{self, Loaded};
 use crate::cli::progress::Bar;
 use crate::cli::show;
-use crate::cli::store::{self, Catalog, Choice, Home, Source, TINY_NAME};
+use crate::cli::store::{self, Catalog, Choice, Home, HubModel, Source, TINY_NAME};
 use crate::cli::term::{self, Paint};
 use crate::exec::{DeviceInfo, DeviceKind};
 use crate::gguf::GgufFile;
@@ -18,7 +18,12 @@ use crate::text::{SamplerParams, Tokenizer};
 /// The file that `-m` stands for, fetched if it is a known model that is not here.
 pub fn find(args: &ModelArgs) -> CliResult<PathBuf> {
     let catalog = Catalog::load()?;
-    let model = match store::choose(&catalog, args.model.as_deref())? {
+    let wanted = wanted(&catalog, args);
+    let model = match wanted {
+        Wanted::Hub(model) => return find_on_hub(&catalog, &model, args.offline),
+        Wanted::Named(name) => store::choose(&catalog, name.as_deref())?,
+    };
+    let model = match model {
         Choice::Path(path) => return not_empty(path),
         Choice::Known(model) => model,
     };
@@ -37,6 +42,54 @@ pub fn find(args: &ModelArgs) -> CliResult<PathBuf> {
     Ok(store::get(&catalog, &home, &model, false, &mut Bar::new())?.path)
 }
 
+/// What is to be opened.
+enum Wanted {
+    Hub(HubModel),
+    /// By name or path; none is the catalogue's default.
+    Named(Option<String>),
+}
+
+/// What was asked for, else what the user chose, as long as it can be found.
+fn wanted(catalog: &Catalog, args: &ModelArgs) -> Wanted {
+    if let Some(model) = &args.hf_repo {
+        return Wanted::Hub(model.clone());
+    }
+    if args.model.is_some() {
+        return Wanted::Named(args.model.clone());
+    }
+    let Some(chosen) = Home::find().ok().and_then(|home| home.chosen()) else { return Wanted::Named(None) };
+    if let Some(Ok(model)) = chosen.strip_prefix(HUB_PREFIX).map(str::parse) {
+        return Wanted::Hub(model);
+    }
+    match store::choose(catalog, Some(&chosen)) {
+        Ok(_) => Wanted::Named(Some(chosen)),
+        Err(_) => {
+            term::warn(format!(
+                "the model that was chosen is not here: {chosen}; `ember models use NAME` takes another"
+            ));
+            Wanted::Named(None)
+        }
+    }
+}
+
+/// What the name of a hub's model begins with where it is remembered.
+pub const HUB_PREFIX: &str = "hf:";
+
+fn find_on_hub(catalog: &Catalog, model: &HubModel, offline: bool) -> CliResult<PathBuf> {
+    let home = Home::find()?;
+    if let Some(path) = model.present(&home) {
+        return Ok(path);
+    }
+    if offline {
+        let missing = CliError::failed(format!("`{model}` is not here, and --offline was given"));
+        return Err(missing
+            .at(model.home(&home).models.display())
+            .advise(format!("`ember pull -hf {model}`")));
+    }
+    term::say(format!("getting {model} from the hub, once"));
+    Ok(model.get(catalog, &home, false, &mut Bar::new())?.path)
+}
+
 /// The file of a model that needs no network: it is here, or within the program.
 fn at_hand(catalog: &Catalog, home: &Home, model: &store::Model) -> CliResult<Option<PathBuf>> {
     let bundled = || model.sources.iter().any(|source| matches!(source, Source::Bundled { .. }));
@@ -50,7 +103,13 @@ fn at_hand(catalog: &Catalog, home: &Home, model: &store::Model) -> CliResult<Op
 /// program, which is said.
 pub fn find_or_bundled(args: &ModelArgs) -> CliResult<PathBuf> {
     let error = match find(args) {
-        Err(error) if args.model.is_none() && std::env::var_os("EMBER_CATALOG").is_none() => error,
+        Err(error)
+            if args.model.is_none()
+                && args.hf_repo.is_none()
+                && std::env::var_os("EMBER_CATALOG").is_none() =>
+        {
+            error
+        }
         other => return other,
     };
     let catalog = Catalog::built_in()?;

@@ -8,7 +8,13 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use crate::cli::error::CliError;
 
 /// Options that mean the same here under another name.
-const SAME: &[(&str, &str)] = &[("-ngl", "--gpu-layers"), ("-sys", "--system"), ("-dev", "--device")];
+const SAME: &[(&str, &str)] = &[
+    ("-ngl", "--gpu-layers"),
+    ("-sys", "--system"),
+    ("-dev", "--device"),
+    ("-hf", "--hf-repo"),
+    ("-hfr", "--hf-repo"),
+];
 
 /// Options whose value is a text, which may look like an option.
 const TEXTS: &[&str] = &["-p", "--prompt", "--system", "--system-prompt", "-r", "--stop", "--reverse-prompt"];
@@ -25,8 +31,8 @@ const OTHERS: &[(&[&str], &str)] = &[
         "--kv f16 or --kv f32, for keys and values alike",
     ),
     (
-        &["-hf", "-hfr", "-hff", "--hf-repo", "--hf-file", "-mu", "--model-url"],
-        "`ember pull NAME` for a model of `ember models`, or -m with the path of a file",
+        &["-hff", "--hf-file", "-mu", "--model-url"],
+        "-hf OWNER/REPO:QUANT, `ember pull NAME` for a model of `ember models`, or -m with the path of a file",
     ),
     (&["-cnv", "--conversation", "-i", "--interactive", "-if", "--interactive-first"], "`ember chat`"),
     (&["-no-cnv", "--no-conversation"], "`ember run --raw`"),

@@ -12,6 +12,7 @@ mod engine;
 pub mod error;
 mod eval;
 mod explain;
+mod first;
 mod habits;
 mod input;
 mod inspect;

@@ -18,6 +18,7 @@ use crate::cli::answer_args::{AnswerArgs, Think};
 use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, SamplingArgs, session_options};
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
+use crate::cli::first;
 use crate::cli::live;
 use crate::cli::lora::{Loaded, LoraArgs};
 use crate::cli::prompt::Prompter;
@@ -121,6 +122,7 @@ struct Chat<'a> {
 
 /// Runs the command.
 pub fn run(args: &ChatArgs) -> CliResult {
+    first::ask(&args.model)?;
     let model = engine::open_file(&engine::find_or_bundled(&args.model)?)?;
     let mut prompter = Prompter::for_chat(&model, &args.prompt)?;
     if !prompter.think(args.answer.think) {
