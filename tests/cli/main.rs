@@ -8,6 +8,7 @@ mod common;
 mod data;
 mod eval;
 mod explain;
+mod first;
 mod fuzz;
 mod general;
 mod habits;

@@ -51,6 +51,17 @@ fn earlier_texts_count_but_runs_do_not_cross_them() {
 }
 
 #[test]
+fn a_numbered_list_that_begins_anew_is_a_circle() {
+    let days = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+    let text: String = (0..40).map(|i| format!("{}. {}\n", i + 1, days[i % 7])).collect();
+    let (shown, found) = watch(&[&text]);
+    assert!(found && shown.ends_with("28. Sunday"), "{shown}");
+    let times: String =
+        (0..40).map(|i| format!("{i} o'clock: {} times {i} is {}\n", i * 7, i * i * 7)).collect();
+    assert!(!watch(&[&times]).1, "numbers that say something count");
+}
+
+#[test]
 fn what_has_no_end_is_found_in_any_script() {
     for (piece, most) in
         [("ha", 90), ("我很高兴", 90), ("a. ", 90), ("no, ", 90), (SENTENCE, 120), ("na na hey ", 110)]

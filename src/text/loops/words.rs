@@ -16,6 +16,8 @@ pub(super) struct Words {
     gap: usize,
     /// and those of them up to the last that is not white space.
     marks: usize,
+    /// Something stands in the line already.
+    line_begun: bool,
     /// Words so far.
     count: u64,
     /// By a run's hash: how often it came, and the number of its last word then.
@@ -28,6 +30,8 @@ pub(super) struct Words {
 struct Word {
     hash: u64,
     letters: bool,
+    /// Digits alone, at the beginning of a line.
+    number: bool,
     /// Bytes in the text, those before it since the word before included.
     bytes: usize,
     /// Bytes of those up to the white space before it.
@@ -48,7 +52,10 @@ impl Words {
         let apostrophe = matches!(c, '\'' | '’');
         if c.is_alphanumeric() || (apostrophe && self.open.is_some()) {
             let (bytes, marks) = (self.gap, self.marks);
-            let word = self.open.get_or_insert(Word { hash: SEED, letters: false, bytes, marks });
+            let number = !self.line_begun;
+            let word = self.open.get_or_insert(Word { hash: SEED, letters: false, number, bytes, marks });
+            self.line_begun = true;
+            word.number &= c.is_ascii_digit();
             for low in c.to_lowercase().filter(|_| !apostrophe) {
                 word.hash = mixed(word.hash, u64::from(low));
             }
@@ -56,14 +63,26 @@ impl Words {
             word.bytes += c.len_utf8();
             return false;
         }
+        if self.item_number(c) {
+            return false;
+        }
         if self.end(allowed) {
             return true;
         }
         self.gap += c.len_utf8();
         if !c.is_whitespace() {
-            self.marks = self.gap;
+            (self.marks, self.line_begun) = (self.gap, true);
         }
+        self.line_begun &= c != '\n';
         false
+    }
+
+    /// Whether the word being written and `c` are the number of a list's item, which is no word of it: a list of the same
+    /// things again is a circle, whatever its numbers.
+    fn item_number(&mut self, c: char) -> bool {
+        let Some(word) = self.open.filter(|word| word.number && matches!(c, '.' | ')')) else { return false };
+        (self.open, self.gap, self.marks) = (None, word.bytes + 1, word.marks);
+        true
     }
 
     /// The word being written, if any, is complete; whether that completes a run for the `allowed`th time.
@@ -99,7 +118,7 @@ impl Words {
     pub(super) fn part(&mut self) {
         self.open = None;
         self.last.clear();
-        (self.gap, self.marks) = (0, 0);
+        (self.gap, self.marks, self.line_begun) = (0, 0, false);
     }
 
     /// Bytes at the end of the text that may become a run that is one too many; a whole run after [`Words::end`] said so.
