@@ -4,7 +4,7 @@ const WIDTH: u32 = 256u;
 #import logits
 #import search
 
-// Draws the next token of each output row: repetition penalty, top-k, top-p, min-p, temperature, draw. One workgroup
+// Draws the next token of each output row: repetition penalty, DRY, top-k, top-p, min-p, temperature, draw. One workgroup
 // a row. `src/text/sampler.rs` says what each step keeps.
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(2) var<storage, read> rows: array<Row>;
@@ -13,6 +13,13 @@ const WIDTH: u32 = 256u;
 @group(0) @binding(6) var<storage, read_write> sampled: array<u32>;
 
 const MAX_LAST_N: u32 = 256u;
+// Positions that DRY searches; each lane takes SHARE that lie together.
+const MAX_DRY: u32 = 2048u;
+const SHARE: u32 = MAX_DRY / WIDTH;
+// Longest repetition that is told from a longer one.
+const MAX_RUN: u32 = 50u;
+// Largest penalty of DRY: what it is taken off is never drawn.
+const MOST: f32 = 10000.0;
 const NO_TOKEN: u32 = 0xffffffffu;
 const NAN_BITS: u32 = 0x7fc00000u;
 
@@ -20,6 +27,10 @@ var<workgroup> recent: array<u32, MAX_LAST_N>;
 var<workgroup> slots: array<u32, WIDTH>;
 var<workgroup> chunks: array<f32, WIDTH>;
 var<workgroup> chosen: u32;
+// How long a repetition ends at each position that DRY searches, four in a word.
+var<workgroup> runs: array<u32, MAX_DRY / 4u>;
+// The logits that DRY replaced in this lane's positions.
+var<private> dried: array<f32, SHARE>;
 
 // Whether a logit of the row is not a number; by its bits, since drivers may assume that there are none.
 fn damaged(lane: u32, base: u32) -> bool {
@@ -58,6 +69,88 @@ fn penalise(lane: u32, base: u32, out: Out) -> Replaced {
     let logit = logits[base + token];
     logits[base + token] = select(logit * out.repeat_penalty, logit / out.repeat_penalty, logit > 0.0);
     return Replaced(token, logit);
+}
+
+fn in_ranges(token: u32, ranges: vec4<u32>) -> bool {
+    return token - ranges.x < ranges.y || token - ranges.z < ranges.w;
+}
+
+fn is_breaker(token: u32) -> bool {
+    return in_ranges(token, p.breakers0) || in_ranges(token, p.breakers1) || in_ranges(token, p.breakers2);
+}
+
+fn run_at(i: u32) -> u32 {
+    return (runs[i / 4u] >> (i % 4u * 8u)) & 0xffu;
+}
+
+// Takes DRY's penalty off the logits of tokens that would go on with a repetition: where the text's end stood before,
+// what came next is made less likely the longer that end is. Of several places before the same token the longest
+// counts, of equals the last, so that each logit is changed by one lane. Returns which of this lane's positions did.
+fn dry(lane: u32, base: u32, out: Out) -> u32 {
+    let held = min(min(out.dry_last_n, MAX_DRY), out.pos + 1u);
+    let first = out.slot * p.ctx + out.pos + 1u - held;
+    // Tokens since the last breaker: no repetition is longer.
+    var wall = 0.0;
+    if lane < min(MAX_RUN, held) && is_breaker(tokens[first + held - 1u - lane]) {
+        wall = f32(MAX_RUN - lane);
+    }
+    let limit = min(MAX_RUN - u32(reduce_max(lane, wall)), held);
+    for (var w = lane * SHARE / 4u; w < (lane + 1u) * SHARE / 4u; w++) {
+        var word = 0u;
+        for (var i = w * 4u; i < min(w * 4u + 4u, held - min(held, 1u)); i++) {
+            var run = 0u;
+            while run < min(limit, i + 1u) && tokens[first + i - run] == tokens[first + held - 1u - run] {
+                run++;
+            }
+            word |= run << (i % 4u * 8u);
+        }
+        runs[w] = word;
+    }
+    workgroupBarrier();
+    var changed = 0u;
+    for (var k = 0u; k < SHARE; k++) {
+        let i = lane * SHARE + k;
+        let run = run_at(i);
+        if run == 0u || run < out.dry_allowed {
+            continue;
+        }
+        let token = tokens[first + i + 1u];
+        var mine = token < p.vocab;
+        for (var j = held - 2u; mine && j > i; j--) {
+            mine = run_at(j) < run || tokens[first + j + 1u] != token;
+        }
+        for (var j = i; mine && j > 0u; j--) {
+            mine = run_at(j - 1u) <= run || tokens[first + j] != token;
+        }
+        if mine {
+            changed |= 1u << k;
+        }
+    }
+    for (var k = 0u; k < SHARE; k++) {
+        if (changed & (1u << k)) == 0u {
+            continue;
+        }
+        let i = lane * SHARE + k;
+        var penalty = out.dry_multiplier;
+        for (var more = out.dry_allowed; more < run_at(i); more++) {
+            penalty = min(penalty * out.dry_base, MOST);
+        }
+        let at = base + tokens[first + i + 1u];
+        dried[k] = logits[at];
+        logits[at] -= min(penalty, MOST);
+    }
+    return changed;
+}
+
+// Puts back what DRY replaced.
+fn undry(lane: u32, base: u32, out: Out, changed: u32) {
+    let held = min(min(out.dry_last_n, MAX_DRY), out.pos + 1u);
+    let first = out.slot * p.ctx + out.pos + 1u - held;
+    for (var k = 0u; k < SHARE; k++) {
+        if (changed & (1u << k)) != 0u {
+            logits[base + tokens[first + lane * SHARE + k + 1u]] = dried[k];
+        }
+    }
 }
 
 // Index of the first of the largest logits.
@@ -176,12 +269,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     // The penalty is put into the logits and taken back, so that nothing looks it up for every logit.
     let replaced = penalise(lane, base, out);
     storageBarrier();
+    var changed = 0u;
+    if out.dry_multiplier > 0.0 {
+        changed = dry(lane, base, out);
+        storageBarrier();
+    }
     let top = row_max(lane, base, p.vocab);
     var choice = 0u;
     if out.temperature <= 0.0 {
         choice = argmax(lane, base, top);
     } else {
         choice = draw(lane, base, out, threshold(lane, base, out, top), top);
+    }
+    if out.dry_multiplier > 0.0 {
+        undry(lane, base, out, changed);
+        storageBarrier();
     }
     if replaced.token != NO_TOKEN {
         logits[base + replaced.token] = replaced.logit;

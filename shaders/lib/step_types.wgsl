@@ -21,6 +21,10 @@ struct Out {
     slot: u32,           // of the row, so that the sampler needs no second look-up
     pos: u32,            // of the row; the sampled token goes to pos + 1
     coef: f32,           // derivative of the objective with respect to the label's log-probability
+    dry_multiplier: f32, // of the penalty on tokens that would go on with a repetition; <= 0 = off
+    dry_base: f32,
+    dry_allowed: u32,    // tokens that may be repeated unpunished
+    dry_last_n: u32,     // positions that are searched
 }
 
 // Numbers of one optimizer step.

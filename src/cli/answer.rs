@@ -1,4 +1,4 @@
-//! Generating to stdout: pieces of text as they come, until the end of the turn, a stop string, Ctrl-C or the limit.
+//! Generating to stdout: pieces of text as they come, until the end of the turn, a stop string, a circle, Ctrl-C or the limit.
 
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
@@ -8,7 +8,7 @@ use crate::cli::error::CliResult;
 use crate::cli::interrupt::Listen;
 use crate::cli::term::{self, Paint};
 use crate::session::{Generated, Session};
-use crate::text::{Part, SamplerParams, StopStrings, ThinkMarks, Thoughts, Tokenizer};
+use crate::text::{LoopGuard, Part, Patience, SamplerParams, StopStrings, ThinkMarks, Thoughts, Tokenizer};
 
 /// Tokens of a prompt's end in which thoughts may be opened.
 const LAST: usize = 24;
@@ -22,6 +22,8 @@ pub struct Answer {
     pub answer: String,
     /// It ended while the model thought.
     pub thinking: bool,
+    /// It ran in a circle and was ended before it went round once more.
+    pub circled: bool,
     /// Ctrl-C ended it.
     pub interrupted: bool,
     /// Counts and times.
@@ -37,12 +39,39 @@ pub struct Manner {
     pub marks: Option<ThinkMarks>,
     /// What becomes of them.
     pub thoughts: ThoughtsShown,
+    /// What watches for circles, and remembers earlier answers; none for a text that may repeat itself.
+    pub guard: Option<LoopGuard>,
     /// Nothing on stderr.
     pub quiet: bool,
 }
 
-/// Streams the continuation of `prompt` to `out`, which is stdout.
+/// What is said of an answer that was ended because it ran in a circle.
+pub const CIRCLED: &str = "(ended: it had begun to repeat itself)";
+
+/// Streams the continuation of `prompt` to `out`, which is stdout. Where an answer begins with what was said twice before, nothing
+/// of it is shown yet, and another is tried; the third may say it again.
 pub fn stream(
+    session: &mut Session,
+    tokenizer: &Tokenizer,
+    prompt: &[u32],
+    sampler: SamplerParams,
+    limit: usize,
+    manner: &Manner,
+    out: &mut dyn Write,
+) -> CliResult<Answer> {
+    let mut answer = attempt(session, tokenizer, prompt, sampler, limit, manner, out)?;
+    let empty = |answer: &Answer| answer.circled && answer.text.trim().is_empty() && !answer.interrupted;
+    if empty(&answer) {
+        answer = attempt(session, tokenizer, prompt, sampler.firmer(), limit, manner, out)?;
+    }
+    if empty(&answer) {
+        let manner = Manner { guard: Some(LoopGuard::new(Patience::Short)), ..manner.clone() };
+        answer = attempt(session, tokenizer, prompt, sampler, limit, &manner, out)?;
+    }
+    Ok(answer)
+}
+
+fn attempt(
     session: &mut Session,
     tokenizer: &Tokenizer,
     prompt: &[u32],
@@ -66,14 +95,15 @@ pub fn stream(
             Some(mark) => teller.tell(pieces.finish(), out).and_then(|()| teller.tell(mark, out)),
             None => teller.tell(pieces.push(tokenizer, token), out),
         };
-        let over = failed.is_err() || teller.stop.found();
+        let over = failed.is_err() || teller.over();
         if over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     failed?;
     teller.tell(pieces.finish(), out)?;
     teller.finish(out)?;
-    let thinking = teller.thoughts.thinking();
-    Ok(Answer { text: teller.text, answer: teller.answer, thinking, interrupted: listen.pressed(), done })
+    let (thinking, circled) = (teller.thoughts.thinking(), teller.circled());
+    let interrupted = listen.pressed();
+    Ok(Answer { text: teller.text, answer: teller.answer, thinking, circled, interrupted, done })
 }
 
 /// Tells thoughts from the answer, and shows both.
@@ -81,6 +111,9 @@ struct Teller {
     marks: Option<ThinkMarks>,
     thoughts: Thoughts,
     stop: StopStrings,
+    guard: Option<LoopGuard>,
+    /// Thoughts are shown as they come: of them a circle is only noticed.
+    thoughts_guard: Option<LoopGuard>,
     /// Where thoughts go: stdout if that is a terminal, else stderr if that is one.
     to: Option<Stream>,
     hidden: bool,
@@ -89,7 +122,7 @@ struct Teller {
     parts: Vec<Part>,
     text: String,
     answer: String,
-    /// Bytes of answer and stop string.
+    /// Bytes of the answer and of what was cut off behind it.
     told: usize,
 }
 
@@ -113,6 +146,8 @@ impl Teller {
             marks,
             thoughts: Thoughts::new(marks, open.is_some()),
             stop: manner.stop.clone(),
+            guard: manner.guard.clone(),
+            thoughts_guard: manner.guard.as_ref().map(|_| LoopGuard::new(Patience::Long)),
             to,
             hidden: manner.thoughts == ThoughtsShown::Hide,
             thought: false,
@@ -123,9 +158,19 @@ impl Teller {
         }
     }
 
+    /// Whether it runs in a circle.
+    fn circled(&self) -> bool {
+        [&self.guard, &self.thoughts_guard].into_iter().flatten().any(LoopGuard::found)
+    }
+
+    /// Whether nothing comes any more.
+    fn over(&self) -> bool {
+        self.stop.found() || self.circled()
+    }
+
     /// Takes the next piece of what the model writes.
     fn tell(&mut self, piece: &str, out: &mut dyn Write) -> io::Result<()> {
-        if piece.is_empty() || self.stop.found() {
+        if piece.is_empty() || self.over() {
             return Ok(());
         }
         self.text.push_str(piece);
@@ -140,14 +185,35 @@ impl Teller {
             self.print("\n", out)?;
         }
         let rest = self.stop.finish();
-        self.answer.push_str(rest);
-        out.write_all(rest.as_bytes())
+        match &mut self.guard {
+            Some(guard) => {
+                for last in [true, false] {
+                    let rest = if last { guard.push(rest) } else { guard.finish() };
+                    self.answer.push_str(rest);
+                    out.write_all(rest.as_bytes())?;
+                }
+            }
+            None => {
+                self.answer.push_str(rest);
+                out.write_all(rest.as_bytes())?;
+            }
+        }
+        if self.over() {
+            // The stop string, or the repetition, and what came with it, is the end of what the model wrote.
+            self.text.truncate(self.text.len() - (self.told - self.answer.len()));
+        }
+        Ok(())
     }
 
     fn show(&mut self, out: &mut dyn Write) -> io::Result<()> {
         for part in std::mem::take(&mut self.parts) {
             match part {
-                Part::Thought(text) => self.show_thought(&text, out)?,
+                Part::Thought(text) => {
+                    if let Some(guard) = &mut self.thoughts_guard {
+                        guard.push(&text);
+                    }
+                    self.show_thought(&text, out)?;
+                }
                 Part::Answer(text) => {
                     if self.answer.is_empty() && self.thought {
                         self.print(if self.hidden { "\n" } else { "\n\n" }, out)?;
@@ -155,15 +221,14 @@ impl Teller {
                     }
                     self.told += text.len();
                     let piece = self.stop.push(&text);
+                    let piece = match &mut self.guard {
+                        Some(guard) => guard.push(piece),
+                        None => piece,
+                    };
                     self.answer.push_str(piece);
                     out.write_all(piece.as_bytes())?;
                 }
             }
-        }
-        if self.stop.found() {
-            // The stop string, and what came with it, is the end of what the model wrote.
-            self.text.truncate(self.text.len() - (self.told - self.answer.len()));
-            self.told = self.answer.len();
         }
         out.flush()
     }

@@ -3,18 +3,23 @@
 use clap::{Args, ValueEnum};
 
 use crate::cli::args::tokens;
-use crate::text::StopStrings;
+use crate::text::{LoopGuard, Patience, StopStrings};
 
 /// What an answer is.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Answer")]
 pub struct AnswerArgs {
-    /// Most tokens of an answer; -1 for no limit [default: until it or the context ends]
+    /// Most tokens of an answer; -1 for no limit [default: in a chat 512, or 2048 if the model thinks first; else until it or
+    /// the context ends]
     #[arg(short = 'n', long, alias = "predict", value_name = "N", value_parser = tokens)]
     n_predict: Option<usize>,
     /// End the answer before this text, which is not printed; may be repeated; \n and \t are line end and tab
     #[arg(short = 'r', long, alias = "reverse-prompt", value_name = "TEXT", allow_hyphen_values = true, value_parser = unescaped)]
     stop: Vec<String>,
+    /// Whether an answer is ended that begins to run in a circle: with a run of eight words for the third time, counting the
+    /// answers before, or a piece that is repeated without end [default: on; off with --raw, as texts may repeat themselves]
+    #[arg(long, value_enum, value_name = "WHEN")]
+    loop_guard: Option<Switch>,
     /// Whether the model is to think before it answers, where its template has a switch for that
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     pub think: Think,
@@ -33,15 +38,40 @@ impl AnswerArgs {
         self.n_predict.filter(|n| *n < usize::MAX)
     }
 
-    /// What ends an answer.
-    pub fn stop(&self) -> StopStrings {
-        StopStrings::new(self.stop.iter().map(String::as_str))
+    /// Most tokens of an answer in a chat.
+    pub fn chat_limit(&self, thinks: bool) -> usize {
+        self.n_predict.unwrap_or(if thinks { 2048 } else { 512 })
+    }
+
+    /// Whether the limit of a chat's answers is the default one.
+    pub fn limit_is_default(&self) -> bool {
+        self.n_predict.is_none()
+    }
+
+    /// What watches for circles; `raw`: the text is continued as it is.
+    pub fn guard(&self, raw: bool) -> Option<LoopGuard> {
+        let on = self.loop_guard.map_or(!raw, |switch| switch == Switch::On);
+        on.then(|| LoopGuard::new(Patience::Short))
+    }
+
+    /// What ends an answer: what was asked for, and what the model needs.
+    pub fn stop(&self, of_model: &[String]) -> StopStrings {
+        StopStrings::new(self.stop.iter().chain(of_model).map(String::as_str))
     }
 
     /// What becomes of thoughts.
     pub fn thoughts(&self) -> ThoughtsShown {
         if self.hide_thoughts { ThoughtsShown::Hide } else { self.thoughts }
     }
+}
+
+/// On or off.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// Do it
+    On,
+    /// Do not
+    Off,
 }
 
 /// Whether a model thinks before it answers.

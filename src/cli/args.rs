@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
+use crate::cli::store::{HubModel, Sampling};
 use crate::cli::term::{self, parse_bytes};
 use crate::model::KvType;
 use crate::session::{DeviceChoice, Modes, SessionOptions};
@@ -10,9 +11,13 @@ use crate::text::SamplerParams;
 /// Which model.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ModelArgs {
-    /// Model: a name from `ember models`, or the path of a GGUF file [default: the catalogue's default]
+    /// Model: a name from `ember models`, or the path of a GGUF file [default: what `ember models use`
+    /// chose, else the catalogue's default]
     #[arg(short = 'm', long, value_name = "NAME|PATH", env = "EMBER_MODEL")]
     pub model: Option<String>,
+    /// -hf: a GGUF model of Hugging Face's hub; QUANT is its block format, or the nearest to Q4_K_M. Goes before -m
+    #[arg(long, value_name = "OWNER/REPO[:QUANT]")]
+    pub hf_repo: Option<HubModel>,
     /// Never fetch a model that is not here
     #[arg(long)]
     pub offline: bool,
@@ -125,44 +130,61 @@ pub enum Kv {
 }
 
 /// How the next token is chosen.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingArgs {
-    /// Temperature; 0 always takes the most likely token
-    #[arg(long, alias = "temperature", value_name = "T", default_value_t = 0.8, value_parser = non_negative)]
-    pub temp: f32,
-    /// Keep the K most likely tokens; 0 or less keeps all
-    #[arg(long, value_name = "K", default_value_t = 40, value_parser = top_k)]
-    pub top_k: u32,
-    /// Keep the most likely tokens that make up P of the probability; 1 keeps all
-    #[arg(long, value_name = "P", default_value_t = 0.95, value_parser = fraction)]
-    pub top_p: f32,
-    /// Drop tokens less likely than P times the most likely one; 0 keeps all
-    #[arg(long, value_name = "P", default_value_t = 0.05, value_parser = fraction)]
-    pub min_p: f32,
-    /// Penalty on repeated tokens; 1 is none
-    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = positive)]
-    pub repeat_penalty: f32,
-    /// How many of the last tokens count as repeated
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(..=256))]
-    pub repeat_last_n: u32,
+    /// Temperature; 0 always takes the most likely token [default: the model's, else 0.8]
+    #[arg(long, alias = "temperature", value_name = "T", value_parser = non_negative)]
+    temp: Option<f32>,
+    /// Keep the K most likely tokens; 0 or less keeps all [default: the model's, else 40]
+    #[arg(long, value_name = "K", value_parser = top_k)]
+    top_k: Option<u32>,
+    /// Keep the most likely tokens that make up P of the probability; 1 keeps all [default: the model's, else 0.95]
+    #[arg(long, value_name = "P", value_parser = fraction)]
+    top_p: Option<f32>,
+    /// Drop tokens less likely than P times the most likely one; 0 keeps all [default: the model's, else 0.05]
+    #[arg(long, value_name = "P", value_parser = fraction)]
+    min_p: Option<f32>,
+    /// Penalty on repeated tokens; 1 is none [default: the model's, else 1]
+    #[arg(long, value_name = "X", value_parser = positive)]
+    repeat_penalty: Option<f32>,
+    /// How many of the last tokens count as repeated [default: 64]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=256))]
+    repeat_last_n: Option<u32>,
+    /// DRY: penalty on tokens that would go on with a repetition; 0 is none [default: the model's, else 0]
+    #[arg(long, value_name = "X", value_parser = non_negative)]
+    dry_multiplier: Option<f32>,
+    /// DRY: what the penalty grows by with each token of the repetition [default: 1.75]
+    #[arg(long, value_name = "X", value_parser = at_least_one)]
+    dry_base: Option<f32>,
+    /// DRY: length of a repetition that is free [default: the model's, else 2]
+    #[arg(long, value_name = "N")]
+    dry_allowed_length: Option<u32>,
+    /// DRY: how many of the last tokens are searched; at most 2048, which -1 is, too; 0 is off [default: 2048]
+    #[arg(long, value_name = "N", value_parser = last_n)]
+    dry_penalty_last_n: Option<u32>,
     /// Random seed; the same seed gives the same text; -1 is a new one each time [default: -1]
     #[arg(short = 's', long, value_name = "N", value_parser = seed)]
-    pub seed: Option<Seed>,
+    seed: Option<Seed>,
 }
 
 impl SamplingArgs {
-    /// As the session takes them; without `--seed` the seed is new each time.
-    pub fn params(&self) -> SamplerParams {
-        SamplerParams {
-            temperature: self.temp,
+    /// As the session takes them, `defaults` where nothing was asked for; without `--seed` the seed is new each time.
+    pub fn params(&self, defaults: SamplerParams) -> SamplerParams {
+        let asked = Sampling {
+            temp: self.temp,
             top_k: self.top_k,
             top_p: self.top_p,
             min_p: self.min_p,
             repeat_penalty: self.repeat_penalty,
             repeat_last_n: self.repeat_last_n,
-            seed: self.seed.and_then(|seed| seed.0).unwrap_or_else(fresh_seed),
-        }
+            dry_multiplier: self.dry_multiplier,
+            dry_base: self.dry_base,
+            dry_allowed_length: self.dry_allowed_length,
+            dry_penalty_last_n: self.dry_penalty_last_n,
+        };
+        let seed = self.seed.and_then(|seed| seed.0).unwrap_or_else(fresh_seed);
+        SamplerParams { seed, ..asked.over(defaults) }
     }
 }
 
@@ -211,6 +233,18 @@ pub fn tokens(text: &str) -> Result<usize, String> {
 
 fn top_k(text: &str) -> Result<u32, String> {
     u32::try_from(whole(text)?.max(0)).map_err(|_| "there are not so many tokens; 0 keeps all".into())
+}
+
+/// Tokens to look back at; -1 is as many as there can be.
+fn last_n(text: &str) -> Result<u32, String> {
+    match whole(text)? {
+        -1 => Ok(u32::MAX),
+        n => u32::try_from(n).map_err(|_| "write a number of tokens, or -1 for as many as can be".into()),
+    }
+}
+
+fn at_least_one(text: &str) -> Result<f32, String> {
+    number(text).and_then(|v| if v >= 1.0 { Ok(v) } else { Err("must be 1 or above".into()) })
 }
 
 /// Threads; 0 is one per core.

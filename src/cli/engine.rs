@@ -7,18 +7,23 @@ use crate::cli::error::{CliError, CliResult};
 use crate::cli::lora::{self, Loaded};
 use crate::cli::progress::Bar;
 use crate::cli::show;
-use crate::cli::store::{self, Catalog, Choice, Home, Source, TINY_NAME};
+use crate::cli::store::{self, Catalog, Choice, Home, HubModel, Source, TINY_NAME};
 use crate::cli::term::{self, Paint};
 use crate::exec::{DeviceInfo, DeviceKind};
 use crate::gguf::GgufFile;
 use crate::model::Model;
 use crate::session::{Generated, Session, SessionOptions};
-use crate::text::Tokenizer;
+use crate::text::{SamplerParams, Tokenizer};
 
 /// The file that `-m` stands for, fetched if it is a known model that is not here.
 pub fn find(args: &ModelArgs) -> CliResult<PathBuf> {
     let catalog = Catalog::load()?;
-    let model = match store::choose(&catalog, args.model.as_deref())? {
+    let wanted = wanted(&catalog, args);
+    let model = match wanted {
+        Wanted::Hub(model) => return find_on_hub(&catalog, &model, args.offline),
+        Wanted::Named(name) => store::choose(&catalog, name.as_deref())?,
+    };
+    let model = match model {
         Choice::Path(path) => return not_empty(path),
         Choice::Known(model) => model,
     };
@@ -37,6 +42,54 @@ pub fn find(args: &ModelArgs) -> CliResult<PathBuf> {
     Ok(store::get(&catalog, &home, &model, false, &mut Bar::new())?.path)
 }
 
+/// What is to be opened.
+enum Wanted {
+    Hub(HubModel),
+    /// By name or path; none is the catalogue's default.
+    Named(Option<String>),
+}
+
+/// What was asked for, else what the user chose, as long as it can be found.
+fn wanted(catalog: &Catalog, args: &ModelArgs) -> Wanted {
+    if let Some(model) = &args.hf_repo {
+        return Wanted::Hub(model.clone());
+    }
+    if args.model.is_some() {
+        return Wanted::Named(args.model.clone());
+    }
+    let Some(chosen) = Home::find().ok().and_then(|home| home.chosen()) else { return Wanted::Named(None) };
+    if let Some(Ok(model)) = chosen.strip_prefix(HUB_PREFIX).map(str::parse) {
+        return Wanted::Hub(model);
+    }
+    match store::choose(catalog, Some(&chosen)) {
+        Ok(_) => Wanted::Named(Some(chosen)),
+        Err(_) => {
+            term::warn(format!(
+                "the model that was chosen is not here: {chosen}; `ember models use NAME` takes another"
+            ));
+            Wanted::Named(None)
+        }
+    }
+}
+
+/// What the name of a hub's model begins with where it is remembered.
+pub const HUB_PREFIX: &str = "hf:";
+
+fn find_on_hub(catalog: &Catalog, model: &HubModel, offline: bool) -> CliResult<PathBuf> {
+    let home = Home::find()?;
+    if let Some(path) = model.present(&home) {
+        return Ok(path);
+    }
+    if offline {
+        let missing = CliError::failed(format!("`{model}` is not here, and --offline was given"));
+        return Err(missing
+            .at(model.home(&home).models.display())
+            .advise(format!("`ember pull -hf {model}`")));
+    }
+    term::say(format!("getting {model} from the hub, once"));
+    Ok(model.get(catalog, &home, false, &mut Bar::new())?.path)
+}
+
 /// The file of a model that needs no network: it is here, or within the program.
 fn at_hand(catalog: &Catalog, home: &Home, model: &store::Model) -> CliResult<Option<PathBuf>> {
     let bundled = || model.sources.iter().any(|source| matches!(source, Source::Bundled { .. }));
@@ -50,7 +103,13 @@ fn at_hand(catalog: &Catalog, home: &Home, model: &store::Model) -> CliResult<Op
 /// program, which is said.
 pub fn find_or_bundled(args: &ModelArgs) -> CliResult<PathBuf> {
     let error = match find(args) {
-        Err(error) if args.model.is_none() && std::env::var_os("EMBER_CATALOG").is_none() => error,
+        Err(error)
+            if args.model.is_none()
+                && args.hf_repo.is_none()
+                && std::env::var_os("EMBER_CATALOG").is_none() =>
+        {
+            error
+        }
         other => return other,
     };
     let catalog = Catalog::built_in()?;
@@ -91,6 +150,37 @@ pub fn here(wanted: &str) -> CliResult<PathBuf> {
 /// Opens the model that `-m` stands for.
 pub fn open(args: &ModelArgs) -> CliResult<Model> {
     open_file(&find(args)?)
+}
+
+/// What the catalogue says of how a model answers.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// How its tokens are chosen where nothing else is asked for.
+    pub sampler: SamplerParams,
+    /// Texts that end its answers, beside its own end.
+    pub stop: Vec<String>,
+}
+
+/// What the catalogue says of a model; `thinks`: before it answers.
+pub fn known(model: &Model, thinks: bool) -> CliResult<Known> {
+    let catalog = Catalog::load()?;
+    let file = model.path().file_name().unwrap_or_default().to_string_lossy();
+    let family = catalog.family(&file, &model.gguf().metadata);
+    Ok(Known {
+        sampler: family.map_or_else(SamplerParams::default, |family| family.sampler(thinks)),
+        stop: family.map_or_else(Vec::new, |family| family.stop.clone()),
+    })
+}
+
+/// A model's name for people: the catalogue's where the file is one of its, else the one that the file gives itself.
+pub fn name(model: &Model) -> String {
+    Catalog::load().map_or_else(|_| model.config().name.clone(), |catalog| name_in(&catalog, model))
+}
+
+fn name_in(catalog: &Catalog, model: &Model) -> String {
+    let file = model.path().file_name().unwrap_or_default();
+    let listed = catalog.models.iter().find(|listed| listed.file.as_str() == file);
+    listed.map_or_else(|| model.config().name.clone(), |listed| listed.name.clone())
 }
 
 /// Opens a model file and says what of it is not understood.
@@ -142,7 +232,7 @@ pub fn describe(device: &DeviceInfo) -> String {
 
 /// Says on stderr what runs where.
 pub fn announce(session: &Session) {
-    let name = show::line(&session.model().config().name);
+    let name = show::line(&name(session.model()));
     let device = describe(session.executor().device());
     let with = match session.adapters() {
         [] => String::new(),

@@ -190,6 +190,12 @@ impl From<StoreError> for CliError {
             StoreError::Mismatch { from, .. } => {
                 failure.at(from).advise("fetch it again; if it stays so, the source has changed")
             }
+            StoreError::NotInRepository { repo, there, .. } if !there.is_empty() => {
+                failure.advise(format!("-hf {repo}:QUANT with one of: {}", there.join(", ")))
+            }
+            StoreError::NotInRepository { .. } => failure.advise(
+                "a repository with files that end in .gguf; those of language models often end in -GGUF",
+            ),
             // Each attempt was said when it failed.
             StoreError::AllFailed { by_hand, .. } => by_hand.into_iter().fold(failure, Self::advise),
         }

@@ -8,7 +8,13 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use crate::cli::error::CliError;
 
 /// Options that mean the same here under another name.
-const SAME: &[(&str, &str)] = &[("-ngl", "--gpu-layers"), ("-sys", "--system"), ("-dev", "--device")];
+const SAME: &[(&str, &str)] = &[
+    ("-ngl", "--gpu-layers"),
+    ("-sys", "--system"),
+    ("-dev", "--device"),
+    ("-hf", "--hf-repo"),
+    ("-hfr", "--hf-repo"),
+];
 
 /// Options whose value is a text, which may look like an option.
 const TEXTS: &[&str] = &["-p", "--prompt", "--system", "--system-prompt", "-r", "--stop", "--reverse-prompt"];
@@ -25,8 +31,8 @@ const OTHERS: &[(&[&str], &str)] = &[
         "--kv f16 or --kv f32, for keys and values alike",
     ),
     (
-        &["-hf", "-hfr", "-hff", "--hf-repo", "--hf-file", "-mu", "--model-url"],
-        "`ember pull NAME` for a model of `ember models`, or -m with the path of a file",
+        &["-hff", "--hf-file", "-mu", "--model-url"],
+        "-hf OWNER/REPO:QUANT, `ember pull NAME` for a model of `ember models`, or -m with the path of a file",
     ),
     (&["-cnv", "--conversation", "-i", "--interactive", "-if", "--interactive-first"], "`ember chat`"),
     (&["-no-cnv", "--no-conversation"], "`ember run --raw`"),
@@ -43,14 +49,8 @@ const OTHERS: &[(&[&str], &str)] = &[
     ),
     (&["--lora-scaled", "--lora-base", "--lora-init-without-apply"], "--adapter PATH:SCALE"),
     (
-        &[
-            "--presence-penalty",
-            "--frequency-penalty",
-            "--dry-multiplier",
-            "--dry-base",
-            "--dry-allowed-length",
-        ],
-        "--repeat-penalty and --repeat-last-n",
+        &["--presence-penalty", "--frequency-penalty"],
+        "--repeat-penalty and --repeat-last-n, or --dry-multiplier",
     ),
     (
         &[
@@ -75,6 +75,7 @@ const OTHERS: &[(&[&str], &str)] = &[
         &["--grammar", "--grammar-file", "-j", "--json-schema", "-jf", "--json-schema-file"],
         "say in the prompt what form the answer is to have: answers cannot be held to a grammar",
     ),
+    (&["--dry-sequence-breaker"], "leave it out: repetitions end at control tokens and at line ends"),
     (&["--ignore-eos"], "leave it out: an answer ends where the model ends it, or after -n tokens"),
     (
         &["--keep", "--context-shift", "--no-context-shift"],

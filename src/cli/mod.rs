@@ -13,6 +13,7 @@ mod engine;
 pub mod error;
 mod eval;
 mod explain;
+mod first;
 pub mod given;
 mod habits;
 mod help;

@@ -5,14 +5,16 @@ use std::io::Write;
 use clap::Args;
 
 use crate::cli::answer::{self, Manner};
-use crate::cli::answer_args::AnswerArgs;
+use crate::cli::answer_args::{AnswerArgs, Think};
 use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, SamplingArgs, session_options};
+use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::input::InputArgs;
 use crate::cli::lora::LoraArgs;
 use crate::cli::prompt::{self, Prompter};
-use crate::cli::{engine, term};
+use crate::cli::term::{self, Paint};
 use crate::session::{Modes, StopReason};
+use crate::text::SamplerParams;
 
 /// Answer one prompt
 ///
@@ -71,20 +73,28 @@ pub fn run(args: &RunArgs) -> CliResult {
     if !args.quiet {
         engine::announce(&session);
     }
+    let thinks = prompter.marks().is_some() && args.answer.think != Think::Off;
+    let known = engine::known(&model, thinks)?;
     let limit = args.answer.limit().unwrap_or(usize::MAX).min(session.ctx());
     let manner = Manner {
-        stop: args.answer.stop(),
+        stop: args.answer.stop(if args.raw { &[] } else { &known.stop }),
         marks: prompter.marks(),
         thoughts: args.answer.thoughts(),
+        guard: args.answer.guard(prompter.template().is_none()),
         quiet: args.quiet,
     };
-    let (tokenizer, sampler) = (prompter.tokenizer(), args.sampling.params());
+    // A text that is continued as it is may repeat itself.
+    let defaults = if prompter.template().is_none() { SamplerParams::default() } else { known.sampler };
+    let (tokenizer, sampler) = (prompter.tokenizer(), args.sampling.params(defaults));
     let mut out = term::answer();
     let answer = answer::stream(&mut session, tokenizer, &tokens, sampler, limit, &manner, &mut out)?;
     if !answer.answer.ends_with('\n') {
         writeln!(out)?;
     }
     out.flush()?;
+    if answer.circled && !args.quiet {
+        term::say(Paint::stderr().dim(answer::CIRCLED));
+    }
     if args.stats {
         term::say(engine::stats_line(&answer.done));
     }

@@ -7,7 +7,7 @@ use crate::model::forward::{Models, Weights, emit};
 use crate::model::{ModelConfig, ModelError};
 use crate::ops::Op;
 use crate::plan::{
-    BudgetError, DType, Inputs, Layout, OpCall, PlanError, PlanId, Profile, Program, Role,
+    BudgetError, DType, Inputs, Layout, OpCall, Out, PlanError, PlanId, Profile, Program, Role,
     Rows as TensorRows, Tensor, TensorId, VIEW_ALIGN, Words,
 };
 
@@ -280,7 +280,7 @@ impl<'a> Builder<'a> {
             plan: None,
         };
         let rows = program.tensor(input("step.rows", 1 + tokens, 4))?;
-        let outs = program.tensor(input("step.outs", outputs, 12))?;
+        let outs = program.tensor(input("step.outs", outputs, size_of::<Out>() / 4))?;
         let scalars = match options.train {
             Train::Nothing => None,
             _ => Some(program.tensor(input("step.scalars", 1, 8))?),

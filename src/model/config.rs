@@ -5,6 +5,7 @@ use crate::model::keys::Keys;
 use crate::model::rope::RopeScaling;
 use crate::model::{Arch, ModelError, check};
 use crate::ops::attention::MAX_HEAD_DIM;
+use crate::text::Breakers;
 
 /// Numbers of a decoder-only transformer.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +40,8 @@ pub struct ModelConfig {
     pub train_ctx: usize,
     /// Sliding attention window; 0 = none.
     pub window: usize,
+    /// Tokens that end the repetitions that the sampler's DRY looks for.
+    pub breakers: Breakers,
 }
 
 impl ModelConfig {
@@ -72,6 +75,7 @@ impl ModelConfig {
             vocab: gguf.require_tensor("token_embd.weight")?.dim(1) as usize,
             train_ctx,
             window: check::window(&keys, train_ctx)?,
+            breakers: Breakers::from_metadata(&gguf.metadata),
         };
         config.check(&keys)?;
         Ok(config)

@@ -381,9 +381,13 @@ pub fn logits(b: &mut Builder<'_>, w: &Weights, x: TensorId, fetched: bool) -> R
 
 fn sample(b: &mut Builder<'_>, logits: TensorId) -> Result<TensorId, ModelError> {
     let sampled = b.own("sampled", Rows::Outputs, 1, 4, DType::U32, Role::Output)?;
+    let [breakers0, breakers1, breakers2] = b.config.breakers.vectors();
     let p = params::sample::Params {
         vocab: b.config.vocab as u32,
         ctx: b.options.ctx as u32,
+        breakers0,
+        breakers1,
+        breakers2,
         ..Default::default()
     };
     let args = vec![Some(b.rows), Some(b.outs), Some(logits), Some(b.table), Some(sampled)];

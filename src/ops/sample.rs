@@ -6,7 +6,7 @@ use super::cpu::{Context, Real};
 use super::params::sample::Params;
 use super::{Accepts, Access, Arg, OpDef, require};
 use crate::plan::{OpCall, PlanError, Program};
-use crate::text::{MAX_LAST_N, SamplerParams};
+use crate::text::{Breakers, MAX_DRY_LAST_N, MAX_LAST_N, SamplerParams};
 
 /// Arguments: rows, outs, logits (O, vocab), tokens (slots, ctx), sampled (O, 4): token, bits of its
 /// log-probability under the full softmax at the temperature, status (1: a logit is not a number), 0.
@@ -37,6 +37,7 @@ fn twin<F: Real>(c: &Context<'_, F>) {
     let p: Params = c.params();
     let (vocab, ctx) = (p.vocab as usize, p.ctx as usize);
     let (logits, tokens, sampled) = (c.read(2), c.words(3), c.words(4));
+    let breakers = Breakers::from_vectors([p.breakers0, p.breakers1, p.breakers2]);
     for o in c.share(c.rows(1), 1) {
         let out = c.out(o);
         let sampler = SamplerParams {
@@ -46,17 +47,21 @@ fn twin<F: Real>(c: &Context<'_, F>) {
             min_p: out.min_p,
             repeat_penalty: out.repeat_penalty,
             repeat_last_n: out.repeat_last_n,
+            dry_multiplier: out.dry_multiplier,
+            dry_base: out.dry_base,
+            dry_allowed_length: out.dry_allowed,
+            dry_last_n: out.dry_last_n,
             seed: out.seed,
         };
         let table = &tokens[out.slot as usize * ctx..][..ctx];
         let pos = out.pos as usize;
-        let mut history = [0u32; MAX_LAST_N];
-        let held = (pos + 1).min(MAX_LAST_N);
+        let mut history = [0u32; MAX_DRY_LAST_N];
+        let held = (pos + 1).min(if out.dry_multiplier > 0.0 { MAX_DRY_LAST_N } else { MAX_LAST_N });
         for (h, t) in history.iter_mut().zip(&table[pos + 1 - held..=pos]) {
             *h = t.load(Ordering::Relaxed);
         }
         let logits = &logits[o * vocab..][..vocab];
-        let choice = F::choose(logits, &history[..held], &sampler, out.pos);
+        let choice = F::choose(logits, &history[..held], &sampler, &breakers, out.pos);
         let (token, logprob, status) = choice.map_or((0, f32::NAN, 1), |c| (c.token, c.logprob, 0));
         if let Some(next) = table.get(pos + 1) {
             next.store(token, Ordering::Relaxed);

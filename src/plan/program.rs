@@ -118,7 +118,7 @@ pub struct Program {
     pub tensors: Vec<Tensor>,
     /// All plans; a [`PlanId`] is an index.
     pub plans: Vec<Plan>,
-    /// Step inputs shared by all plans: rows (1 + tokens, 4) and outs (outputs, 12).
+    /// Step inputs shared by all plans: rows (1 + tokens, 4) and outs (outputs, 16).
     pub inputs: Option<Inputs>,
     /// What the host sets and the optimizer changes, named as in a file.
     pub trained: Vec<TensorId>,
@@ -134,7 +134,7 @@ pub struct Program {
 pub struct Inputs {
     /// Header and token rows, (1 + tokens, 4) words.
     pub rows: TensorId,
-    /// Output rows, (outputs, 12) words.
+    /// Output rows, (outputs, 16) words.
     pub outs: TensorId,
     /// Numbers of an optimizer step, (1, 8) words; only where something is trained.
     pub scalars: Option<TensorId>,

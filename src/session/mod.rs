@@ -345,5 +345,9 @@ fn out_row(row: usize, slot: usize, pos: usize, sampler: &SamplerParams) -> Out 
         slot: slot as u32,
         pos: pos as u32,
         coef: 0.0,
+        dry_multiplier: sampler.dry_multiplier,
+        dry_base: sampler.dry_base,
+        dry_allowed: sampler.dry_allowed_length,
+        dry_last_n: sampler.dry_last_n,
     }
 }

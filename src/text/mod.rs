@@ -7,6 +7,7 @@ mod config;
 mod error;
 mod gguf;
 mod hold;
+mod loops;
 mod pair_map;
 mod pretok;
 mod sampler;
@@ -22,9 +23,10 @@ mod train;
 
 pub use config::{SpecialIds, TokenKind, TokenizerConfig, TokenizerModel};
 pub use error::TokenizerError;
+pub use loops::{LoopGuard, Patience};
 pub use sampler::{
-    Choice, MAX_LAST_N, Sampler, SamplerError, SamplerParams, choose, from_key, order_key, softmax_scale,
-    uniform,
+    Breakers, Choice, MAX_DRY_LAST_N, MAX_LAST_N, Sampler, SamplerError, SamplerParams, choose,
+    choose_with_breakers, from_key, order_key, softmax_scale, uniform,
 };
 pub use stop::StopStrings;
 pub use stream::TokenStream;

@@ -1,11 +1,15 @@
 //! Choosing the next token from logits.
 //!
-//! The order is llama.cpp's: repetition penalty, top-k, top-p, min-p, temperature, draw. Sets are found by a
+//! The order is llama.cpp's: repetition penalty, DRY, top-k, top-p, min-p, temperature, draw. Sets are found by a
 //! threshold on the logit, never by sorting, so that the device does the same thing with the same result: all
 //! logits that tie with the last one kept are kept. Random numbers are a hash of (seed, position), so that the
 //! same seed gives the same text whatever the batch or the chunk.
 
 use crate::quant::sum_exp;
+
+mod dry;
+
+pub use dry::{Breakers, MAX_DRY_LAST_N};
 
 /// How to choose. [`Default`] gives llama.cpp's defaults.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,6 +26,14 @@ pub struct SamplerParams {
     pub repeat_penalty: f32,
     /// How many recent tokens the penalty looks at; at most [`MAX_LAST_N`].
     pub repeat_last_n: u32,
+    /// Of DRY, what a token's logit loses that goes on with a repetition of the allowed length; 0 is off.
+    pub dry_multiplier: f32,
+    /// Of DRY, what that grows by with each further token of the repetition.
+    pub dry_base: f32,
+    /// Of DRY, the length from which on a repetition costs something.
+    pub dry_allowed_length: u32,
+    /// Of DRY, how many recent tokens are searched; at most [`MAX_DRY_LAST_N`].
+    pub dry_last_n: u32,
     /// Seed of the draws.
     pub seed: u32,
 }
@@ -38,6 +50,10 @@ impl Default for SamplerParams {
             min_p: 0.05,
             repeat_penalty: 1.0,
             repeat_last_n: 64,
+            dry_multiplier: 0.0,
+            dry_base: 1.75,
+            dry_allowed_length: 2,
+            dry_last_n: MAX_DRY_LAST_N as u32,
             seed: 0,
         }
     }
@@ -47,6 +63,18 @@ impl SamplerParams {
     /// Always the likeliest token.
     pub fn greedy() -> Self {
         Self { temperature: 0.0, ..Self::default() }
+    }
+
+    /// The same, held harder against repetition and with other draws: for a second try where the first ran in a circle.
+    pub fn firmer(&self) -> Self {
+        Self {
+            dry_multiplier: self.dry_multiplier.max(1.5),
+            dry_base: self.dry_base.max(1.75),
+            dry_allowed_length: self.dry_allowed_length.min(4),
+            dry_last_n: MAX_DRY_LAST_N as u32,
+            seed: mix(self.seed ^ 0x9e37_79b9),
+            ..*self
+        }
     }
 
     /// Whether the parameters make sense.
@@ -63,6 +91,12 @@ impl SamplerParams {
                 "a number above 0, usually 1 to 1.3",
                 self.repeat_penalty > 0.0 && self.repeat_penalty.is_finite(),
             ),
+            (
+                "dry_multiplier",
+                "0 (off) or above, usually about 0.8",
+                self.dry_multiplier >= 0.0 && self.dry_multiplier.is_finite(),
+            ),
+            ("dry_base", "1 or above", self.dry_base >= 1.0 && self.dry_base.is_finite()),
         ];
         match checks.into_iter().find(|(_, _, sound)| !sound) {
             Some((name, allowed, _)) => Err(SamplerError::BadParameter { name, allowed }),
@@ -149,6 +183,20 @@ pub fn from_key(key: u32) -> f32 {
 /// # Errors
 /// [`SamplerError`] if there are no logits, one is not a number, or a parameter makes no sense.
 pub fn choose(logits: &[f32], history: &[u32], p: &SamplerParams, pos: u32) -> Result<Choice, SamplerError> {
+    choose_with_breakers(logits, history, p, &Breakers::NONE, pos)
+}
+
+/// [`choose`], where DRY's repetitions end at `breakers`.
+///
+/// # Errors
+/// As there.
+pub fn choose_with_breakers(
+    logits: &[f32],
+    history: &[u32],
+    p: &SamplerParams,
+    breakers: &Breakers,
+    pos: u32,
+) -> Result<Choice, SamplerError> {
     p.check()?;
     if logits.is_empty() {
         return Err(SamplerError::Empty);
@@ -158,8 +206,8 @@ pub fn choose(logits: &[f32], history: &[u32], p: &SamplerParams, pos: u32) -> R
     if !logits.iter().fold(true, |all, l| all & sound(l)) {
         return Err(SamplerError::NotANumber(logits.iter().position(|l| !sound(l)).unwrap_or(0)));
     }
-    let mut room = [(0, 0.0); MAX_LAST_N];
-    let all = Candidates { logits, replaced: penalised(logits, history, p, &mut room) };
+    let mut room = [Replaced::default(); MAX_LAST_N + MAX_DRY_LAST_N];
+    let all = Candidates { logits, replaced: penalised(logits, history, p, breakers, &mut room) };
     let (best, max) = all.max();
     let token = if p.temperature <= 0.0 { best } else { draw(&all, p, max, uniform(p.seed, pos)) };
     let top = logits.iter().fold(f32::NEG_INFINITY, |m, l| m.max(*l));
@@ -169,29 +217,60 @@ pub fn choose(logits: &[f32], history: &[u32], p: &SamplerParams, pos: u32) -> R
     Ok(Choice { token, logprob: (above - sum.ln()) as f32 })
 }
 
-/// The recent tokens with their new logits, sorted, each once.
+/// A token with its new logit.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Replaced {
+    token: u32,
+    logit: f32,
+    /// Length of the repetition that it would go on with.
+    run: usize,
+}
+
+/// Tokens with new logits, sorted, each once.
+struct List<'r> {
+    room: &'r mut [Replaced],
+    held: usize,
+}
+
+impl List<'_> {
+    /// The place of a token, which is put in with this logit if it is not there.
+    fn place(&mut self, token: u32, logit: f32) -> &mut Replaced {
+        let place = self.room[..self.held].partition_point(|r| r.token < token);
+        let there = self.room[..self.held].get(place).is_some_and(|r| r.token == token);
+        if !there {
+            self.room.copy_within(place..self.held, place + 1);
+            self.room[place] = Replaced { token, logit, run: 0 };
+            self.held += 1;
+        }
+        &mut self.room[place]
+    }
+}
+
+/// Tokens that a penalty meets with their new logits, sorted, each once. `room` is enough for all that both penalties look at.
 fn penalised<'r>(
     logits: &[f32],
     history: &[u32],
     p: &SamplerParams,
-    room: &'r mut [(u32, f32); MAX_LAST_N],
-) -> &'r [(u32, f32)] {
-    if p.repeat_penalty == 1.0 {
-        return &[];
-    }
-    let recent = history.iter().rev().take((p.repeat_last_n as usize).min(MAX_LAST_N));
-    let mut held = 0;
-    for &token in recent {
-        let Some(&logit) = logits.get(token as usize) else { continue };
-        let place = room[..held].partition_point(|(t, _)| *t < token);
-        if room[..held].get(place).is_some_and(|(t, _)| *t == token) {
-            continue;
+    breakers: &Breakers,
+    room: &'r mut [Replaced],
+) -> &'r [Replaced] {
+    let mut list = List { room, held: 0 };
+    if p.repeat_penalty != 1.0 {
+        for &token in history.iter().rev().take((p.repeat_last_n as usize).min(MAX_LAST_N)) {
+            let Some(&logit) = logits.get(token as usize) else { continue };
+            list.place(token, if logit > 0.0 { logit / p.repeat_penalty } else { logit * p.repeat_penalty });
         }
-        room.copy_within(place..held, place + 1);
-        let logit = if logit > 0.0 { logit / p.repeat_penalty } else { logit * p.repeat_penalty };
-        room[place] = (token, logit);
-        held += 1;
     }
+    if p.dry_multiplier > 0.0 {
+        dry::continuations(history, p, breakers, |token, run| {
+            if let Some(&logit) = logits.get(token as usize) {
+                let replaced = list.place(token, logit);
+                replaced.run = replaced.run.max(run);
+            }
+        });
+        dry::punish(&mut list.room[..list.held], p);
+    }
+    let List { room, held } = list;
     &room[..held]
 }
 
@@ -232,13 +311,13 @@ trait Scan {
 /// The whole vocabulary, some logits replaced.
 struct Candidates<'a> {
     logits: &'a [f32],
-    replaced: &'a [(u32, f32)],
+    replaced: &'a [Replaced],
 }
 
 impl Scan for Candidates<'_> {
     fn each(&self, mut f: impl FnMut(u32, f32)) {
         let mut start = 0;
-        let ends = self.replaced.iter().map(|&(token, logit)| (token as usize, Some(logit)));
+        let ends = self.replaced.iter().map(|r| (r.token as usize, Some(r.logit)));
         for (end, replacement) in ends.chain([(self.logits.len(), None)]) {
             for (i, &logit) in self.logits[start..end].iter().enumerate() {
                 f((start + i) as u32, logit);

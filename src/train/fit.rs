@@ -213,7 +213,7 @@ fn unasked(profile: Profile) -> u64 {
 }
 
 /// Memory that the system would give without swapping, in bytes, where it says so.
-fn available() -> Option<u64> {
+pub fn available() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     available_in(&text)
 }

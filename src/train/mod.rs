@@ -35,7 +35,7 @@ pub use adapters::{LoraOptions, TARGETS, adapter_of, initialize, load_adapter, l
 pub use checkpoint::CheckpointError;
 pub use engine::{Engine, EngineOptions, Recompute, Rollouts, Sequence};
 pub use feedback::{Feedback, FeedbackOptions};
-pub use fit::plan;
+pub use fit::{available as available_memory, plan};
 pub use full::{TRAINING, training_info};
 pub use peak::{MatmulRate, matmul_rate};
 pub use reward_model::{Judged, RankedPair, rewards};

@@ -61,7 +61,7 @@ fn numbers_that_mean_nothing_are_refused_by_their_reader() {
         (&["-ctk", "q8_0"], "--kv"),
         (&["--grammar", "x.gbnf"], "grammar"),
         (&["--mirostat", "2"], "--top-p"),
-        (&["-hf", "a/b"], "ember pull"),
+        (&["-hff", "a.gguf"], "-hf OWNER/REPO"),
         (&["-cnv"], "ember chat"),
     ] {
         let ran = run(&sandbox, args);

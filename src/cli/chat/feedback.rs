@@ -113,7 +113,7 @@ impl Chat<'_> {
         let refused = match &self.turn {
             None => Some(NOTHING),
             Some(turn) if turn.shown.edited.is_some() => Some(OWN),
-            Some(_) if self.args.sampling.temp == 0.0 => {
+            Some(_) if self.sampler.temperature == 0.0 => {
                 Some("at temperature 0 the answer is always the same; --temp takes a higher one")
             }
             Some(_) => None,
@@ -145,7 +145,7 @@ impl Chat<'_> {
             term::say("stopped; the first answer stays");
             return if interactive { Ok(None) } else { Err(CliError::interrupted()) };
         }
-        let cut = answer.done.stop != StopReason::Caller;
+        let cut = answer.circled || answer.done.stop != StopReason::Caller;
         let second = Shown::new(&answer.text, cut, self.adapters_in_words());
         if second.answer == first {
             term::say("the same answer came again");

@@ -4,23 +4,22 @@ mod adapters;
 mod feedback;
 mod input;
 mod learn;
+mod reply;
 mod safe;
 mod said;
 mod talk;
 mod turn;
 
-use std::io::Write;
 use std::path::Path;
 
 use clap::Args;
 
 use crate::adapter::BaseFingerprint;
-use crate::cli::answer::{self, Answer, Manner};
-use crate::cli::answer_args::AnswerArgs;
+use crate::cli::answer_args::{AnswerArgs, Think};
 use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, SamplingArgs, session_options};
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
-use crate::cli::keys::Held;
+use crate::cli::first;
 use crate::cli::lora::{Loaded, LoraArgs};
 use crate::cli::prompt::Prompter;
 use crate::cli::store::Home;
@@ -28,6 +27,7 @@ use crate::cli::term::{self, Paint};
 use crate::cli::{live, memory};
 use crate::model::Model;
 use crate::session::{Modes, Session, StopReason};
+use crate::text::{SamplerParams, StopStrings};
 
 use input::{Input, Line};
 pub use talk::Talk;
@@ -122,11 +122,13 @@ struct Chat<'a> {
     background: Option<learn::Background>,
     /// Answers so far: each has another seed, all follow from the first.
     answers: u32,
-    seed: u32,
+    sampler: SamplerParams,
+    stop: StopStrings,
 }
 
 /// Runs the command.
 pub fn run(args: &ChatArgs) -> CliResult {
+    first::ask(&args.model)?;
     let model = engine::open_file(&engine::find_or_bundled(&args.model)?)?;
     let mut prompter = Prompter::for_chat(&model, &args.prompt)?;
     if !prompter.think(args.answer.think) {
@@ -148,7 +150,10 @@ pub fn run(args: &ChatArgs) -> CliResult {
     if input.interactive() {
         term::say(Paint::stderr().dim("/help for help, Ctrl-C stops an answer, Ctrl-D leaves"));
     }
-    let seed = args.sampling.params().seed;
+    let thinks = prompter.marks().is_some() && args.answer.think != Think::Off;
+    let known = engine::known(&model, thinks)?;
+    let sampler = args.sampling.params(known.sampler);
+    let stop = args.answer.stop(&known.stop);
     let mut chat = Chat {
         args,
         model,
@@ -162,7 +167,8 @@ pub fn run(args: &ChatArgs) -> CliResult {
         stats: args.stats,
         background: None,
         answers: 0,
-        seed,
+        sampler,
+        stop,
     };
     chat.recall(&mut input);
     loop {
@@ -272,46 +278,12 @@ impl Chat<'_> {
         let messages = self.talk.messages.clone();
         let answer = self.generate(&tokens, interactive)?;
         self.talk.assistant(&answer.text);
-        let cut = answer.interrupted || answer.done.stop != StopReason::Caller;
+        let cut = answer.interrupted || answer.circled || answer.done.stop != StopReason::Caller;
         self.note(messages, Shown::new(&answer.text, cut, self.adapters_in_words()));
         if answer.interrupted && !interactive {
             return Err(CliError::interrupted());
         }
         Ok(Next::GoOn)
-    }
-
-    /// Streams an answer to stdout.
-    fn generate(&mut self, tokens: &[u32], interactive: bool) -> CliResult<Answer> {
-        let mut sampler = self.args.sampling.params();
-        sampler.seed = self.seed.wrapping_add(self.answers);
-        self.answers += 1;
-        let limit = self.args.answer.limit().unwrap_or(usize::MAX).min(self.session()?.ctx());
-        let manner = Manner {
-            stop: self.args.answer.stop(),
-            marks: self.prompter.marks(),
-            thoughts: self.args.answer.thoughts(),
-            quiet: false,
-        };
-        let mut out = term::answer();
-        let _held = interactive.then(Held::new);
-        let Some(session) = &mut self.session else { return Err(CliError::failed(NO_SESSION)) };
-        let answer =
-            answer::stream(session, self.prompter.tokenizer(), tokens, sampler, limit, &manner, &mut out)?;
-        writeln!(out)?;
-        if interactive {
-            writeln!(out)?;
-        }
-        out.flush()?;
-        if answer.done.stop == StopReason::ContextFull {
-            term::say(Paint::stderr().dim("(cut short: the context is full; -c takes a larger one)"));
-        }
-        if answer.thinking && !answer.interrupted {
-            term::say(Paint::stderr().dim("(it ended while the model was thinking: -n takes more tokens)"));
-        }
-        if self.stats {
-            term::say(Paint::stderr().dim(engine::stats_line(&answer.done)));
-        }
-        Ok(answer)
     }
 
     /// The prompt's tokens, after dropping as many of the oldest turns as leaves room for an answer.

@@ -65,7 +65,11 @@ impl CompareArgs {
     /// The models' files.
     pub fn find(&self, args: &ModelArgs) -> CliResult<Vec<Compared>> {
         let one = |wanted: &Labelled| {
-            let path = engine::find(&ModelArgs { model: Some(wanted.model.clone()), ..args.clone() })?;
+            let path = engine::find(&ModelArgs {
+                model: Some(wanted.model.clone()),
+                hf_repo: None,
+                ..args.clone()
+            })?;
             let stem = || path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             Ok(Compared { label: wanted.label.clone().unwrap_or_else(stem), path })
         };

@@ -5,10 +5,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::StoreError;
+use super::{Family, StoreError};
 use crate::io::text::TextError;
 
 const BUILT_IN: &str = include_str!("../../../models/catalog.toml");
+
+/// Addresses of the hub where a catalogue says nothing of it.
+const HUB_FILE: &str = "https://huggingface.co/{repo}/resolve/{revision}/{file}";
+const HUB_LIST: &str = "https://huggingface.co/api/models/{repo}/tree/{revision}?recursive=true";
 
 /// The model that the program made by itself (`scripts/make-tiny`).
 const TINY: &[u8] = include_bytes!("../../../models/tiny.gguf");
@@ -27,8 +31,35 @@ pub struct Catalog {
     pub default: String,
     /// All models, in the file's order.
     pub models: Vec<Model>,
+    /// How models want their tokens chosen, the first that matches.
+    pub families: Vec<Family>,
+    /// Where `-hf` finds repositories.
+    pub hub: Hub,
     /// Folder that relative paths of sources start from.
     base: PathBuf,
+}
+
+/// The addresses of the hub that `-hf` names repositories of.
+#[derive(Clone, Debug)]
+pub struct Hub {
+    file: String,
+    list: String,
+}
+
+impl Hub {
+    /// Key of the catalogue's `hubs` and `listings`.
+    const NAME: &str = "huggingface";
+
+    /// Address of a file, as it is in the main branch.
+    pub fn file(&self, repo: &str, file: &str) -> String {
+        let file = file.replace('%', "%25").replace(' ', "%20").replace('+', "%2B");
+        self.file.replace("{repo}", repo).replace("{revision}", "main").replace("{file}", &file)
+    }
+
+    /// Address of the list of a repository's files.
+    pub fn list(&self, repo: &str) -> String {
+        self.list.replace("{repo}", repo).replace("{revision}", "main")
+    }
 }
 
 /// One model.
@@ -113,8 +144,12 @@ struct Document {
     default: String,
     #[serde(default)]
     hubs: std::collections::BTreeMap<String, String>,
+    #[serde(default)]
+    listings: std::collections::BTreeMap<String, String>,
     #[serde(rename = "model")]
     models: Vec<Model>,
+    #[serde(rename = "family", default)]
+    families: Vec<Family>,
 }
 
 impl Catalog {
@@ -158,8 +193,14 @@ impl Catalog {
                     .map_err(|why| bad(format!("model `{}`: {why}", model.name)))?;
             }
         }
+        for family in &document.families {
+            family.check().map_err(|why| bad(format!("family {:?}: {why}", family.matches)))?;
+        }
         let base = path.parent().unwrap_or(Path::new("")).to_owned();
-        let catalog = Self { default: document.default, models, base };
+        let address = |all: &std::collections::BTreeMap<String, String>| all.get(Hub::NAME).cloned();
+        let file = address(&document.hubs).unwrap_or_else(|| HUB_FILE.into());
+        let hub = Hub { file, list: address(&document.listings).unwrap_or_else(|| HUB_LIST.into()) };
+        let catalog = Self { default: document.default, models, families: document.families, hub, base };
         if catalog.find(&catalog.default).is_none() {
             return Err(bad(format!("the default model `{}` is not in the list", catalog.default)));
         }
@@ -232,7 +273,7 @@ fn resolve_hub(source: &mut Source, hubs: &std::collections::BTreeMap<String, St
     }
 }
 
-fn check_url(url: &str) -> Result<(), String> {
+pub(super) fn check_url(url: &str) -> Result<(), String> {
     let own_machine = ["http://127.0.0.1", "http://localhost", "http://[::1]"];
     let local = own_machine.iter().any(|host| {
         url.strip_prefix(host).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))

@@ -36,6 +36,22 @@ pub fn fetch(
     Err(StoreError::Remote { url: url.into(), why: "the connection keeps breaking".into() })
 }
 
+/// A short text, such as a list of files.
+pub fn text(url: &str, longest: u64) -> Result<String, StoreError> {
+    let remote = |why: String| StoreError::Remote { url: url.to_owned(), why };
+    let response = agent().get(url).call().map_err(|e| remote(describe(&e)))?;
+    match response.status().as_u16() {
+        200 => {}
+        404 => return Err(remote("the hub has no such repository (404)".into())),
+        401 | 403 => {
+            return Err(remote("there is no such repository, or the hub wants a sign-in for it".into()));
+        }
+        status => return Err(remote(format!("the server answered {status}"))),
+    }
+    let body = response.into_body().into_with_config().limit(longest).read_to_string();
+    body.map_err(|e| remote(describe(&e)))
+}
+
 fn agent() -> Agent {
     Agent::config_builder()
         .timeout_resolve(Some(CONNECT))

@@ -1,9 +1,12 @@
 //! Models on this machine: where they live, what `-m` means, how a missing one is got.
 
 mod catalog;
+mod chosen;
+mod family;
 mod get;
 #[cfg(feature = "fetch")]
 mod https;
+mod hub;
 mod partial;
 mod wheel;
 
@@ -11,7 +14,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use catalog::{Catalog, Model, Source, TINY_NAME};
+pub use family::{Family, Sampling};
 pub use get::{Got, by_hand, from_file, get};
+pub use hub::HubModel;
 pub use partial::Progress;
 
 /// Why a model could not be found or fetched.
@@ -79,6 +84,17 @@ pub enum StoreError {
         expected: String,
         /// Where the bytes came from.
         from: String,
+    },
+    /// A repository of a hub without the model.
+    #[error("{repo} has no GGUF model {}", .quant.as_ref().map_or_else(
+        || "that could be chosen unasked".to_owned(), |quant| format!("of the format {quant}")))]
+    NotInRepository {
+        /// The repository.
+        repo: String,
+        /// The block format asked for.
+        quant: Option<String>,
+        /// Those that it has.
+        there: Vec<String>,
     },
     /// Every source failed.
     #[error("no source gave `{name}`")]

@@ -1,6 +1,6 @@
 //! The CPU executor: the op's twins on threads that walk the plan together.
 
-mod bandwidth;
+pub mod bandwidth;
 mod memory;
 mod pool;
 

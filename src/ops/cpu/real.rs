@@ -4,7 +4,7 @@ use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
 use super::Columns;
 use crate::quant::{self, Format, Left, Operand, Right};
-use crate::text::{Choice, SamplerError, SamplerParams, choose};
+use crate::text::{Breakers, Choice, SamplerError, SamplerParams, choose_with_breakers};
 
 /// The float type a twin is instantiated with: f32 to run, f64 to check gradients by central differences.
 pub trait Real:
@@ -89,7 +89,13 @@ pub trait Real:
     }
 
     /// Chooses the next token from logits.
-    fn choose(logits: &[Self], history: &[u32], p: &SamplerParams, pos: u32) -> Result<Choice, SamplerError>;
+    fn choose(
+        logits: &[Self],
+        history: &[u32],
+        p: &SamplerParams,
+        breakers: &Breakers,
+        pos: u32,
+    ) -> Result<Choice, SamplerError>;
 
     /// Dot product in a fixed order: eight running sums, then their tree.
     fn dot(a: &[Self], b: &[Self]) -> Self {
@@ -196,8 +202,14 @@ impl Real for f32 {
         quant::axpy_f32(a, x, y);
     }
 
-    fn choose(logits: &[f32], history: &[u32], p: &SamplerParams, pos: u32) -> Result<Choice, SamplerError> {
-        choose(logits, history, p, pos)
+    fn choose(
+        logits: &[f32],
+        history: &[u32],
+        p: &SamplerParams,
+        breakers: &Breakers,
+        pos: u32,
+    ) -> Result<Choice, SamplerError> {
+        choose_with_breakers(logits, history, p, breakers, pos)
     }
 }
 
@@ -242,9 +254,15 @@ impl Real for f64 {
         crate::ops::matmul::plain_product(left, right, rows, depth, alpha, accumulate, y);
     }
 
-    fn choose(logits: &[f64], history: &[u32], p: &SamplerParams, pos: u32) -> Result<Choice, SamplerError> {
+    fn choose(
+        logits: &[f64],
+        history: &[u32],
+        p: &SamplerParams,
+        breakers: &Breakers,
+        pos: u32,
+    ) -> Result<Choice, SamplerError> {
         // The double-precision executor checks gradients, it is not timed: a copy is fine.
         let single: Vec<f32> = logits.iter().map(|l| *l as f32).collect();
-        choose(&single, history, p, pos)
+        choose_with_breakers(&single, history, p, breakers, pos)
     }
 }

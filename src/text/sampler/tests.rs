@@ -140,3 +140,105 @@ fn damaged_logits_are_refused() {
         assert!(matches!(choose(&[0.0], &[], &p, 0), Err(SamplerError::BadParameter { .. })), "{p:?}");
     }
 }
+
+/// DRY by its definition: every place, every length.
+fn dry_by_definition(
+    logits: &[f32],
+    history: &[u32],
+    p: &SamplerParams,
+    breaks: impl Fn(u32) -> bool,
+) -> Vec<f32> {
+    let seen = &history[history.len().saturating_sub(p.dry_last_n as usize)..];
+    let mut out = logits.to_vec();
+    for token in 0..logits.len() as u32 {
+        let mut longest = 0;
+        for place in 1..seen.len() {
+            for run in 1..=place.min(50) {
+                let (end, before) = (&seen[seen.len() - run..], &seen[place - run..place]);
+                if seen[place] == token && end == before && !end.iter().any(|t| breaks(*t)) {
+                    longest = longest.max(run);
+                }
+            }
+        }
+        if longest > 0 && longest >= p.dry_allowed_length as usize {
+            let more = longest as i32 - p.dry_allowed_length as i32;
+            out[token as usize] -= (p.dry_multiplier * p.dry_base.powi(more)).min(10_000.0);
+        }
+    }
+    out
+}
+
+#[test]
+fn dry_makes_less_likely_what_would_go_on_with_a_repetition() {
+    let p = SamplerParams { dry_multiplier: 2.0, ..SamplerParams::greedy() };
+    let next = |history: &[u32], p: &SamplerParams, breakers: &Breakers| {
+        choose_with_breakers(&[3.0, 2.5, 2.0, 0.0], history, p, breakers, 0).unwrap().token
+    };
+    // "3 3" stood before, and 0 came after it: 3.0 - 2.0 is less than 2.5.
+    assert_eq!(next(&[3, 3, 0, 2, 3, 3], &p, &Breakers::NONE), 1);
+    assert_eq!(next(&[3, 3, 0, 2, 3], &p, &Breakers::NONE), 0, "one token alone may come again");
+    assert_eq!(next(&[3, 3, 0, 2, 3, 3], &p, &Breakers::new([3])), 0, "a breaker ends the repetition");
+    let near = SamplerParams { dry_last_n: 3, ..p };
+    assert_eq!(next(&[3, 3, 0, 2, 3, 3], &near, &Breakers::NONE), 0, "too far back");
+    let off = SamplerParams { dry_multiplier: 0.0, ..p };
+    assert_eq!(next(&[3, 3, 0, 2, 3, 3], &off, &Breakers::NONE), 0);
+    for bad in [SamplerParams { dry_base: 0.5, ..p }, SamplerParams { dry_multiplier: f32::NAN, ..p }] {
+        assert!(matches!(choose(&[0.0], &[], &bad, 0), Err(SamplerError::BadParameter { .. })), "{bad:?}");
+    }
+}
+
+#[test]
+fn breakers_are_control_tokens_and_line_ends() {
+    use crate::gguf::{Metadata, StringArray};
+    let texts = ["<s>", "</s>", "a", "Ċ", "Ġb", "ĊĠĠ", "xĊ", "<0x0A>", "<|im_end|>"];
+    let mut metadata = Metadata::new();
+    metadata.set("tokenizer.ggml.tokens", texts.iter().collect::<StringArray>());
+    metadata.set("tokenizer.ggml.token_type", vec![3i32, 3, 1, 1, 1, 1, 1, 6, 3]);
+    let breakers = Breakers::from_metadata(&metadata);
+    let found: Vec<u32> = (0..20).filter(|id| breakers.has(*id)).collect();
+    assert_eq!(found, [0, 1, 3, 5, 7, 8]);
+    assert_eq!(Breakers::from_vectors(breakers.vectors()), breakers);
+    assert_eq!(Breakers::from_metadata(&Metadata::new()), Breakers::NONE);
+    assert!(!Breakers::NONE.has(0));
+    // No more than there is room for.
+    let many = Breakers::new((0..40).step_by(2));
+    assert!(many.has(0) && many.has(10) && !many.has(12) && !many.has(11));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
+    #[test]
+    fn dry_is_its_definition(
+        history in proptest::collection::vec(0u32..6, 1..80),
+        multiplier in 0.1f32..4.0,
+        base in 1.0f32..3.0,
+        allowed in 0u32..6,
+        last_n in 0u32..90,
+        breaker in 0u32..9,
+    ) {
+        let p = SamplerParams {
+            dry_multiplier: multiplier,
+            dry_base: base,
+            dry_allowed_length: allowed,
+            dry_last_n: last_n,
+            ..SamplerParams::greedy()
+        };
+        let logits = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, -40.0];
+        let expected = dry_by_definition(&logits, &history, &p, |token| token == breaker);
+        let list = penalised_for_test(&logits, &history, &p, &Breakers::new([breaker as usize]));
+        for (token, logit) in expected.iter().enumerate() {
+            let got = list.iter().find(|(t, _)| *t as usize == token).map_or(logits[token], |(_, l)| *l);
+            proptest::prop_assert!((got - logit).abs() <= 1e-4 * logit.abs().max(1.0), "{token}: {got}, {logit}");
+        }
+    }
+}
+
+fn penalised_for_test(
+    logits: &[f32],
+    history: &[u32],
+    p: &SamplerParams,
+    breakers: &Breakers,
+) -> Vec<(u32, f32)> {
+    let mut room = [Replaced::default(); MAX_LAST_N + MAX_DRY_LAST_N];
+    penalised(logits, history, p, breakers, &mut room).iter().map(|r| (r.token, r.logit)).collect()
+}

@@ -75,7 +75,7 @@ impl Bench {
             plan: None,
         };
         let rows = program.tensor(input("rows", 1 + MOST_ROWS, 4))?;
-        let outs = program.tensor(input("outs", MOST_ROWS, 12))?;
+        let outs = program.tensor(input("outs", MOST_ROWS, size_of::<Out>() / 4))?;
         let scalars = program.tensor(input("scalars", 1, 8))?;
         program.inputs =
             Some(Inputs { rows, outs, scalars: Some(scalars), slots: SLOTS, ctx: CTX, vocab: VOCAB });

@@ -389,6 +389,7 @@ fn heads(b: &mut Bench) -> Cases {
         cases.push(sample(b, vocab, false)?);
     }
     cases.push(sample(b, 500, true)?);
+    cases.extend(super::cases_sample::all(b)?);
     Ok(cases)
 }
 

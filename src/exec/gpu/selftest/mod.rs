@@ -8,6 +8,7 @@ mod cases;
 mod cases_attention;
 mod cases_optimizer;
 mod cases_products;
+mod cases_sample;
 mod cases_training;
 mod twin;
 

@@ -1,0 +1,96 @@
+//! What is asked at the first start of a chat, and never again.
+#![cfg(unix)]
+
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::process::Command;
+
+use crate::common::Sandbox;
+use crate::hostile;
+
+/// Runs a command with stdin and stderr on a terminal, on which `typed` is typed; what the terminal shows.
+fn typed(mut command: Command, typed: &str) -> String {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let main = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&main).unwrap();
+    unlockpt(&main).unwrap();
+    let name = ptsname(&main, Vec::new()).unwrap();
+    let path = std::path::Path::new(std::ffi::OsStr::from_bytes(name.as_bytes()));
+    let side = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    command.env("NO_COLOR", "1");
+    command
+        .stdin(side.try_clone().unwrap())
+        .stderr(side.try_clone().unwrap())
+        .stdout(std::process::Stdio::null());
+    let mut main = std::fs::File::from(main);
+    main.write_all(typed.as_bytes()).unwrap();
+    let mut child = command.spawn().unwrap();
+    drop((command, side));
+    let (mut shown, mut buffer) = (Vec::new(), [0; 4096]);
+    while let Ok(n @ 1..) = main.read(&mut buffer) {
+        shown.extend_from_slice(&buffer[..n]);
+    }
+    child.wait().unwrap();
+    String::from_utf8_lossy(&shown).replace("\r\n", "\n")
+}
+
+/// A catalogue with a small default model and a larger one.
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let folder = hostile::tiny().parent().unwrap().to_owned();
+    let mut text = "default = \"small\"\n".to_owned();
+    for (name, file) in [("small", "llama-tied.gguf"), ("big", "llama-formats.gguf")] {
+        let path = folder.join(file);
+        let size = path.metadata().unwrap().len();
+        text += &format!(
+            "[[model]]\nname = \"{name}\"\nabout = \"x\"\nparameters = \"1M\"\nformat = \"F16\"\nfile = \"{name}.gguf\"\nsize = {size}\n\
+             licence = \"MIT\"\n[[model.source]]\nkind = \"file\"\npath = {:?}\n",
+            path.display().to_string()
+        );
+    }
+    sandbox.write("catalog.toml", text.as_bytes());
+    sandbox
+}
+
+const CHAT: [&str; 7] = ["chat", "--device", "cpu", "-c", "64", "-n", "2"];
+const ASKS: &str = "y fetches it and makes it the default";
+
+#[test]
+fn a_better_model_is_offered_once_and_taken_with_one_key() {
+    let sandbox = sandbox();
+    let shown = typed(sandbox.command(&CHAT), "y\n\u{4}");
+    assert!(shown.contains("small (1M parameters) is the default") && shown.contains("big: "), "{shown}");
+    assert!(shown.contains("tok/s here; MIT") && shown.contains(ASKS), "{shown}");
+    assert!(shown.lines().any(|line| line.contains("big, context 64")), "it is what is talked to: {shown}");
+    let again = typed(sandbox.command(&CHAT), "\u{4}");
+    assert!(!again.contains(ASKS) && again.contains("big, context 64"), "{again}");
+    assert!(sandbox.run(&["models"]).out.contains("Default: big"));
+}
+
+#[test]
+fn enter_stays_with_the_small_one_and_nobody_is_asked_again() {
+    let sandbox = sandbox();
+    let shown = typed(sandbox.command(&CHAT), "\n\u{4}");
+    assert!(shown.contains(ASKS) && shown.contains("small, context 64"), "{shown}");
+    assert!(!sandbox.store("big.gguf").exists());
+    let again = typed(sandbox.command(&CHAT), "\u{4}");
+    assert!(!again.contains(ASKS) && again.contains("small, context 64"), "{again}");
+}
+
+#[test]
+fn nobody_is_asked_where_a_model_is_named_or_nobody_can_answer() {
+    for more in [&["-m", "small"][..], &["--offline", "-m", "small"]] {
+        let sandbox = sandbox();
+        let shown = typed(sandbox.command(&[&CHAT[..], more].concat()), "\u{4}");
+        assert!(!shown.contains(ASKS), "{more:?}: {shown}");
+    }
+    let sandbox = sandbox();
+    let offline = typed(sandbox.command(&[&CHAT[..], &["--offline"]].concat()), "\u{4}");
+    assert!(!offline.contains(ASKS), "{offline}");
+    let piped = sandbox.run_with_input(&CHAT, "a\n");
+    assert!(piped.code == 0 && !piped.err.contains(ASKS), "{}", piped.err);
+    let named = crate::common::ran(sandbox.command(&CHAT).env("EMBER_MODEL", "big").output().unwrap());
+    assert!(!named.err.contains(ASKS), "{}", named.err);
+    let asked = typed(sandbox.command(&CHAT), "\n\u{4}");
+    assert!(asked.contains(ASKS), "the question is still to be asked: {asked}");
+}
