@@ -1,4 +1,6 @@
 //! The library alone learns from a journal, judges, switches and rolls back.
+#![cfg(feature = "train")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::ops::ControlFlow;
 

@@ -107,10 +107,11 @@ impl Learner<'_> {
                 Some(verdict) => Some(verdict),
             },
         };
-        if let Some(verdict) = styled.as_ref().filter(|verdict| !verdict.passed()) {
-            if events(Event::StyleRefused { gates: &verdict.gates }).is_break() {
-                return Ok(Outcome::Ended);
-            }
+        let refused = styled.as_ref().filter(|verdict| !verdict.passed());
+        if let Some(Verdict { gates, .. }) = refused
+            && events(Event::StyleRefused { gates }).is_break()
+        {
+            return Ok(Outcome::Ended);
         }
         let good_style = styled.as_ref().filter(|verdict| verdict.passed());
         let from = good_style.map(|verdict| &verdict.adapter).or(live.as_ref());
