@@ -73,7 +73,7 @@ fn fitting(catalog: &Catalog, memory: u64, bandwidth: f64) -> Option<(&Model, f6
     let candidates = catalog.models.iter().filter(|model| model.name != TINY_NAME);
     let fits = candidates.filter_map(|model| {
         let size = model.size.filter(|size| *size > small)?;
-        (size + BESIDE <= memory && rate(size) >= LEAST).then(|| (model, size))
+        (size + BESIDE <= memory && rate(size) >= LEAST).then_some((model, size))
     });
     fits.max_by_key(|(_, size)| *size).map(|(model, size)| (model, rate(size)))
 }

@@ -268,7 +268,7 @@ fn choose<'a>(all: &'a [Candidate], quant: Option<&str>) -> Option<&'a Candidate
         return all.iter().find(|candidate| has_word(base(&first(candidate)), quant));
     }
     let of = |format: &&str| all.iter().find(|candidate| quant_of(&first(candidate)) == Some(*format));
-    NEAREST.iter().chain([&WHOLE]).find_map(|format| of(&format)).or(match all {
+    NEAREST.iter().chain([&WHOLE]).find_map(of).or(match all {
         [only] => Some(only),
         _ => None,
     })
