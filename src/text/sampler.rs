@@ -96,7 +96,11 @@ impl SamplerParams {
                 "0 (off) or above, usually about 0.8",
                 self.dry_multiplier >= 0.0 && self.dry_multiplier.is_finite(),
             ),
-            ("dry_base", "1 or above", self.dry_base >= 1.0 && self.dry_base.is_finite()),
+            (
+                "dry_base",
+                "1 or above",
+                self.dry_multiplier == 0.0 || (self.dry_base >= 1.0 && self.dry_base.is_finite()),
+            ),
         ];
         match checks.into_iter().find(|(_, _, sound)| !sound) {
             Some((name, allowed, _)) => Err(SamplerError::BadParameter { name, allowed }),

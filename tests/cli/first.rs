@@ -58,11 +58,11 @@ const ASKS: &str = "y fetches it and makes it the default";
 #[test]
 fn a_better_model_is_offered_once_and_taken_with_one_key() {
     let sandbox = sandbox();
-    let shown = typed(sandbox.command(&CHAT), "y\n\u{4}");
+    let shown = typed(sandbox.command(&CHAT), "y\n/quit\n");
     assert!(shown.contains("small (1M parameters) is the default") && shown.contains("big: "), "{shown}");
     assert!(shown.contains("tok/s here; MIT") && shown.contains(ASKS), "{shown}");
     assert!(shown.lines().any(|line| line.contains("big, context 64")), "it is what is talked to: {shown}");
-    let again = typed(sandbox.command(&CHAT), "\u{4}");
+    let again = typed(sandbox.command(&CHAT), "/quit\n");
     assert!(!again.contains(ASKS) && again.contains("big, context 64"), "{again}");
     assert!(sandbox.run(&["models"]).out.contains("Default: big"));
 }
@@ -70,10 +70,10 @@ fn a_better_model_is_offered_once_and_taken_with_one_key() {
 #[test]
 fn enter_stays_with_the_small_one_and_nobody_is_asked_again() {
     let sandbox = sandbox();
-    let shown = typed(sandbox.command(&CHAT), "\n\u{4}");
+    let shown = typed(sandbox.command(&CHAT), "\n/quit\n");
     assert!(shown.contains(ASKS) && shown.contains("small, context 64"), "{shown}");
     assert!(!sandbox.store("big.gguf").exists());
-    let again = typed(sandbox.command(&CHAT), "\u{4}");
+    let again = typed(sandbox.command(&CHAT), "/quit\n");
     assert!(!again.contains(ASKS) && again.contains("small, context 64"), "{again}");
 }
 
@@ -81,16 +81,16 @@ fn enter_stays_with_the_small_one_and_nobody_is_asked_again() {
 fn nobody_is_asked_where_a_model_is_named_or_nobody_can_answer() {
     for more in [&["-m", "small"][..], &["--offline", "-m", "small"]] {
         let sandbox = sandbox();
-        let shown = typed(sandbox.command(&[&CHAT[..], more].concat()), "\u{4}");
+        let shown = typed(sandbox.command(&[&CHAT[..], more].concat()), "/quit\n");
         assert!(!shown.contains(ASKS), "{more:?}: {shown}");
     }
     let sandbox = sandbox();
-    let offline = typed(sandbox.command(&[&CHAT[..], &["--offline"]].concat()), "\u{4}");
+    let offline = typed(sandbox.command(&[&CHAT[..], &["--offline"]].concat()), "/quit\n");
     assert!(!offline.contains(ASKS), "{offline}");
     let piped = sandbox.run_with_input(&CHAT, "a\n");
     assert!(piped.code == 0 && !piped.err.contains(ASKS), "{}", piped.err);
     let named = crate::common::ran(sandbox.command(&CHAT).env("EMBER_MODEL", "big").output().unwrap());
     assert!(!named.err.contains(ASKS), "{}", named.err);
-    let asked = typed(sandbox.command(&CHAT), "\n\u{4}");
+    let asked = typed(sandbox.command(&CHAT), "\n/quit\n");
     assert!(asked.contains(ASKS), "the question is still to be asked: {asked}");
 }
