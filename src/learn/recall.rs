@@ -92,7 +92,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 
 /// A word without the endings that English verbs and plurals have.
 fn stem(word: &str) -> String {
-    let cut = ["ing", "ies", "ed", "es", "s"].iter().find_map(|end| word.strip_suffix(end));
+    let cut = ["ing", "ies", "ed", "es", "s", "e"].iter().find_map(|end| word.strip_suffix(end));
     match cut.filter(|stem| stem.chars().count() >= 3) {
         Some(stem) => stem.to_owned(),
         None => word.to_owned(),

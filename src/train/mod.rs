@@ -23,6 +23,7 @@ mod rows;
 mod run;
 mod schedule;
 mod settings;
+mod study;
 mod task;
 mod trainer;
 mod work;

@@ -138,9 +138,9 @@ pub enum Ended {
 /// Trains adapters on a data set.
 pub struct Trainer {
     pub(super) core: Core,
-    task: Box<dyn Task>,
+    pub(super) task: Box<dyn Task>,
     /// Texts whose log-probabilities are to stay, and what they were.
-    anchors: Vec<(Vec<u32>, Vec<f32>)>,
+    pub(super) anchors: Vec<(Vec<u32>, Vec<f32>)>,
     batcher: Batcher,
     total: u64,
     per_epoch: u64,
@@ -295,51 +295,13 @@ impl Trainer {
         Ok(())
     }
 
-    /// The same with the log-probabilities of all tokens but the first, where they are known already.
-    pub(super) fn keep_as(&mut self, texts: impl IntoIterator<Item = (Vec<u32>, Vec<f32>)>) {
-        for (mut tokens, mut reference) in texts {
-            tokens.truncate(KEPT_TOKENS);
-            reference.truncate(tokens.len().saturating_sub(1));
-            if tokens.len() > 1 && reference.len() + 1 == tokens.len() {
-                self.anchors.push((tokens, reference));
-            }
-        }
-    }
-
-    /// One step of the optimizer on examples of the caller's choice, at a rate of its own, with `anchors` of the texts that
-    /// are to stay; the data's own order is left alone.
-    pub(super) fn study(
-        &mut self,
-        items: &[usize],
-        rate: f64,
-        anchors: usize,
-        pause: &mut dyn FnMut(Duration),
-    ) -> Result<StepReport, TrainError> {
-        let start = Instant::now();
-        self.task.open(items);
-        let mut report = StepReport::new(self.core.progress.step + 1, 0);
-        self.core.engine.clear()?;
-        let part = self.task.gradient(&mut self.core.engine, items, self.core.progress.step as u32)?;
-        (report.loss, report.rows, report.targets) = (part.loss, part.rows, part.targets);
-        for turn in 0..anchors {
-            self.keep_turn(self.core.progress.step as usize * anchors + turn, &mut report)?;
-        }
-        let updated = self.core.update_at(report.loss, self.core.progress.step, rate)?;
-        (report.grad_norm, report.rate, report.skipped) = (updated.grad_norm, updated.rate, updated.skipped);
-        self.core.progress.step += 1;
-        self.core.progress.tokens += report.rows;
-        report.took = start.elapsed();
-        pause(report.took);
-        Ok(report)
-    }
-
     /// Adds the gradient of one text that is to stay as it was; the texts take turns.
     fn keep_one(&mut self, report: &mut StepReport) -> Result<(), TrainError> {
         self.keep_turn(self.core.progress.step as usize, report)
     }
 
     /// Adds the gradient of the text whose turn it is.
-    fn keep_turn(&mut self, turn: usize, report: &mut StepReport) -> Result<(), TrainError> {
+    pub(super) fn keep_turn(&mut self, turn: usize, report: &mut StepReport) -> Result<(), TrainError> {
         let Some((tokens, reference)) = self.anchors.get(turn % self.anchors.len().max(1)) else {
             return Ok(());
         };

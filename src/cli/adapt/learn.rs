@@ -21,6 +21,10 @@ use crate::session::Modes;
 use crate::text::ChatTemplate;
 use crate::train::{Gate, Limits};
 
+fn at_least_one(text: &str) -> Result<u64, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "must be a number of at least 1".to_owned())
+}
+
 /// How it is learnt, and how far the new adapter may go.
 #[derive(Args, Clone, Debug)]
 pub struct LearnArgs {
@@ -37,7 +41,7 @@ pub struct LearnArgs {
     #[arg(long, value_name = "X", default_value_t = 1e-3, value_parser = positive, help_heading = "Training")]
     pub fact_lr: f32,
     /// Most times to go through the facts
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..), help_heading = "Training")]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = at_least_one, help_heading = "Training")]
     pub rounds: u64,
     /// Learning rate of all else that was said: how to answer
     #[arg(long, value_name = "X", default_value_t = 2e-4, value_parser = positive, help_heading = "Training")]
@@ -60,13 +64,13 @@ pub struct LearnArgs {
     /// Most rise of the perplexity of fixed texts, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = 5.0, value_parser = weight, help_heading = "Gates")]
     pub max_perplexity: f32,
-    /// Most divergence from the base, in nats a token of what it writes, over the whole vocabulary; facts may go three times as far
+    /// Most divergence from the base, in nats a token of what it writes, over the whole vocabulary (facts: three times that)
     #[arg(long, value_name = "NATS", default_value_t = 0.1, value_parser = weight, help_heading = "Gates")]
     pub max_divergence: f32,
-    /// Most that answers to fixed questions, and those learnt before, may become less likely, in nats a token; by facts, twice that
+    /// Most that fixed answers, and those learnt before, may become less likely, in nats a token (by facts: twice that)
     #[arg(long, value_name = "NATS", default_value_t = 0.2, value_parser = weight, help_heading = "Gates")]
     pub max_canaries: f32,
-    /// Most that the answer to any one fixed question may become less likely, in nats a token; by facts, twice that
+    /// Most that any one fixed answer may become less likely, in nats a token (by facts: twice that)
     #[arg(long, value_name = "NATS", default_value_t = 1.0, value_parser = weight, help_heading = "Gates")]
     pub max_worst_canary: f32,
     /// How many more answers than before may run in circles, of 32 (32: they are not looked at)

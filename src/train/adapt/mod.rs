@@ -3,6 +3,7 @@
 //! the largest part of it that does not is taken, as in the line search of trust regions (Schulman et al. 2015,
 //! arXiv:1502.05477, appendix C).
 
+mod asking;
 mod circles;
 mod judge;
 mod teach;

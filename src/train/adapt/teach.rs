@@ -11,10 +11,7 @@ use super::circles;
 use super::judge::{Gate, Judge, Limits, Standards};
 use crate::adapter::Adapter;
 use crate::model::{BranchHead, Model};
-use crate::session::{Request, SessionError};
-use crate::text::{SamplerParams, Tokenizer};
 use crate::train::data::{Batching, Example, Random};
-use crate::train::engine::session_error;
 use crate::train::task::SftTask;
 use crate::train::trainer::Boot;
 use crate::train::{Place, Rollouts, Settings, StepReport, TrainError, Trainer};
@@ -53,7 +50,7 @@ impl Recall {
     }
 
     /// Known in so many wordings that there is nothing more to do.
-    fn firm(self) -> bool {
+    pub(super) fn firm(self) -> bool {
         self.as_asked && 4 * self.others >= 3 * self.of
     }
 }
@@ -138,7 +135,7 @@ pub enum Lecture<'a> {
 }
 
 /// Most tokens of an answer that is looked at.
-const ANSWER: usize = 40;
+pub(super) const ANSWER: usize = 40;
 /// Rounds before the facts are asked for first, at the whole learning rate.
 pub const BLIND: u64 = 3;
 /// A round's loss below which it is worth asking.
@@ -174,7 +171,7 @@ pub fn teach(
 }
 
 /// Why a course ends before its end.
-enum Stop {
+pub(super) enum Stop {
     /// `watch` ended it.
     Left,
     Error(TrainError),
@@ -186,32 +183,32 @@ impl From<TrainError> for Stop {
     }
 }
 
-type Step<T> = Result<T, Stop>;
+pub(super) type Step<T> = Result<T, Stop>;
 
-struct School<'a> {
-    trainer: Trainer,
-    judge: Judge,
-    facts: Vec<Fact>,
-    earlier: Vec<Fact>,
+pub(super) struct School<'a> {
+    pub(super) trainer: Trainer,
+    pub(super) judge: Judge,
+    pub(super) facts: Vec<Fact>,
+    pub(super) earlier: Vec<Fact>,
     /// Of each fact its examples, by their numbers in the trainer's data; new facts first.
-    places: Vec<Range<usize>>,
-    known_before: usize,
-    replay: f64,
-    rounds: u64,
-    until: Option<Instant>,
-    rate: f64,
-    batch: usize,
-    random: Random,
+    pub(super) places: Vec<Range<usize>>,
+    pub(super) known_before: usize,
+    pub(super) replay: f64,
+    pub(super) rounds: u64,
+    pub(super) until: Option<Instant>,
+    pub(super) rate: f64,
+    pub(super) batch: usize,
+    pub(super) random: Random,
     /// How well each new fact is known, as last asked.
-    recalls: Vec<Recall>,
+    pub(super) recalls: Vec<Recall>,
     /// Which earlier facts are known, as last asked; `None`: not asked yet.
-    earlier_known: Option<Vec<bool>>,
+    pub(super) earlier_known: Option<Vec<bool>>,
     /// How often each earlier fact was rehearsed.
-    rehearsed: Vec<u64>,
+    pub(super) rehearsed: Vec<u64>,
     /// How long the last questions took, and all that judging takes.
-    asking: Duration,
-    watch: &'a mut dyn FnMut(Lecture<'_>) -> ControlFlow<()>,
-    pause: &'a mut dyn FnMut(Duration),
+    pub(super) asking: Duration,
+    pub(super) watch: &'a mut dyn FnMut(Lecture<'_>) -> ControlFlow<()>,
+    pub(super) pause: &'a mut dyn FnMut(Duration),
 }
 
 impl<'a> School<'a> {
@@ -340,44 +337,6 @@ impl<'a> School<'a> {
         items
     }
 
-    /// Asks for the new facts in all wordings; true if there is nothing more to do for them.
-    fn ask(&mut self) -> Step<bool> {
-        let prompts: Vec<Vec<u32>> = self.facts.iter().flat_map(|fact| fact.asked.iter().cloned()).collect();
-        let mut answers = self.answers(&prompts)?.into_iter();
-        self.recalls = self.facts.iter().map(|fact| recall(fact, &mut answers)).collect();
-        let known = self.recalls.iter().filter(|recall| recall.known()).count();
-        go_on((self.watch)(Lecture::Asked { known, of: self.facts.len(), earlier: None }))?;
-        Ok(self.recalls.iter().all(|recall| recall.firm()))
-    }
-
-    /// Asks for the earlier facts, each as it was asked; true if no fewer are known than before.
-    fn earlier_hold(&mut self) -> Step<bool> {
-        if self.earlier.is_empty() {
-            return Ok(true);
-        }
-        let prompts: Vec<Vec<u32>> =
-            self.earlier.iter().filter_map(|fact| fact.asked.first().cloned()).collect();
-        let answers = self.answers(&prompts)?;
-        let known: Vec<bool> =
-            self.earlier.iter().zip(answers).map(|(fact, answer)| (fact.known)(&answer)).collect();
-        let count = known.iter().filter(|known| **known).count();
-        self.earlier_known = Some(known);
-        let new = self.recalls.iter().filter(|recall| recall.known()).count();
-        let earlier = Some((count, self.earlier.len()));
-        go_on((self.watch)(Lecture::Asked { known: new, of: self.facts.len(), earlier }))?;
-        Ok(count >= self.known_before.min(self.earlier.len()))
-    }
-
-    /// The likeliest answers to prompts.
-    fn answers(&mut self, prompts: &[Vec<u32>]) -> Step<Vec<String>> {
-        go_on((self.watch)(Lecture::Asking { questions: prompts.len() }))?;
-        let start = Instant::now();
-        let answers = answers(&mut self.trainer, prompts, self.judge.tokenizer())?;
-        self.asking = start.elapsed();
-        (self.pause)(self.asking);
-        Ok(answers)
-    }
-
     /// Judges, and moves back what was moved too far while there is time.
     fn settle(&mut self) -> Step<Vec<Gate>> {
         for mending in 0.. {
@@ -441,7 +400,7 @@ impl<'a> School<'a> {
     }
 }
 
-fn go_on(flow: ControlFlow<()>) -> Step<()> {
+pub(super) fn go_on(flow: ControlFlow<()>) -> Step<()> {
     match flow {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(Stop::Left),
@@ -478,32 +437,4 @@ fn boot(
         divergence: !course.standards.written.is_empty(),
     };
     Trainer::boot(model, Box::new(task), settings, &boot)
-}
-
-/// What the next answers say of a fact.
-fn recall(fact: &Fact, answers: &mut impl Iterator<Item = String>) -> Recall {
-    let mut right = (0..fact.asked.len()).map(|_| answers.next().is_some_and(|answer| (fact.known)(&answer)));
-    let as_asked = right.next().unwrap_or(false);
-    Recall { as_asked, others: right.filter(|right| *right).count(), of: fact.asked.len().saturating_sub(1) }
-}
-
-/// The likeliest answers of the model as it is now. A model that cannot even write says nothing.
-fn answers(
-    trainer: &mut Trainer,
-    prompts: &[Vec<u32>],
-    tokenizer: &Tokenizer,
-) -> Result<Vec<String>, TrainError> {
-    let sampler = SamplerParams::greedy();
-    let requests: Vec<Request<'_>> = prompts.iter().map(|prompt| Request { prompt, sampler }).collect();
-    let session = trainer.engine().session();
-    // Keys and values of the model as it was before are of no use.
-    session.reset();
-    let written = session.generate_batch(&requests, ANSWER, &mut |_, token| {
-        if tokenizer.is_eog(token) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    match written {
-        Ok(written) => Ok(written.iter().map(|made| tokenizer.decode(&made.tokens, true)).collect()),
-        Err(SessionError::NotANumber(_)) => Ok(vec![String::new(); prompts.len()]),
-        Err(error) => Err(session_error(error)),
-    }
 }

@@ -1,0 +1,46 @@
+//! Steps on what a caller chooses, where the order of the data is not the trainer's.
+
+use std::time::{Duration, Instant};
+
+use crate::train::trainer::KEPT_TOKENS;
+use crate::train::{StepReport, TrainError, Trainer};
+
+impl Trainer {
+    /// Texts on which the model is to stay, with the log-probabilities of all tokens but the first, where they are known already.
+    pub(super) fn keep_as(&mut self, texts: impl IntoIterator<Item = (Vec<u32>, Vec<f32>)>) {
+        for (mut tokens, mut reference) in texts {
+            tokens.truncate(KEPT_TOKENS);
+            reference.truncate(tokens.len().saturating_sub(1));
+            if tokens.len() > 1 && reference.len() + 1 == tokens.len() {
+                self.anchors.push((tokens, reference));
+            }
+        }
+    }
+
+    /// One step of the optimizer on examples of the caller's choice, at a rate of its own, with `anchors` of the texts that
+    /// are to stay; the data's own order is left alone.
+    pub(super) fn study(
+        &mut self,
+        items: &[usize],
+        rate: f64,
+        anchors: usize,
+        pause: &mut dyn FnMut(Duration),
+    ) -> Result<StepReport, TrainError> {
+        let start = Instant::now();
+        self.task.open(items);
+        let mut report = StepReport::new(self.core.progress.step + 1, 0);
+        self.core.engine.clear()?;
+        let part = self.task.gradient(&mut self.core.engine, items, self.core.progress.step as u32)?;
+        (report.loss, report.rows, report.targets) = (part.loss, part.rows, part.targets);
+        for turn in 0..anchors {
+            self.keep_turn(self.core.progress.step as usize * anchors + turn, &mut report)?;
+        }
+        let updated = self.core.update_at(report.loss, self.core.progress.step, rate)?;
+        (report.grad_norm, report.rate, report.skipped) = (updated.grad_norm, updated.rate, updated.skipped);
+        self.core.progress.step += 1;
+        self.core.progress.tokens += report.rows;
+        report.took = start.elapsed();
+        pause(report.took);
+        Ok(report)
+    }
+}
