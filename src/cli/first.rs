@@ -65,9 +65,8 @@ fn offer(model: &Model, rate: f64) -> String {
     format!("{}: {size}, about {rate:.0} tok/s here; {}", model.name, model.licence)
 }
 
-/// The largest model of the catalogue that fits the memory (bytes) and is fast enough at this bandwidth (GB/s), if it is larger
-/// than
-/// the default one; and tokens a second.
+/// The largest model of the catalogue that fits the memory (bytes) and is fast enough at this bandwidth (GB/s), if it is
+/// larger than the default one; and tokens a second.
 fn fitting(catalog: &Catalog, memory: u64, bandwidth: f64) -> Option<(&Model, f64)> {
     let rate = |size: u64| bandwidth * 1e9 * EFFICIENCY / size as f64;
     let small = catalog.get(&catalog.default).ok()?.size.unwrap_or(0);
