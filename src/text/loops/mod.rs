@@ -1,7 +1,8 @@
 //! Notices that a text runs in a circle while it is written, and holds back what would be the repetition.
 //!
 //! Two signs are looked for. A run of eight words that comes for the third time, not counting overlaps; earlier texts,
-//! such as the answers before in a conversation, count. And a piece that is repeated without end, whatever its characters. Code, where lines
+//! such as the answers before in a conversation, count. And a piece that is repeated without end, whatever its
+//! characters. Code, where lines
 //! look alike, is judged more mildly.
 
 mod period;
