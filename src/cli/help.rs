@@ -84,7 +84,7 @@ const FIRST: &[(&str, &[&str])] = &[
     ("eval", &["model", "adapter", "n-predict", "limit", "show", "json", "device"]),
     ("perplexity", &["prompt", "file", "model", "adapter", "ctx-size", "json", "device"]),
     ("score", &["adapter", "data", "model", "json", "device", "seq"]),
-    ("tokenize", &["text", "file", "model", "ids", "count", "special"]),
+    ("tokenize", &["file", "model", "ids", "count", "special"]),
     ("tokenizer train", &["text", "vocab", "output", "special", "chat-template", "limit", "replace"]),
     ("explain", &["prompt", "file", "model", "html", "json", "layer", "head", "run", "device"]),
 ];

@@ -2,8 +2,7 @@
 //!
 //! Two signs are looked for. A run of eight words that comes for the third time, not counting overlaps; earlier texts,
 //! such as the answers before in a conversation, count. And a piece that is repeated without end, whatever its
-//! characters. Code, where lines
-//! look alike, is judged more mildly.
+//! characters. Code, where lines look alike, is judged more mildly.
 
 mod period;
 mod words;
