@@ -35,7 +35,7 @@ pub struct Written {
     pub log_probs: Vec<f32>,
 }
 
-/// What is made once per model. See the [module](self).
+/// What is made once per model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hold {
     /// Texts at temperature 1.

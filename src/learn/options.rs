@@ -1,5 +1,7 @@
 //! How it is learnt, and how far a new adapter may go.
 
+use std::time::Duration;
+
 use sha2::{Digest, Sha256};
 
 use crate::journal::Lesson;
@@ -70,6 +72,16 @@ impl LearnOptions {
             all.update("/");
         }
         all.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Rests after a piece of work that took so long, as `duty` says.
+    pub(super) fn pause(&self) -> impl FnMut(Duration) + use<> {
+        let duty = f64::from(self.duty.clamp(0.01, 1.0));
+        move |took: Duration| {
+            if duty < 1.0 {
+                std::thread::sleep(took.mul_f64(1.0 / duty - 1.0));
+            }
+        }
     }
 
     /// How far facts may move the model. What is said of them is short, and answers to other questions become so too: the

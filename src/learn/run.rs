@@ -267,12 +267,7 @@ impl Learner<'_> {
             Lecture::Judged(gates) => events(Event::Judged { gates, share: 1.0 }),
             Lecture::Mending => events(Event::Mending),
         };
-        let duty = f64::from(self.options.duty.clamp(0.01, 1.0));
-        let mut pause = |took: Duration| {
-            if duty < 1.0 {
-                std::thread::sleep(took.mul_f64(1.0 / duty - 1.0));
-            }
-        };
+        let mut pause = self.options.pause();
         Ok(teach(self.model, course, &settings, place, from, &mut watch, &mut pause)?)
     }
 

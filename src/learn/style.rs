@@ -38,7 +38,8 @@ pub(super) fn learn(
         Watch::Judging { share } => events(Event::Judging { stage: Stage::Style, share }),
         Watch::Judged { gates, share } => events(Event::Judged { gates, share }),
     };
-    Ok(adapt(model, trial, &objective, &settings, place, from, &mut watch)?)
+    let mut pause = options.pause();
+    Ok(adapt(model, trial, &objective, &settings, place, from, &mut watch, &mut pause)?)
 }
 
 /// Pairs for edits and choices, thumbs for the rest; `left_out` gets what cannot be encoded, and why.

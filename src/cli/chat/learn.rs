@@ -1,5 +1,6 @@
 //! `/learn`, `/remember` and `/forget` in a conversation.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -38,7 +39,7 @@ impl Chat<'_> {
             term::say("/learn learns now; `/learn background` while the conversation goes on");
             return Ok(());
         }
-        self.keep_safe();
+        let safe = self.keep_safe();
         // Two models at once would need twice the memory.
         self.session = None;
         let learnt = self.learn_from_journal(input);
@@ -54,7 +55,11 @@ impl Chat<'_> {
         self.session = Some(engine::boot_with(&self.model, options, &wanted)?);
         self.adapters = wanted;
         self.say_adapters();
-        self.is_safe();
+        if let Some(file) = safe {
+            drop(file);
+            // The conversation goes on.
+            let _ = interrupted().map(std::fs::remove_file);
+        }
         Ok(())
     }
 
@@ -140,6 +145,12 @@ impl Chat<'_> {
         command.args(["--yes", "--duty", "30%", "--device", &self.args.device.device]);
         if let Some(threads) = self.args.device.threads {
             command.args(["-t", &threads.to_string()]);
+        }
+        #[cfg(unix)]
+        {
+            // Ctrl-C in the chat stops an answer, not the learning.
+            use std::os::unix::process::CommandExt;
+            command.process_group(0);
         }
         let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn()?;
         let before = live::open(&self.base)?.current().map_or(0, |version| version.number);
@@ -251,28 +262,30 @@ impl Chat<'_> {
         })
     }
 
-    /// Writes the conversation where the next start finds it.
-    fn keep_safe(&self) {
-        let Some(path) = interrupted() else { return };
+    /// Writes the conversation where the next start finds it. The file is locked while it is another's.
+    fn keep_safe(&self) -> Option<File> {
+        let path = interrupted()?;
         if self.talk.messages.is_empty() {
-            return;
+            return None;
         }
-        if let Err(error) = self.talk.save(&path, &self.model.config().name) {
-            term::warn(format!("the conversation is not kept: {error}"));
-        }
-    }
-
-    /// Takes that copy away: the conversation goes on.
-    fn is_safe(&self) {
-        if let Some(path) = interrupted() {
-            let _ = std::fs::remove_file(path);
+        let kept = self.talk.save(&path, &self.model.config().name).and_then(|()| Ok(File::open(&path)?));
+        match kept {
+            Ok(file) => {
+                let _ = file.try_lock();
+                Some(file)
+            }
+            Err(error) => {
+                term::warn(format!("the conversation is not kept: {error}"));
+                None
+            }
         }
     }
 
     /// Takes up a conversation that was cut off while the model learnt, unless another was asked for.
     pub(super) fn take_up(&mut self) {
         let Some(path) = interrupted().filter(|path| path.exists()) else { return };
-        if !self.talk.messages.is_empty() {
+        let in_use = File::open(&path).is_ok_and(|file| file.try_lock().is_err());
+        if in_use || !self.talk.messages.is_empty() {
             return;
         }
         match super::Talk::load(&path) {

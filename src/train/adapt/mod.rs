@@ -77,10 +77,12 @@ impl Verdict {
 }
 
 /// Trains a shadow adapter, beginning with `from`, and judges it, or the largest of the [`SHARES`] of its change that passes;
-/// if none does, the verdict is on the whole. `watch` sees what happens and may end it all; then there is no verdict.
+/// if none does, the verdict is on the whole. `watch` sees what happens and may end it all; then there is no verdict. `pause` is
+/// called after each piece of training with the time it took.
 ///
 /// # Errors
 /// As [`Trainer::feedback`] and [`Trainer::step`].
+#[allow(clippy::too_many_arguments)]
 pub fn adapt(
     model: &Model,
     trial: Trial,
@@ -89,6 +91,7 @@ pub fn adapt(
     place: &Place,
     from: Option<&Adapter>,
     watch: &mut dyn FnMut(Watch<'_>) -> ControlFlow<()>,
+    pause: &mut dyn FnMut(Duration),
 ) -> Result<Option<Verdict>, TrainError> {
     let Trial { lesson, held_out, steady, standards, limits } = trial;
     let rows = steady.iter().map(|text| text.len().saturating_sub(1)).max().unwrap_or(0);
@@ -109,8 +112,7 @@ pub fn adapt(
         return Ok(None);
     }
     let judge = Judge::new(model, &mut trainer, standards, limits, by_itself)?;
-    let mut pause = |_: Duration| ();
-    while let Some(report) = trainer.step(&mut pause)? {
+    while let Some(report) = trainer.step(pause)? {
         if watch(Watch::Step(&report)).is_break() {
             return Ok(None);
         }
