@@ -44,10 +44,12 @@ pub fn wordings(question: &str) -> Wordings {
     let question = question.trim();
     let plain = question.trim_end_matches(['?', '.', '!', ' ']);
     let small = small_first(plain);
-    let mut taught = vec![small.to_lowercase(), format!("Hi! {question}")];
-    let mut asked = vec![format!("{question} Please answer."), plain.to_owned()];
-    if is_english(plain) {
-        taught.push(format!("{question} I forgot."));
+    let (mut taught, mut asked) = (vec![small.to_lowercase()], vec![plain.to_owned()]);
+    if !is_english(plain) {
+        taught.push(format!("{plain}??"));
+    } else {
+        taught.extend([format!("Hi! {question}"), format!("{question} I forgot.")]);
+        asked.push(format!("{question} Please answer."));
         let keywords = keywords(plain);
         if !keywords.is_empty() {
             let reversed: Vec<&str> = keywords.iter().rev().copied().collect();
@@ -205,4 +207,56 @@ fn small_first(text: &str) -> String {
 fn large_first(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_are_turned_around() {
+        let said = |question: &str| indirect(&small_first(question));
+        assert_eq!(said("Where does Ada live").unwrap(), "where Ada lives");
+        assert_eq!(said("Where do I work").unwrap(), "where I work");
+        assert_eq!(said("What am I allergic to").unwrap(), "what I am allergic to");
+        assert_eq!(said("What is my dog called").unwrap(), "what my dog is called");
+        assert_eq!(said("How old is grandmother").unwrap(), "how old grandmother is");
+        assert_eq!(said("When does the shop close").unwrap(), "when the shop closes");
+        assert_eq!(said("Who carries it"), None, "nothing stands before the subject");
+        assert_eq!(said("Where did we go"), None, "the past of a verb is not known");
+        assert_eq!(turned("what is my name")[0], "what am I called");
+        assert_eq!(turned("where is the spare key")[1], "where do I find the spare key");
+        assert!(turned("why not").is_empty());
+        for (verb, third) in [("watch", "watches"), ("carry", "carries"), ("say", "says"), ("have", "has")] {
+            assert_eq!(third_person(verb), third);
+        }
+    }
+
+    #[test]
+    fn what_is_taught_and_what_is_asked_are_apart() {
+        for question in ["Where does Ada live?", "Wo wohnt Ada?", "Tell me a joke.", "x", "", "何ですか？"]
+        {
+            let made = wordings(question);
+            assert!(made.asked.iter().all(|text| !made.taught.contains(text)), "{question}: {made:?}");
+            let all = made.taught.iter().chain(&made.asked);
+            assert!(all.clone().all(|text| text != question && !text.trim().is_empty()), "{made:?}");
+            assert_eq!(made, wordings(question), "always the same");
+        }
+        let english = wordings("Where does Ada live?");
+        assert!(english.taught.len() >= 7 && english.asked.len() >= 3, "{english:?}");
+        // Another language is only written differently.
+        let german = wordings("Wo wohnt Ada?");
+        assert_eq!(
+            (german.taught, german.asked),
+            (vec!["wo wohnt ada".into(), "Wo wohnt Ada??".into()], vec!["Wo wohnt Ada".into()])
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_has_wordings(text in "\\PC{0,60}") {
+            let made = wordings(&text);
+            proptest::prop_assert!(made.taught.len() + made.asked.len() <= 24);
+        }
+    }
 }
