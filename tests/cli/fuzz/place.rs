@@ -243,7 +243,10 @@ impl Place {
                 None => name.strip_suffix(".metrics.jsonl").map(|stem| self.path(&format!("{stem}.state"))),
             };
             let state = state.filter(|state| before.contains_key(state));
-            home || (tune && state.is_some_and(|state| asked || !saved(&state)))
+            // A model that is removed by its name, and nobody is to be asked.
+            let removed = said("models") && said("remove") && (said("--yes") || said("-y"));
+            let model = removed && name.starts_with("home/models/") && !after.contains_key(path);
+            home || model || (tune && state.is_some_and(|state| asked || !saved(&state)))
         };
         for (path, was) in before {
             let is = after.get(path);
