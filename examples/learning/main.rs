@@ -12,7 +12,9 @@ use std::time::Instant;
 use emberlm::adapter::{Adapter, BaseFingerprint};
 use emberlm::journal::live::Live;
 use emberlm::journal::{Entry, Feedback, Journal, Said};
-use emberlm::learn::{Event, LearnOptions, Learner, Outcome, Places, Stage, Voice, wording::wordings};
+use emberlm::learn::{
+    CANARIES, Event, LearnOptions, Learner, Outcome, Places, Stage, Voice, wording::wordings,
+};
 use emberlm::model::Model;
 use emberlm::session::{DeviceChoice, Modes, Request, Session, SessionOptions, adapter_room};
 use emberlm::text::SamplerParams;
@@ -56,7 +58,7 @@ fn main() -> Done<()> {
     let options = LearnOptions {
         seed,
         minutes: number("minutes", 4.0)? as f32,
-        fact_lr: number("lr", 1e-3)? as f32,
+        fact_lr: number("lr", 8e-4)? as f32,
         keep: number("keep", 1.0)? as f32,
         ..LearnOptions::default()
     };
@@ -109,9 +111,10 @@ fn say(event: &Event<'_>, start: Instant) {
         }
         Event::Judged { gates, .. } => {
             for gate in *gates {
-                let mark = if gate.passed { "" } else { "  beyond" };
+                let about = gate.canary.and_then(|index| CANARIES.get(index)).copied().unwrap_or_default();
+                let mark = if gate.passed { about.to_owned() } else { format!("beyond  {about}") };
                 println!(
-                    "        {:40} {:8.3} {:8.3} {:8.3}{mark}",
+                    "        {:40} {:8.3} {:8.3} {:8.3}  {mark}",
                     gate.name, gate.before, gate.after, gate.limit
                 );
             }

@@ -46,7 +46,7 @@ impl Default for LearnOptions {
             held_out: 0.2,
             again: false,
             lr: 2e-4,
-            fact_lr: 1e-3,
+            fact_lr: 8e-4,
             rank: None,
             epochs: None,
             rounds: 8,
@@ -91,7 +91,7 @@ impl LearnOptions {
         Limits {
             divergence: 3.0 * l.divergence,
             canaries: 2.0 * l.canaries,
-            worst_canary: 2.0 * l.worst_canary,
+            worst_canary: 3.0 * l.worst_canary,
             ..l
         }
     }

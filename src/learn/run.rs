@@ -249,7 +249,8 @@ impl Learner<'_> {
             lora: style::lora(&self.options, from),
             learning_rate: self.options.fact_lr,
             batch: BATCH,
-            keep: self.options.keep,
+            // A fact is learnt at a higher rate than style, and holding on has to be as strong.
+            keep: 2.0 * self.options.keep,
             seq: style::SEQ,
             seed: self.options.seed,
             ..Settings::default()

@@ -38,7 +38,7 @@ pub struct LearnArgs {
     #[arg(long, value_name = "PART", value_parser = duty, help_heading = "Training")]
     pub duty: Option<f64>,
     /// Learning rate of facts: corrections that tell something new
-    #[arg(long, value_name = "X", default_value_t = 1e-3, value_parser = positive, help_heading = "Training")]
+    #[arg(long, value_name = "X", default_value_t = 8e-4, value_parser = positive, help_heading = "Training")]
     pub fact_lr: f32,
     /// Most times to go through the facts
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = at_least_one, help_heading = "Training")]
@@ -70,7 +70,7 @@ pub struct LearnArgs {
     /// Most that fixed answers, and those learnt before, may become less likely, in nats a token (by facts: twice that)
     #[arg(long, value_name = "NATS", default_value_t = 0.2, value_parser = weight, help_heading = "Gates")]
     pub max_canaries: f32,
-    /// Most that any one fixed answer may become less likely, in nats a token (by facts: twice that)
+    /// Most that any one fixed answer may become less likely, in nats a token (by facts: three times that)
     #[arg(long, value_name = "NATS", default_value_t = 1.0, value_parser = weight, help_heading = "Gates")]
     pub max_worst_canary: f32,
     /// How many more answers than before may run in circles, of 32 (32: they are not looked at)

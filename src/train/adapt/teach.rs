@@ -136,12 +136,12 @@ pub enum Lecture<'a> {
 
 /// Most tokens of an answer that is looked at.
 pub(super) const ANSWER: usize = 40;
-/// Rounds before the facts are asked for first, at the whole learning rate.
+/// Rounds before the facts are asked for first; the last of them and all that follow are gone at half the learning rate.
 pub const BLIND: u64 = 3;
 /// A round's loss below which it is worth asking.
 const LEARNT: f64 = 0.4;
 /// Rounds of moving back, at most.
-const MENDING: usize = 3;
+const MENDING: usize = 5;
 /// And those that are gone however late it is: to refuse what took minutes for the want of one more would be a waste.
 const IN_ANY_CASE: usize = 2;
 /// Steps of one, and how many texts each holds in place.
@@ -294,8 +294,9 @@ impl<'a> School<'a> {
         let rehearsals = self.rehearsals((items.len() as f64 * self.replay).ceil() as usize);
         items.extend(rehearsals);
         self.random.shuffle(&mut items);
-        let rate = if round > BLIND { 0.5 * self.rate } else { self.rate };
-        self.steps(&items, round, rate, 1)
+        // The last round before the questions settles what the first ones moved.
+        let (rate, anchors) = if round >= BLIND { (0.5 * self.rate, 2) } else { (self.rate, 1) };
+        self.steps(&items, round, rate, anchors)
     }
 
     /// Steps through examples; gives the mean loss.
