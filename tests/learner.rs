@@ -102,7 +102,7 @@ fn it_learns_rehearses_and_rolls_back() {
     live.roll_back(None, "2026-11-30T00:00:00Z").unwrap();
     drop(live);
     let again = LearnOptions { again: true, ..open_gates() };
-    let undone = open(open_gates()).undone();
+    let undone = open(open_gates()).lesson().undone;
     // The fact that was forgotten last is withdrawn, and no longer waits for anybody.
     assert_eq!((undone, open(again).lesson().fresh()), (0, 0));
 }

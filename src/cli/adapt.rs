@@ -15,7 +15,7 @@ use crate::cli::journal::{entries, place, warn_of_problems};
 use crate::cli::store::Home;
 use crate::cli::{engine, live, show, term};
 use crate::journal::{Entry, Lesson, preferences, read, thumbs};
-use crate::learn::{FactReport, Learner, Outcome, Places, Report, lesson, recall};
+use crate::learn::{Learner, Outcome, Places, Report, lesson, recall};
 use crate::model::Model;
 
 /// Learn from what you said of the model's answers
@@ -78,7 +78,7 @@ fn part(text: &str) -> Result<f32, String> {
         .and_then(|v| if (0.0..1.0).contains(&v) { Ok(v) } else { Err("must be from 0 to below 1".into()) })
 }
 
-pub use learn::{LearnArgs, learn, print_facts, recalled, takes};
+pub use learn::{LearnArgs, learn, missed, print_facts, recalled, takes};
 
 /// Runs the command.
 pub fn run(args: &AdaptArgs) -> CliResult {
@@ -289,7 +289,27 @@ fn confirm() -> CliResult {
     }
 }
 
-/// Facts that are not known yet.
-pub fn missed(facts: &[FactReport]) -> Vec<&FactReport> {
-    facts.iter().filter(|fact| !fact.forgotten && !fact.recall.known()).collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Feedback;
+
+    #[test]
+    fn entries_are_shown_in_a_line() {
+        assert_eq!(short("a\n b\u{7}"), "a b\\u{7}");
+        assert_eq!(short(&"é".repeat(50)).chars().count(), 41);
+        assert!(part("1").is_err() && part("0.5").is_ok());
+    }
+
+    #[test]
+    fn too_little_is_waited_for() {
+        let what = What { min_entries: Some(2), ..What::default() };
+        let mut lesson = Lesson::default();
+        assert!(too_little(&lesson, &what).unwrap().contains("nothing new"));
+        lesson.train.push(Entry { feedback: Feedback::Good, ..Entry::default() });
+        assert!(too_little(&lesson, &what).unwrap().contains("1 entry new, 2 are waited for"));
+        assert_eq!(too_little(&lesson, &What::default()), None);
+        lesson.train.push(Entry::default());
+        assert_eq!(too_little(&lesson, &what), None);
+    }
 }

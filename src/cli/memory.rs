@@ -47,13 +47,12 @@ enum What {
 /// Opens the memory.
 pub fn open() -> CliResult<Memory> {
     let path = Home::find()?.data.join("memory.txt");
-    Memory::open(&path).map_err(|e| CliError::file(&path, &e))
+    Ok(Memory::open(&path)?)
 }
 
 /// Runs the command.
 pub fn run(args: &MemoryArgs) -> CliResult {
     let mut memory = open()?;
-    let failed = |memory: &Memory, e: &std::io::Error| CliError::file(memory.path(), e);
     match &args.what {
         What::List => {
             let mut out = term::listing();
@@ -65,15 +64,14 @@ pub fn run(args: &MemoryArgs) -> CliResult {
             }
         }
         What::Add { text } => {
-            let new = memory.add(text).map_err(|e| failed(&memory, &e))?;
-            let blank = text.trim().is_empty();
-            if blank {
+            if text.trim().is_empty() {
                 return Err(CliError::usage("there is nothing to remember in an empty text"));
             }
+            let new = memory.add(text)?;
             term::say(if new { "remembered" } else { "that is remembered already" });
         }
         What::Forget { words } => {
-            let gone = memory.forget(&words.join(" ")).map_err(|e| failed(&memory, &e))?;
+            let gone = memory.forget(&words.join(" "))?;
             for line in &gone {
                 term::say(format!("forgotten: {}", show::line(line)));
             }
@@ -105,7 +103,7 @@ fn edit(memory: &Memory) -> CliResult {
         return Err(CliError::failed(format!("`{program}` ended with {status}")));
     }
     // What was written has to be readable, and is looked at now rather than in the next chat.
-    let lines = Memory::open(memory.path()).map_err(|e| CliError::file(memory.path(), &e))?.lines().len();
+    let lines = Memory::open(memory.path())?.lines().len();
     term::say(format!("{lines} lines are remembered"));
     Ok(())
 }

@@ -1,13 +1,12 @@
 //! Files that commands write: what is there already stays, and nothing is written onto what is read.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::term;
-use crate::io::{Access, Existing, IoError, Manner, output, write_file};
+use crate::io::{Access, Existing, IoError, Manner, output, write_bytes};
 
 /// What becomes of a file that is there.
 #[derive(Args, Clone, Copy, Debug, Default)]
@@ -56,14 +55,7 @@ pub fn refused(error: IoError) -> CliError {
 
 /// Writes a text made of what somebody said, for its owner alone, whole or not at all. Gives the name of a file that is kept.
 pub fn write_text(path: &Path, text: &str, existing: Existing) -> CliResult<Option<PathBuf>> {
-    let written = write_file(path, Manner { existing, access: Access::Private }, |out| {
-        out.0.write_all(text.as_bytes()).map_err(|source| IoError::System {
-            action: "write",
-            path: path.to_owned(),
-            source,
-        })
-    });
-    written.map(|written| written.kept).map_err(refused)
+    write_bytes(path, Manner { existing, access: Access::Private }, text.as_bytes()).map_err(refused)
 }
 
 /// Whether a plain file with something in it is there.

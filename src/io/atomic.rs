@@ -85,6 +85,16 @@ pub fn write_file<T, E: From<IoError>>(
     result
 }
 
+/// The same of bytes that are there; gives the name of a file that is kept.
+///
+/// # Errors
+/// As [`write_file`].
+pub fn write_bytes(path: impl AsRef<Path>, manner: Manner, bytes: &[u8]) -> Result<Option<PathBuf>, IoError> {
+    let path = path.as_ref();
+    let failed = |source| IoError::System { action: "write", path: path.to_owned(), source };
+    write_file(path, manner, |out| out.0.write_all(bytes).map_err(failed)).map(|written| written.kept)
+}
+
 /// Fills the temporary file, forces it to the disk, and puts it in place.
 fn fill_and_put<T, E: From<IoError>>(
     file: File,

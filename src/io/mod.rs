@@ -22,7 +22,7 @@ pub mod sections;
 mod stream;
 pub mod text;
 
-pub use atomic::{FileSink, OutputFile, Written, replace_file, write_file};
+pub use atomic::{FileSink, OutputFile, Written, replace_file, write_bytes, write_file};
 #[cfg(feature = "train")]
 pub(crate) use atomic::{create_beside, sync_folder};
 pub use commit::{CommitError, CommitStore, FolderSlots, Halves};

@@ -1,7 +1,6 @@
 //! What holds a model in place while it learns: texts of its own with their log-probabilities, and its answers to fixed
 //! questions. They depend on the base model and its template alone, so they are made once and kept.
 
-use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::fixed::{CANARIES, OPENINGS, QUESTIONS};
 use super::{LearnError, Voice};
 use crate::adapter::BaseFingerprint;
-use crate::io::private;
+use crate::io::{Access, IoError, Manner, private, write_bytes};
 use crate::model::Model;
 use crate::session::{Modes, Request, Session, SessionOptions};
 use crate::text::SamplerParams;
@@ -215,18 +214,11 @@ fn load(place: &Path) -> Option<Hold> {
     serde_json::from_slice(&std::fs::read(place).ok()?).ok()
 }
 
-/// Whole or not at all: the file gets its name when it is complete.
-fn save(place: &Path, hold: &Hold) -> std::io::Result<()> {
+fn save(place: &Path, hold: &Hold) -> Result<(), IoError> {
+    let failed = |source| IoError::system("write", place, source);
     if let Some(folder) = place.parent() {
-        private::make_folders(folder)?;
+        private::make_folders(folder).map_err(failed)?;
     }
-    let begun = place.with_extension(format!("{}.part", std::process::id()));
-    let mut file = private::options().write(true).create(true).truncate(true).open(&begun)?;
-    let written =
-        serde_json::to_vec(hold).map_err(std::io::Error::from).and_then(|bytes| file.write_all(&bytes));
-    let named = written.and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&begun, place));
-    if named.is_err() {
-        let _ = std::fs::remove_file(&begun);
-    }
-    named
+    let bytes = serde_json::to_vec(hold).map_err(|e| failed(e.into()))?;
+    write_bytes(place, Manner { access: Access::Private, ..Manner::default() }, &bytes).map(drop)
 }

@@ -2,10 +2,10 @@
 //! prompt as far as its budget reaches, the newest lines first.
 
 use std::fs;
-use std::io::{self, ErrorKind, Write};
+use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use crate::io::private;
+use crate::io::{Access, IoError, Manner, private, write_bytes};
 
 /// The longest file that is read, in bytes.
 const MOST: u64 = 1 << 20;
@@ -25,19 +25,20 @@ impl Memory {
     ///
     /// # Errors
     /// It is there and cannot be read, is no UTF-8 text, or has more than a MiB.
-    pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, IoError> {
         let path = path.into();
+        let failed = |source| IoError::system("read", &path, source);
         let text = match fs::metadata(&path) {
-            Ok(metadata) if !metadata.is_file() => return Err(io::Error::other("it is not a file")),
+            Ok(metadata) if !metadata.is_file() => return Err(IoError::NotAFile { path }),
             Ok(metadata) if metadata.len() > MOST => {
-                return Err(io::Error::other(format!(
+                return Err(failed(Error::other(format!(
                     "it has {} bytes, at most {MOST} are read",
                     metadata.len()
-                )));
+                ))));
             }
-            Ok(_) => fs::read_to_string(&path)?,
+            Ok(_) => fs::read_to_string(&path).map_err(failed)?,
             Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(error),
+            Err(error) => return Err(failed(error)),
         };
         let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
         let lines =
@@ -59,7 +60,7 @@ impl Memory {
     ///
     /// # Errors
     /// The file cannot be written; it is as it was then.
-    pub fn add(&mut self, line: &str) -> io::Result<bool> {
+    pub fn add(&mut self, line: &str) -> Result<bool, IoError> {
         let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
         // A line that began with the comment sign would not be read again.
         let line = line.trim_start_matches('#').trim().to_owned();
@@ -76,7 +77,7 @@ impl Memory {
     ///
     /// # Errors
     /// The file cannot be written; it is as it was then.
-    pub fn forget(&mut self, about: &str) -> io::Result<Vec<String>> {
+    pub fn forget(&mut self, about: &str) -> Result<Vec<String>, IoError> {
         let (gone, lines): (Vec<String>, Vec<String>) =
             self.lines.iter().cloned().partition(|line| mentions(line, about));
         if !gone.is_empty() {
@@ -86,21 +87,15 @@ impl Memory {
     }
 
     /// Writes the file whole or not at all. Comments of the old one stay, above.
-    fn replace(&mut self, lines: Vec<String>) -> io::Result<()> {
+    fn replace(&mut self, lines: Vec<String>) -> Result<(), IoError> {
         let old = fs::read_to_string(&self.path).unwrap_or_default();
         let comments = old.lines().filter(|line| line.trim_start().starts_with('#'));
         let all = comments.chain(lines.iter().map(String::as_str));
         let text: String = all.flat_map(|line| [line, "\n"]).collect();
         if let Some(folder) = self.path.parent() {
-            private::make_folders(folder)?;
+            private::make_folders(folder).map_err(|e| IoError::system("create", folder, e))?;
         }
-        let begun = self.path.with_extension(format!("{}.part", std::process::id()));
-        let mut file = private::options().write(true).create(true).truncate(true).open(&begun)?;
-        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-        if let Err(error) = written.and_then(|()| fs::rename(&begun, &self.path)) {
-            let _ = fs::remove_file(&begun);
-            return Err(error);
-        }
+        write_bytes(&self.path, Manner { access: Access::Private, ..Manner::default() }, text.as_bytes())?;
         self.lines = lines;
         Ok(())
     }

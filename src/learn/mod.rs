@@ -46,6 +46,8 @@ pub use fixed::CANARIES;
 pub use hold::{Hold, Progress, Written, texts};
 pub use memory::Memory;
 pub use options::LearnOptions;
+#[cfg(feature = "cli")]
+pub(crate) use run::beyond;
 pub use run::{FactReport, Outcome, Refusal, Report};
 pub use voice::Voice;
 
@@ -152,8 +154,7 @@ pub struct Learner<'m> {
     voice: Voice,
     options: LearnOptions,
     cache: Option<PathBuf>,
-    undone: usize,
-    problems: Reading,
+    reading: Reading,
 }
 
 impl<'m> Learner<'m> {
@@ -177,8 +178,7 @@ impl<'m> Learner<'m> {
             let chatml = ChatTemplate::builtin("chatml")?.with_tokens_of(voice.tokenizer());
             voice = Voice::new(model, Some(chatml))?;
         }
-        let undone = lesson.undone;
-        Ok(Self { model, base, live, lesson, voice, options, cache: places.cache, undone, problems: reading })
+        Ok(Self { model, base, live, lesson, voice, options, cache: places.cache, reading })
     }
 
     /// What there is to learn.
@@ -186,14 +186,9 @@ impl<'m> Learner<'m> {
         &self.lesson
     }
 
-    /// Entries of what a version that was rolled back knew, which are left out.
-    pub fn undone(&self) -> usize {
-        self.undone
-    }
-
     /// What could not be read of the journal; its entries are taken out.
     pub fn reading(&self) -> &Reading {
-        &self.problems
+        &self.reading
     }
 
     /// What is to be learnt: facts, and entries about style.

@@ -338,7 +338,7 @@ impl Learner<'_> {
         let Some(mut adapter) = adapter else {
             let failed =
                 styled.iter().flat_map(|v| &v.gates).chain(learnt.iter().flat_map(|f| &f.taught.gates));
-            let why = beyond(failed);
+            let why = beyond(failed).unwrap_or_default();
             let lesson = self.options.identity(&self.lesson);
             let entries = self.lesson.train.len();
             self.live
@@ -402,11 +402,11 @@ fn unlearnt(mut reports: Vec<FactReport>) -> Vec<FactReport> {
     reports
 }
 
-/// What did not stay within its limit.
-pub(super) fn beyond<'a>(gates: impl IntoIterator<Item = &'a Gate>) -> String {
+/// What did not stay within its limit, if anything did not.
+pub(crate) fn beyond<'a>(gates: impl IntoIterator<Item = &'a Gate>) -> Option<String> {
     let names: Vec<&str> = gates.into_iter().filter(|gate| !gate.passed).map(|gate| gate.name).collect();
     let limits = if names.len() == 1 { "its limit" } else { "their limits" };
-    format!("{} beyond {limits}", names.join(", "))
+    (!names.is_empty()).then(|| format!("{} beyond {limits}", names.join(", ")))
 }
 
 fn figure(gate: &Gate) -> Figure {
@@ -436,7 +436,8 @@ mod tests {
     fn a_refusal_names_every_gate_that_failed() {
         let gate = |name, passed| Gate { name, before: 1.0, after: 2.0, limit: 1.5, passed, canary: None };
         let all = [gate("loss", false), gate("divergence", true), gate("perplexity", false)];
-        assert_eq!(beyond(&all[..2]), "loss beyond its limit");
-        assert_eq!(beyond(&all), "loss, perplexity beyond their limits");
+        assert_eq!(beyond(&all[..2]).unwrap(), "loss beyond its limit");
+        assert_eq!(beyond(&all).unwrap(), "loss, perplexity beyond their limits");
+        assert_eq!(beyond(&all[1..2]), None);
     }
 }

@@ -2,27 +2,20 @@
 #![cfg(unix)]
 
 use std::io::{Read, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
 use crate::common::Sandbox;
 use crate::hostile;
+use crate::terminal::pty;
 
 /// Runs a command with stdin and stderr on a terminal, on which `typed` is typed; what the terminal shows.
 fn typed(mut command: Command, typed: &str) -> String {
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    let main = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&main).unwrap();
-    unlockpt(&main).unwrap();
-    let name = ptsname(&main, Vec::new()).unwrap();
-    let path = std::path::Path::new(std::ffi::OsStr::from_bytes(name.as_bytes()));
-    let side = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let (mut main, side) = pty();
     command.env("NO_COLOR", "1");
     command
         .stdin(side.try_clone().unwrap())
         .stderr(side.try_clone().unwrap())
         .stdout(std::process::Stdio::null());
-    let mut main = std::fs::File::from(main);
     main.write_all(typed.as_bytes()).unwrap();
     let mut child = command.spawn().unwrap();
     drop((command, side));

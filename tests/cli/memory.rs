@@ -4,10 +4,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 use std::time::Duration;
 
-use emberlm::adapter::BaseFingerprint;
-use emberlm::gguf::GgufFile;
-use emberlm::journal::{Chosen, Entry, Feedback, Journal, Said, read};
+use emberlm::journal::read;
 
+use crate::adapt::note;
 use crate::adapter::base;
 use crate::common::Sandbox;
 
@@ -61,10 +60,6 @@ fn what_is_remembered_in_a_chat_goes_into_the_prompt() {
     assert!(missing.contains("needs what is to be remembered") && missing.contains("needs a word or two"));
 }
 
-fn fingerprint() -> BaseFingerprint {
-    BaseFingerprint::of(&GgufFile::open(base()).unwrap()).unwrap()
-}
-
 #[test]
 fn a_fact_is_taken_back_by_its_words() {
     let sandbox = Sandbox::new();
@@ -80,21 +75,13 @@ fn a_fact_is_taken_back_by_its_words() {
 /// Killed at any moment of `/learn`, the chat goes on with its conversation when it is started again.
 #[test]
 fn a_conversation_outlives_a_kill_while_it_learns() {
-    const KILLS: u64 = 40;
+    const KILLS: u32 = 40;
     let sandbox = Sandbox::new();
-    std::fs::create_dir_all(sandbox.path("home")).unwrap();
     let model = base();
     let (mut cut, mut seed) = (0, 4321u64);
     for n in 0..KILLS {
         // There is always something new to learn.
-        let entry = Entry {
-            base: fingerprint().short().into(),
-            messages: vec![Said::user(format!("{n}?"))],
-            answer: format!("no {n}"),
-            feedback: Feedback::Choice { other: "aye".into(), other_cut: false, chosen: Chosen::Other },
-            ..Entry::default()
-        };
-        Journal::open(sandbox.path("home/journal.jsonl")).unwrap().append(&entry).unwrap();
+        note(&sandbox, n..n + 1);
         let args = ["chat", "-m", &model, "-n", "4", "--device", "cpu", "-t", "1"];
         let mut command = sandbox.command(&args);
         let mut child =
@@ -117,6 +104,6 @@ fn a_conversation_outlives_a_kill_while_it_learns() {
         assert!(!sandbox.path("home/conversation.json").exists(), "it is taken up once");
         cut += u32::from(there);
     }
-    assert!(cut > KILLS as u32 / 4, "no kill came while it learnt");
+    assert!(cut > KILLS / 4, "no kill came while it learnt");
     println!("{cut} of {KILLS} kills while it learnt");
 }

@@ -22,9 +22,9 @@ const PIECES: [&[u8]; 7] = [
 
 const NAMES: [&str; 2] = ["evil\u{1b}]0;owned\u{7}\r\u{9b}2J", "x\u{202e}\u{200b}y\u{8}\u{1b}[31m\nerror: z"];
 
-/// Runs a command with its output, and stderr if `errors`, on a terminal; stdin is empty, or a text.
+/// A pseudo-terminal: the side that a person has, and the program's.
 #[cfg(unix)]
-pub fn on_terminal(mut command: Command, input: Option<&str>, errors: bool) -> String {
+pub fn pty() -> (std::fs::File, std::fs::File) {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     use std::os::unix::ffi::OsStrExt;
     let main = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
@@ -33,6 +33,13 @@ pub fn on_terminal(mut command: Command, input: Option<&str>, errors: bool) -> S
     let name = ptsname(&main, Vec::new()).unwrap();
     let path = std::path::Path::new(std::ffi::OsStr::from_bytes(name.as_bytes()));
     let side = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    (std::fs::File::from(main), side)
+}
+
+/// Runs a command with its output, and stderr if `errors`, on a terminal; stdin is empty, or a text.
+#[cfg(unix)]
+pub fn on_terminal(mut command: Command, input: Option<&str>, errors: bool) -> String {
+    let (mut main, side) = pty();
     command.env("TERM", "xterm").stdout(side.try_clone().unwrap());
     command.stderr(if errors { Stdio::from(side.try_clone().unwrap()) } else { Stdio::null() });
     command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
@@ -41,7 +48,7 @@ pub fn on_terminal(mut command: Command, input: Option<&str>, errors: bool) -> S
     if let Some(text) = input {
         std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
     }
-    let (mut out, mut main) = (Vec::new(), std::fs::File::from(main));
+    let mut out = Vec::new();
     let mut buffer = [0; 4096];
     // A terminal that nobody has open any more ends with an error.
     while let Ok(n @ 1..) = main.read(&mut buffer) {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::Sandbox;
 use crate::hostile;
+use crate::terminal::pty;
 
 /// Longest time until something is seen.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -22,21 +23,13 @@ struct Terminal {
 
 impl Terminal {
     fn begin(mut command: Command, columns: u16) -> Self {
-        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
         use rustix::termios::{Winsize, tcsetwinsize};
-        use std::os::unix::ffi::OsStrExt;
-        let main = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&main).unwrap();
-        unlockpt(&main).unwrap();
-        tcsetwinsize(&main, Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
-        let name = ptsname(&main, Vec::new()).unwrap();
-        let path = std::path::Path::new(std::ffi::OsStr::from_bytes(name.as_bytes()));
-        let side = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+        let (keys, side) = pty();
+        tcsetwinsize(&keys, Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
         let end = || Stdio::from(side.try_clone().unwrap());
         command.env("TERM", "xterm").env_remove("COLUMNS").stdin(end()).stdout(end()).stderr(end());
         let child = command.spawn().unwrap();
         drop((command, side));
-        let keys = std::fs::File::from(main);
         let (mut screen, seen) = (keys.try_clone().unwrap(), Arc::new(Mutex::new(Vec::new())));
         let kept = Arc::clone(&seen);
         let reader = std::thread::spawn(move || {

@@ -15,11 +15,11 @@ use crate::cli::prompt::Prompter;
 use crate::cli::show;
 use crate::cli::term::{self, Paint, parse_bytes};
 use crate::cli::tune::{drive::duty, shared::weight, steps::shown};
-use crate::learn::{Event, FactReport, LearnOptions, Learner, Outcome, Stage};
+use crate::learn::{Event, FactReport, LearnOptions, Learner, Outcome, Stage, beyond};
 use crate::model::Model;
 use crate::session::Modes;
 use crate::text::ChatTemplate;
-use crate::train::{Gate, Limits};
+use crate::train::Limits;
 
 fn at_least_one(text: &str) -> Result<u64, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "must be a number of at least 1".to_owned())
@@ -184,13 +184,13 @@ impl Shown {
             }
             Event::Judging { share, .. } => self.note(&format!("judging {}", portion(*share))),
             Event::Judged { gates, .. } => {
-                if let Some(beyond) = beyond(gates) {
+                if let Some(beyond) = beyond(*gates) {
                     self.note(&format!("too much: {beyond}"));
                 }
             }
             Event::Mending => self.note("moving back what went too far, with the facts in view"),
             Event::StyleRefused { gates } => {
-                let why = beyond(gates).unwrap_or_default();
+                let why = beyond(*gates).unwrap_or_default();
                 self.warn(format!("what was said of how to answer is left out: {why}"));
             }
         }
@@ -231,13 +231,6 @@ fn portion(share: f64) -> String {
     if share < 1.0 { format!("{:.0}% of the change", share * 100.0) } else { "the whole change".into() }
 }
 
-/// What did not stay within its limit, if anything did not.
-fn beyond(gates: &[Gate]) -> Option<String> {
-    let names: Vec<&str> = gates.iter().filter(|gate| !gate.passed).map(|gate| gate.name).collect();
-    let limits = if names.len() == 1 { "its limit" } else { "their limits" };
-    (!names.is_empty()).then(|| format!("{} beyond {limits}", names.join(", ")))
-}
-
 /// A verdict that names each fact.
 pub fn print_facts(out: &mut dyn Write, facts: &[FactReport]) -> std::io::Result<()> {
     for fact in facts {
@@ -258,13 +251,16 @@ pub fn print_facts(out: &mut dyn Write, facts: &[FactReport]) -> std::io::Result
 
 /// `recalled 7 of 8`, and what is not yet known.
 pub fn recalled(facts: &[FactReport]) -> Option<String> {
-    let new: Vec<&FactReport> = facts.iter().filter(|fact| !fact.forgotten).collect();
-    let missing: Vec<String> =
-        new.iter().filter(|fact| !fact.recall.known()).map(|fact| show::line(&fact.question)).collect();
-    let known = new.len() - missing.len();
+    let new = facts.iter().filter(|fact| !fact.forgotten).count();
+    let missing: Vec<String> = missed(facts).map(|fact| show::line(&fact.question)).collect();
     let not_yet =
         if missing.is_empty() { String::new() } else { format!("; not yet: {}", missing.join(" ")) };
-    (!new.is_empty()).then(|| format!("recalled {known} of {}{not_yet}", new.len()))
+    (new > 0).then(|| format!("recalled {} of {new}{not_yet}", new - missing.len()))
+}
+
+/// Facts that are not known yet.
+pub fn missed(facts: &[FactReport]) -> impl Iterator<Item = &FactReport> {
+    facts.iter().filter(|fact| !fact.forgotten && !fact.recall.known())
 }
 
 /// About how long it takes at most.

@@ -28,6 +28,7 @@ impl Chat<'_> {
         if lora::switch(self.session()?, &wanted)? {
             self.adapters = wanted;
         } else {
+            term::say("these adapters need more room: starting the model again");
             self.boot_again(wanted)?;
         }
         self.say_adapters();
@@ -46,8 +47,7 @@ impl Chat<'_> {
     }
 
     /// Boots a session with room for `wanted`, or, where that fails, one as before.
-    fn boot_again(&mut self, wanted: Vec<Loaded>) -> CliResult {
-        term::say("these adapters need more room: starting the model again");
+    pub(super) fn boot_again(&mut self, wanted: Vec<Loaded>) -> CliResult {
         // Two would need twice the memory.
         self.session = None;
         let options = session_options(&self.args.device, &self.args.context, Modes::GENERATE);

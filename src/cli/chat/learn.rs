@@ -8,17 +8,16 @@ use super::Chat;
 use super::input::Input;
 use super::turn::writable;
 use crate::cli::adapt::{self, LearnArgs, What};
-use crate::cli::args::session_options;
+use crate::cli::adapter::print_figures;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::lora::Loaded;
 use crate::cli::store::Home;
 use crate::cli::term::{self, Paint};
-use crate::cli::{engine, journal, live, memory, show};
+use crate::cli::{journal, live, memory, show};
 use crate::io::private;
 use crate::journal::{Entry, Feedback};
 use crate::learn::memory::mentions;
-use crate::learn::{Outcome, recall};
-use crate::session::Modes;
+use crate::learn::{FactReport, Outcome, recall};
 
 /// Learning that goes on in a process of its own.
 pub(super) struct Background {
@@ -51,9 +50,7 @@ impl Chat<'_> {
                 self.adapters.clone()
             }
         };
-        let options = session_options(&self.args.device, &self.args.context, Modes::GENERATE);
-        self.session = Some(engine::boot_with(&self.model, options, &wanted)?);
-        self.adapters = wanted;
+        self.boot_again(wanted)?;
         self.say_adapters();
         if let Some(file) = safe {
             drop(file);
@@ -85,18 +82,15 @@ impl Chat<'_> {
             Outcome::Learnt(report) => {
                 let mut log = term::log();
                 adapt::print_facts(&mut log, &report.facts)?;
-                crate::cli::adapter::print_figures(&mut log, &report.version.figures)?;
+                print_figures(&mut log, &report.version.figures)?;
                 adapt::say_learnt(&report);
-                let missed = adapt::missed(&report.facts);
-                let missed: Vec<String> = missed.into_iter().map(|fact| fact.answer.clone()).collect();
-                self.offer_memory(&missed, input)?;
+                self.offer_memory(&report.facts, input)?;
                 Ok(true)
             }
             Outcome::Refused(refusal) => {
-                let missed = adapt::missed(&refusal.facts);
-                let missed: Vec<String> = missed.into_iter().map(|fact| fact.answer.clone()).collect();
+                let facts = refusal.facts.clone();
                 adapt::unlearnt(Outcome::Refused(refusal))?.print();
-                self.offer_memory(&missed, input)?;
+                self.offer_memory(&facts, input)?;
                 Ok(false)
             }
             Outcome::Ended => {
@@ -107,9 +101,9 @@ impl Chat<'_> {
     }
 
     /// What could not be learnt can be remembered word for word.
-    fn offer_memory(&mut self, facts: &[String], input: &mut Input) -> CliResult {
-        for fact in facts {
-            let fact = show::line(fact);
+    fn offer_memory(&mut self, facts: &[FactReport], input: &mut Input) -> CliResult {
+        for fact in adapt::missed(facts) {
+            let fact = show::line(&fact.answer);
             if !input.interactive() {
                 term::say(format!("not learnt; `/remember {fact}` puts it into the prompt"));
             } else if yes(input, &format!("not learnt: {fact} Keep it in the prompt instead? [Y/n] "), true)?
@@ -183,10 +177,7 @@ impl Chat<'_> {
             return Ok(());
         }
         let wanted = self.with_live();
-        let options = session_options(&self.args.device, &self.args.context, Modes::GENERATE);
-        self.session = None;
-        self.session = Some(engine::boot_with(&self.model, options, &wanted)?);
-        self.adapters = wanted;
+        self.boot_again(wanted)?;
         self.say_adapters();
         Ok(())
     }
@@ -198,7 +189,7 @@ impl Chat<'_> {
                 return Err(CliError::failed("/remember needs what is to be remembered"));
             }
             let mut memory = memory::open()?;
-            let new = memory.add(line).map_err(|e| CliError::file(memory.path(), &e))?;
+            let new = memory.add(line)?;
             self.prompter.remember(&memory);
             Ok(if new { "remembered".into() } else { "that is remembered already".into() })
         })();
@@ -223,7 +214,7 @@ impl Chat<'_> {
             return Err(CliError::failed("/forget needs a word or two of what is to be forgotten"));
         }
         let mut memory = memory::open()?;
-        let gone = memory.forget(about).map_err(|e| CliError::file(memory.path(), &e))?;
+        let gone = memory.forget(about)?;
         self.prompter.remember(&memory);
         let kept = writable(&mut self.journal)?;
         let base = self.base.short().to_owned();

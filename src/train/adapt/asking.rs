@@ -1,13 +1,9 @@
 //! Asking for facts: the likeliest answers of the model as it is now.
 
-use std::ops::ControlFlow;
 use std::time::Instant;
 
+use super::circles;
 use super::teach::{ANSWER, Fact, Lecture, Recall, School, Step, go_on};
-use crate::session::{Request, SessionError};
-use crate::text::{SamplerParams, Tokenizer};
-use crate::train::engine::session_error;
-use crate::train::{TrainError, Trainer};
 
 impl School<'_> {
     /// Asks for the new facts in all wordings; true if there is nothing more to do for them.
@@ -42,7 +38,12 @@ impl School<'_> {
     fn answers(&mut self, prompts: &[Vec<u32>]) -> Step<Vec<String>> {
         go_on((self.watch)(Lecture::Asking { questions: prompts.len() }))?;
         let start = Instant::now();
-        let answers = answers(&mut self.trainer, prompts, self.judge.tokenizer())?;
+        let tokenizer = self.judge.tokenizer();
+        let written = circles::greedy(self.trainer.engine(), prompts, ANSWER, tokenizer)?;
+        // A model that cannot write says nothing.
+        let mut answers: Vec<String> =
+            written.iter().flatten().map(|made| tokenizer.decode(&made.tokens, true)).collect();
+        answers.resize(prompts.len(), String::new());
         self.asking = start.elapsed();
         (self.pause)(self.asking);
         Ok(answers)
@@ -54,25 +55,4 @@ fn recall(fact: &Fact, answers: &mut impl Iterator<Item = String>) -> Recall {
     let mut right = (0..fact.asked.len()).map(|_| answers.next().is_some_and(|answer| (fact.known)(&answer)));
     let as_asked = right.next().unwrap_or(false);
     Recall { as_asked, others: right.filter(|right| *right).count(), of: fact.asked.len().saturating_sub(1) }
-}
-
-/// The likeliest answers of the model as it is now. A model that cannot even write says nothing.
-fn answers(
-    trainer: &mut Trainer,
-    prompts: &[Vec<u32>],
-    tokenizer: &Tokenizer,
-) -> Result<Vec<String>, TrainError> {
-    let sampler = SamplerParams::greedy();
-    let requests: Vec<Request<'_>> = prompts.iter().map(|prompt| Request { prompt, sampler }).collect();
-    let session = trainer.engine().session();
-    // Keys and values of the model as it was before are of no use.
-    session.reset();
-    let written = session.generate_batch(&requests, ANSWER, &mut |_, token| {
-        if tokenizer.is_eog(token) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    match written {
-        Ok(written) => Ok(written.iter().map(|made| tokenizer.decode(&made.tokens, true)).collect()),
-        Err(SessionError::NotANumber(_)) => Ok(vec![String::new(); prompts.len()]),
-        Err(error) => Err(session_error(error)),
-    }
 }

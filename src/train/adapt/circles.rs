@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use crate::session::{Request, SessionError, StopReason};
+use crate::session::{Generated, Request, SessionError, StopReason};
 use crate::text::{SamplerParams, Tokenizer};
 use crate::train::engine::session_error;
 use crate::train::{Engine, TrainError};
@@ -25,22 +25,31 @@ pub(super) fn count(
     if prompts.is_empty() {
         return Ok(0);
     }
+    let endless = |stop| stop != StopReason::Caller;
+    let Some(written) = greedy(engine, prompts, TOKENS, tokenizer)? else { return Ok(prompts.len()) };
+    Ok(written.iter().filter(|made| endless(made.stop) && in_circles(&made.tokens)).count())
+}
+
+/// The likeliest answers of the model as it is now, each of at most `limit` tokens; `None`: it cannot even write.
+pub(super) fn greedy(
+    engine: &mut Engine,
+    prompts: &[Vec<u32>],
+    limit: usize,
+    tokenizer: &Tokenizer,
+) -> Result<Option<Vec<Generated>>, TrainError> {
     let sampler = SamplerParams::greedy();
     let requests: Vec<Request<'_>> = prompts.iter().map(|prompt| Request { prompt, sampler }).collect();
     let session = engine.session();
     // Keys and values of the model as it was before are of no use.
     session.reset();
-    let written = session.generate_batch(&requests, TOKENS, &mut |_, token| {
+    let written = session.generate_batch(&requests, limit, &mut |_, token| {
         if tokenizer.is_eog(token) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
-    let endless = |stop| stop != StopReason::Caller;
-    let written = match written {
-        Ok(written) => written,
-        // A model that cannot even write.
-        Err(SessionError::NotANumber(_)) => return Ok(prompts.len()),
-        Err(error) => return Err(session_error(error)),
-    };
-    Ok(written.iter().filter(|made| endless(made.stop) && in_circles(&made.tokens)).count())
+    match written {
+        Ok(written) => Ok(Some(written)),
+        Err(SessionError::NotANumber(_)) => Ok(None),
+        Err(error) => Err(session_error(error)),
+    }
 }
 
 /// Whether the end of a text is one short piece over and over.

@@ -317,14 +317,12 @@ impl<'a> School<'a> {
     fn rehearsals(&mut self, count: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.earlier.len()).collect();
         self.random.shuffle(&mut order);
-        let known = |index: &usize| self.earlier_known.as_ref().is_some_and(|known| known[*index]);
         // Before they were asked for, the order of the course counts: what was known least comes first.
         let weak = self.earlier.len().min(count / 4);
-        let first = |index: &usize| self.earlier_known.is_none() && *index < weak;
-        order.sort_by_key(|index| (self.rehearsed[*index], !first(index), known(index)));
-        if self.earlier_known.is_some() {
-            order.sort_by_key(known);
-        }
+        order.sort_by_key(|index| match &self.earlier_known {
+            Some(known) => (u64::from(known[*index]), self.rehearsed[*index]),
+            None => (self.rehearsed[*index], u64::from(*index >= weak)),
+        });
         let mut items = Vec::new();
         for index in order {
             if items.len() >= count {
