@@ -89,9 +89,22 @@ fn nt<F: Real>(
     let product = |y: &mut Columns<'_, F>| {
         matmul_nt(&operand, cols, 3, &lifted, rows, F::from_f64(0.5), accumulate, y);
     };
+    let rounded = size_of::<F>() == 4 && format.is_some_and(|format| format.block_len() > 1);
     check(&what, shape, parts, 0.5, accumulate, &product, &|t, j| {
-        sum((0..cols).map(|k| (x[t * cols + k], w[j * cols + k])))
+        let (x, w) = (&x[t * cols..(t + 1) * cols], &w[j * cols..(j + 1) * cols]);
+        let (value, size) = sum(x.iter().copied().zip(w.iter().copied()));
+        let more = if rounded { rounding(x, w) / (12.0 * f64::from(f32::EPSILON)) } else { 0.0 };
+        (value, size + more)
     });
+}
+
+/// The most that activations rounded to 15 bits and a sign change, with a scale for each 256 of them.
+fn rounding(x: &[f32], w: &[f32]) -> f64 {
+    let block = |(x, w): (&[f32], &[f32])| {
+        let largest = x.iter().fold(0.0f64, |a, x| a.max(f64::from(x.abs())));
+        w.iter().map(|w| f64::from(w.abs())).sum::<f64>() * largest * 0.501 / 16383.0
+    };
+    x.chunks(256).zip(w.chunks(256)).map(block).sum()
 }
 
 fn nn<F: Real>(

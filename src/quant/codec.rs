@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use super::device::View;
-use super::fused::Step;
+use super::many::{Many, many};
 use super::simd::{Job, Lanes, Portable, run};
 use super::tile::{self, Product};
 
@@ -29,8 +29,7 @@ pub(super) struct Codec {
     pub(super) dot: fn(&[u8], &[f32]) -> f32,
     /// Products with a few rows of activations, each as `dot` to the bit; of block formats.
     pub(super) product: Option<Product>,
-    /// The same for two to eight rows where CPU and format have a way that beats `product`.
-    pub(super) fused: Option<Step>,
+    pub(super) many: Option<Many>,
     pub(super) to_planes: fn(&[u8], &mut [u8]),
     pub(super) oct: fn(&View<'_>, usize, usize) -> [f32; 8],
 }
@@ -46,6 +45,28 @@ pub(super) struct Scales {
 
 impl Scales {
     pub(super) const ZERO: Scales = Scales { scale: [0.0; 16], plus: [0.0; 16] };
+}
+
+/// What makes weights of a block's values in whole numbers: a weight is `scale * whole * (value - CENTRE) + plus`.
+pub(super) struct Factors {
+    pub scale: f32,
+    /// Of the first sixteen of each 32 weights, and of the second.
+    pub whole: [[i16; 8]; 2],
+    /// By group.
+    pub plus: [f32; 16],
+}
+
+impl Factors {
+    pub(super) const NONE: Factors = Factors { scale: 0.0, whole: [[1; 8]; 2], plus: [0.0; 16] };
+
+    /// Sets the scales of groups of sixteen, in order.
+    #[inline(always)]
+    pub(super) fn sixteens(&mut self, scales: &[i8; 16]) {
+        let [first, second] = &mut self.whole;
+        for (i, [a, b]) in scales.as_chunks::<2>().0.iter().enumerate() {
+            (first[i], second[i]) = (i16::from(*a), i16::from(*b));
+        }
+    }
 }
 
 /// Does something for each 32 weights of a block, whose number is a constant there.
@@ -86,6 +107,18 @@ pub(super) trait Block<const LEN: usize, const BYTES: usize> {
         codes
     }
 
+    /// The largest integer that an activation may become: 32 products with the largest whole numbers of a block have to fit
+    /// 31 bits.
+    const MOST: f32 = 32767.0;
+
+    /// See [`Factors`].
+    #[inline(always)]
+    fn factors<L: Lanes>(l: L, block: &[u8; BYTES], out: &mut Factors) {
+        let mut s = Scales::ZERO;
+        Self::scales(l, block, &mut s);
+        (out.scale, out.plus) = (s.scale[0], s.plus);
+    }
+
     /// What makes weights of values, by group, in the order of the weights.
     fn scales<L: Lanes>(l: L, block: &[u8; BYTES], out: &mut Scales);
     /// Encodes one block; `#[inline(always)]`, to be compiled for AVX2 as well.
@@ -113,7 +146,7 @@ where
         encode: encode::<B, LEN, BYTES>,
         dot: tile::dot::<B, LEN, BYTES>,
         product: Some(tile::rows::<B, LEN, BYTES>),
-        fused: None,
+        many: Some(many::<B, LEN, BYTES>()),
         to_planes: to_planes::<B, LEN, BYTES>,
         oct: B::oct,
     }

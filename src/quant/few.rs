@@ -1,16 +1,15 @@
 //! Matrix products with one to eight rows of activations: y = (y +) alpha x w^T, the decode steps of a sequence or a
 //! batch.
 //!
-//! Rows of a block format go to `tile.rs`, or, several of Q4_0, Q4_1 and Q8_0, to `fused`. Floats have no blocks: some weights of [`GROUP`] rows come to
-//! the first-level cache and are met by all activations in register tiles. Sums have the order of
-//! [`Format::dot`](super::Format::dot), so that a sequence gets the same bits in any batch and alone.
+//! Rows of a block format go to `tile.rs`. Floats have no blocks: some weights of [`GROUP`] rows come to the first-level
+//! cache and are met by all activations in register tiles. Sums have the order of [`Format::dot`](super::Format::dot), so
+//! that a sequence gets the same bits in any batch and alone.
 
 use std::ops::Range;
 
 use super::dot::dot_f32;
-use super::fused::{self, Across, COLUMNS, Fused, Piece, Room, Step};
 use super::gemm::Rows;
-use super::operand::{Matrix, Operand};
+use super::operand::Operand;
 use super::simd::{self, Job, Lanes};
 use super::wide::{self, Wide, WideJob};
 
@@ -54,22 +53,13 @@ const GROUPS: usize = 8 / GROUP;
 
 impl<Y: Rows> FewRows<'_, Y> {
     /// Computes it on the calling thread; scratch on its stack, 17 KB.
-    pub fn run(self) {
-        self.run_with(Fused::detect());
-    }
-
-    /// As [`FewRows::run`], with the fused steps of a level or with none.
-    fn run_with(mut self, fused: Option<Fused>) {
+    pub fn run(mut self) {
         if self.rows == 0 {
             return;
         }
         if let Operand::Encoded(w) = self.w
             && let Some(product) = w.format.product()
         {
-            let fits = w.format.row_bytes(self.cols).is_ok_and(|bytes| bytes == w.row_bytes && bytes > 0);
-            if let (Some(fused), Some(step), true) = (fused, w.format.fused(), fits && self.rows > 1) {
-                return self.fused(fused, step, w);
-            }
             let (x, columns) = (&self.x[..self.rows * self.cols], self.first..self.first + self.width);
             return product(w, columns, (x, self.cols), &mut |column, dots| {
                 self.put(dots, column..self.width.min(column + dots[0].len()));
@@ -101,60 +91,6 @@ impl<Y: Rows> FewRows<'_, Y> {
             for (y, dot) in y.iter_mut().zip(dots) {
                 *y = self.alpha * dot + if self.accumulate { *y } else { 0.0 };
             }
-        }
-    }
-
-    /// As [`FewRows::run`], with no decoded weights in between.
-    fn fused(&mut self, fused: Fused, step: Step, w: Matrix<'_>) {
-        let mut room = Room::new();
-        let mut totals = [[[0.0; FEW]; 8]; COLUMNS / 8];
-        for column in (0..self.width).step_by(COLUMNS) {
-            let count = COLUMNS.min(self.width - column);
-            let row = self.first + column;
-            let groups = totals.as_flattened_mut().as_chunks_mut::<{ fused::GROUP }>().0;
-            for (g, totals) in groups.iter_mut().enumerate().take(count.div_ceil(fused::GROUP)) {
-                let rows = row + g * fused::GROUP..row + count;
-                self.fused_group((fused, step), w, rows, &mut room, totals);
-            }
-            for (eight, totals) in totals.iter().enumerate().take(count.div_ceil(8)) {
-                self.put(&simd::run(Across(totals)), column + 8 * eight..column + count);
-            }
-        }
-    }
-
-    /// The totals of the first of these rows of weights; past the last, it is repeated.
-    fn fused_group(
-        &self,
-        (fused, step): (Fused, Step),
-        w: Matrix<'_>,
-        rows: Range<usize>,
-        room: &mut Room,
-        totals: &mut [[f32; FEW]; fused::GROUP],
-    ) {
-        let depth = share(self.cols);
-        let bytes = depth / LANES * w.format.block_bytes();
-        let mut ahead = self.ahead(rows.start + fused::GROUP, fused::GROUP);
-        let mut w: [&[u8]; fused::GROUP] = std::array::from_fn(|i| w.row((rows.start + i).min(rows.end - 1)));
-        let mut start = 0;
-        while start < self.cols {
-            let mut cut = |i: usize| {
-                let (now, later) = w[i].split_at(bytes.min(w[i].len()));
-                w[i] = later;
-                now
-            };
-            let now = [cut(0), cut(1), cut(2)];
-            let (soon, later) = ahead.split_at(ahead.len().min(fused::GROUP * now[0].len()));
-            let piece = Piece {
-                w: now,
-                x: &self.x[start..],
-                stride: self.cols,
-                rows: self.rows,
-                fresh: start == 0,
-                last: start + depth >= self.cols,
-                ahead: soon,
-            };
-            step(fused, &piece, room, totals);
-            (start, ahead) = (start + depth, later);
         }
     }
 

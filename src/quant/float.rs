@@ -21,7 +21,7 @@ pub(super) const F32: Codec = Codec {
     encode: |src, out| encode(src, out, f32::to_le_bytes),
     dot: float_dot::<Single, 4>,
     product: None,
-    fused: None,
+    many: None,
     to_planes: copy,
     oct: |view, row, oct| std::array::from_fn(|i| f32::from_bits(view.word(0, row, 8 * oct + i))),
 };
@@ -38,7 +38,7 @@ pub(super) const F16: Codec = Codec {
     encode: |src, out| encode(src, out, to_f16_le),
     dot: float_dot::<Half, 2>,
     product: None,
-    fused: None,
+    many: None,
     to_planes: copy,
     oct: |view, row, oct| std::array::from_fn(|i| from_f16(half_word(view, row, oct, i))),
 };
@@ -55,7 +55,7 @@ pub(super) const BF16: Codec = Codec {
     encode: |src, out| encode(src, out, |v| to_bf16(v).to_le_bytes()),
     dot: float_dot::<Brain, 2>,
     product: None,
-    fused: None,
+    many: None,
     to_planes: copy,
     oct: |view, row, oct| {
         std::array::from_fn(|i| f32::from_bits(u32::from(half_word(view, row, oct, i)) << 16))

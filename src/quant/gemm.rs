@@ -4,7 +4,8 @@
 //! panels that stay in the second-level cache, then met by all rows of L, a tile at a time. Every element is the sum
 //! over blocks of [`DEPTH`] terms, each summed in order: it depends on nothing else of the call.
 
-use super::operand::{Left, Right};
+use super::many::ManyRows;
+use super::operand::{Left, Operand, Right};
 use super::simd::{self, Job, Lanes};
 use super::wide::{self, Wide, WideJob};
 
@@ -51,6 +52,27 @@ impl<Y: Rows> Product<'_, Y> {
     pub fn run(mut self) {
         if self.depth == 0 && !self.accumulate {
             return (0..self.rows).for_each(|r| self.y.row(r).fill(0.0));
+        }
+        if let (Operand::Encoded(w), true, 1) = (self.right.w, self.right.by_row, self.left.depth_stride)
+            && let Some(format) = w.format.many()
+            && w.format.row_bytes(self.depth).is_ok_and(|bytes| bytes == w.row_bytes)
+            && self.width > 0
+            && self.rows > 0
+        {
+            return ManyRows {
+                format,
+                w,
+                first: self.right.first,
+                rows: self.rows,
+                width: self.width,
+                cols: self.depth,
+                x: self.left.values,
+                stride: self.left.row_stride,
+                alpha: self.alpha,
+                accumulate: self.accumulate,
+                y: self.y,
+            }
+            .run();
         }
         // No panel is wider than 32 columns.
         let needed = self.depth.min(DEPTH) * self.width.min(WIDTH).next_multiple_of(32);

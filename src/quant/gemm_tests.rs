@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use super::*;
+use crate::quant::Level;
 use crate::quant::operand::Operand;
 use crate::quant::wide::run_each;
 
@@ -37,7 +38,7 @@ fn instruction_sets_agree() {
                 let (l, r) = (noise(rows * depth, 1), noise(width * depth, 2));
                 let cols = if by_row { depth } else { width };
                 let done = RefCell::new(Vec::new());
-                let mut scratch: Vec<Vec<f32>> = vec![vec![0.0; DEPTH * WIDTH]; 3];
+                let mut scratch: Vec<Vec<f32>> = vec![vec![0.0; DEPTH * WIDTH]; Level::ALL.len()];
                 let mut next = scratch.iter_mut();
                 run_each(|| Blocked {
                     product: Product {

@@ -2,7 +2,7 @@
 //!
 //! Layouts follow ggml (`block_q2_K`, `block_q4_K`, `block_q5_K`); the encoders are a search of our own.
 
-use super::codec::{Block, Identity, Scales, all_codes, f16_at, join_nibbles, part};
+use super::codec::{Block, Factors, Identity, Scales, all_codes, f16_at, join_nibbles, part};
 use super::device::{View, pack_bits};
 use super::half::to_f16_le;
 use super::legacy::pair;
@@ -35,6 +35,18 @@ impl Block<256, 84> for Q2K {
             out.scale[i] = d * f32::from(b & 15);
             out.plus[i] = less * f32::from(b >> 4);
         }
+    }
+
+    #[inline(always)]
+    fn factors<L: Lanes>(l: L, block: &[u8; 84], out: &mut Factors) {
+        let less = -f16_at(l, block, 82);
+        out.scale = f16_at(l, block, 80);
+        let mut scales = [0; 16];
+        for (i, &b) in block[..16].iter().enumerate() {
+            scales[i] = (b & 15) as i8;
+            out.plus[i] = less * f32::from(b >> 4);
+        }
+        out.sixteens(&scales);
     }
 
     #[inline(always)]
@@ -84,6 +96,11 @@ impl Block<256, 144> for Q4K {
     }
 
     #[inline(always)]
+    fn factors<L: Lanes>(l: L, block: &[u8; 144], out: &mut Factors) {
+        factors6(l, block, out);
+    }
+
+    #[inline(always)]
     fn encode(x: &[f32; 256], block: &mut [u8; 144]) {
         let fit = affine(x, 32, 15, 63);
         block[..2].copy_from_slice(&to_f16_le(fit.d));
@@ -120,6 +137,11 @@ impl Block<256, 176> for Q5K {
     #[inline(always)]
     fn scales<L: Lanes>(l: L, block: &[u8; 176], out: &mut Scales) {
         scales6(l, block, out);
+    }
+
+    #[inline(always)]
+    fn factors<L: Lanes>(l: L, block: &[u8; 176], out: &mut Factors) {
+        factors6(l, block, out);
     }
 
     #[inline(always)]
@@ -191,6 +213,16 @@ fn scales6<L: Lanes>(l: L, head: &[u8], out: &mut Scales) {
     if let ([scales, _], [plus, _]) = (out.scale.as_chunks_mut::<8>().0, out.plus.as_chunks_mut::<8>().0) {
         *scales = l.to_array(l.mul(d, l.small(&scale)));
         *plus = l.to_array(l.mul(less, l.small(&min)));
+    }
+}
+
+#[inline(always)]
+fn factors6<L: Lanes>(l: L, head: &[u8], out: &mut Factors) {
+    let (scale, min) = split_six(&head[4..16]);
+    out.scale = f16_at(l, head, 0);
+    out.whole = [scale.map(i16::from); 2];
+    if let [plus, _] = out.plus.as_chunks_mut::<8>().0 {
+        *plus = l.to_array(l.mul(l.splat(-f16_at(l, head, 2)), l.small(&min)));
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Layouts follow ggml (`block_q3_K`, `block_q6_K`); the encoders are a search of our own.
 
-use super::codec::{Block, Identity, Scales, all_codes, f16_at, join_nibbles, part};
+use super::codec::{Block, Factors, Identity, Scales, all_codes, f16_at, join_nibbles, part};
 use super::device::{View, pack_bits};
 use super::half::to_f16_le;
 use super::k_affine::codes2;
@@ -34,6 +34,12 @@ impl Block<256, 110> for Q3K {
         for (out, scale) in out.scale.iter_mut().zip(split_scales(&block[96..108])) {
             *out = d * f32::from(scale);
         }
+    }
+
+    #[inline(always)]
+    fn factors<L: Lanes>(l: L, block: &[u8; 110], out: &mut Factors) {
+        out.scale = f16_at(l, block, 108);
+        out.sixteens(&split_scales(&block[96..108]));
     }
 
     #[inline(always)]
@@ -71,6 +77,8 @@ impl Block<256, 110> for Q3K {
 
 impl Block<256, 210> for Q6K {
     const IDENTITY: Identity = Identity("Q6_K", "q6_k", 14);
+    // Times 32 * 128, and that 32 times, it stays below 2^31.
+    const MOST: f32 = 16383.0;
     const PLANES: &'static [usize] = &[128, 64, 16, 2];
     const GROUP: usize = 16;
     const CENTRE: u8 = 32;
@@ -90,6 +98,12 @@ impl Block<256, 210> for Q6K {
         for (out, &scale) in out.scale.iter_mut().zip(&block[192..208]) {
             *out = d * f32::from(scale as i8);
         }
+    }
+
+    #[inline(always)]
+    fn factors<L: Lanes>(l: L, block: &[u8; 210], out: &mut Factors) {
+        out.scale = f16_at(l, block, 208);
+        out.sixteens(&part::<16>(block, 192).map(|b| b as i8));
     }
 
     #[inline(always)]

@@ -12,6 +12,8 @@ pub enum Level {
     Avx2,
     /// AVX-512 F, VL, BW and DQ: what every CPU with AVX-512 has but the Xeon Phi.
     Avx512,
+    /// And VNNI: sums of products of integers in one instruction.
+    Vnni,
 }
 
 /// What was found at the first question.
@@ -24,7 +26,7 @@ static FOUND: OnceLock<Found> = OnceLock::new();
 
 impl Level {
     /// All levels, the simplest first.
-    pub const ALL: [Level; 3] = [Level::Portable, Level::Avx2, Level::Avx512];
+    pub const ALL: [Level; 4] = [Level::Portable, Level::Avx2, Level::Avx512, Level::Vnni];
 
     /// As `EMBER_SIMD` calls it.
     pub const fn name(self) -> &'static str {
@@ -32,6 +34,7 @@ impl Level {
             Level::Portable => "portable",
             Level::Avx2 => "avx2",
             Level::Avx512 => "avx512",
+            Level::Vnni => "vnni",
         }
     }
 
@@ -56,6 +59,9 @@ impl Level {
                 && std::is_x86_feature_detected!("avx512vl")
                 && std::is_x86_feature_detected!("avx512bw")
                 && std::is_x86_feature_detected!("avx512dq");
+            if avx2 && avx512 && std::is_x86_feature_detected!("avx512vnni") {
+                return Level::Vnni;
+            }
             if avx2 && avx512 {
                 return Level::Avx512;
             }

@@ -11,15 +11,17 @@ mod error;
 mod exp;
 mod few;
 mod float;
-mod fused;
 mod gemm;
 mod half;
+mod ints;
 mod iq4_nl;
 mod k_affine;
 mod k_symmetric;
 mod legacy;
 mod level;
+mod many;
 mod operand;
+mod round;
 mod search;
 mod simd;
 mod table;
@@ -202,14 +204,14 @@ impl Format {
         (self.codec().dot)(row, x)
     }
 
-    /// What multiplies by them in batches undecoded, where there is a way.
-    fn fused(self) -> Option<fused::Step> {
-        self.codec().fused
-    }
-
     /// Products with a few rows of activations, of block formats.
     fn product(self) -> Option<tile::Product> {
         self.codec().product
+    }
+
+    /// Products with many rows of activations, of block formats.
+    fn many(self) -> Option<many::Many> {
+        self.codec().many
     }
 
     fn check_bytes(self, weights: usize, found: usize) -> Result<(), QuantError> {

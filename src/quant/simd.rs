@@ -5,21 +5,23 @@
 //! and said yes.
 
 #[cfg(target_arch = "x86_64")]
-mod avx2;
+pub(super) mod avx2;
 
 use super::half::from_f16;
+use super::ints::Ints;
 
 /// Eight lanes of f32, and 32 bytes. The methods take the implementation as a token, `self`.
 pub(super) trait Lanes: Copy {
     /// Eight f32.
     type V: Copy;
-    /// Thirty-two bytes.
+    /// Thirty-two bytes, or sixteen numbers of 16 bits.
     type B: Copy;
+    /// Products of integers.
+    type Ints: Ints<Self>;
+    fn ints(self) -> Self::Ints;
     fn zero(self) -> Self::V;
     fn splat(self, value: f32) -> Self::V;
     fn load(self, x: &[f32; 8]) -> Self::V;
-    /// The first value four times, then the second.
-    fn both(self, low: f32, high: f32) -> Self::V;
     /// Eight bytes as numbers.
     fn small(self, bytes: &[u8; 8]) -> Self::V;
     fn bytes(self, bytes: &[u8; 32]) -> Self::B;
@@ -33,10 +35,12 @@ pub(super) trait Lanes: Copy {
     fn table(self, index: Self::B, table: &[u8; 16]) -> Self::B;
     /// `bit`, or 0, for each bit of a word.
     fn bits(self, word: u32, bit: u8) -> Self::B;
-    /// Bytes `J`, `J + 4`, `J + 8` and so on: byte `J` of each word.
-    fn fourth<const J: usize>(self, b: Self::B) -> Self::V;
     /// Bytes `8 * Q .. 8 * Q + 8`.
     fn eighth<const Q: usize>(self, b: Self::B) -> Self::V;
+    /// The bits of the largest size among them.
+    fn largest(self, x: [Self::V; 4]) -> u32;
+    /// The sums of four values each.
+    fn fours(self, x: [Self::V; 4]) -> Self::V;
     /// The value of f16 bits.
     fn f16(self, bits: u16) -> f32;
     /// Eight little-endian f16.
@@ -81,8 +85,8 @@ pub(super) trait Job {
 pub(super) fn run<J: Job>(job: J) -> J::Out {
     #[cfg(target_arch = "x86_64")]
     {
-        if let Some(avx512) = avx2::Avx512::detect() {
-            return avx512.run(job);
+        if let Some(vnni) = avx2::Vnni::detect() {
+            return vnni.run(job);
         }
         if let Some(avx2) = avx2::Avx2::detect() {
             return avx2.run(job);
@@ -140,6 +144,12 @@ pub(super) struct Portable;
 impl Lanes for Portable {
     type V = [f32; 8];
     type B = [u8; 32];
+    type Ints = Portable;
+
+    #[inline(always)]
+    fn ints(self) -> Portable {
+        self
+    }
 
     #[inline(always)]
     fn zero(self) -> [f32; 8] {
@@ -154,11 +164,6 @@ impl Lanes for Portable {
     #[inline(always)]
     fn load(self, x: &[f32; 8]) -> [f32; 8] {
         *x
-    }
-
-    #[inline(always)]
-    fn both(self, low: f32, high: f32) -> [f32; 8] {
-        [low, low, low, low, high, high, high, high]
     }
 
     #[inline(always)]
@@ -202,13 +207,19 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
-    fn fourth<const J: usize>(self, b: [u8; 32]) -> [f32; 8] {
-        std::array::from_fn(|i| f32::from(b[4 * i + J]))
+    fn eighth<const Q: usize>(self, b: [u8; 32]) -> [f32; 8] {
+        std::array::from_fn(|i| f32::from(b[8 * Q + i]))
     }
 
     #[inline(always)]
-    fn eighth<const Q: usize>(self, b: [u8; 32]) -> [f32; 8] {
-        std::array::from_fn(|i| f32::from(b[8 * Q + i]))
+    fn largest(self, x: [[f32; 8]; 4]) -> u32 {
+        x.as_flattened().iter().fold(0, |most, x| most.max(x.abs().to_bits()))
+    }
+
+    #[inline(always)]
+    fn fours(self, x: [[f32; 8]; 4]) -> [f32; 8] {
+        let x = x.as_flattened().as_chunks::<4>().0;
+        std::array::from_fn(|i| (x[i][0] + x[i][1]) + (x[i][2] + x[i][3]))
     }
 
     #[inline(always)]

@@ -10,7 +10,7 @@ use super::k_affine::{Q2K, Q4K, Q5K};
 use super::k_symmetric::{Q3K, Q6K};
 use super::legacy::{Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
 use super::simd::{run, run_portable};
-use super::tile::{Columns, STRIP, Tiles, prepared};
+use super::tile::{Columns, STRIP, Tiles, prepared_by};
 
 /// Reproducible numbers in -1 .. 1.
 fn noise(n: usize, seed: u32) -> Vec<f32> {
@@ -60,33 +60,51 @@ fn products_agree<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
         let x = activations(rows * cols);
         let mut weights = vec![0.0; cols];
         run_portable(Decode::<B, LEN, BYTES> { bytes: row, out: &mut weights, format: PhantomData });
-        prepared::<B, LEN, BYTES, _>(&x, cols, |prepared| {
-            let columns = Columns { w: [row; STRIP], x: prepared, rows, stride: 0 };
-            let [mut out, mut portable] = [(); 2].map(|()| [[f32::NAN; STRIP]; FEW]);
-            run(Tiles::<B, LEN, BYTES> { columns: &columns, out: &mut out, format: PhantomData });
-            run_portable(Tiles::<B, LEN, BYTES> {
-                columns: &columns,
-                out: &mut portable,
-                format: PhantomData,
-            });
-            for (t, x) in x.chunks(cols).enumerate() {
-                let terms = || weights.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x));
-                let exact: f64 = terms().sum();
-                // Centres and minima are taken off sums, which may be as much larger as the block's values are.
-                let largest = weights.iter().fold(0.0f64, |a, w| a.max(f64::from(w.abs())));
-                let sizes: f64 = x.iter().map(|x| 2.0 * largest * f64::from(x.abs())).sum();
-                let bound = sizes * (cols as f64 / 8.0 + 16.0) * f64::from(f32::EPSILON) / 2.0;
-                for found in out[t].iter().chain(&portable[t]) {
-                    let off = (f64::from(*found) - exact).abs();
-                    assert!(
-                        off <= bound + 1e-42,
-                        "{:?} {rows} {blocks}: {found} {exact} {bound}",
-                        B::IDENTITY.0
-                    );
-                }
+        let [mut out, mut portable] = [(); 2].map(|()| [[f32::NAN; STRIP]; FEW]);
+        prepared_by::<B, LEN, BYTES, _>(
+            |job| run(job),
+            &x,
+            cols,
+            |x| {
+                let columns = Columns { w: [row; STRIP], x, rows, stride: 0 };
+                run(Tiles::<B, LEN, BYTES> { columns: &columns, out: &mut out, format: PhantomData });
+            },
+        );
+        prepared_by::<B, LEN, BYTES, _>(
+            |job| run_portable(job),
+            &x,
+            cols,
+            |x| {
+                let columns = Columns { w: [row; STRIP], x, rows, stride: 0 };
+                let job =
+                    Tiles::<B, LEN, BYTES> { columns: &columns, out: &mut portable, format: PhantomData };
+                run_portable(job);
+            },
+        );
+        for (t, x) in x.chunks(cols).enumerate() {
+            let terms = || weights.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x));
+            let exact: f64 = terms().sum();
+            // Centres and minima are taken off sums, which may be as much larger as the block's values are.
+            let largest = weights.iter().fold(0.0f64, |a, w| a.max(f64::from(w.abs())));
+            let sizes: f64 = x.iter().map(|x| 2.0 * largest * f64::from(x.abs())).sum();
+            let bound = sizes * (cols as f64 / 8.0 + 16.0) * f64::from(f32::EPSILON) / 2.0
+                + rounding::<B, LEN, BYTES>(&weights, x);
+            for found in out[t].iter().chain(&portable[t]) {
+                let off = (f64::from(*found) - exact).abs();
+                assert!(off <= bound + 1e-42, "{:?} {rows} {blocks}: {found} {exact} {bound}", B::IDENTITY.0);
             }
-        });
+        }
     }
+}
+
+/// The most that rounding activations changes: half of what one is worth, of each.
+fn rounding<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(weights: &[f32], x: &[f32]) -> f64 {
+    let block = |(w, x): (&[f32], &[f32])| {
+        let largest = x.iter().fold(0.0f64, |a, x| a.max(f64::from(x.abs())));
+        let weights: f64 = w.iter().map(|w| f64::from(w.abs())).sum();
+        weights * (largest * 0.501 / f64::from(B::MOST)).max(if largest < 2e-30 { largest } else { 0.0 })
+    };
+    weights.chunks(LEN).zip(x.chunks(LEN)).map(block).sum()
 }
 
 /// Blocks of nothing but extremes, whatever their bytes mean: the largest and smallest scales, zeros and denormals, and

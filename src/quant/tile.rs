@@ -1,36 +1,64 @@
-//! Products of encoded rows with one to eight rows of activations, in f32 and in a fixed order: generation alone and in
-//! a batch.
+//! Products of encoded rows with one to eight rows of activations, in a fixed order: generation alone and in a batch.
 //!
-//! Weights become 32 bytes first, whatever the format; a byte where it lies in its word is a number after one mask and
-//! one conversion, so activations are put in the order of words beforehand. Scales are met by sums of 32 products.
+//! Weights become 32 bytes first, whatever the format, then numbers of 16 bits, times the whole scales of their groups.
+//! Activations are rounded to 16 bits, a block at a time: products are exact integers, and floats come in once a block.
 
 use std::cell::RefCell;
 use std::hint::black_box;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::codec::{Block, Scales, each_group};
+use super::codec::{Block, Factors, each_group};
 use super::few::FEW;
+use super::ints::Ints;
 use super::operand::Matrix;
+use super::round::steps;
 use super::simd::{Job, Lanes, prefetch_ahead, run};
 
 /// Thirty-two activations as the products read them.
 #[derive(Clone, Copy)]
-#[repr(align(32))]
+#[repr(align(64))]
 pub(super) struct Prepared {
-    /// Those of the words' first bytes, second, third and fourth.
-    x: [[f32; 8]; 4],
-    /// What they add up to; see [`Sums`].
+    /// Rounded, in the order of the instructions.
+    x: [i16; 32],
+    /// What they add up to before they are rounded; see [`Sums`].
     sums: [f32; 8],
+    /// What one is worth in this block: of all rows in the first.
+    steps: [f32; 8],
+}
+
+impl Prepared {
+    const NONE: Prepared = Prepared { x: [0; 32], sums: [0.0; 8], steps: [0.0; 8] };
 }
 
 /// Which sums of activations a format needs.
 #[derive(Clone, Copy, PartialEq)]
-enum Sums {
-    /// Those of each word's four, times this.
-    Words(f32),
+pub(super) enum Sums {
+    None,
+    /// Those of each word's four.
+    Words,
     /// In the first of each 256 those of groups of so many weights, in order, eight here and eight in the next.
     Groups(usize),
+}
+
+impl Sums {
+    /// Those of a format.
+    pub(super) const fn of<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>() -> Sums {
+        match (B::PLUS, LEN) {
+            (true, 256) => Sums::Groups(B::GROUP),
+            (true, _) => Sums::Words,
+            (false, _) => Sums::None,
+        }
+    }
+
+    /// How many there are in so many terms, by group.
+    pub(super) fn count(self, terms: usize) -> usize {
+        match self {
+            Sums::None => 0,
+            Sums::Words => terms / 32,
+            Sums::Groups(len) => terms / len,
+        }
+    }
 }
 
 /// Prepared activations that stay in the first-level cache.
@@ -43,52 +71,91 @@ thread_local! {
 
 /// Hands on the activations of rows of `cols`, prepared for a format, those of the same columns together; what does not
 /// fill a block is left out.
-pub(super) fn prepared<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize, T>(
+fn prepared<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize, T>(
     x: &[f32],
     cols: usize,
     with: impl FnOnce(&[Prepared]) -> T,
 ) -> T {
-    let sums = match (B::PLUS, LEN) {
-        (true, 256) => Sums::Groups(B::GROUP),
-        (true, _) => Sums::Words(1.0),
-        (false, _) => Sums::Words(-f32::from(B::CENTRE)),
-    };
+    prepared_by::<B, LEN, BYTES, T>(|job| run(job), x, cols, with)
+}
+
+/// [`prepared`], by a way of running it: what it is made by has to read it.
+pub(super) fn prepared_by<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize, T>(
+    run: fn(Prepare<'_, LEN>),
+    x: &[f32],
+    cols: usize,
+    with: impl FnOnce(&[Prepared]) -> T,
+) -> T {
+    let sums = Sums::of::<B, LEN, BYTES>();
     let rows = x.len() / cols.max(1);
     let (each, groups) = (tall(rows), LEN / 32);
     ROOM.with_borrow_mut(|room| {
-        room.clear();
-        room.resize(cols / LEN * groups * each, Prepared { x: [[0.0; 8]; 4], sums: [0.0; 8] });
-        for (t, row) in x.chunks_exact(cols.max(1)).enumerate() {
-            for (x, out) in row.as_chunks::<LEN>().0.iter().zip(room.chunks_exact_mut(groups * each)) {
-                for (x, out) in x.as_chunks::<32>().0.iter().zip(out.chunks_exact_mut(each)) {
-                    out[t] = prepare(x, sums);
-                }
-                if let Sums::Groups(len) = sums {
-                    for (i, group) in x.chunks_exact(len).enumerate() {
-                        let words = group.as_chunks::<4>().0.iter();
-                        out[i / 8 * each + t].sums[i % 8] = words.map(|[a, b, c, d]| (a + b) + (c + d)).sum();
-                    }
-                }
-            }
+        let needed = cols / LEN * groups * each;
+        if room.len() < needed {
+            room.resize(needed, Prepared::NONE);
         }
+        let room = &mut room[..needed];
+        run(Prepare::<LEN> { x, cols, each, sums, most: B::MOST, room });
         with(room)
     })
 }
 
-/// Rows of activations in a tile that takes so many.
-fn tall(rows: usize) -> usize {
-    if rows > 4 { rows.next_multiple_of(2) } else { rows }
+/// Rows of activations to be prepared for blocks of `LEN` weights.
+pub(super) struct Prepare<'a, const LEN: usize> {
+    x: &'a [f32],
+    cols: usize,
+    each: usize,
+    sums: Sums,
+    /// The largest integer that an activation may become.
+    most: f32,
+    room: &'a mut [Prepared],
 }
 
-fn prepare(x: &[f32; 32], sums: Sums) -> Prepared {
-    let mut out = Prepared { x: [[0.0; 8]; 4], sums: [0.0; 8] };
-    let times = if let Sums::Words(times) = sums { times } else { 0.0 };
-    for (i, [a, b, c, d]) in x.as_chunks::<4>().0.iter().enumerate() {
-        let each = [*a, *b, *c, *d];
-        out.x.iter_mut().zip(each).for_each(|(out, v)| out[i] = v);
-        out.sums[i] = times * ((a + b) + (c + d));
+impl<const LEN: usize> Job for Prepare<'_, LEN> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        let Prepare { x, cols, each, sums, most, room } = self;
+        for (t, row) in x.chunks_exact(cols.max(1)).enumerate() {
+            for (x, out) in row.as_chunks::<LEN>().0.iter().zip(room.chunks_exact_mut(LEN / 32 * each)) {
+                let size = x.as_chunks::<32>().0.iter().fold(0, |size, x| size.max(l.largest(four(l, x))));
+                let (by, step) = steps(size, most);
+                out[0].steps[t % 8] = step;
+                let mut fours = [l.zero(); 8];
+                for (g, x) in x.as_chunks::<32>().0.iter().enumerate() {
+                    let (x, out) = (four(l, x), &mut out[g * each + t]);
+                    out.x = l.ints().rounded(x, by);
+                    match sums {
+                        Sums::None => {}
+                        Sums::Words => out.sums = l.to_array(l.fours(x)),
+                        Sums::Groups(_) => fours[g % 8] = l.fours(x),
+                    }
+                }
+                if sums == Sums::Groups(32) {
+                    out[t].sums = l.sums(fours);
+                } else if sums == Sums::Groups(16) {
+                    for (i, fours) in fours.into_iter().enumerate() {
+                        let [a, b, c, d, e, f, g, h] = l.to_array(fours);
+                        let pair = &mut out[i / 4 * each + t].sums[2 * i % 8..][..2];
+                        pair.copy_from_slice(&[(a + b) + (c + d), (e + f) + (g + h)]);
+                    }
+                }
+            }
+        }
     }
-    out
+}
+
+/// Thirty-two activations in vectors.
+#[inline(always)]
+pub(super) fn four<L: Lanes>(l: L, x: &[f32; 32]) -> [L::V; 4] {
+    let x = x.as_chunks::<8>().0;
+    [l.load(&x[0]), l.load(&x[1]), l.load(&x[2]), l.load(&x[3])]
+}
+
+/// Rows of activations in a tile that takes so many.
+fn tall(rows: usize) -> usize {
+    rows.next_power_of_two()
 }
 
 /// Rows of weights that are met together, columns of the result.
@@ -124,51 +191,35 @@ impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Tiles<'
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) {
         match self.columns.rows {
+            1 if LEN > 32 => self.tiles::<L, 2, 1>(l),
             1 => self.tiles::<L, 4, 1>(l),
             2 => self.tiles::<L, 2, 2>(l),
-            3 => self.tiles::<L, 1, 3>(l),
-            4 => self.tiles::<L, 1, 4>(l),
-            5..=6 => self.tiles::<L, 1, 6>(l),
+            3..=4 => self.tiles::<L, 1, 4>(l),
             _ => self.tiles::<L, 1, 8>(l),
         }
     }
 }
 
 impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Tiles<'_, '_, B, LEN, BYTES> {
-    /// `R` rows of weights and `T` of activations at a time; of fewer, the last are zeros.
+    /// `R` rows of weights and `T` of activations at a time; of fewer, the last are without meaning.
     #[inline(always)]
     fn tiles<L: Lanes, const R: usize, const T: usize>(self, l: L) {
         let Columns { w, x, rows, stride } = *self.columns;
         let x = x.as_chunks::<T>().0;
         let blocks = w.iter().map(|w| w.len() / BYTES).fold(x.len() / (LEN / 32), usize::min);
         let w = w.map(|w| &w.as_chunks::<BYTES>().0[..blocks]);
-        let mut sums = [[l.zero(); T]; STRIP];
+        let s = l.ints();
+        let mut sums = [[s.zero(); T]; STRIP];
         let step = (CACHED / T / (LEN / 32)).max(1);
         for start in (0..blocks).step_by(step) {
             let end = blocks.min(start + step);
             for (w, sums) in w.as_chunks::<R>().0.iter().zip(sums.as_chunks_mut::<R>().0) {
-                let mut s = [const { Scales::ZERO }; R];
                 let mut acc = *sums;
                 for b in start..end {
                     let x = &x[b * (LEN / 32)..(b + 1) * (LEN / 32)];
-                    for r in 0..R {
-                        B::scales(l, &w[r][b], &mut s[r]);
-                        prefetch_ahead(&w[r][b], stride);
-                    }
-                    if LEN > 32 {
-                        // Kept in memory, whence a broadcast costs nothing: there are not as many registers.
-                        black_box(&mut s);
-                    }
-                    if B::PLUS && LEN == 256 {
-                        for r in 0..R {
-                            sums_of_groups::<B, L, T, LEN, BYTES>(l, &s[r], x, &mut acc[r]);
-                        }
-                    }
-                    each_group!(LEN, G => {
-                        for r in 0..R {
-                            group::<B, L, G, T, LEN, BYTES>(l, &w[r][b], &s[r], &x[G], &mut acc[r]);
-                        }
-                    });
+                    let w: [&[u8; BYTES]; R] = std::array::from_fn(|r| &w[r][b]);
+                    w.iter().for_each(|w| prefetch_ahead(&w[..], stride));
+                    block::<B, L, R, T, LEN, BYTES>(l, w, x, &mut acc);
                 }
                 *sums = acc;
             }
@@ -176,60 +227,74 @@ impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Tiles<'_, '_, B
         for (t, out) in self.out.iter_mut().enumerate().take(rows.min(T)) {
             let mut eight = [l.zero(); STRIP];
             for (eight, sums) in eight.iter_mut().zip(&sums) {
-                *eight = sums[t];
+                *eight = s.fold(sums[t]);
             }
             *out = l.sums(eight);
         }
     }
 }
 
-/// Adds the products of the 32 weights from `32 * G` on of a block with their activations.
+/// Sums of the tile, by row of weights, by row of activations.
+type Acc<L, const R: usize, const T: usize> = [[<<L as Lanes>::Ints as Ints<L>>::F; T]; R];
+
+/// Adds the products of a block of some rows with their activations.
 #[inline(always)]
-fn group<
+fn block<
     B: Block<LEN, BYTES>,
     L: Lanes,
-    const G: usize,
+    const R: usize,
     const T: usize,
     const LEN: usize,
     const BYTES: usize,
 >(
     l: L,
-    block: &[u8; BYTES],
-    s: &Scales,
-    x: &[Prepared; T],
-    acc: &mut [L::V; T],
+    w: [&[u8; BYTES]; R],
+    x: &[[Prepared; T]],
+    acc: &mut Acc<L, R, T>,
 ) {
-    let values = B::values(l, B::codes::<L, G>(l, block));
-    let w = [l.fourth::<0>(values), l.fourth::<1>(values), l.fourth::<2>(values), l.fourth::<3>(values)];
-    let scale = if B::GROUP == 16 { l.both(s.scale[2 * G], s.scale[2 * G + 1]) } else { l.splat(s.scale[G]) };
-    for t in 0..T {
-        let Prepared { x, sums } = &x[t];
-        let mut products = if B::CENTRE > 0 {
-            l.mul_add(w[0], l.load(&x[0]), l.load(sums))
-        } else {
-            l.mul(w[0], l.load(&x[0]))
-        };
-        products = l.mul_add(w[1], l.load(&x[1]), products);
-        products = l.mul_add(w[2], l.load(&x[2]), products);
-        products = l.mul_add(w[3], l.load(&x[3]), products);
-        acc[t] = l.mul_add(scale, products, acc[t]);
-        if B::PLUS && LEN == 32 {
-            acc[t] = l.mul_add(l.splat(s.plus[0]), l.load(sums), acc[t]);
+    let s = l.ints();
+    let mut f = [const { Factors::NONE }; R];
+    let mut products = [[s.none(); T]; R];
+    for r in 0..R {
+        B::factors(l, w[r], &mut f[r]);
+    }
+    let mut scales = [s.scales(&[1; 8], &[1; 8]); R];
+    if LEN > 32 {
+        for r in 0..R {
+            scales[r] = s.scales(&f[r].whole[0], &f[r].whole[1]);
         }
     }
-}
-
-/// Adds what is added to a block's scaled values, times its activations: eight groups in a vector.
-#[inline(always)]
-fn sums_of_groups<B: Block<LEN, BYTES>, L: Lanes, const T: usize, const LEN: usize, const BYTES: usize>(
-    l: L,
-    s: &Scales,
-    x: &[[Prepared; T]],
-    acc: &mut [L::V; T],
-) {
-    for (plus, x) in s.plus.as_chunks::<8>().0.iter().zip(x).take(LEN / B::GROUP / 8) {
+    each_group!(LEN, G => {
+        for r in 0..R {
+            let values = B::values(l, B::codes::<L, G>(l, w[r]));
+            let mut words = s.words(values, B::CENTRE);
+            if LEN > 32 {
+                words = s.times::<G>(words, scales[r]);
+            }
+            for t in 0..T {
+                products[r][t] = s.products(products[r][t], words, &x[G][t].x);
+            }
+        }
+    });
+    for r in 0..R {
+        let mut worth = [f[r].scale * x[0][0].steps[0]; 8];
+        if T > 1 {
+            // Kept in memory, whence a broadcast costs nothing.
+            worth = *black_box(&l.to_array(l.mul(l.splat(f[r].scale), l.load(&x[0][0].steps))));
+        }
         for t in 0..T {
-            acc[t] = l.mul_add(l.load(plus), l.load(&x[t].sums), acc[t]);
+            acc[r][t] = s.add(acc[r][t], worth[t], products[r][t]);
+        }
+        if B::PLUS && LEN == 32 {
+            for t in 0..T {
+                acc[r][t] = s.add_eight(acc[r][t], l.splat(f[r].plus[0]), &x[0][t].sums);
+            }
+        } else if B::PLUS {
+            for (plus, x) in f[r].plus.as_chunks::<8>().0.iter().zip(x).take(LEN / B::GROUP / 8) {
+                for t in 0..T {
+                    acc[r][t] = s.add_eight(acc[r][t], l.load(plus), &x[t].sums);
+                }
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use super::few::{self, FEW, Folded, GROUP, LANES, Sums};
 use super::gemm::{Rows, Tile, tile};
+use super::many;
 
 /// One vector of f32, and the tile sizes that fit the registers.
 pub(super) trait Wide: Copy {
@@ -26,6 +27,18 @@ pub(super) trait Wide: Copy {
     /// [`tile`], compiled for the fewest rows that hold this tile's and for one or two vectors of columns.
     fn tile<Y: Rows>(self, t: &Tile<'_>, y: &mut Y);
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// As many i32, or twice as many i16.
+    type I: Copy;
+    fn no_ints(self) -> Self::I;
+    /// The first `W` elements.
+    fn ints(self, x: &[i32]) -> Self::I;
+    fn pair(self, value: i32) -> Self::I;
+    /// Adds the products of two numbers of 16 bits to each sum.
+    fn products(self, sums: Self::I, a: Self::I, b: Self::I) -> Self::I;
+    fn float(self, v: Self::I) -> Self::V;
+    /// [`many::tile`] of the fewest rows that hold this tile's.
+    fn many<Y: Rows>(self, t: &many::Tile<'_>, y: &mut Y);
     /// Adds up what lies eight lanes apart.
     fn fold(self, v: Self::V, lanes: &mut [f32; 8]);
     /// [`few::tile`] of as many of the rows of x as fit the registers: how many.
@@ -55,6 +68,15 @@ macro_rules! tiles {
                 (..=$small, true) => tile::<Self, Y, $small, 1, $one>(self, t, y),
                 (..=$medium, true) => tile::<Self, Y, $medium, 1, $one>(self, t, y),
                 (_, true) => tile::<Self, Y, $large, 1, $one>(self, t, y),
+            }
+        }
+
+        #[inline(always)]
+        fn many<Y: Rows>(self, t: &many::Tile<'_>, y: &mut Y) {
+            match t.rows {
+                ..=$small => many::tile::<Self, Y, $small, $two>(self, t, y),
+                ..=$medium => many::tile::<Self, Y, $medium, $two>(self, t, y),
+                _ => many::tile::<Self, Y, $large, $two>(self, t, y),
             }
         }
 
@@ -90,6 +112,9 @@ pub(super) trait WideJob {
 pub(super) fn run<J: WideJob>(job: J) {
     #[cfg(target_arch = "x86_64")]
     {
+        if let Some(vnni) = x86::Vnni::detect() {
+            return vnni.run(job);
+        }
         if let Some(avx512) = x86::Avx512::detect() {
             return avx512.run(job);
         }
@@ -108,6 +133,7 @@ pub(super) fn run_each<J: WideJob>(mut job: impl FnMut() -> J) {
     {
         x86::Avx2::detect().into_iter().for_each(|s| s.run(job()));
         x86::Avx512::detect().into_iter().for_each(|s| s.run(job()));
+        x86::Vnni::detect().into_iter().for_each(|s| s.run(job()));
     }
 }
 
@@ -154,6 +180,39 @@ impl Wide for Portable {
     }
 
     #[inline(always)]
+    fn mul(self, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|i| a[i] * b[i])
+    }
+
+    type I = [i32; 8];
+
+    #[inline(always)]
+    fn no_ints(self) -> [i32; 8] {
+        [0; 8]
+    }
+
+    #[inline(always)]
+    fn ints(self, x: &[i32]) -> [i32; 8] {
+        x.first_chunk().copied().unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn pair(self, value: i32) -> [i32; 8] {
+        [value; 8]
+    }
+
+    #[inline(always)]
+    fn products(self, sums: [i32; 8], a: [i32; 8], b: [i32; 8]) -> [i32; 8] {
+        let low = |v: i32| i32::from(v as i16);
+        std::array::from_fn(|i| sums[i] + (low(a[i]) * low(b[i]) + (a[i] >> 16) * (b[i] >> 16)))
+    }
+
+    #[inline(always)]
+    fn float(self, v: [i32; 8]) -> [f32; 8] {
+        v.map(|v| v as f32)
+    }
+
+    #[inline(always)]
     fn fold(self, v: [f32; 8], lanes: &mut [f32; 8]) {
         *lanes = v;
     }
@@ -164,19 +223,25 @@ mod x86 {
     use std::arch::x86_64::*;
 
     use super::super::level::Level;
-    use super::{FEW, Folded, GROUP, LANES, Range, Rows, Sums, Tile, Wide, WideJob, few, tile};
+    use super::{FEW, Folded, GROUP, LANES, Range, Rows, Sums, Tile, Wide, WideJob, few, many, tile};
 
     /// Proof that this CPU has AVX2, FMA and F16C.
     #[derive(Clone, Copy)]
     pub(super) struct Avx2(());
 
-    /// Proof that this CPU has AVX-512F (and AVX2 and FMA, for what the compiler makes of the rest).
+    /// Proof that this CPU has AVX-512F and BW (and AVX2 and FMA, for what the compiler makes of the rest).
     #[derive(Clone, Copy)]
     pub(super) struct Avx512(());
 
+    /// Proof that it has VNNI too.
+    #[derive(Clone, Copy)]
+    pub(super) struct Vnni(());
+
     macro_rules! wide {
         ($name:ident, $features:literal, $v:ty, $w:literal, $tiles:tt,
-         $zero:ident, $splat:ident, $load:ident, $store:ident, $fma:ident, $add:ident, $fold:expr) => {
+         $zero:ident, $splat:ident, $load:ident, $store:ident, $fma:ident, $add:ident, $fold:expr,
+         $mul:ident, $i:ty, $none:ident, $ints:ident, $pair:ident, $float:ident,
+         |$sums:ident, $x:ident, $y:ident| $products:expr) => {
             impl $name {
                 /// If the CPU has the features and they are to be used.
                 pub(super) fn detect() -> Option<Self> {
@@ -231,6 +296,38 @@ mod x86 {
                 }
 
                 #[inline(always)]
+                fn mul(self, a: $v, b: $v) -> $v {
+                    unsafe { $mul(a, b) }
+                }
+
+                type I = $i;
+
+                #[inline(always)]
+                fn no_ints(self) -> $i {
+                    unsafe { $none() }
+                }
+
+                #[inline(always)]
+                fn ints(self, x: &[i32]) -> $i {
+                    unsafe { $ints(x[..$w].as_ptr().cast()) }
+                }
+
+                #[inline(always)]
+                fn pair(self, value: i32) -> $i {
+                    unsafe { $pair(value) }
+                }
+
+                #[inline(always)]
+                fn products(self, $sums: $i, $x: $i, $y: $i) -> $i {
+                    unsafe { $products }
+                }
+
+                #[inline(always)]
+                fn float(self, v: $i) -> $v {
+                    unsafe { $float(v) }
+                }
+
+                #[inline(always)]
                 fn fold(self, v: $v, lanes: &mut [f32; 8]) {
                     unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), $fold(v)) }
                 }
@@ -250,22 +347,45 @@ mod x86 {
         _mm256_storeu_ps,
         _mm256_fmadd_ps,
         _mm256_add_ps,
-        std::convert::identity
+        std::convert::identity,
+        _mm256_mul_ps,
+        __m256i,
+        _mm256_setzero_si256,
+        _mm256_loadu_si256,
+        _mm256_set1_epi32,
+        _mm256_cvtepi32_ps,
+        |sums, a, b| _mm256_add_epi32(sums, _mm256_madd_epi16(a, b))
     );
-    wide!(
-        Avx512,
-        "avx512f,avx2,fma",
-        __m512,
-        16,
-        (4, 8, 14, 16, 32, [4, 3, 2, 1]),
-        _mm512_setzero_ps,
-        _mm512_set1_ps,
-        _mm512_loadu_ps,
-        _mm512_storeu_ps,
-        _mm512_fmadd_ps,
-        _mm512_add_ps,
-        halves
-    );
+    macro_rules! avx512 {
+        ($name:ident, $features:literal, |$sums:ident, $a:ident, $b:ident| $products:expr) => {
+            wide!(
+                $name,
+                $features,
+                __m512,
+                16,
+                (4, 8, 14, 16, 32, [4, 3, 2, 1]),
+                _mm512_setzero_ps,
+                _mm512_set1_ps,
+                _mm512_loadu_ps,
+                _mm512_storeu_ps,
+                _mm512_fmadd_ps,
+                _mm512_add_ps,
+                halves,
+                _mm512_mul_ps,
+                __m512i,
+                _mm512_setzero_si512,
+                _mm512_loadu_si512,
+                _mm512_set1_epi32,
+                _mm512_cvtepi32_ps,
+                |$sums, $a, $b| $products
+            );
+        };
+    }
+    avx512!(Avx512, "avx512f,avx512bw,avx2,fma", |sums, a, b| _mm512_add_epi32(
+        sums,
+        _mm512_madd_epi16(a, b)
+    ));
+    avx512!(Vnni, "avx512vnni,avx512f,avx512bw,avx2,fma", |sums, a, b| _mm512_dpwssd_epi32(sums, a, b));
 
     /// The sum of both halves. Through f64, as AVX-512F has no instruction of its own to take half of the floats.
     #[inline]
