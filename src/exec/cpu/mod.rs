@@ -7,11 +7,11 @@ mod pool;
 #[cfg(feature = "gpu")]
 pub(crate) use memory::{matrix_rows, vector};
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 use std::time::Instant;
 
 use memory::Memory;
-use pool::{Barrier, Pool};
+use pool::{Pool, Work};
 
 use crate::exec::{
     DeviceInfo, DeviceKind, ExecError, Executor, OpTime, Ticket, Weights, check_access, check_step,
@@ -40,8 +40,7 @@ pub fn info(threads: usize, why: String) -> DeviceInfo {
 
 /// Runs plans on the CPU.
 pub struct CpuExecutor<F: CpuReal> {
-    shared: Arc<Shared<F>>,
-    pool: Pool,
+    pool: Pool<Shared<F>>,
     layout: Layout,
     info: DeviceInfo,
     next: u64,
@@ -72,9 +71,14 @@ struct Shared<F> {
     views: Vec<Vec<Vec<View<F>>>>,
     memory: Memory<F>,
     job: RwLock<Job>,
-    barrier: Barrier,
-    times: RwLock<Option<Vec<(u64, f64)>>>,
+    times: RwLock<Option<Times>>,
     _weights: Weights,
+}
+
+/// Calls and seconds of each op, and when the last call was done.
+struct Times {
+    ops: Vec<(u64, f64)>,
+    since: Instant,
 }
 
 struct Job {
@@ -97,27 +101,18 @@ impl<F: CpuReal> CpuExecutor<F> {
         let step = Step::with_capacity(capacity(|p| p.tokens), capacity(|p| p.outputs));
         let fetch_words =
             program.plans.iter().filter_map(|p| p.fetch).map(|t| words(&program, t)).max().unwrap_or(0);
-        let shared = Arc::new(Shared {
+        let shared = Shared {
             program,
             views,
             memory,
             job: RwLock::new(Job { plan: PlanId(0), step }),
-            barrier: Barrier::new(threads),
             times: RwLock::new(None),
             _weights: weights,
-        });
-        let worker = Arc::clone(&shared);
-        let pool = Pool::start(threads, move |part, parts| worker.walk(part, parts))
+        };
+        let pool = Pool::start(threads, shared)
             .map_err(|e| ExecError::Device(format!("cannot start {threads} threads: {e}")))?;
         let info = info(threads, String::new());
-        Ok(Self {
-            shared,
-            pool,
-            layout: layout.clone(),
-            info,
-            next: 0,
-            fetched: Vec::with_capacity(fetch_words),
-        })
+        Ok(Self { pool, layout: layout.clone(), info, next: 0, fetched: Vec::with_capacity(fetch_words) })
     }
 
     /// All values of a float tensor as the last step left them: what gradients are checked with in double precision.
@@ -125,7 +120,7 @@ impl<F: CpuReal> CpuExecutor<F> {
     /// # Errors
     /// [`ExecError::Internal`] if it is not in the map.
     pub fn values(&self, id: TensorId) -> Result<Vec<F>, ExecError> {
-        self.shared.memory.floats(id, words(&self.shared.program, id)).map(<[F]>::to_vec)
+        self.pool.work().memory.floats(id, words(&self.pool.work().program, id)).map(<[F]>::to_vec)
     }
 
     /// Why this device was chosen, for people.
@@ -135,16 +130,16 @@ impl<F: CpuReal> CpuExecutor<F> {
 
     fn fetch(&mut self, plan: PlanId, step: &Step) {
         self.fetched.clear();
-        let Some(id) = self.shared.program.plans[plan.index()].fetch else { return };
-        let tensor = self.shared.program.get(id);
+        let Some(id) = self.pool.work().program.plans[plan.index()].fetch else { return };
+        let tensor = self.pool.work().program.get(id);
         let active = step.active(tensor.rows) * tensor.width;
-        self.shared.memory.read_words(id, tensor.dtype, active, &mut self.fetched);
+        self.pool.work().memory.read_words(id, tensor.dtype, active, &mut self.fetched);
     }
 }
 
 impl<F: CpuReal> Executor for CpuExecutor<F> {
     fn program(&self) -> &Program {
-        &self.shared.program
+        &self.pool.work().program
     }
 
     fn device(&self) -> &DeviceInfo {
@@ -152,7 +147,7 @@ impl<F: CpuReal> Executor for CpuExecutor<F> {
     }
 
     fn allocated(&self) -> Vec<(SegmentKind, u64)> {
-        self.layout.segments.iter().map(|s| (s.kind, self.shared.memory.allocated(s.kind))).collect()
+        self.layout.segments.iter().map(|s| (s.kind, self.pool.work().memory.allocated(s.kind))).collect()
     }
 
     fn depth(&self) -> usize {
@@ -160,16 +155,19 @@ impl<F: CpuReal> Executor for CpuExecutor<F> {
     }
 
     fn submit(&mut self, plan: PlanId, step: &Step) -> Result<Ticket, ExecError> {
-        check_step(&self.shared.program, plan, step)?;
+        check_step(&self.pool.work().program, plan, step)?;
         {
-            let mut job = self.shared.job.write().unwrap_or_else(PoisonError::into_inner);
+            let mut job = self.pool.work().job.write().unwrap_or_else(PoisonError::into_inner);
             job.plan = plan;
             job.step.rows.clone_from(&step.rows);
             job.step.outs.clone_from(&step.outs);
             (job.step.scalars, job.step.seed) = (step.scalars, step.seed);
         }
-        self.shared.barrier.reset();
-        if !self.pool.run() || self.shared.barrier.is_broken() {
+        if let Some(times) = &mut *self.pool.work().times.write().unwrap_or_else(PoisonError::into_inner) {
+            times.since = Instant::now();
+        }
+        let calls = self.pool.work().program.plans[plan.index()].calls.len();
+        if !self.pool.run(calls) {
             return Err(ExecError::Internal("an op failed on a CPU thread".into()));
         }
         self.fetch(plan, step);
@@ -187,27 +185,27 @@ impl<F: CpuReal> Executor for CpuExecutor<F> {
     }
 
     fn write(&mut self, id: TensorId, values: &[f32]) -> Result<(), ExecError> {
-        check_access(&self.shared.program, id, values.len())?;
+        check_access(&self.pool.work().program, id, values.len())?;
         // `&mut self`: no step runs, so that nothing else reaches the memory.
-        self.shared.memory.write_floats(id, values)
+        self.pool.work().memory.write_floats(id, values)
     }
 
     fn read(&mut self, id: TensorId, out: &mut Vec<f32>) -> Result<(), ExecError> {
-        check_access(&self.shared.program, id, 0)?;
+        check_access(&self.pool.work().program, id, 0)?;
         out.clear();
-        let values = self.shared.memory.floats(id, words(&self.shared.program, id))?;
+        let values = self.pool.work().memory.floats(id, words(&self.pool.work().program, id))?;
         out.extend(values.iter().map(|v| v.to_f32()));
         Ok(())
     }
 
     fn profile(&mut self, on: bool) {
-        let mut times = self.shared.times.write().unwrap_or_else(PoisonError::into_inner);
-        *times = on.then(|| vec![(0, 0.0); Op::ALL.len()]);
+        let mut times = self.pool.work().times.write().unwrap_or_else(PoisonError::into_inner);
+        *times = on.then(|| Times { ops: vec![(0, 0.0); Op::ALL.len()], since: Instant::now() });
     }
 
     fn op_times(&mut self) -> Result<Vec<OpTime>, ExecError> {
-        let times = self.shared.times.read().unwrap_or_else(PoisonError::into_inner);
-        let all = times.iter().flatten().zip(Op::ALL);
+        let times = self.pool.work().times.read().unwrap_or_else(PoisonError::into_inner);
+        let all = times.iter().flat_map(|times| &times.ops).zip(Op::ALL);
         let mut list: Vec<OpTime> = all
             .filter(|((calls, _), _)| *calls > 0)
             .map(|((calls, seconds), op)| OpTime { op: op.def().stem, calls: *calls, seconds: *seconds })
@@ -221,27 +219,26 @@ impl<F: CpuReal> Executor for CpuExecutor<F> {
     }
 }
 
-impl<F: CpuReal> Shared<F> {
-    /// One thread's walk over the plan; all meet after every call.
-    fn walk(&self, part: usize, parts: usize) {
-        let guard = self.barrier.guard();
+impl<F: CpuReal> Work for Shared<F> {
+    fn part(&self, call: usize, part: usize, parts: usize) {
+        // Nobody writes while a part is taken.
         let job = self.job.read().unwrap_or_else(PoisonError::into_inner);
-        let plan = &self.program.plans[job.plan.index()];
-        let timed = part == 0 && self.times.read().is_ok_and(|t| t.is_some());
-        for (call, views) in plan.calls.iter().zip(&self.views[job.plan.index()]) {
-            let start = timed.then(Instant::now);
-            F::twin(call.def())(&Context::new(call, &job.step, views, part, parts));
-            if !self.barrier.wait() {
-                break;
-            }
-            if let (Some(start), Ok(mut times)) = (start, self.times.write())
-                && let Some(entry) = times.as_mut().map(|t| &mut t[call.op as usize])
-            {
-                entry.0 += 1;
-                entry.1 += start.elapsed().as_secs_f64();
-            }
+        let plan = job.plan.index();
+        let (call, views) = (&self.program.plans[plan].calls[call], &self.views[plan][call]);
+        F::twin(call.def())(&Context::new(call, &job.step, views, part, parts));
+    }
+
+    fn done(&self, call: usize) {
+        if self.times.read().is_ok_and(|times| times.is_none()) {
+            return;
         }
-        guard.done();
+        let plan = self.job.read().unwrap_or_else(PoisonError::into_inner).plan.index();
+        let op = self.program.plans[plan].calls[call].op as usize;
+        if let Some(times) = &mut *self.times.write().unwrap_or_else(PoisonError::into_inner) {
+            times.ops[op].0 += 1;
+            times.ops[op].1 += times.since.elapsed().as_secs_f64();
+            times.since = Instant::now();
+        }
     }
 }
 

@@ -1,206 +1,319 @@
-//! Threads that run one job together, again and again, without allocating.
+//! Threads that work through lists of calls together, again and again, without allocating.
+//!
+//! A call is cut into as many parts as there are threads. Parts are taken as threads come free, and a call begins when all
+//! parts of the one before it are done: a thread that the system has put aside holds up what it has taken and nothing else.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 /// Spins before a waiting thread gives its core away.
 const SPINS: u32 = 4000;
 
-struct State {
-    generation: u64,
-    running: usize,
-    stop: bool,
+/// What the threads do.
+pub trait Work: Send + Sync + 'static {
+    /// A part of a call.
+    fn part(&self, call: usize, part: usize, parts: usize);
+    /// All parts of a call are done, and the next has not begun.
+    fn done(&self, call: usize);
 }
 
-struct Gate {
-    state: Mutex<State>,
-    start: Condvar,
-    done: Condvar,
-    /// Mirrors `State::generation`, so that a thread can spin for the next job before it sleeps.
-    generation: AtomicUsize,
-    failed: AtomicBool,
+/// Where the threads are: a list's number, a call's in it and the next part of that, in one word, so that they are seen
+/// and taken as one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place(u64);
+
+const PART_BITS: u32 = 20;
+const CALL_BITS: u32 = 20;
+/// The part of a list that is through.
+const NONE: usize = (1 << PART_BITS) - 1;
+
+impl Place {
+    fn new(list: u64, call: usize, part: usize) -> Self {
+        Self(list << (PART_BITS + CALL_BITS) | (call as u64) << PART_BITS | part as u64)
+    }
+
+    fn list(self) -> u64 {
+        self.0 >> (PART_BITS + CALL_BITS)
+    }
+
+    fn call(self) -> usize {
+        (self.0 >> PART_BITS) as usize & ((1 << CALL_BITS) - 1)
+    }
+
+    fn part(self) -> usize {
+        self.0 as usize & NONE
+    }
 }
 
-type Work = dyn Fn(usize, usize) + Send + Sync;
+struct Shared<W: ?Sized> {
+    threads: usize,
+    place: AtomicU64,
+    /// Calls of the list.
+    calls: AtomicUsize,
+    /// Parts of the call that are done.
+    done: AtomicUsize,
+    /// A part of the list panicked: the others are skipped.
+    broken: AtomicBool,
+    /// Lists begun, or one more when the pool stops.
+    begun: Mutex<u64>,
+    begin: Condvar,
+    stop: AtomicBool,
+    work: W,
+}
 
 /// `threads - 1` workers and the caller.
-pub struct Pool {
-    gate: Arc<Gate>,
-    work: Arc<Work>,
+pub struct Pool<W: Work> {
+    shared: Arc<Shared<W>>,
     workers: Vec<JoinHandle<()>>,
 }
 
-impl Pool {
-    /// Starts the workers; `work(part, parts)` is run by all of them and the caller at each [`Pool::run`].
-    pub fn start(
-        threads: usize,
-        work: impl Fn(usize, usize) + Send + Sync + 'static,
-    ) -> std::io::Result<Self> {
-        let gate = Arc::new(Gate {
-            state: Mutex::new(State { generation: 0, running: 0, stop: false }),
-            start: Condvar::new(),
-            done: Condvar::new(),
-            generation: AtomicUsize::new(0),
-            failed: AtomicBool::new(false),
+impl<W: Work> Pool<W> {
+    /// Starts the workers.
+    pub fn start(threads: usize, work: W) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            threads,
+            place: AtomicU64::new(Place::new(0, 0, NONE).0),
+            calls: AtomicUsize::new(0),
+            done: AtomicUsize::new(0),
+            broken: AtomicBool::new(false),
+            begun: Mutex::new(0),
+            begin: Condvar::new(),
+            stop: AtomicBool::new(false),
+            work,
         });
-        let mut pool = Self { gate, work: Arc::new(work), workers: Vec::new() };
-        for part in 1..threads {
-            let (gate, work) = (Arc::clone(&pool.gate), Arc::clone(&pool.work));
-            let run = move || worker(&gate, &*work, part, threads);
-            pool.workers.push(std::thread::Builder::new().name(format!("ember-{part}")).spawn(run)?);
+        let mut pool = Self { shared, workers: Vec::new() };
+        for number in 1..threads {
+            let shared = Arc::clone(&pool.shared);
+            let named = std::thread::Builder::new().name(format!("ember-{number}"));
+            pool.workers.push(named.spawn(move || shared.serve())?);
         }
         Ok(pool)
     }
 
     /// Threads, the caller's included.
     pub fn threads(&self) -> usize {
-        self.workers.len() + 1
+        self.shared.threads
     }
 
-    /// Runs the job on all threads; false if one of them panicked.
-    pub fn run(&self) -> bool {
-        let parts = self.threads();
+    /// What they do.
+    pub fn work(&self) -> &W {
+        &self.shared.work
+    }
+
+    /// Works through so many calls; false if a part panicked. No thread is in a part when it returns.
+    pub fn run(&mut self, calls: usize) -> bool {
+        let shared = &self.shared;
+        if calls == 0 {
+            return true;
+        }
+        assert!(calls < 1 << CALL_BITS && shared.threads < NONE, "{calls} calls");
+        shared.broken.store(false, Ordering::Relaxed);
+        shared.calls.store(calls, Ordering::Relaxed);
+        let list = shared.place().list().wrapping_add(1);
         {
-            let mut state = self.gate.lock();
-            state.generation += 1;
-            state.running = self.workers.len();
-            self.gate.generation.store(state.generation as usize, Ordering::Release);
+            let mut begun = shared.begun.lock().unwrap_or_else(PoisonError::into_inner);
+            *begun += 1;
+            shared.place.store(Place::new(list, 0, 0).0, Ordering::Release);
         }
-        self.gate.start.notify_all();
-        let fine = catch_unwind(AssertUnwindSafe(|| (self.work)(0, parts))).is_ok();
-        let mut state = self.gate.lock();
-        while state.running > 0 {
-            state = self.gate.done.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        fine && !self.gate.failed.swap(false, Ordering::AcqRel)
+        shared.begin.notify_all();
+        shared.help();
+        !shared.broken.load(Ordering::Acquire)
     }
 }
 
-impl Drop for Pool {
+impl<W: Work> Drop for Pool<W> {
     fn drop(&mut self) {
-        let mut state = self.gate.lock();
-        state.stop = true;
-        state.generation += 1;
-        self.gate.generation.store(state.generation as usize, Ordering::Release);
-        drop(state);
-        self.gate.start.notify_all();
+        {
+            let mut begun = self.shared.begun.lock().unwrap_or_else(PoisonError::into_inner);
+            *begun += 1;
+            self.shared.stop.store(true, Ordering::Release);
+        }
+        self.shared.begin.notify_all();
         for worker in self.workers.drain(..) {
-            // A worker that panicked has been reported by `run`.
+            // Panics of parts were caught and reported by `run`.
             let _ = worker.join();
         }
     }
 }
 
-impl Gate {
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl<W: Work> Shared<W> {
+    fn place(&self) -> Place {
+        Place(self.place.load(Ordering::Acquire))
     }
 
-    /// Waits for a generation after `seen`; `None` when the pool stops.
-    fn next(&self, seen: u64) -> Option<u64> {
-        for _ in 0..SPINS {
-            if self.generation.load(Ordering::Acquire) as u64 != seen {
-                break;
+    /// A worker's life.
+    fn serve(&self) {
+        let mut seen = 0;
+        while !self.stop.load(Ordering::Acquire) {
+            self.help();
+            for _ in 0..SPINS {
+                if self.place().part() != NONE || self.stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                std::hint::spin_loop();
             }
-            std::hint::spin_loop();
-        }
-        let mut state = self.lock();
-        while state.generation == seen {
-            state = self.start.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        (!state.stop).then_some(state.generation)
-    }
-}
-
-fn worker(gate: &Gate, work: &Work, part: usize, parts: usize) {
-    let mut seen = 0;
-    while let Some(generation) = gate.next(seen) {
-        seen = generation;
-        if catch_unwind(AssertUnwindSafe(|| work(part, parts))).is_err() {
-            gate.failed.store(true, Ordering::Release);
-        }
-        let mut state = gate.lock();
-        state.running -= 1;
-        if state.running == 0 {
-            gate.done.notify_one();
-        }
-    }
-}
-
-/// Where all threads meet between two op calls.
-pub struct Barrier {
-    parties: usize,
-    arrived: AtomicUsize,
-    round: AtomicUsize,
-    broken: AtomicBool,
-}
-
-impl Barrier {
-    /// A barrier of `parties` threads.
-    pub fn new(parties: usize) -> Self {
-        Self {
-            parties,
-            arrived: AtomicUsize::new(0),
-            round: AtomicUsize::new(0),
-            broken: AtomicBool::new(false),
+            let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+            while *begun == seen {
+                begun = self.begin.wait(begun).unwrap_or_else(PoisonError::into_inner);
+            }
+            seen = *begun;
         }
     }
 
-    /// Makes a broken barrier whole again; no thread may be waiting.
-    pub fn reset(&self) {
-        self.arrived.store(0, Ordering::Relaxed);
-        self.broken.store(false, Ordering::Release);
-    }
-
-    /// Whether a thread left without arriving.
-    pub fn is_broken(&self) -> bool {
-        self.broken.load(Ordering::Acquire)
-    }
-
-    /// Breaks the barrier if it is dropped before [`Guard::done`], that is when its thread panics.
-    pub fn guard(&self) -> Guard<'_> {
-        Guard { barrier: self, done: false }
-    }
-
-    /// Waits for all; false if the barrier is broken.
-    pub fn wait(&self) -> bool {
-        let round = self.round.load(Ordering::Acquire);
-        if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.parties {
-            self.arrived.store(0, Ordering::Relaxed);
-            self.round.store(round.wrapping_add(1), Ordering::Release);
-            return !self.is_broken();
-        }
+    /// Takes parts until the list is through.
+    fn help(&self) {
         let mut spins = 0;
-        while self.round.load(Ordering::Acquire) == round {
-            if self.is_broken() {
-                return false;
+        loop {
+            let place = self.place();
+            if place.part() == NONE {
+                return;
             }
-            spins += 1;
-            if spins < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
+            if place.part() >= self.threads {
+                // The last parts of the call are with others.
+                spins += 1;
+                if spins < SPINS {
+                    std::hint::spin_loop()
+                } else {
+                    std::thread::yield_now()
+                }
+                continue;
+            }
+            let taken = Place(place.0 + 1);
+            if self.place.compare_exchange(place.0, taken.0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                self.take(place);
+                spins = 0;
+            }
         }
-        !self.is_broken()
+    }
+
+    /// A part; whoever does the last one of a call begins the next.
+    fn take(&self, place: Place) {
+        let call = place.call();
+        if !self.broken.load(Ordering::Relaxed) {
+            let part = AssertUnwindSafe(|| self.work.part(call, place.part(), self.threads));
+            if catch_unwind(part).is_err() {
+                self.broken.store(true, Ordering::Release);
+            }
+        }
+        if self.done.fetch_add(1, Ordering::AcqRel) + 1 < self.threads {
+            return;
+        }
+        if catch_unwind(AssertUnwindSafe(|| self.work.done(call))).is_err() {
+            self.broken.store(true, Ordering::Release);
+        }
+        self.done.store(0, Ordering::Relaxed);
+        let through = call + 1 == self.calls.load(Ordering::Relaxed);
+        let next = Place::new(place.list(), call + 1, if through { NONE } else { 0 });
+        self.place.store(next.0, Ordering::Release);
     }
 }
 
-/// See [`Barrier::guard`].
-pub struct Guard<'a> {
-    barrier: &'a Barrier,
-    done: bool,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
 
-impl Guard<'_> {
-    /// The thread's walk ended as it should.
-    pub fn done(mut self) {
-        self.done = true;
+    const CALLS: usize = 40;
+
+    /// Counts, and wants each call to find the one before it done.
+    struct Counting {
+        parts: Vec<AtomicUsize>,
+        wrong: AtomicUsize,
+        slow: bool,
     }
-}
 
-impl Drop for Guard<'_> {
-    fn drop(&mut self) {
-        if !self.done {
-            self.barrier.broken.store(true, Ordering::Release);
+    impl Counting {
+        fn new(slow: bool) -> Self {
+            Self {
+                parts: (0..CALLS).map(|_| AtomicUsize::new(0)).collect(),
+                wrong: AtomicUsize::new(0),
+                slow,
+            }
         }
+    }
+
+    impl Work for Counting {
+        fn part(&self, call: usize, part: usize, parts: usize) {
+            let before = call.checked_sub(1).map(|before| self.parts[before].load(Ordering::Relaxed));
+            let mine = self.parts[call].load(Ordering::Relaxed);
+            if before.is_some_and(|before| before < mine + parts - mine % parts) || part >= parts {
+                self.wrong.fetch_add(1, Ordering::Relaxed);
+            }
+            if self.slow && (call + part).is_multiple_of(7) {
+                std::thread::sleep(Duration::from_micros(300));
+            }
+            self.parts[call].fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn done(&self, call: usize) {
+            if !self.parts[call].load(Ordering::Relaxed).is_multiple_of(3) {
+                self.wrong.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    #[test]
+    fn every_part_once_and_calls_in_order() {
+        for slow in [false, true] {
+            let mut pool = Pool::start(3, Counting::new(slow)).unwrap();
+            let rounds = if slow { 5 } else { 300 };
+            for round in 1..=rounds {
+                assert!(pool.run(CALLS));
+                let all = pool.work().parts.iter().all(|n| n.load(Ordering::Relaxed) == 3 * round);
+                assert!(all && pool.work().wrong.load(Ordering::Relaxed) == 0, "round {round}");
+            }
+            assert!(pool.run(0));
+        }
+    }
+
+    /// A part that fails, and then none.
+    struct Failing(AtomicBool);
+
+    impl Work for Failing {
+        fn part(&self, call: usize, part: usize, _: usize) {
+            if call == 3 && part == 1 && self.0.load(Ordering::Relaxed) {
+                std::panic::resume_unwind(Box::new("a part fails"));
+            }
+        }
+
+        fn done(&self, _: usize) {}
+    }
+
+    #[test]
+    fn a_panic_is_told_and_the_next_list_is_whole() {
+        let mut pool = Pool::start(2, Failing(AtomicBool::new(true))).unwrap();
+        assert!(!pool.run(9));
+        pool.work().0.store(false, Ordering::Relaxed);
+        assert!(pool.run(9));
+    }
+
+    /// The first part of all keeps whoever has it.
+    struct Kept(AtomicUsize);
+
+    impl Work for Kept {
+        fn part(&self, call: usize, part: usize, _: usize) {
+            if part > 0 {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            } else if call == 0 {
+                // Until the others have done all that is left of the call.
+                let start = Instant::now();
+                while self.0.load(Ordering::Relaxed) < 3 && start.elapsed() < Duration::from_secs(20) {
+                    std::thread::yield_now();
+                }
+            }
+        }
+
+        fn done(&self, _: usize) {}
+    }
+
+    #[test]
+    fn others_take_what_a_busy_thread_does_not() {
+        let mut pool = Pool::start(4, Kept(AtomicUsize::new(0))).unwrap();
+        let start = Instant::now();
+        assert!(pool.run(2));
+        assert!(start.elapsed() < Duration::from_secs(10));
+        assert_eq!(pool.work().0.load(Ordering::Relaxed), 6);
     }
 }
