@@ -1,10 +1,10 @@
-//! Learning across days: thirty sessions, each with five new facts and two remarks about style in the journal, learnt by a
-//! `Learner` with defaults. After each, the live adapter is asked for every fact there has been, as it was asked.
+//! Learning across days: thirty sessions, each with five new facts and two remarks about style in the journal, learnt by
+//! a `Learner` with defaults. After each, the live adapter is asked for every fact there has been, as it was asked.
 //!
-//! `cargo run --release --example days -- MODEL.gguf folder=DIR [sessions=30] [seed=0] [replay=1] [minutes=4] [lr=8e-4]`
+//! `cargo run --release --example days -- MODEL.gguf folder=DIR [sessions=30] [seed=0] [replay=1] [minutes=4] [lr=..]`
 //!
-//! One line a session, also to `days.jsonl` in the folder, and `days.svg` with the curves. What was interrupted goes on where
-//! it was when it is called again: the folder keeps the journal and the live adapter.
+//! One line a session, also to `days.jsonl` in the folder, and `days.svg` with the curves. What was interrupted goes on
+//! where it was when it is called again: the folder keeps the journal and the live adapter.
 
 use std::collections::BTreeMap;
 use std::error::Error;

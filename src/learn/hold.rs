@@ -140,8 +140,8 @@ impl Hold {
         self.canaries.iter().map(example).collect()
     }
 
-    /// The texts on which the model is to stay: what it writes by itself as the base has it, and its answers too unless they were
-    /// or are `styled`; then as they are now.
+    /// The texts on which the model is to stay: what it writes by itself as the base has it, and its answers too unless
+    /// they were or are `styled`; then as they are now.
     pub(super) fn steady(&self, styled: bool) -> Vec<(Vec<u32>, Option<Vec<f32>>)> {
         let kept = |(_, text): (usize, &Written)| {
             let now = styled && text.answer;

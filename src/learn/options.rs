@@ -84,7 +84,8 @@ impl LearnOptions {
         }
     }
 
-    /// How far style may move a model that has learnt facts: these took it away from its base already, as far as they may.
+    /// How far style may move a model that has learnt facts: these took it away from its base already, as far as they
+    /// may.
     pub(super) fn style_limits_after_facts(&self) -> Limits {
         Limits { divergence: self.fact_limits().divergence, ..self.limits }
     }

@@ -104,9 +104,9 @@ impl Session {
         all.pop().ok_or(SessionError::EmptyPrompt)
     }
 
-    /// Continues any number of prompts, as many at once as there are slots; the next one begins when one has ended, in the
-    /// free slot that holds most of it: conversations go on where they were, in whatever order they come. Beginnings that
-    /// a slot at work holds are copied from it. `on_token` gets the request's index and the token.
+    /// Continues any number of prompts, as many at once as there are slots; the next one begins when one has ended, in
+    /// the free slot that holds most of it: conversations go on where they were, in whatever order they come.
+    /// Beginnings that a slot at work holds are copied from it. `on_token` gets the request's index and the token.
     pub fn generate_batch(
         &mut self,
         requests: &[Request<'_>],
@@ -147,8 +147,8 @@ impl Session {
         self.plans.decode.last().map_or(1, |(size, _)| *size).min(self.slots.len())
     }
 
-    /// The free slot that holds most of a prompt; of several, the one that holds least, so that what others may still want
-    /// stays.
+    /// The free slot that holds most of a prompt; of several, the one that holds least, so that what others may still
+    /// want stays.
     fn free_slot(&self, prompt: &[u32], taken: &[usize]) -> Option<usize> {
         let free = (0..self.together()).filter(|slot| !taken.contains(slot));
         free.min_by_key(|slot| (Reverse(self.common(*slot, prompt)), self.slots[*slot].held.len()))

@@ -281,8 +281,8 @@ impl Session {
         Ok(common)
     }
 
-    /// How many tokens a slot holds of a prompt's beginning. The last one is always computed: its logits are what the caller
-    /// wants.
+    /// How many tokens a slot holds of a prompt's beginning. The last one is always computed: its logits are what the
+    /// caller wants.
     fn common(&self, slot: usize, prompt: &[u32]) -> usize {
         let before_last = prompt.split_last().map_or(prompt, |(_, before)| before);
         self.slots[slot].held.iter().zip(before_last).take_while(|(a, b)| a == b).count()

@@ -12,7 +12,8 @@ use crate::train::{Engine, Rollouts, Sequence, TrainError, Trainer};
 /// How far a new adapter may go.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
-    /// Most rise of the perplexity of fixed texts, as a part of it; of many versions together, twice that above the base's.
+    /// Most rise of the perplexity of fixed texts, as a part of it; of many versions together, twice that above the
+    /// base's.
     pub perplexity: f64,
     /// Most divergence from the base at the positions of texts that it wrote, in nats a token, exactly.
     pub divergence: f64,

@@ -27,8 +27,8 @@ pub struct Trial {
     pub lesson: Vec<Feedback>,
     /// What was held back of it; if nothing was, it is judged by how well the lesson itself is learnt.
     pub held_out: Vec<Feedback>,
-    /// Texts on which the model is to stay, with the weight of the settings: with the log-probabilities of all tokens but the
-    /// first, or as it is now.
+    /// Texts on which the model is to stay, with the weight of the settings: with the log-probabilities of all tokens but
+    /// the first, or as it is now.
     pub steady: Vec<(Vec<u32>, Option<Vec<f32>>)>,
     /// What else it is judged by.
     pub standards: Standards,
