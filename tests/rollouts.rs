@@ -101,6 +101,32 @@ fn groups_share_their_prompt_on_the_gpu() {
     compare(DeviceChoice::Gpu);
 }
 
+#[test]
+fn conversations_keep_their_slots_in_another_order() {
+    let model = model();
+    let device = options(DeviceChoice::Cpu, KvType::F32, Modes::GENERATE);
+    let mut session = boot(&model, &SessionOptions { ctx: Some(64), slots: 4, ..device });
+    let sampler = SamplerParams::greedy();
+    let mut said: Vec<Vec<u32>> =
+        (0..3).map(|chat| (0..10 + 3 * chat).map(|i| (chat * 50 + i) % 250).collect()).collect();
+    let go_on = |session: &mut Session, said: &mut [Vec<u32>], order: &[usize]| {
+        let prompts: Vec<Vec<u32>> = order.iter().map(|chat| said[*chat].clone()).collect();
+        let requests: Vec<_> = prompts.iter().map(|prompt| Request { prompt, sampler }).collect();
+        let made = write(session, &requests);
+        for (chat, made) in order.iter().zip(&made) {
+            said[*chat].extend(&made.tokens);
+        }
+        made.iter().map(|made| made.computed).collect::<Vec<usize>>()
+    };
+    assert_eq!(go_on(&mut session, &mut said, &[0, 1, 2]), [10, 13, 16]);
+    // The last token was sampled and not fed. The fourth slot is empty, and no conversation moves there.
+    assert_eq!(go_on(&mut session, &mut said, &[2, 0, 1]), [1, 1, 1]);
+    assert_eq!(go_on(&mut session, &mut said, &[1]), [1]);
+    // What nothing is known of takes the slot that holds nothing.
+    said.push(vec![240, 241, 242]);
+    assert_eq!(go_on(&mut session, &mut said, &[3, 2, 0]), [3, 1, 1]);
+}
+
 fn segment(layout: &Layout, kind: SegmentKind) -> u64 {
     layout.segment(kind).bytes()
 }

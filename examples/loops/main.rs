@@ -77,6 +77,9 @@ struct Chat {
     guarded: usize,
     cut: usize,
     tokens: usize,
+    /// Tokens of its prompts, and how many of them were computed.
+    prompts: usize,
+    computed: usize,
 }
 
 /// One answer on its way.
@@ -171,6 +174,8 @@ impl Talker<'_> {
             let mut again = Vec::new();
             for ((index, mut writing), done) in open.iter().zip(writing).zip(done) {
                 let chat = &mut chats[*index];
+                chat.prompts += done.computed + done.reused;
+                chat.computed += done.computed;
                 let rest = writing.stream.finish().to_owned();
                 let found = match &mut writing.guard {
                     Some(guard) => {
@@ -281,5 +286,6 @@ fn report(args: &Args, all: &[Chat]) {
     println!("{} of {answers} answers ended because they began to repeat themselves", sum(|c| c.guarded));
     println!("{} of {answers} answers cut short after {} tokens", sum(|c| c.cut), args.limit);
     println!("{:.0} tokens in an answer", sum(|c| c.tokens) as f64 / answers.max(1) as f64);
+    println!("{} of {} tokens of prompts were computed", sum(|c| c.computed), sum(|c| c.prompts));
     println!("{} of {answers} answers greet in the middle of a conversation", sum(greetings));
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::fixed::{CANARIES, OPENINGS, QUESTIONS};
+use super::fixed::{CANARIES, FIXED, OPENINGS, QUESTIONS};
 use super::{LearnError, Voice};
 use crate::adapter::BaseFingerprint;
 use crate::io::{Access, IoError, Manner, private, write_bytes};
@@ -22,6 +22,8 @@ pub type Progress<'a> = &'a mut dyn FnMut(usize, usize) -> ControlFlow<()>;
 
 /// Sequences written at once.
 const SLOTS: usize = 8;
+/// One text of so many is measured by.
+const EACH: usize = 3;
 /// Tokens of the fixed questions' answers.
 const ANSWER: usize = 32;
 
@@ -32,6 +34,10 @@ pub struct Written {
     pub tokens: Vec<u32>,
     /// Log-probabilities under the base, of all tokens but the first.
     pub log_probs: Vec<f32>,
+    /// How many of the tokens were given.
+    given: usize,
+    /// It is an answer to a question.
+    answer: bool,
 }
 
 /// What is made once per model.
@@ -41,6 +47,8 @@ pub struct Hold {
     pub texts: Vec<Written>,
     /// Tokens of fixed questions with the likeliest answers, and how many of them are the question's.
     canaries: Vec<(Vec<u32>, usize)>,
+    /// Perplexity of the fixed texts.
+    pub perplexity: f64,
 }
 
 impl Hold {
@@ -82,17 +90,22 @@ impl Hold {
             Some(_) => CANARIES.iter().map(|question| voice.single(question)).collect::<Result<_, _>>()?,
             None => CANARIES.iter().map(|text| voice.tokenizer().encode(text, false, true)).collect(),
         };
-        let longest = questions.iter().map(Vec::len).max().unwrap_or(0) + ANSWER;
-        let ctx = Some(longest.max(2 * KEPT_TOKENS));
+        let fixed: Vec<Vec<u32>> =
+            FIXED.iter().map(|text| voice.tokenizer().encode(text, false, true)).collect();
+        let longest =
+            questions.iter().map(|text| text.len() + ANSWER).chain(fixed.iter().map(Vec::len)).max();
+        let ctx = Some(longest.unwrap_or(0).max(2 * KEPT_TOKENS));
         let mut session =
             Session::new(model, &SessionOptions { ctx, slots: SLOTS, modes, ..device.clone() })?;
         let Some(written) = texts_in(&mut session, voice, 0, progress)? else { return Ok(None) };
-        let scored = |session: &mut Session, tokens: Vec<u32>| -> Result<Written, LearnError> {
+        let scored = |session: &mut Session, (index, tokens, given): (usize, Vec<u32>, usize)| {
             let log_probs = session.score(&tokens)?;
-            Ok(Written { tokens, log_probs })
+            Ok::<_, LearnError>(Written { tokens, log_probs, given, answer: index >= OPENINGS.len() })
         };
-        let texts = written.into_iter().filter(|tokens| tokens.len() > 1);
-        let texts = texts.map(|tokens| scored(&mut session, tokens)).collect::<Result<_, _>>()?;
+        let written = written.into_iter().enumerate().map(|(index, (tokens, given))| (index, tokens, given));
+        let texts = written.filter(|(_, tokens, _)| tokens.len() > 1);
+        let texts = texts.map(|text| scored(&mut session, text)).collect::<Result<_, _>>()?;
+        let perplexity = perplexity(&mut session, &fixed)?;
         session.reset();
         let answers = write(&mut session, voice, &questions, ANSWER, SamplerParams::greedy())?;
         let canaries = questions.into_iter().zip(answers);
@@ -100,18 +113,20 @@ impl Hold {
             let asked = question.len();
             ([question, answer].concat(), asked)
         });
-        Ok(Some(Self { texts, canaries: canaries.collect() }))
+        Ok(Some(Self { texts, canaries: canaries.collect(), perplexity }))
     }
 
     /// Whether a file's content can be of this model.
     fn fits(&self, vocab: u32) -> bool {
         let known = |tokens: &[u32]| tokens.len() > 1 && tokens.iter().all(|token| *token < vocab);
-        self.canaries.len() == CANARIES.len()
+        self.perplexity.is_finite()
+            && self.canaries.len() == CANARIES.len()
             && self.canaries.iter().all(|(tokens, asked)| known(tokens) && *asked <= tokens.len())
             && self.texts.iter().all(|text| {
                 known(&text.tokens)
                     && text.tokens.len() <= 2 * KEPT_TOKENS
                     && text.log_probs.len() + 1 == text.tokens.len()
+                    && text.given <= text.tokens.len()
                     && text.log_probs.iter().all(|l| l.is_finite())
             })
     }
@@ -125,13 +140,23 @@ impl Hold {
         self.canaries.iter().map(example).collect()
     }
 
-    /// The texts on which the model is to stay, and those on which it is measured how far it went: every third.
-    pub fn split(&self) -> (Vec<Written>, Vec<Vec<u32>>) {
-        let (mut steady, mut measured) = (Vec::new(), Vec::new());
-        for (index, text) in self.texts.iter().enumerate() {
-            if index % 3 == 0 { measured.push(text.tokens.clone()) } else { steady.push(text.clone()) }
-        }
-        (steady, measured)
+    /// The texts on which the model is to stay: what it writes by itself as the base has it, and its answers too unless
+    /// they were or are `styled`; then as they are now.
+    pub(super) fn steady(&self, styled: bool) -> Vec<(Vec<u32>, Option<Vec<f32>>)> {
+        let kept = |(_, text): (usize, &Written)| {
+            let now = styled && text.answer;
+            (text.tokens.clone(), (!now).then(|| text.log_probs.clone()))
+        };
+        self.texts.iter().enumerate().filter(|(index, _)| index % EACH != 0).map(kept).collect()
+    }
+
+    /// The others, on which it is measured how far the model went: what was given of them does not count.
+    pub(super) fn measured(&self) -> Vec<Example> {
+        let example = |text: &Written| {
+            let trained = (0..text.tokens.len()).map(|i| i >= text.given).collect();
+            Example::new(text.tokens.clone(), trained, Source::default())
+        };
+        self.texts.iter().step_by(EACH).map(example).collect()
     }
 }
 
@@ -148,15 +173,30 @@ pub fn texts(
 ) -> Result<Option<Vec<Vec<u32>>>, LearnError> {
     let ctx = Some(2 * KEPT_TOKENS);
     let options = SessionOptions { ctx, slots: SLOTS, modes: Modes::GENERATE, ..device.clone() };
-    texts_in(&mut Session::new(model, &options)?, voice, seed, progress)
+    let texts = texts_in(&mut Session::new(model, &options)?, voice, seed, progress)?;
+    Ok(texts.map(|texts| texts.into_iter().map(|(tokens, _)| tokens).collect()))
 }
+
+/// Of texts together; 1 where there is nothing to score.
+fn perplexity(session: &mut Session, texts: &[Vec<u32>]) -> Result<f64, LearnError> {
+    let (mut sum, mut count) = (0.0, 0usize);
+    for text in texts.iter().filter(|text| text.len() > 1) {
+        let scores = session.score(text)?;
+        sum -= scores.iter().map(|score| f64::from(*score)).sum::<f64>();
+        count += scores.len();
+    }
+    Ok((sum / count.max(1) as f64).exp())
+}
+
+/// Texts, each with how many of its tokens were given.
+type Begun = Vec<(Vec<u32>, usize)>;
 
 fn texts_in(
     session: &mut Session,
     voice: &Voice,
     seed: u32,
     progress: Progress<'_>,
-) -> Result<Option<Vec<Vec<u32>>>, LearnError> {
+) -> Result<Option<Begun>, LearnError> {
     let mut prompts: Vec<Vec<u32>> =
         OPENINGS.iter().map(|text| voice.tokenizer().encode(text, false, true)).collect();
     if voice.template().is_some() {
@@ -175,9 +215,9 @@ fn texts_in(
         let shortest = batch.iter().map(Vec::len).min().unwrap_or(1);
         let limit = KEPT_TOKENS.saturating_sub(shortest).max(1);
         let written = write(session, voice, batch, limit, sampler)?;
-        texts.extend(
-            batch.iter().zip(written).map(|(prompt, written)| [prompt.as_slice(), &written].concat()),
-        );
+        let whole =
+            |(prompt, written): (&Vec<u32>, Vec<u32>)| ([prompt.as_slice(), &written].concat(), prompt.len());
+        texts.extend(batch.iter().zip(written).map(whole));
     }
     Ok(progress(texts.len(), prompts.len()).is_continue().then_some(texts))
 }

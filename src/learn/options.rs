@@ -84,6 +84,12 @@ impl LearnOptions {
         }
     }
 
+    /// How far style may move a model that has learnt facts: these took it away from its base already, as far as they
+    /// may.
+    pub(super) fn style_limits_after_facts(&self) -> Limits {
+        Limits { divergence: self.fact_limits().divergence, ..self.limits }
+    }
+
     /// How far facts may move the model. What is said of them is short, and answers to other questions become so too: the
     /// fixed answers may change more than by a remark about style, the fixed texts may not.
     pub(super) fn fact_limits(&self) -> Limits {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::fixed::{ASKED, CANARIES, FIXED};
-use super::hold::{Written, write};
+use super::hold::write;
 use super::recall::fact;
 use super::{Event, Events, Hold, LearnError, Learner, Stage, facts, now, style};
 use crate::adapter::Adapter;
@@ -154,14 +154,21 @@ impl Learner<'_> {
                 return Ok(None);
             }
         }
-        let (steady, written) = hold.split();
-        let steady = steady.into_iter().map(|text| text.tokens).collect();
-        let standards = self.standards(hold, written)?;
-        let trial = Trial { lesson, held_out, steady, standards, limits: self.options.limits };
+        let facts = self.live.current().is_some_and(|version| !version.known.is_empty());
+        let limits = if facts { self.options.style_limits_after_facts() } else { self.options.limits };
+        let standards = self.standards(hold)?;
+        let trial = Trial { lesson, held_out, steady: hold.steady(true), standards, limits };
         style::learn(self.model, trial, &self.options, place, live, events)
     }
 
-    fn standards(&self, hold: &Hold, written: Vec<Vec<u32>>) -> Result<Standards, LearnError> {
+    /// Answers whose style was learnt, to be held as the model gives them now.
+    fn style_as_it_is(&self) -> impl Iterator<Item = (Vec<u32>, Option<Vec<f32>>)> + use<> {
+        let all = self.lesson.earlier.iter().chain(&self.lesson.train);
+        let style: Vec<Entry> = all.filter(|entry| fact(entry).is_none()).cloned().collect();
+        style::learnt_before(&style, &self.voice).into_iter().map(|example| (example.tokens, None))
+    }
+
+    fn standards(&self, hold: &Hold) -> Result<Standards, LearnError> {
         let tokenizer = self.voice.tokenizer();
         let style: Vec<Entry> =
             self.lesson.earlier.iter().filter(|entry| fact(entry).is_none()).cloned().collect();
@@ -171,7 +178,8 @@ impl Learner<'_> {
             canaries: hold.canaries(),
             learnt: style::learnt_before(&style, &self.voice),
             texts: FIXED.iter().map(|text| tokenizer.encode(text, false, true)).collect(),
-            written,
+            base_perplexity: Some(hold.perplexity),
+            written: hold.measured(),
             asked: if circles { questions.collect::<Result<_, _>>()? } else { vec![] },
         })
     }
@@ -212,20 +220,15 @@ impl Learner<'_> {
             return Err(LearnError::Nothing("no question and answer can be encoded".into()));
         }
         let (earlier, keys) = self.earlier(new, &known);
-        let (steady, written) = hold.split();
-        // Where style was learnt too, texts of the base's would take it back: then the model stays as it is now.
+        // Where style was learnt too, answers of the base's would take it back.
         let styled = self.lesson.train.len() > new.len()
             || self.lesson.earlier.iter().any(|entry| fact(entry).is_none());
-        let steady = steady.into_iter().map(|Written { tokens, log_probs }| {
-            let reference = if styled { None } else { Some(log_probs) };
-            (tokens, reference)
-        });
         let course = Course {
             facts: course_facts,
             known_before: keys.iter().filter(|key| known.contains(key)).count(),
             earlier,
-            steady: steady.collect(),
-            standards: self.standards(hold, written)?,
+            steady: hold.steady(styled).into_iter().chain(self.style_as_it_is()).collect(),
+            standards: self.standards(hold)?,
             limits: self.options.fact_limits(),
             replay: f64::from(self.options.replay),
             rounds: self.options.rounds,

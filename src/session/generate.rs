@@ -1,5 +1,6 @@
 //! The decode loop: sampled tokens stay on the device, the host reads them a few steps behind.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -103,8 +104,9 @@ impl Session {
         all.pop().ok_or(SessionError::EmptyPrompt)
     }
 
-    /// Continues any number of prompts, as many at once as there are slots; the next one begins when one has ended.
-    /// Beginnings that another slot holds already are copied from it. `on_token` gets the request's index and the token.
+    /// Continues any number of prompts, as many at once as there are slots; the next one begins when one has ended, in
+    /// the free slot that holds most of it: conversations go on where they were, in whatever order they come.
+    /// Beginnings that a slot at work holds are copied from it. `on_token` gets the request's index and the token.
     pub fn generate_batch(
         &mut self,
         requests: &[Request<'_>],
@@ -118,12 +120,10 @@ impl Session {
         let mut first_token = Duration::ZERO;
         loop {
             // A slot is free once nothing in flight writes to it any more; before a round, nothing is in flight.
-            for slot in 0..self.slots.len().min(self.together()) {
-                if active.iter().any(|s| s.slot == slot) {
-                    continue;
-                }
+            while active.len() < self.together() {
                 let Some((index, request)) = waiting.next() else { break };
                 let taken: Vec<usize> = active.iter().map(|s| s.slot).collect();
+                let Some(slot) = self.free_slot(request.prompt, &taken) else { break };
                 active.push(self.begin_sequence(index, slot, request, limit, &taken, on_token)?);
             }
             if active.is_empty() {
@@ -144,7 +144,14 @@ impl Session {
 
     /// Most sequences that one step carries.
     fn together(&self) -> usize {
-        self.plans.decode.last().map_or(1, |(size, _)| *size)
+        self.plans.decode.last().map_or(1, |(size, _)| *size).min(self.slots.len())
+    }
+
+    /// The free slot that holds most of a prompt; of several, the one that holds least, so that what others may still
+    /// want stays.
+    fn free_slot(&self, prompt: &[u32], taken: &[usize]) -> Option<usize> {
+        let free = (0..self.together()).filter(|slot| !taken.contains(slot));
+        free.min_by_key(|slot| (Reverse(self.common(*slot, prompt)), self.slots[*slot].held.len()))
     }
 
     /// Takes a request into a slot: what is known of its prompt is reused or copied, the rest computed.
@@ -198,12 +205,9 @@ impl Session {
         taken: &[usize],
     ) -> Result<usize, SessionError> {
         let Some(plan) = self.plans.share else { return Ok(held) };
-        let common = |other: &usize| {
-            let pairs = self.slots[*other].held.iter().zip(&prompt[..prompt.len() - 1]);
-            pairs.take_while(|(a, b)| a == b).count()
-        };
         let others = taken.iter().copied().filter(|other| *other != slot);
-        let Some((source, most)) = others.map(|other| (other, common(&other))).max_by_key(|(_, n)| *n) else {
+        let others = others.map(|other| (other, self.common(other, prompt)));
+        let Some((source, most)) = others.max_by_key(|(_, n)| *n) else {
             return Ok(held);
         };
         let width = self.executor.program().plans[plan.index()].tokens.max(1);

@@ -273,11 +273,19 @@ impl Session {
             return Err(SessionError::ContextFull { tokens: tokens.len(), ctx: self.ctx });
         }
         let slots = self.slots.len();
-        let held = &mut self.slots.get_mut(slot).ok_or(SessionError::Slot { slot, slots })?.held;
-        // The last token is always computed: its logits are what the caller wants.
-        let common = held.iter().zip(&tokens[..tokens.len() - 1]).take_while(|(a, b)| a == b).count();
-        held.truncate(common);
+        if slot >= slots {
+            return Err(SessionError::Slot { slot, slots });
+        }
+        let common = self.common(slot, tokens);
+        self.slots[slot].held.truncate(common);
         Ok(common)
+    }
+
+    /// How many tokens a slot holds of a prompt's beginning. The last one is always computed: its logits are what the
+    /// caller wants.
+    fn common(&self, slot: usize, prompt: &[u32]) -> usize {
+        let before_last = prompt.split_last().map_or(prompt, |(_, before)| before);
+        self.slots[slot].held.iter().zip(before_last).take_while(|(a, b)| a == b).count()
     }
 
     /// Runs tokens in chunks; the last one's output row is computed. The ticket is that of the last chunk.

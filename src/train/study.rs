@@ -6,8 +6,15 @@ use crate::train::trainer::KEPT_TOKENS;
 use crate::train::{StepReport, TrainError, Trainer};
 
 impl Trainer {
-    /// Texts on which the model is to stay, with the log-probabilities of all tokens but the first, where they are known already.
-    pub(super) fn keep_as(&mut self, texts: impl IntoIterator<Item = (Vec<u32>, Vec<f32>)>) {
+    /// Texts on which the model is to stay, each as its log-probabilities say or, without them, as it is now.
+    pub(super) fn keep_each(&mut self, texts: Vec<(Vec<u32>, Option<Vec<f32>>)>) -> Result<(), TrainError> {
+        let (known, unknown): (Vec<_>, Vec<_>) = texts.into_iter().partition(|(_, known)| known.is_some());
+        self.keep_as(known.into_iter().filter_map(|(tokens, reference)| Some((tokens, reference?))));
+        self.keep(unknown.into_iter().map(|(tokens, _)| tokens).collect())
+    }
+
+    /// Texts with the log-probabilities of all tokens but the first, which are to stay so.
+    fn keep_as(&mut self, texts: impl IntoIterator<Item = (Vec<u32>, Vec<f32>)>) {
         for (mut tokens, mut reference) in texts {
             tokens.truncate(KEPT_TOKENS);
             reference.truncate(tokens.len().saturating_sub(1));

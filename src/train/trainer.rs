@@ -10,7 +10,7 @@ use crate::train::adapters::trained;
 use crate::train::core::{Core, Progress};
 use crate::train::data::{Batch, Batcher, Batching, Cursor, Example};
 use crate::train::objective::Anchor;
-use crate::train::task::{SftTask, Task};
+use crate::train::task::{SftTask, Task, sequence};
 use crate::train::{
     Engine, EngineOptions, LoraOptions, Recompute, Rollouts, Sequence, Settings, TrainError, initialize,
     load_adapter, load_branch, shape_of,
@@ -408,18 +408,17 @@ impl Trainer {
         Ok(())
     }
 
-    /// How far the model is from its base, in nats: the mean over the positions of texts of the exact divergence over the
+    /// How far the model is from its base, in nats: the mean over the targets of texts of the exact divergence over the
     /// vocabulary.
     ///
     /// # Errors
     /// [`TrainError::Adapter`] if the trainer was not booted for it.
-    pub(super) fn divergence(&mut self, texts: &[Vec<u32>]) -> Result<f64, TrainError> {
+    pub(super) fn divergence(&mut self, texts: &[Example]) -> Result<f64, TrainError> {
         let missing = || TrainError::Adapter("the trainer was booted without its base".into());
         let base = self.base.ok_or_else(missing)?;
         let (mut sum, mut count) = (0.0, 0usize);
-        for tokens in texts.iter().filter(|text| text.len() > 1) {
-            let trained = vec![true; tokens.len()];
-            let all = self.core.engine.score_by(base, &[Sequence { tokens, trained: &trained }], 0)?;
+        for text in texts {
+            let all = self.core.engine.score_by(base, &[sequence(text)], 0)?;
             sum += all.iter().map(|d| f64::from(*d)).sum::<f64>();
             count += all.len();
         }

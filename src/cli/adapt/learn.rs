@@ -61,7 +61,7 @@ pub struct LearnArgs {
     /// Random seed
     #[arg(short = 's', long, value_name = "N", default_value_t = 0, help_heading = "Training")]
     pub seed: u64,
-    /// Most rise of the perplexity of fixed texts, in percent
+    /// Most rise of the perplexity of fixed texts, in percent (of all versions together: twice that)
     #[arg(long, value_name = "PERCENT", default_value_t = 5.0, value_parser = weight, help_heading = "Gates")]
     pub max_perplexity: f32,
     /// Most divergence from the base, in nats a token of what it writes, over the whole vocabulary (facts: three times that)

@@ -12,7 +12,8 @@ use crate::train::{Engine, Rollouts, Sequence, TrainError, Trainer};
 /// How far a new adapter may go.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
-    /// Most rise of the perplexity of fixed texts, as a part of it.
+    /// Most rise of the perplexity of fixed texts, as a part of it; of many versions together, twice that above the
+    /// base's.
     pub perplexity: f64,
     /// Most divergence from the base at the positions of texts that it wrote, in nats a token, exactly.
     pub divergence: f64,
@@ -24,6 +25,13 @@ pub struct Limits {
     pub circles: usize,
 }
 
+impl Limits {
+    fn most_perplexity(&self, before: f64, base: Option<f64>) -> f64 {
+        let most = before * (1.0 + self.perplexity);
+        base.map_or(most, |base| most.min((base * (1.0 + 2.0 * self.perplexity)).max(before)))
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self { perplexity: 0.05, divergence: 0.1, canaries: 0.2, worst_canary: 1.0, circles: 1 }
@@ -33,10 +41,12 @@ impl Default for Limits {
 /// What a new adapter is judged by, beside what was held back; what is empty is not looked at.
 #[derive(Clone, Debug, Default)]
 pub struct Standards {
-    /// Texts that the base wrote, others than those that are kept, with nothing of them given.
-    pub written: Vec<Vec<u32>>,
+    /// Texts that the base wrote, others than those that are kept; what was given of them is not looked at.
+    pub written: Vec<Example>,
     /// Fixed texts.
     pub texts: Vec<Vec<u32>>,
+    /// Their perplexity under the base, where it is known.
+    pub base_perplexity: Option<f64>,
     /// Fixed questions with the answers of the model as it is.
     pub canaries: Vec<Example>,
     /// Answers that were learnt before.
@@ -48,9 +58,9 @@ pub struct Standards {
 impl Standards {
     /// Rows of a step that scores the longest.
     pub(super) fn rows(&self) -> usize {
-        let texts =
-            [&self.written, &self.texts].into_iter().flatten().map(|text| text.len().saturating_sub(1));
-        texts.chain(self.canaries.iter().chain(&self.learnt).map(|e| sequence(e).rows())).max().unwrap_or(0)
+        let texts = self.texts.iter().map(|text| text.len().saturating_sub(1));
+        let examples = self.written.iter().chain(&self.canaries).chain(&self.learnt);
+        texts.chain(examples.map(|example| sequence(example).rows())).max().unwrap_or(0)
     }
 
     /// What it takes to answer the prompts.
@@ -136,7 +146,7 @@ impl Judge {
         let (before, limits, by) = (&self.before, &self.limits, &self.standards);
         let mut gates: Vec<Gate> = self.held_out(after.held_out).into_iter().collect();
         if !by.texts.is_empty() {
-            let most = before.perplexity * (1.0 + limits.perplexity);
+            let most = limits.most_perplexity(before.perplexity, by.base_perplexity);
             gates.push(Gate::at_most("perplexity of fixed texts", before.perplexity, after.perplexity, most));
         }
         if !by.canaries.is_empty() {
@@ -220,6 +230,15 @@ fn score_all(engine: &mut Engine, branch: usize, texts: &[Vec<u32>]) -> Result<V
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn perplexity_rises_no_further_than_from_the_base() {
+        let limits = Limits { perplexity: 0.05, ..Limits::default() };
+        let most = |before, base| (10.0 * limits.most_perplexity(before, base)).round() / 10.0;
+        assert_eq!((most(40.0, None), most(40.0, Some(40.0))), (42.0, 42.0));
+        assert_eq!(most(43.0, Some(40.0)), 44.0, "two steps in all");
+        assert_eq!(most(46.0, Some(40.0)), 46.0, "what is there already is not made worse");
+    }
 
     #[test]
     fn the_worst_answer_is_the_one_that_rose_most() {

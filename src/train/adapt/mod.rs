@@ -27,8 +27,9 @@ pub struct Trial {
     pub lesson: Vec<Feedback>,
     /// What was held back of it; if nothing was, it is judged by how well the lesson itself is learnt.
     pub held_out: Vec<Feedback>,
-    /// Texts on which the model is to stay as it is, with the weight of the settings.
-    pub steady: Vec<Vec<u32>>,
+    /// Texts on which the model is to stay, with the weight of the settings: with the log-probabilities of all tokens but
+    /// the first, or as it is now.
+    pub steady: Vec<(Vec<u32>, Option<Vec<f32>>)>,
     /// What else it is judged by.
     pub standards: Standards,
     /// How far it may go.
@@ -94,7 +95,7 @@ pub fn adapt(
     pause: &mut dyn FnMut(Duration),
 ) -> Result<Option<Verdict>, TrainError> {
     let Trial { lesson, held_out, steady, standards, limits } = trial;
-    let rows = steady.iter().map(|text| text.len().saturating_sub(1)).max().unwrap_or(0);
+    let rows = steady.iter().map(|(tokens, _)| tokens.len().saturating_sub(1)).max().unwrap_or(0);
     let room = Room {
         rows: rows.max(standards.rows()),
         rollouts: standards.rollouts(),
@@ -105,7 +106,7 @@ pub fn adapt(
     let mut trainer =
         Trainer::feedback_with_room(model, lesson, held_out, options, settings, place, from, room)?;
     if settings.keep > 0.0 {
-        trainer.keep(steady)?;
+        trainer.keep_each(steady)?;
     }
     let start = trainer.core.values()?;
     if watch(Watch::Measuring).is_break() {

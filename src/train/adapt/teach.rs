@@ -231,10 +231,7 @@ impl<'a> School<'a> {
         }
         let mut trainer = boot(model, examples, &course, settings, place, from)?;
         if settings.keep > 0.0 {
-            let (known, unknown): (Vec<_>, Vec<_>) =
-                course.steady.into_iter().partition(|(_, reference)| reference.is_some());
-            trainer.keep_as(known.into_iter().filter_map(|(tokens, reference)| Some((tokens, reference?))));
-            trainer.keep(unknown.into_iter().map(|(tokens, _)| tokens).collect())?;
+            trainer.keep_each(course.steady)?;
         }
         go_on(watch(Lecture::Measuring))?;
         let start = Instant::now();
