@@ -111,6 +111,23 @@ pub(super) trait Block<const LEN: usize, const BYTES: usize> {
     /// 31 bits.
     const MOST: f32 = 32767.0;
 
+    /// What is taken off each value where activations were rounded: from there the codes' products are smallest, and
+    /// what rounding adds to them is.
+    const MIDDLE: u8 = Self::CENTRE;
+
+    /// [`Block::factors`], of values less the middle instead of the centre.
+    #[inline(always)]
+    fn about_middle<L: Lanes>(l: L, block: &[u8; BYTES], out: &mut Factors) {
+        Self::factors(l, block, out);
+        if Self::MIDDLE > Self::CENTRE {
+            let more = out.scale * f32::from(Self::MIDDLE - Self::CENTRE);
+            for i in 0..LEN / Self::GROUP {
+                let whole = if Self::GROUP == 16 { out.whole[i % 2][i / 2 % 8] } else { out.whole[0][i % 8] };
+                out.plus[i % 16] += more * f32::from(whole);
+            }
+        }
+    }
+
     /// See [`Factors`].
     #[inline(always)]
     fn factors<L: Lanes>(l: L, block: &[u8; BYTES], out: &mut Factors) {

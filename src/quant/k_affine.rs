@@ -21,6 +21,7 @@ impl Block<256, 84> for Q2K {
     const PLANES: &'static [usize] = &[64, 16, 4];
     const GROUP: usize = 16;
     const CENTRE: u8 = 0;
+    const MIDDLE: u8 = 2;
     const PLUS: bool = true;
 
     #[inline(always)]
@@ -83,6 +84,7 @@ impl Block<256, 144> for Q4K {
     const PLANES: &'static [usize] = &[128, 16, 4];
     const GROUP: usize = 32;
     const CENTRE: u8 = 0;
+    const MIDDLE: u8 = 8;
     const PLUS: bool = true;
 
     #[inline(always)]
@@ -125,6 +127,7 @@ impl Block<256, 176> for Q5K {
     const PLANES: &'static [usize] = &[128, 32, 16, 4];
     const GROUP: usize = 32;
     const CENTRE: u8 = 0;
+    const MIDDLE: u8 = 16;
     const PLUS: bool = true;
 
     #[inline(always)]

@@ -58,6 +58,7 @@ impl Block<32, 20> for Q4_1 {
     const PLANES: &'static [usize] = &[16, 4];
     const GROUP: usize = 32;
     const CENTRE: u8 = 0;
+    const MIDDLE: u8 = 8;
     const PLUS: bool = true;
 
     #[inline(always)]
@@ -131,6 +132,7 @@ impl Block<32, 24> for Q5_1 {
     const PLANES: &'static [usize] = &[16, 4, 4];
     const GROUP: usize = 32;
     const CENTRE: u8 = 0;
+    const MIDDLE: u8 = 16;
     const PLUS: bool = true;
 
     #[inline(always)]

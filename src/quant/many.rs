@@ -277,7 +277,7 @@ impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Pack<'_
             for (r, row) in self.rows.iter().enumerate() {
                 let block = &row.as_chunks::<BYTES>().0[b];
                 let mut f = Factors::NONE;
-                B::factors(l, block, &mut f);
+                B::about_middle(l, block, &mut f);
                 self.packed.scales[b % GROUPS][col + r] = f.scale;
                 if B::PLUS {
                     let count = LEN / B::GROUP;
@@ -287,7 +287,7 @@ impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Pack<'_
                 }
                 let scales = s.scales(&f.whole[0], &f.whole[1]);
                 each_group!(LEN, G => {
-                    let mut words = s.words(B::values(l, B::codes::<L, G>(l, block)), B::CENTRE);
+                    let mut words = s.words(B::values(l, B::codes::<L, G>(l, block)), B::MIDDLE);
                     if LEN > 32 {
                         words = s.times::<G>(words, scales);
                     }

@@ -2,14 +2,14 @@
 
 use std::marker::PhantomData;
 
-use super::codec::{Block, Decode, Encode};
+use super::codec::{Block, Decode, Encode, Factors, each_group};
 use super::dot::{Brain, Float, Floats, Half, Single};
 use super::few::FEW;
 use super::iq4_nl::Iq4Nl;
 use super::k_affine::{Q2K, Q4K, Q5K};
 use super::k_symmetric::{Q3K, Q6K};
 use super::legacy::{Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
-use super::simd::{run, run_portable};
+use super::simd::{Portable, run, run_portable};
 use super::tile::{Columns, STRIP, Tiles, prepared_by};
 
 /// Reproducible numbers in -1 .. 1.
@@ -88,7 +88,7 @@ fn products_agree<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
             let largest = weights.iter().fold(0.0f64, |a, w| a.max(f64::from(w.abs())));
             let sizes: f64 = x.iter().map(|x| 2.0 * largest * f64::from(x.abs())).sum();
             let bound = sizes * (cols as f64 / 8.0 + 16.0) * f64::from(f32::EPSILON) / 2.0
-                + rounding::<B, LEN, BYTES>(&weights, x);
+                + rounding::<B, LEN, BYTES>(row, x);
             for found in out[t].iter().chain(&portable[t]) {
                 let off = (f64::from(*found) - exact).abs();
                 assert!(off <= bound + 1e-42, "{:?} {rows} {blocks}: {found} {exact} {bound}", B::IDENTITY.0);
@@ -97,14 +97,23 @@ fn products_agree<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
     }
 }
 
-/// The most that rounding activations changes: half of what one is worth, of each.
-fn rounding<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(weights: &[f32], x: &[f32]) -> f64 {
-    let block = |(w, x): (&[f32], &[f32])| {
+/// The most that rounding activations changes: half of what one is worth, of each, times what its code is multiplied by.
+fn rounding<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(row: &[u8], x: &[f32]) -> f64 {
+    let mut all = 0.0;
+    for (block, x) in row.as_chunks::<BYTES>().0.iter().zip(x.as_chunks::<LEN>().0) {
         let largest = x.iter().fold(0.0f64, |a, x| a.max(f64::from(x.abs())));
-        let weights: f64 = w.iter().map(|w| f64::from(w.abs())).sum();
-        weights * (largest * 0.501 / f64::from(B::MOST)).max(if largest < 2e-30 { largest } else { 0.0 })
-    };
-    weights.chunks(LEN).zip(x.chunks(LEN)).map(block).sum()
+        let off = if largest < 2e-30 { largest } else { largest * 0.501 / f64::from(B::MOST) };
+        let mut f = Factors::NONE;
+        B::about_middle(Portable, block, &mut f);
+        each_group!(LEN, G => {
+            let values = B::values(Portable, B::codes::<Portable, G>(Portable, block));
+            for (i, value) in values.iter().enumerate() {
+                let whole = f64::from(f.whole[i / 16][G]) * (f64::from(*value) - f64::from(B::MIDDLE));
+                all += (f64::from(f.scale) * whole).abs() * off;
+            }
+        });
+    }
+    all
 }
 
 /// Blocks of nothing but extremes, whatever their bytes mean: the largest and smallest scales, zeros and denormals, and

@@ -256,7 +256,7 @@ fn block<
     let mut f = [const { Factors::NONE }; R];
     let mut products = [[s.none(); T]; R];
     for r in 0..R {
-        B::factors(l, w[r], &mut f[r]);
+        B::about_middle(l, w[r], &mut f[r]);
     }
     let mut scales = [s.scales(&[1; 8], &[1; 8]); R];
     if LEN > 32 {
@@ -267,7 +267,7 @@ fn block<
     each_group!(LEN, G => {
         for r in 0..R {
             let values = B::values(l, B::codes::<L, G>(l, w[r]));
-            let mut words = s.words(values, B::CENTRE);
+            let mut words = s.words(values, B::MIDDLE);
             if LEN > 32 {
                 words = s.times::<G>(words, scales[r]);
             }

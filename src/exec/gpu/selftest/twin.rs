@@ -1,4 +1,5 @@
-//! Runs a case's CPU twin on a copy of the state segment.
+//! Runs a case's CPU twin on a copy of the state segment. Weights are decoded for it: the CPU's own products round
+//! activations, which is not to count against the device.
 
 use super::State;
 use super::bench::{Bench, Case};
@@ -6,6 +7,7 @@ use crate::exec::cpu::{matrix_rows, vector};
 use crate::exec::{ExecError, Weights};
 use crate::ops::cpu::{Context, Raw, View};
 use crate::plan::{DType, Layout, Role, TensorId};
+use crate::quant::Format;
 
 /// An argument's storage while the twin runs.
 enum Storage {
@@ -13,7 +15,7 @@ enum Storage {
     Float(Vec<f32>),
     Word(Vec<u32>),
     Block16(Vec<u16>),
-    Matrix(crate::quant::Format, Vec<u8>),
+    Matrix(Vec<u8>),
 }
 
 impl Storage {
@@ -25,7 +27,7 @@ impl Storage {
                 Storage::Float(v) => View::Float(Raw::new(v.as_mut_ptr(), v.len())),
                 Storage::Word(v) => View::Word(Raw::new(v.as_mut_ptr(), v.len())),
                 Storage::Block16(v) => View::Block16(Raw::new(v.as_mut_ptr(), v.len())),
-                Storage::Matrix(format, v) => View::Matrix(*format, Raw::new(v.as_mut_ptr(), v.len())),
+                Storage::Matrix(v) => View::Matrix(Format::F32, Raw::new(v.as_mut_ptr(), v.len())),
             }
         }
     }
@@ -37,7 +39,7 @@ impl Storage {
             Storage::Block16(v) => {
                 v.chunks_exact(2).map(|h| u32::from(h[0]) | u32::from(h[1]) << 16).collect()
             }
-            Storage::Absent | Storage::Matrix(..) => vec![],
+            Storage::Absent | Storage::Matrix(_) => vec![],
         }
     }
 }
@@ -74,7 +76,10 @@ fn load(
     let rows = bench.program.capacity_rows(id);
     match (&tensor.role, tensor.dtype) {
         (Role::Weight { source, .. }, DType::Matrix(format)) => {
-            Ok(Storage::Matrix(format, matrix_rows(weights, source, 0, rows, tensor.width)?.to_vec()))
+            let mut decoded = vec![0f32; rows * tensor.width];
+            let encoded = matrix_rows(weights, source, 0, rows, tensor.width)?;
+            format.decode(encoded, &mut decoded).map_err(|e| ExecError::Internal(e.to_string()))?;
+            Ok(Storage::Matrix(bytemuck::cast_slice(&decoded).to_vec()))
         }
         (Role::Weight { source, .. }, _) => Ok(Storage::Float(vector(weights, source, 0, tensor.width)?)),
         (Role::State, dtype) => {
