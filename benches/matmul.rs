@@ -38,7 +38,7 @@ fn measure(format: Format, threads: usize, cols: usize, outs: usize) {
                     return println!("{error}");
                 }
             }
-            Operand::Encoded(Matrix { format, bytes: &bytes, row_bytes })
+            Operand::Encoded(Matrix { format, bytes: &bytes, row_bytes, exact: false })
         }
         _ => Operand::Plain { values: &weights },
     };

@@ -45,7 +45,7 @@ fn measure(format: Format) {
     let mut y = vec![0.0; FEW * ROWS];
     let mut products = |rows: usize| {
         rate(|| {
-            let w = Operand::Encoded(Matrix { format, bytes: &bytes, row_bytes });
+            let w = Operand::Encoded(Matrix { format, bytes: &bytes, row_bytes, exact: false });
             let (x, y) = (&x[..rows * COLS], Whole(&mut y));
             FewRows { rows, width: ROWS, cols: COLS, x, w, first: 0, alpha: 1.0, accumulate: false, y }.run();
         })

@@ -15,9 +15,6 @@ use emberlm::text::{Sampler, SamplerError};
 /// Rounding in float32 moves these models' logits by 0.5e-6 to 1.2e-6 (the generator prints it); the order of
 /// summation is free, so a few times that. An epsilon or a rope base that is wrong by 1% moves them by 1.7e-4 or more.
 const F32: f64 = 1e-5;
-/// Where weights are encoded the CPU rounds activations to 16 bits, which changes each product by 1.5e-5 to 4e-5 of its size. What is
-/// wrong with a model shows at [`F64`], where nothing is rounded.
-const ROUNDED: f64 = 2e-4;
 /// The reference rotates in float32 even where the rest is float64.
 const F64: f64 = 2e-6;
 /// Keys and values in 16 bits, each within 2^-13 of the largest of its block.
@@ -83,10 +80,11 @@ fn logits(device: DeviceChoice, kv: KvType) -> SessionOptions {
 fn on_cpu(name: &str) {
     let golden = read(name);
     let cpu = |kv| logits(DeviceChoice::Cpu, kv);
+    let exact = || SessionOptions { exact: true, ..cpu(KvType::F32) };
     let mut failures = Vec::new();
     failures.extend(golden.check("f64", SessionOptions { double: true, ..cpu(KvType::F32) }, 32, F64));
-    failures.extend(golden.check("f32", cpu(KvType::F32), 32, ROUNDED));
-    failures.extend(golden.check("f32", cpu(KvType::F32), 7, ROUNDED));
+    failures.extend(golden.check("f32", exact(), 32, F32));
+    failures.extend(golden.check("f32", exact(), 7, F32));
     failures.extend(golden.check("16-bit KV", cpu(KvType::Block16), 32, BLOCK16_KV));
     none_failed(&failures);
 }

@@ -171,7 +171,8 @@ fn logits_are_those_of_a_session() {
     for name in names.iter().chain(&more).chain(&TINY) {
         let model = arch(name);
         let tokens = read_tokens(&golden("arch").join(format!("{name}.tokens.npy")));
-        let mut session = boot(&model, &options(DeviceChoice::Cpu, KvType::F32, Modes::LOGITS));
+        let exact = SessionOptions { exact: true, ..options(DeviceChoice::Cpu, KvType::F32, Modes::LOGITS) };
+        let mut session = boot(&model, &exact);
         let want = session.all_logits(&tokens).unwrap();
         let vocab = model.config().vocab;
         let whole = Options { top: vocab, ..on(DeviceChoice::Cpu) };

@@ -40,7 +40,8 @@ fn executors_agree_on_every_format() {
         let wrong: Vec<_> = matrices.filter(|t| t.type_id != format.ggml_id()).map(|t| &t.name).collect();
         assert!(wrong.is_empty(), "{}: not re-encoded: {wrong:?}", format.name());
         let logits = |device| {
-            let options = SessionOptions { logit_rows: 32, ..options(device, KvType::F32, Modes::LOGITS) };
+            let options =
+                SessionOptions { logit_rows: 32, exact: true, ..options(device, KvType::F32, Modes::LOGITS) };
             boot(&model, &options).all_logits(&tokens).unwrap()
         };
         let apart = relative_l2(&logits(DeviceChoice::Gpu), &logits(DeviceChoice::Cpu));

@@ -8,6 +8,7 @@ use crate::exec::Executor;
 use crate::model::{BranchHead, BuildOptions, InspectedLayer, Inspection, Model, Train, build_inspection};
 use crate::ops::attention;
 use crate::plan::{Layout, Out, Row, Step, TensorId};
+use crate::session::SessionOptions;
 use crate::session::boot::{Device, context};
 
 /// Positions whose logits are made together.
@@ -87,7 +88,9 @@ impl<'a> Looker<'a> {
         let (program, plans) = build_inspection(config, &*model.weights(), &build, tokens.len(), outputs)?;
         let layout = Layout::new(&program, profile);
         layout.check(&program, options.device.budget).map_err(crate::model::ModelError::from)?;
-        let executor = device.boot(program, &layout, model, options.device.double)?;
+        // What is shown is compared with other programs to the fourth digit.
+        let exact = SessionOptions { exact: true, ..options.device.clone() };
+        let executor = device.boot(program, &layout, model, exact.arithmetic())?;
         let row = |(pos, token): (usize, &u32)| Row { slot: 0, pos: pos as u32, first: 0, token: *token };
         let rows = tokens.iter().enumerate().map(row).collect();
         let (width, vocab) = (config.width, config.vocab);

@@ -21,7 +21,7 @@ fn encoded(format: Format, rows: usize, cols: usize) -> (Vec<u8>, Vec<f32>) {
 }
 
 fn matrix(format: Format, bytes: &[u8], cols: usize) -> Matrix<'_> {
-    Matrix { format, bytes, row_bytes: format.row_bytes(cols).unwrap() }
+    Matrix { format, bytes, row_bytes: format.row_bytes(cols).unwrap(), exact: false }
 }
 
 /// Runs `product` for each of `parts` shares of the columns `offset..offset + width` of a matrix of `stride`, on top of

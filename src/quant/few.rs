@@ -57,7 +57,9 @@ impl<Y: Rows> FewRows<'_, Y> {
         if self.rows == 0 {
             return;
         }
+        let exact = matches!(self.w, Operand::Encoded(w) if w.exact);
         if let Operand::Encoded(w) = self.w
+            && !exact
             && let Some(product) = w.format.product()
         {
             let (x, columns) = (&self.x[..self.rows * self.cols], self.first..self.first + self.width);
@@ -65,7 +67,7 @@ impl<Y: Rows> FewRows<'_, Y> {
                 self.put(dots, column..self.width.min(column + dots[0].len()));
             });
         }
-        if self.rows == 1 {
+        if self.rows == 1 && !exact {
             return self.single();
         }
         let pieces = self.pieces();

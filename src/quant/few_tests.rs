@@ -28,7 +28,7 @@ fn every_format_and_row_count_as_single_dots() {
             for (row, w) in bytes.chunks_mut(row_bytes).zip(noise(outs * cols, 3).chunks(cols)) {
                 format.encode(w, row).unwrap();
             }
-            let w = Operand::Encoded(Matrix { format, bytes: &bytes, row_bytes });
+            let w = Operand::Encoded(Matrix { format, bytes: &bytes, row_bytes, exact: false });
             let x = noise(FEW * cols, 1);
             for rows in 1..=FEW {
                 let (first, width) = (2, outs - 2);
@@ -138,7 +138,7 @@ fn rows_of_another_length_are_no_numbers() {
         let bytes = vec![0; 8 * row_bytes];
         for rows in [1, 3] {
             let (x, mut y) = (noise(rows * cols, 1), vec![0.0; 4 * rows]);
-            let w = Operand::Encoded(Matrix { format, bytes: &bytes, row_bytes });
+            let w = Operand::Encoded(Matrix { format, bytes: &bytes, row_bytes, exact: false });
             let to = Plain(&mut y, 4);
             FewRows { rows, width: 4, cols, x: &x, w, first: 0, alpha: 1.0, accumulate: false, y: to }.run();
             assert!(y.iter().all(|y| y.is_nan()), "{format}");

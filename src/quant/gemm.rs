@@ -54,6 +54,7 @@ impl<Y: Rows> Product<'_, Y> {
             return (0..self.rows).for_each(|r| self.y.row(r).fill(0.0));
         }
         if let (Operand::Encoded(w), true, 1) = (self.right.w, self.right.by_row, self.left.depth_stride)
+            && !w.exact
             && let Some(format) = w.format.many()
             && w.format.row_bytes(self.depth).is_ok_and(|bytes| bytes == w.row_bytes)
             && self.width > 0

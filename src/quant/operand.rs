@@ -14,6 +14,8 @@ pub struct Matrix<'a> {
     pub bytes: &'a [u8],
     /// Bytes of one row.
     pub row_bytes: usize,
+    /// Whether products take activations as they are; otherwise they round them to 16 bits, which is faster.
+    pub exact: bool,
 }
 
 impl<'a> Matrix<'a> {

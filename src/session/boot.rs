@@ -1,5 +1,6 @@
 //! Booting: device, map, budget, allocation.
 
+use super::options::Arithmetic;
 use super::{DeviceChoice, Plans, Session, SessionError, SessionOptions, Slot};
 use crate::exec::cpu::{self, CpuExecutor};
 #[cfg(feature = "gpu")]
@@ -81,16 +82,17 @@ impl Device {
         program: Program,
         layout: &Layout,
         model: &Model,
-        double: bool,
+        arithmetic: Arithmetic,
     ) -> Result<Box<dyn Executor>, ExecError> {
         match self {
-            Device::Cpu { threads, why } if double => {
+            Device::Cpu { threads, why } if arithmetic == Arithmetic::Double => {
                 let mut executor = CpuExecutor::<f64>::boot(program, layout, model.weights(), threads)?;
                 executor.set_why(why);
                 Ok(Box::new(executor))
             }
             Device::Cpu { threads, why } => {
                 let mut executor = CpuExecutor::<f32>::boot(program, layout, model.weights(), threads)?;
+                executor.set_exact(arithmetic == Arithmetic::Exact);
                 executor.set_why(why);
                 Ok(Box::new(executor))
             }
@@ -128,7 +130,7 @@ pub fn boot(model: &Model, options: &SessionOptions) -> Result<Session, SessionE
     let chunk = chunk(options, profile);
     let (specs, plans) = specs(options, chunk);
     let (program, layout) = draw(model, options, &specs, profile)?;
-    let executor = device.boot(program, &layout, model, options.double)?;
+    let executor = device.boot(program, &layout, model, options.arithmetic())?;
     let sizes = Sizes { slots: options.slots.max(1), ctx: context(model, options), chunk };
     Ok(Session::over(model, executor, layout, plans, sizes, options.adapters.clone()))
 }

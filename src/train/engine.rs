@@ -114,7 +114,7 @@ impl Engine {
         let device = Device::open(&options.device).map_err(session_error)?;
         let profile = device.profile(options.device.double);
         let (program, layout, plans, spec) = plan(model, options, profile)?;
-        let executor = device.boot(program, &layout, model, options.device.double)?;
+        let executor = device.boot(program, &layout, model, options.device.arithmetic())?;
         let step = Step::with_capacity(spec.rows, spec.outputs);
         let outs = Vec::with_capacity(spec.rows);
         let words = Vec::with_capacity(spec.outputs);

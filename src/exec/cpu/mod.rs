@@ -84,6 +84,7 @@ struct Times {
 struct Job {
     plan: PlanId,
     step: Step,
+    exact: bool,
 }
 
 impl<F: CpuReal> CpuExecutor<F> {
@@ -105,7 +106,7 @@ impl<F: CpuReal> CpuExecutor<F> {
             program,
             views,
             memory,
-            job: RwLock::new(Job { plan: PlanId(0), step }),
+            job: RwLock::new(Job { plan: PlanId(0), step, exact: false }),
             times: RwLock::new(None),
             _weights: weights,
         };
@@ -121,6 +122,11 @@ impl<F: CpuReal> CpuExecutor<F> {
     /// [`ExecError::Internal`] if it is not in the map.
     pub fn values(&self, id: TensorId) -> Result<Vec<F>, ExecError> {
         self.pool.work().memory.floats(id, words(&self.pool.work().program, id)).map(<[F]>::to_vec)
+    }
+
+    /// Products with encoded weights take activations as they are from here on, or round them, as they do at first.
+    pub fn set_exact(&mut self, exact: bool) {
+        self.pool.work().job.write().unwrap_or_else(PoisonError::into_inner).exact = exact;
     }
 
     /// Why this device was chosen, for people.
@@ -225,7 +231,7 @@ impl<F: CpuReal> Work for Shared<F> {
         let job = self.job.read().unwrap_or_else(PoisonError::into_inner);
         let plan = job.plan.index();
         let (call, views) = (&self.program.plans[plan].calls[call], &self.views[plan][call]);
-        F::twin(call.def())(&Context::new(call, &job.step, views, part, parts));
+        F::twin(call.def())(&Context::new(call, &job.step, views, part, parts).exact(job.exact));
     }
 
     fn done(&self, call: usize) {

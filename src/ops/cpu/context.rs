@@ -19,13 +19,19 @@ pub struct Context<'a, F> {
     views: &'a [View<F>],
     part: usize,
     parts: usize,
+    exact: bool,
     taken: Cell<u32>,
 }
 
 impl<'a, F: Real> Context<'a, F> {
     /// A context for part `part` of `parts`; `views` has one entry per argument.
     pub fn new(call: &'a OpCall, step: &'a Step, views: &'a [View<F>], part: usize, parts: usize) -> Self {
-        Self { call, step, views, part, parts, taken: Cell::new(0) }
+        Self { call, step, views, part, parts, exact: false, taken: Cell::new(0) }
+    }
+
+    /// Whether products with encoded weights take activations as they are, or round them.
+    pub fn exact(self, exact: bool) -> Self {
+        Self { exact, ..self }
     }
 
     /// Number of parts of the call.
@@ -87,9 +93,10 @@ impl<'a, F: Real> Context<'a, F> {
             View::Matrix(format, raw) => {
                 // SAFETY: nobody writes the mapped model file.
                 let bytes = unsafe { std::slice::from_raw_parts(raw.ptr, raw.len) };
-                Matrix { format, bytes, row_bytes: cols / format.block_len() * format.block_bytes() }
+                let row_bytes = cols / format.block_len() * format.block_bytes();
+                Matrix { format, bytes, row_bytes, exact: self.exact }
             }
-            _ => Matrix { format: Format::F32, bytes: &[], row_bytes: 0 },
+            _ => Matrix { format: Format::F32, bytes: &[], row_bytes: 0, exact: true },
         }
     }
 
