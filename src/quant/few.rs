@@ -175,6 +175,7 @@ impl<Y: Rows> FewRows<'_, Y> {
     /// not have.
     fn load(&self, pieces: &Pieces, row: usize, start: usize, at: usize, out: &mut [f32]) {
         match &self.w {
+            Operand::Encoded(w) if w.format.block_len() > 1 => w.load(row, start, out),
             Operand::Encoded(w) => {
                 let len = out.len() * w.format.block_bytes();
                 let found = w.row(row).get(at..at + len).filter(|_| pieces.whole);

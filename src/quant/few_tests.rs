@@ -49,6 +49,36 @@ fn every_format_and_row_count_as_single_dots() {
     }
 }
 
+/// What rounds nothing gives the products with decoded weights, to the bit.
+#[test]
+fn exact_rows_as_decoded_ones() {
+    let (cols, outs) = (5 * 256, 11);
+    let x = noise(FEW * cols, 1);
+    for format in Format::ALL {
+        let row_bytes = format.row_bytes(cols).unwrap();
+        let (mut bytes, mut decoded) = (vec![0; outs * row_bytes], vec![0.0; outs * cols]);
+        for (row, w) in bytes.chunks_mut(row_bytes).zip(noise(outs * cols, 3).chunks(cols)) {
+            format.encode(w, row).unwrap();
+        }
+        format.decode(&bytes, &mut decoded).unwrap();
+        for rows in 1..=FEW {
+            let product = |w: Operand<'_, f32>| {
+                let mut y = vec![0.0; rows * outs];
+                let to = Plain(&mut y, outs);
+                let (x, alpha) = (&x[..rows * cols], 1.0);
+                FewRows { rows, width: outs, cols, x, w, first: 0, alpha, accumulate: false, y: to }.run();
+                y
+            };
+            let exact = product(Operand::Encoded(Matrix { format, bytes: &bytes, row_bytes, exact: true }));
+            let plain = product(Operand::Plain { values: &decoded });
+            // One row of floats is summed by another loop, in the same order but for what is fused.
+            let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-4;
+            assert!(exact.iter().zip(&plain).all(near), "{format}, {rows} rows");
+            assert!(rows == 1 || exact == plain, "{format}, {rows} rows");
+        }
+    }
+}
+
 #[test]
 fn plain_rows_of_any_width_as_single_dots() {
     for cols in [1, 7, 8, 16, 31, 32, 65, 100, 640, 650, 1999] {

@@ -125,7 +125,7 @@ fn what_is_new_is_learnt_once_judged_and_rolled_back() {
 
     // Nothing is as it was: the gates are shut.
     note(&sandbox, 20..28);
-    let strict = ["--max-divergence", "0", "--max-canaries", "0", "--max-perplexity", "0", "--lr", "0.05"];
+    let strict = ["--max-divergence", "0", "--max-canaries", "0", "--max-perplexity", "0", "--lr", "0.01"];
     let shut = [&strict[..], &["--max-worst-canary", "0", "--keep", "0"]].concat();
     let mut all = args(&base(), &[]);
     for pair in shut.chunks(2) {
