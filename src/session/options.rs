@@ -85,8 +85,8 @@ pub struct SessionOptions {
     pub max_submit_ms: u32,
     /// Compute in double precision (CPU only): the oracle of the oracle.
     pub double: bool,
-    /// Products with encoded weights take activations as they are (CPU only). Otherwise they round them to 16 bits, a block
-    /// at a time, which is faster and moves logits by a few parts in ten thousand.
+    /// Products with encoded weights take activations as they are (CPU only). Otherwise those of generation round them to 16
+    /// bits, a block at a time, which is faster and moves logits by a few parts in ten thousand; those of scores never do.
     pub exact: bool,
     /// Room for LoRA factors; see [`Session::set_adapters`](super::Session::set_adapters).
     pub adapters: AdapterShape,

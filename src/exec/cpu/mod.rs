@@ -69,6 +69,8 @@ struct Shared<F> {
     program: Program,
     /// By plan, by call: one view per argument.
     views: Vec<Vec<Vec<View<F>>>>,
+    /// By plan: whether its products round nothing.
+    exact: Vec<bool>,
     memory: Memory<F>,
     job: RwLock<Job>,
     times: RwLock<Option<Times>>,
@@ -103,6 +105,7 @@ impl<F: CpuReal> CpuExecutor<F> {
         let fetch_words =
             program.plans.iter().filter_map(|p| p.fetch).map(|t| words(&program, t)).max().unwrap_or(0);
         let shared = Shared {
+            exact: program.plans.iter().map(is_exact).collect(),
             program,
             views,
             memory,
@@ -124,7 +127,8 @@ impl<F: CpuReal> CpuExecutor<F> {
         self.pool.work().memory.floats(id, words(&self.pool.work().program, id)).map(<[F]>::to_vec)
     }
 
-    /// Products with encoded weights take activations as they are from here on, or round them, as they do at first.
+    /// Products with encoded weights take activations as they are from here on; or round them, as they do at first, unless a
+    /// plan scores or learns.
     pub fn set_exact(&mut self, exact: bool) {
         self.pool.work().job.write().unwrap_or_else(PoisonError::into_inner).exact = exact;
     }
@@ -231,7 +235,9 @@ impl<F: CpuReal> Work for Shared<F> {
         let job = self.job.read().unwrap_or_else(PoisonError::into_inner);
         let plan = job.plan.index();
         let (call, views) = (&self.program.plans[plan].calls[call], &self.views[plan][call]);
-        F::twin(call.def())(&Context::new(call, &job.step, views, part, parts).exact(job.exact));
+        F::twin(call.def())(
+            &Context::new(call, &job.step, views, part, parts).exact(job.exact || self.exact[plan]),
+        );
     }
 
     fn done(&self, call: usize) {
@@ -246,6 +252,14 @@ impl<F: CpuReal> Work for Shared<F> {
             times.since = Instant::now();
         }
     }
+}
+
+/// What is scored or learnt takes activations as they are: sums over many tokens, and small differences of them, see what
+/// rounding adds to each. What is only written or looked at is rounded.
+fn is_exact(plan: &crate::plan::Plan) -> bool {
+    let exact =
+        |op| matches!(op, Op::LogProb | Op::Divergence | Op::LinearBack | Op::RmsNormBack | Op::Outer);
+    plan.calls.iter().any(|call| exact(call.op))
 }
 
 fn words(program: &Program, id: TensorId) -> usize {
