@@ -18,7 +18,7 @@ use crate::exec::{
 };
 use crate::ops::cpu::{Context, Real, View};
 use crate::ops::{Op, OpDef};
-use crate::plan::{Layout, PlanId, Profile, Program, SegmentKind, Step, TensorId};
+use crate::plan::{Layout, Plan, PlanId, Profile, Program, SegmentKind, Step, TensorId};
 
 /// What the executor needs of the memory map. `F` is f32 to run, f64 to check.
 pub fn profile<F: Real>() -> Profile {
@@ -105,7 +105,7 @@ impl<F: CpuReal> CpuExecutor<F> {
         let fetch_words =
             program.plans.iter().filter_map(|p| p.fetch).map(|t| words(&program, t)).max().unwrap_or(0);
         let shared = Shared {
-            exact: program.plans.iter().map(is_exact).collect(),
+            exact: exact_plans(&program),
             program,
             views,
             memory,
@@ -254,12 +254,14 @@ impl<F: CpuReal> Work for Shared<F> {
     }
 }
 
-/// What is scored or learnt takes activations as they are: sums over many tokens, and small differences of them, see what
-/// rounding adds to each. What is only written or looked at is rounded.
-fn is_exact(plan: &crate::plan::Plan) -> bool {
-    let exact =
-        |op| matches!(op, Op::LogProb | Op::Divergence | Op::LinearBack | Op::RmsNormBack | Op::Outer);
-    plan.calls.iter().any(|call| exact(call.op))
+/// By plan: what is scored or learnt takes activations as they are, as sums over many tokens, and small differences of them, see
+/// what rounding adds to each. What is only written or looked at is rounded.
+fn exact_plans(program: &Program) -> Vec<bool> {
+    let any = |plan: &Plan, ops: &[Op]| plan.calls.iter().any(|call| ops.contains(&call.op));
+    // A pass of training is cut into several plans: of its program, only what samples is rounded.
+    let learns = program.plans.iter().any(|plan| any(plan, &[Op::LinearBack, Op::ProjectBack, Op::Outer]));
+    let exact = |plan: &Plan| any(plan, &[Op::LogProb]) || (learns && !any(plan, &[Op::Sample]));
+    program.plans.iter().map(exact).collect()
 }
 
 fn words(program: &Program, id: TensorId) -> usize {
