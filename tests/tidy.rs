@@ -118,7 +118,9 @@ fn functions(text: &str) -> Vec<(String, usize)> {
         let close = format!("{indent}}}");
         // One of a trait, or on one line, has no brace of its own.
         let alone = body.ends_with(';') || body.ends_with('}');
-        let end = lines[start..].iter().position(|l| alone || *l == close);
+        let declared = format!("{indent})");
+        let ends = |l: &str| l == close || (l.starts_with(&declared) && l.ends_with(';'));
+        let end = lines[start..].iter().position(|l| alone || ends(l));
         found.push((name.to_owned(), end.map_or(0, |e| e + 1)));
     }
     found
