@@ -21,7 +21,7 @@ pub trait Work: Send + Sync + 'static {
 
 /// Where the threads are: a list's number, a call's in it and the next part of that, in one word, so that they are seen
 /// and taken as one.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 struct Place(u64);
 
 const PART_BITS: u32 = 20;
@@ -47,7 +47,7 @@ impl Place {
     }
 }
 
-struct Shared<W: ?Sized> {
+struct Shared<W> {
     threads: usize,
     place: AtomicU64,
     /// Calls of the list.
@@ -102,13 +102,16 @@ impl<W: Work> Pool<W> {
         &self.shared.work
     }
 
-    /// Works through so many calls; false if a part panicked. No thread is in a part when it returns.
+    /// Works through so many calls; false if a part panicked, or there are more than a list can have. No thread is in a part when
+    /// it returns.
     pub fn run(&mut self, calls: usize) -> bool {
         let shared = &self.shared;
         if calls == 0 {
             return true;
         }
-        assert!(calls < 1 << CALL_BITS && shared.threads < NONE, "{calls} calls");
+        if calls >= 1 << CALL_BITS || shared.threads >= NONE {
+            return false;
+        }
         shared.broken.store(false, Ordering::Relaxed);
         shared.calls.store(calls, Ordering::Relaxed);
         let list = shared.place().list().wrapping_add(1);
@@ -265,6 +268,7 @@ mod tests {
                 assert!(all && pool.work().wrong.load(Ordering::Relaxed) == 0, "round {round}");
             }
             assert!(pool.run(0));
+            assert!(!pool.run(1 << CALL_BITS), "more than a list can have");
         }
     }
 
