@@ -3,9 +3,29 @@
 #![cfg(feature = "gpu")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use emberlm::exec::gpu::{AdapterChoice, Gpu, GpuOptions, Tuning, selftest};
+use std::collections::BTreeSet;
+use std::sync::Mutex;
 
-fn check(profile: &str, tuning: Tuning, checked: bool) {
+use emberlm::exec::gpu::{AdapterChoice, Gpu, GpuOptions, KERNELS, Kernel, Tuning, selftest};
+
+/// The kernels that have run, and how many of the tests have told theirs.
+static RAN: Mutex<(BTreeSet<String>, usize)> = Mutex::new((BTreeSet::new(), 0));
+/// Tests that tell.
+const TELL: usize = 4;
+
+/// Notes what ran in one of the tests; the last to do so finds every kernel of the table among them.
+fn every_kernel_has_run(ran: BTreeSet<String>) {
+    let mut all = RAN.lock().unwrap();
+    all.0.extend(ran);
+    all.1 += 1;
+    if all.1 == TELL {
+        let missed: Vec<String> = KERNELS.iter().map(Kernel::name).filter(|k| !all.0.contains(k)).collect();
+        assert!(missed.is_empty(), "never run against their twins: {}", missed.join(", "));
+    }
+}
+
+/// Runs all cases: the kernels that they ran on.
+fn check(profile: &str, tuning: Tuning, checked: bool) -> BTreeSet<String> {
     let options = GpuOptions {
         choice: AdapterChoice::Any,
         profile: profile.into(),
@@ -32,27 +52,29 @@ fn check(profile: &str, tuning: Tuning, checked: bool) {
         reports.len(),
         failed.join("\n")
     );
+    reports.into_iter().map(|r| r.kernel).collect()
 }
 
 #[test]
 fn full_profile_with_the_kernels_of_gpus() {
-    check("full", Tuning::Hardware, false);
+    every_kernel_has_run(check("full", Tuning::Hardware, false));
 }
 
 #[test]
 fn full_profile_with_the_kernels_of_software_devices() {
-    check("full", Tuning::Software, false);
+    every_kernel_has_run(check("full", Tuning::Software, false));
 }
 
 #[test]
 fn webgpu_defaults_with_runtime_checks() {
-    check("webgpu-default", Tuning::Hardware, true);
-    check("webgpu-default", Tuning::Software, true);
+    let mut ran = check("webgpu-default", Tuning::Hardware, true);
+    ran.extend(check("webgpu-default", Tuning::Software, true));
+    every_kernel_has_run(ran);
 }
 
 #[test]
 fn v3d_limits() {
-    check("v3d", Tuning::Hardware, false);
+    every_kernel_has_run(check("v3d", Tuning::Hardware, false));
 }
 
 #[test]

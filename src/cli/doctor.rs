@@ -159,10 +159,9 @@ fn selftest(out: &mut dyn Write, args: &DoctorArgs) -> CliResult {
             cases.len()
         )?;
     }
-    let failures: Vec<_> =
-        cases.iter().filter_map(|case| Some((&case.name, case.failure.as_ref()?))).collect();
-    for (name, failure) in &failures {
-        writeln!(out, "    {name}: {failure}")?;
+    let failures: Vec<_> = cases.iter().filter_map(|case| Some((case, case.failure.as_ref()?))).collect();
+    for (case, failure) in &failures {
+        writeln!(out, "    {} ({}): {failure}", case.name, case.kernel)?;
     }
     if failures.is_empty() {
         return Ok(());

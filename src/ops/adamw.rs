@@ -2,7 +2,7 @@
 
 use super::cpu::{Context, Real};
 use super::params::adamw::Params;
-use super::{Arg, OpDef, require};
+use super::{Arg, Cost, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program};
 
 /// Arguments: scalars, grad, w, m, v, all but the first (1, width).
@@ -13,6 +13,8 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, _| 16.0,
+    over: |_| Over::One,
+    cost: |call, _| Cost::other(8, &[call.params.get::<Params>().width]),
     grad: None,
 };
 

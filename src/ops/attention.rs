@@ -8,7 +8,7 @@ use super::attention_tile::{
 };
 use super::cpu::{Cache, Columns, Context, Real};
 use super::params::{self, attention::Params};
-use super::{Accepts, Access, Arg, Op, OpDef, require};
+use super::{Accepts, Access, Arg, Cost, Op, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program, Reverse, Row, Rows};
 
 /// Positions scored together.
@@ -38,6 +38,11 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, call| 64.0 + 4.0 * f64::from(call.params.get::<Params>().head_dim).sqrt(),
+    over: |_| Over::Tokens,
+    cost: |call, load| {
+        let p: Params = call.params.get();
+        Cost::products(2 * load.pairs, &[p.heads, p.head_dim])
+    },
     grad: Some(grad),
 };
 
@@ -295,7 +300,7 @@ fn cap<F: Real>(p: &Params, score: F) -> F {
 /// For training steps, in which k and v are the step's own rows rather than a cache.
 fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
     let p: Params = call.params.get();
-    let [rows, q, k, v, y, _] = call.args[..] else { return Ok(()) };
+    let [rows, q, k, v, y, _] = call.each()?;
     let Some(dy) = r.gradient(y) else { return Ok(()) };
     let shape = params::attention_stats::Params {
         heads: p.heads,

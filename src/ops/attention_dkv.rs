@@ -8,7 +8,7 @@ use super::attention_tile::{BLOCK, Head, SPAN, Tile, block_rows, dots, mix_back,
 use super::cpu::{Columns, Context, Real};
 use super::params::attention_dkv::Params;
 use super::params::attention_stats::Params as Shape;
-use super::{Arg, OpDef, require};
+use super::{Arg, Cost, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program};
 
 /// Arguments: rows, q and dy (T, heads * head_dim), k and v (T, kv_heads * head_dim), stats (T, heads * 2), dk and dv like
@@ -29,6 +29,11 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, call| 128.0 + 8.0 * f64::from(call.params.get::<Params>().head_dim).sqrt(),
+    over: |_| Over::Tokens,
+    cost: |call, load| {
+        let p: Params = call.params.get();
+        Cost::products(4 * load.pairs, &[p.heads, p.head_dim])
+    },
     grad: None,
 };
 

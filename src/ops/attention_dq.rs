@@ -6,7 +6,7 @@ use super::attention_tile::{BLOCK, Head, SPAN, Tile, block_rows, dots, mix, over
 use super::cpu::{Columns, Context, Real};
 use super::params::attention_dq::Params;
 use super::params::attention_stats::Params as Shape;
-use super::{Arg, OpDef, require};
+use super::{Arg, Cost, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program};
 
 /// Arguments: rows, q and dy (T, heads * head_dim), k and v (T, kv_heads * head_dim), stats (T, heads * 2), dq like q.
@@ -25,6 +25,11 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, call| 128.0 + 8.0 * f64::from(call.params.get::<Params>().head_dim).sqrt(),
+    over: |_| Over::Tokens,
+    cost: |call, load| {
+        let p: Params = call.params.get();
+        Cost::products(3 * load.pairs, &[p.heads, p.head_dim])
+    },
     grad: None,
 };
 

@@ -4,7 +4,7 @@
 use super::attention_tile::{BLOCK, Head, SPAN, Tile, block_rows, dots, overlap, seen_by, spans};
 use super::cpu::{Context, Real};
 use super::params::attention_stats::Params;
-use super::{Arg, OpDef, require};
+use super::{Arg, Cost, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program, Row};
 
 /// Arguments: rows, q, y and dy (T, heads * head_dim), k (T, kv_heads * head_dim), stats (T, heads * 2): log-sum, delta.
@@ -23,6 +23,11 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, call| 64.0 + 4.0 * f64::from(call.params.get::<Params>().head_dim).sqrt(),
+    over: |_| Over::Tokens,
+    cost: |call, load| {
+        let p: Params = call.params.get();
+        Cost::products(load.pairs, &[p.heads, p.head_dim])
+    },
     grad: None,
 };
 

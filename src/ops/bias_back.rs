@@ -2,7 +2,7 @@
 
 use super::cpu::{Context, Real};
 use super::params::bias_back::Params;
-use super::{Arg, OpDef, require};
+use super::{Arg, Cost, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program};
 
 /// Arguments: rows, dy (T, dy_stride), db (1, width).
@@ -14,6 +14,11 @@ pub static DEF: OpDef = OpDef {
     cpu_f64: twin::<f64>,
     // The reduction runs over the rows of the step.
     tolerance: |_, _| 64.0,
+    over: |_| Over::One,
+    cost: |call, load| {
+        let p: Params = call.params.get();
+        Cost::other(load.over(Over::of(p.count)), &[p.width])
+    },
     grad: None,
 };
 

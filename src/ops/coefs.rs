@@ -2,7 +2,7 @@
 
 use super::cpu::{Context, Real};
 use super::params::coefs::Params;
-use super::{Arg, OpDef, require};
+use super::{Arg, Cost, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program};
 
 /// Arguments: rows, outs, dy (O, 1).
@@ -13,6 +13,8 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, _| 0.0,
+    over: |_| Over::Outputs,
+    cost: |_, _| Cost::FEW,
     grad: None,
 };
 

@@ -4,7 +4,7 @@
 use super::cpu::{Context, Real};
 use super::logprob::log_sum_exp;
 use super::params::divergence::Params;
-use super::{Arg, OpDef, require};
+use super::{Arg, Cost, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program};
 use crate::text::softmax_scale;
 
@@ -18,6 +18,8 @@ pub static DEF: OpDef = OpDef {
     // WGSL's exponential is good to 3 + 2|x| units, and what weighs anything has |x| below 20; twice that, and as much
     // again for the difference of about 1 that leaves 1/30 where the series ends.
     tolerance: |_, call| 128.0 + f64::from(call.params.get::<Params>().vocab).sqrt(),
+    over: |_| Over::Outputs,
+    cost: |call, load| Cost::other(12 * load.outputs, &[call.params.get::<Params>().vocab]),
     grad: None,
 };
 

@@ -3,7 +3,7 @@
 
 use super::cpu::{Context, Real};
 use super::params::dropout::Params;
-use super::{Arg, Op, OpDef, require};
+use super::{Arg, Cost, Op, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program, Reverse};
 
 /// Arguments: rows, x (T, width), y (T, width).
@@ -14,6 +14,8 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, _| 4.0,
+    over: |_| Over::Tokens,
+    cost: |_, _| Cost::FEW,
     grad: Some(grad),
 };
 
@@ -68,7 +70,7 @@ fn twin<F: Real>(c: &Context<'_, F>) {
 
 fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
     let p: Params = call.params.get();
-    let [rows, x, y] = call.args[..] else { return Ok(()) };
+    let [rows, x, y] = call.each()?;
     let Some(dy) = r.gradient(y) else { return Ok(()) };
     let Some((dx, accumulate)) = r.flow(x)? else { return Ok(()) };
     let q = Params { accumulate: u32::from(accumulate), ..p };

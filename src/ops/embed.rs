@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::cpu::{Context, Real};
 use super::params::embed::Params;
-use super::{Accepts, Access, Arg, OpDef, require};
+use super::{Accepts, Access, Arg, Cost, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program, TOKEN_FROM_TABLE};
 
 /// Arguments: rows, w (vocab, width), tokens (slots, ctx) unless `ctx` is 0, x (T, width).
@@ -20,6 +20,8 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, _| 2.0,
+    over: |_| Over::Tokens,
+    cost: |_, _| Cost::FEW,
     grad: None,
 };
 

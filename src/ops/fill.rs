@@ -2,7 +2,7 @@
 
 use super::cpu::{Context, Real};
 use super::params::fill::Params;
-use super::{Arg, OpDef, require};
+use super::{Arg, Cost, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program};
 
 /// Arguments: rows, y (T, width).
@@ -13,6 +13,11 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, _| 0.0,
+    over: |call| Over::of(call.params.get::<Params>().count),
+    cost: |call, load| {
+        let p: Params = call.params.get();
+        Cost::other(load.over(Over::of(p.count)), &[p.width])
+    },
     grad: None,
 };
 

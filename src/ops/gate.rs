@@ -2,7 +2,7 @@
 
 use super::cpu::{Context, Real};
 use super::params::{self, gate::Params};
-use super::{Arg, Op, OpDef, require};
+use super::{Arg, Cost, Op, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program, Reverse};
 
 /// Arguments: rows, gate (T, width), up (T, width), y (T, width).
@@ -13,6 +13,8 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, _| 16.0,
+    over: |call| Over::of(call.params.get::<Params>().count),
+    cost: |_, _| Cost::FEW,
     grad: Some(grad),
 };
 
@@ -72,7 +74,7 @@ fn twin<F: Real>(c: &Context<'_, F>) {
 
 fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
     let p: Params = call.params.get();
-    let [rows, gate, up, y] = call.args[..] else { return Ok(()) };
+    let [rows, gate, up, y] = call.each()?;
     let Some(dy) = r.gradient(y) else { return Ok(()) };
     let (Some((dgate, false)), Some((dup, false))) = (r.flow(gate)?, r.flow(up)?) else {
         return Err(PlanError::Call {

@@ -3,7 +3,7 @@
 use super::cpu::{Context, Real};
 use super::gate::activation;
 use super::params::gate_back::Params;
-use super::{Arg, OpDef, require};
+use super::{Arg, Cost, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program};
 
 /// Arguments: rows, gate, up, dy, dgate, dup, all (T, width).
@@ -21,6 +21,8 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, _| 32.0,
+    over: |call| Over::of(call.params.get::<Params>().count),
+    cost: |_, _| Cost::FEW,
     grad: None,
 };
 

@@ -2,7 +2,7 @@
 
 use super::cpu::{Context, Real};
 use super::params::{self, gather::Params};
-use super::{Arg, Op, OpDef, require};
+use super::{Arg, Cost, Op, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program, Reverse};
 
 /// Arguments: rows, outs, x (T, width), y (O, width).
@@ -13,6 +13,8 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, _| 0.0,
+    over: |_| Over::Outputs,
+    cost: |_, _| Cost::FEW,
     grad: Some(grad),
 };
 
@@ -36,7 +38,7 @@ fn twin<F: Real>(c: &Context<'_, F>) {
 /// Adds to the rows that were picked; the others' gradients must be there already.
 fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
     let p: Params = call.params.get();
-    let [rows, outs, x, y] = call.args[..] else { return Ok(()) };
+    let [rows, outs, x, y] = call.each()?;
     let Some(dy) = r.gradient(y) else { return Ok(()) };
     let Some((dx, true)) = r.flow(x)? else {
         return Err(PlanError::Call {

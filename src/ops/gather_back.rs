@@ -2,7 +2,7 @@
 
 use super::cpu::{Context, Real};
 use super::params::gather_back::Params;
-use super::{Arg, OpDef, require};
+use super::{Arg, Cost, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program};
 
 /// Arguments: rows, outs, dy (O, width), dx (T, width).
@@ -13,6 +13,8 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, _| 2.0,
+    over: |_| Over::One,
+    cost: |call, load| Cost::other(2 * load.outputs, &[call.params.get::<Params>().width]),
     grad: None,
 };
 

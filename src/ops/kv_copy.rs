@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::cpu::{Context, Real};
 use super::params::kv_copy::Params;
-use super::{Accepts, Access, Arg, OpDef, require};
+use super::{Accepts, Access, Arg, Cost, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program};
 
 /// Arguments: rows, cache_k (slots * ctx, width), cache_v like it, tokens (slots, ctx), if they are to be copied too.
@@ -21,6 +21,8 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, _| 0.0,
+    over: |_| Over::Tokens,
+    cost: |_, _| Cost::FEW,
     grad: None,
 };
 

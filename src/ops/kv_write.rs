@@ -2,7 +2,7 @@
 
 use super::cpu::{Context, Real};
 use super::params::kv_write::Params;
-use super::{Accepts, Access, Arg, OpDef, require};
+use super::{Accepts, Access, Arg, Cost, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program};
 
 /// Arguments: rows, k (T, width), v (T, width), cache_k (slots * ctx, width), cache_v like it.
@@ -19,6 +19,8 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, _| 0.0,
+    over: |_| Over::Tokens,
+    cost: |_, _| Cost::FEW,
     grad: None,
 };
 

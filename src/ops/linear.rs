@@ -3,7 +3,7 @@
 use super::cpu::{Columns, Context, Real};
 use super::matmul::{Operand, matmul_nt};
 use super::params::{self, linear::Params};
-use super::{Accepts, Access, Arg, Op, OpDef, require};
+use super::{Accepts, Access, Arg, Cost, Op, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program, Reverse};
 
 /// Arguments: rows, x (T, cols), w (out, cols), bias (1, out), residual like y, y (T, y_stride).
@@ -21,6 +21,11 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, call| 4.0 + 2.0 * f64::from(call.params.get::<Params>().cols).sqrt(),
+    over: |call| Over::of(call.params.get::<Params>().count),
+    cost: |call, load| {
+        let p: Params = call.params.get();
+        Cost::products(load.over(Over::of(p.count)), &[p.cols, p.out])
+    },
     grad: Some(grad),
 };
 
@@ -73,7 +78,7 @@ pub(super) fn finish_rows<F: Real>(
 /// dx (+)= dy w through the frozen matrix; the residual's gradient is dy itself.
 fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
     let p: Params = call.params.get();
-    let [rows, x, w, _, residual, y] = call.args[..] else { return Ok(()) };
+    let [rows, x, w, _, residual, y] = call.each()?;
     let Some(dy) = r.gradient(y) else { return Ok(()) };
     if let Some((dx, accumulate)) = r.flow(x)? {
         let q = params::linear_back::Params {

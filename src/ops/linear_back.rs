@@ -3,7 +3,7 @@
 use super::cpu::{Context, Real};
 use super::matmul::{Operand, matmul_nn};
 use super::params::linear_back::Params;
-use super::{Accepts, Access, Arg, OpDef, require};
+use super::{Accepts, Access, Arg, Cost, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program};
 
 /// Columns are shared out in multiples of the longest block.
@@ -22,6 +22,11 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, call| 4.0 + 2.0 * f64::from(call.params.get::<Params>().out).sqrt(),
+    over: |call| Over::of(call.params.get::<Params>().count),
+    cost: |call, load| {
+        let p: Params = call.params.get();
+        Cost::products(load.over(Over::of(p.count)), &[p.cols, p.out])
+    },
     grad: None,
 };
 

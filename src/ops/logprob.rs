@@ -2,7 +2,7 @@
 
 use super::cpu::{Context, Real};
 use super::params::logprob::Params;
-use super::{Arg, OpDef, require};
+use super::{Arg, Cost, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program};
 use crate::text::softmax_scale;
 
@@ -14,6 +14,8 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, call| 32.0 + f64::from(call.params.get::<Params>().vocab).sqrt(),
+    over: |_| Over::Outputs,
+    cost: |call, load| Cost::other(4 * load.outputs, &[call.params.get::<Params>().vocab]),
     grad: None,
 };
 

@@ -3,7 +3,7 @@
 
 use super::cpu::{Context, Real};
 use super::params::logprob_back::Params;
-use super::{Arg, OpDef, require};
+use super::{Arg, Cost, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program};
 use crate::text::softmax_scale;
 
@@ -16,6 +16,8 @@ pub static DEF: OpDef = OpDef {
     cpu_f64: twin::<f64>,
     // The log-probability is a difference of numbers of the logits' size, and the exponential makes it relative.
     tolerance: |_, _| 64.0,
+    over: |_| Over::Outputs,
+    cost: |call, load| Cost::other(4 * load.outputs, &[call.params.get::<Params>().vocab]),
     grad: None,
 };
 

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::cpu::{Context, Real};
 use super::params::{self, lookup::Params};
-use super::{Accepts, Access, Arg, Op, OpDef, require};
+use super::{Accepts, Access, Arg, Cost, Op, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program, Reverse, TOKEN_FROM_TABLE};
 
 /// Arguments: rows, w (vocab, width), tokens (slots, ctx) unless `ctx` is 0, x (T, width). Without a table every row names its
@@ -21,6 +21,8 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, _| 2.0,
+    over: |_| Over::Tokens,
+    cost: |_, _| Cost::FEW,
     grad: Some(grad),
 };
 
@@ -57,7 +59,7 @@ fn twin<F: Real>(c: &Context<'_, F>) {
 
 fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
     let p: Params = call.params.get();
-    let [rows, w, _, x] = call.args[..] else { return Ok(()) };
+    let [rows, w, _, x] = call.each()?;
     let (Some(dx), Some(dw)) = (r.gradient(x), r.sum(w)) else { return Ok(()) };
     let q = params::lookup_back::Params { width: p.width, scale: p.scale, ..Default::default() };
     r.call(Op::LookupBack, call, vec![rows, Some(dx), Some(dw)], q)

@@ -38,7 +38,7 @@ pub mod rope;
 pub mod sample;
 pub mod sumsq;
 
-use crate::plan::{DType, OpCall, PlanError, Program, Reverse, Tensor};
+use crate::plan::{DType, Load, OpCall, Over, PlanError, Program, Reverse, Tensor};
 
 /// Parameter structs, generated from `shaders/params/*.wgsl` and `shaders/lib/step_types.wgsl`.
 pub mod params {
@@ -125,6 +125,32 @@ impl Arg {
     }
 }
 
+/// How much a call computes, in multiply-adds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Cost {
+    /// Of matrix products and attention.
+    pub products: u64,
+    /// All else, roughly.
+    pub other: u64,
+}
+
+impl Cost {
+    /// A few operations for each element of a row.
+    const FEW: Self = Self { products: 0, other: 0 };
+
+    fn products(times: u64, sizes: &[u32]) -> Self {
+        Self { products: times * product(sizes), other: 0 }
+    }
+
+    fn other(times: u64, sizes: &[u32]) -> Self {
+        Self { products: 0, other: times * product(sizes) }
+    }
+}
+
+fn product(sizes: &[u32]) -> u64 {
+    sizes.iter().map(|n| u64::from(*n)).product()
+}
+
 /// Gradient rule: appends the calls that turn the output's gradient into the inputs' gradients.
 pub type GradRule = fn(&mut Reverse<'_>, &OpCall) -> Result<(), PlanError>;
 
@@ -143,6 +169,10 @@ pub struct OpDef {
     /// Error bound of a device result against the twin, for outputs of the given reduction length: relative to
     /// the norm of the output, in units of f32 epsilon.
     pub tolerance: fn(&Program, &OpCall) -> f64,
+    /// Which rows a call works on.
+    pub over: fn(&OpCall) -> Over,
+    /// What a call costs.
+    pub cost: fn(&OpCall, &Load) -> Cost,
     /// Rule of the reverse walk; `None` where no gradient flows (sampling, cache writes, gradients themselves).
     pub grad: Option<GradRule>,
 }

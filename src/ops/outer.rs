@@ -3,7 +3,7 @@
 use super::cpu::{Columns, Context, Real};
 use super::matmul::matmul_tn;
 use super::params::outer::Params;
-use super::{Arg, OpDef, require};
+use super::{Arg, Cost, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program};
 
 /// From so many outputs on the parts share them; of fewer, as of LoRA's first factor, they share the inputs.
@@ -18,6 +18,11 @@ pub static DEF: OpDef = OpDef {
     cpu_f64: twin::<f64>,
     // The reduction runs over the rows of the step.
     tolerance: |_, _| 64.0,
+    over: |_| Over::One,
+    cost: |call, load| {
+        let p: Params = call.params.get();
+        Cost::products(load.over(Over::of(p.count)), &[p.cols, p.out])
+    },
     grad: None,
 };
 

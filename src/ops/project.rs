@@ -5,7 +5,7 @@ use super::cpu::{Context, Real};
 use super::linear::finish_rows;
 use super::matmul::{Operand, matmul_nt};
 use super::params::{self, project::Params};
-use super::{Arg, Op, OpDef, require};
+use super::{Arg, Cost, Op, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program, Reverse};
 
 /// Arguments: rows, x (T, cols), w (out, cols), bias (1, out), residual like y, y (T, y_stride).
@@ -23,6 +23,11 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, call| 4.0 + 2.0 * f64::from(call.params.get::<Params>().cols).sqrt(),
+    over: |call| Over::of(call.params.get::<Params>().count),
+    cost: |call, load| {
+        let p: Params = call.params.get();
+        Cost::products(load.over(Over::of(p.count)), &[p.cols, p.out])
+    },
     grad: Some(grad),
 };
 
@@ -55,7 +60,7 @@ fn twin<F: Real>(c: &Context<'_, F>) {
 /// dx += alpha dy w; dw += alpha dy^T x; db += dy; the residual's gradient is dy itself.
 fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
     let p: Params = call.params.get();
-    let [rows, x, w, bias, residual, y] = call.args[..] else { return Ok(()) };
+    let [rows, x, w, bias, residual, y] = call.each()?;
     let Some(dy) = r.gradient(y) else { return Ok(()) };
     if let Some(dw) = r.sum(w) {
         let q = params::outer::Params {

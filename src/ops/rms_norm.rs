@@ -2,7 +2,7 @@
 
 use super::cpu::{Context, Real};
 use super::params::{self, rms_norm::Params};
-use super::{Arg, Op, OpDef, require};
+use super::{Arg, Cost, Op, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program, Reverse};
 
 /// Arguments: rows, x (T, groups * width), w (1, width), y like x.
@@ -13,6 +13,8 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, call| 4.0 + f64::from(call.params.get::<Params>().width).sqrt(),
+    over: |call| Over::of(call.params.get::<Params>().count),
+    cost: |_, _| Cost::FEW,
     grad: Some(grad),
 };
 
@@ -41,7 +43,7 @@ fn twin<F: Real>(c: &Context<'_, F>) {
 
 fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
     let p: Params = call.params.get();
-    let [rows, x, w, y] = call.args[..] else { return Ok(()) };
+    let [rows, x, w, y] = call.each()?;
     let Some(dy) = r.gradient(y) else { return Ok(()) };
     if let Some(dw) = r.sum(w) {
         let q = params::rms_norm_dw::Params { width: p.width, groups: p.groups, count: p.count, eps: p.eps };

@@ -3,7 +3,7 @@
 
 use super::cpu::{Context, Real};
 use super::params::rms_norm_back::Params;
-use super::{Arg, OpDef, require};
+use super::{Arg, Cost, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program};
 
 /// Arguments: rows, x (T, groups * width), w (1, width), dy and dx like x.
@@ -14,6 +14,8 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, call| 8.0 + 2.0 * f64::from(call.params.get::<Params>().width).sqrt(),
+    over: |call| Over::of(call.params.get::<Params>().count),
+    cost: |_, _| Cost::FEW,
     grad: None,
 };
 

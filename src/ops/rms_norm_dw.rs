@@ -2,8 +2,8 @@
 
 use super::cpu::{Context, Real};
 use super::params::rms_norm_dw::Params;
-use super::{Arg, OpDef, require};
-use crate::plan::{OpCall, PlanError, Program};
+use super::{Arg, Cost, OpDef, Over, require};
+use crate::plan::{Load, OpCall, PlanError, Program};
 
 /// Arguments: rows, x (T, groups * width), dy like x, dw (1, width).
 pub static DEF: OpDef = OpDef {
@@ -13,8 +13,16 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, call| 64.0 + f64::from(call.params.get::<Params>().width).sqrt(),
+    over: |_| Over::One,
+    cost: cost,
     grad: None,
 };
+
+/// Each 64 columns find the scales of all rows anew.
+fn cost(call: &OpCall, load: &Load) -> Cost {
+    let p: Params = call.params.get();
+    Cost::other(load.over(Over::of(p.count)), &[p.width, p.groups, 2 + p.width / 64])
+}
 
 fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     let p: Params = call.params.get();

@@ -3,7 +3,7 @@
 use super::attention::MAX_HEAD_DIM;
 use super::cpu::{Context, Real};
 use super::params::rope::Params;
-use super::{Arg, Op, OpDef, require};
+use super::{Arg, Cost, Op, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program, Reverse};
 
 /// Arguments: rows, x (T, heads * head_dim), factors (1, rope_dim / 2), y like x.
@@ -15,6 +15,8 @@ pub static DEF: OpDef = OpDef {
     cpu_f64: twin::<f64>,
     // A device takes angles from fixed point, exact modulo a turn; sine and cosine are good to an epsilon or two.
     tolerance: |_, _| 8.0,
+    over: |_| Over::Tokens,
+    cost: |_, _| Cost::FEW,
     grad: Some(grad),
 };
 
@@ -114,7 +116,7 @@ fn twin<F: Real>(c: &Context<'_, F>) {
 /// A rotation's gradient is rotated back, and of the same magnitude.
 fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
     let p: Params = call.params.get();
-    let [rows, x, factors, y] = call.args[..] else { return Ok(()) };
+    let [rows, x, factors, y] = call.each()?;
     let Some(dy) = r.gradient(y) else { return Ok(()) };
     match r.flow(x)? {
         None => Ok(()),

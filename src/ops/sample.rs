@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::cpu::{Context, Real};
 use super::params::sample::Params;
-use super::{Accepts, Access, Arg, OpDef, require};
+use super::{Accepts, Access, Arg, Cost, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program};
 use crate::text::{Breakers, MAX_DRY_LAST_N, MAX_LAST_N, SamplerParams};
 
@@ -23,6 +23,8 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, _| 0.0,
+    over: |_| Over::Outputs,
+    cost: |call, load| Cost::other(64 * load.outputs, &[call.params.get::<Params>().vocab]),
     grad: None,
 };
 

@@ -2,7 +2,7 @@
 
 use super::cpu::{Context, Real};
 use super::params::sumsq::Params;
-use super::{Arg, OpDef, require};
+use super::{Arg, Cost, OpDef, Over, require};
 use crate::plan::{OpCall, PlanError, Program};
 
 /// Pieces that a tensor is cut into.
@@ -16,6 +16,8 @@ pub static DEF: OpDef = OpDef {
     cpu_f32: twin::<f32>,
     cpu_f64: twin::<f64>,
     tolerance: |_, call| 8.0 + (f64::from(call.params.get::<Params>().width) / PIECES as f64).sqrt(),
+    over: |_| Over::One,
+    cost: |call, _| Cost::other(1, &[call.params.get::<Params>().width]),
     grad: None,
 };
 

@@ -4,12 +4,14 @@
 
 mod budget;
 mod layout;
+mod load;
 mod program;
 mod reverse;
 mod tensor;
 
 pub use budget::{BudgetError, Demand};
 pub use layout::{Layout, Placement, Profile, Segment, SegmentKind};
+pub use load::{Load, Over};
 pub use program::{Inputs, OpCall, Plan, PlanError, PlanId, Program, Words};
 pub use reverse::Reverse;
 pub use tensor::{DType, Role, Rows, Tensor, TensorId, VIEW_ALIGN};

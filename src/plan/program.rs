@@ -90,6 +90,16 @@ impl OpCall {
     pub fn def(&self) -> &'static OpDef {
         self.op.def()
     }
+
+    /// All arguments, for a rule that knows how many there are.
+    ///
+    /// # Errors
+    /// [`PlanError::Call`] if there are not so many.
+    pub fn each<const N: usize>(&self) -> Result<[Option<TensorId>; N], PlanError> {
+        let why = || format!("has {} arguments where its rule takes {N}", self.args.len());
+        let fail = |_| PlanError::Call { call: self.label.clone(), why: why() };
+        self.args[..].try_into().map_err(fail)
+    }
 }
 
 /// One mode's list of calls.

@@ -5,11 +5,11 @@ use std::collections::{HashMap, HashSet};
 use super::arena::Arena;
 use super::device::Device;
 use super::error::guarded;
-use super::kernels::{BindingKind, Compiled, KERNELS, Recipe, compile};
-use super::launch::{self, Active, Choice, Grid, Tuning, When, choices, work};
+use super::kernels::{BindingKind, Compiled, KERNELS, Kernel, Recipe, compile};
+use super::launch::{Choice, Grid, Tuning, When, choices, work};
 use crate::exec::ExecError;
 use crate::ops::Op;
-use crate::plan::{OpCall, PlanId, Program, SegmentKind, Step};
+use crate::plan::{OpCall, Over, PlanId, Program, SegmentKind, Step};
 
 /// A call as the device runs it.
 pub struct Call {
@@ -17,11 +17,13 @@ pub struct Call {
     pub op: Op,
     /// Multiply-adds per active row.
     pub work: u64,
-    active: Active,
+    over: Over,
     ways: Vec<Way>,
 }
 
 struct Way {
+    /// Index into [`KERNELS`].
+    kernel: usize,
     when: When,
     grids: Vec<Grid>,
     compiled: Compiled,
@@ -31,15 +33,24 @@ struct Way {
 impl Call {
     /// Active rows of a step.
     pub fn active(&self, step: &Step) -> usize {
-        self.active.rows(step)
+        self.over.rows(step)
+    }
+
+    /// How a step is run; `None` if it has no active rows.
+    fn way(&self, step: &Step) -> Option<&Way> {
+        let active = self.active(step);
+        self.ways.iter().find(|w| w.when.holds(active, step)).filter(|_| active > 0)
+    }
+
+    /// The kernel that a step runs on, if it runs at all.
+    pub fn kernel(&self, step: &Step) -> Option<&'static Kernel> {
+        self.way(step).and_then(|way| KERNELS.get(way.kernel))
     }
 
     /// Records the dispatches of one step; nothing for a step without active rows.
     pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, step: &Step) {
+        let Some(way) = self.way(step) else { return };
         let active = self.active(step);
-        let Some(way) = self.ways.iter().find(|w| w.when.holds(active, step)).filter(|_| active > 0) else {
-            return;
-        };
         pass.set_bind_group(0, &way.bind_group, &[]);
         for (pipeline, grid) in way.compiled.pipelines.iter().zip(&way.grids) {
             pass.set_pipeline(pipeline);
@@ -58,7 +69,7 @@ pub fn prepare(
 ) -> Result<Vec<Vec<Call>>, ExecError> {
     let mut chosen: Vec<Vec<Vec<Choice>>> = Vec::new();
     for plan in &program.plans {
-        let capacity = |call: &OpCall| launch::active(call).capacity(plan);
+        let capacity = |call: &OpCall| (call.def().over)(call).capacity(plan);
         let ways = |call: &OpCall| choices(program, call, capacity(call), tuning, device.features);
         chosen.push(plan.calls.iter().map(ways).collect::<Result<_, _>>()?);
     }
@@ -110,12 +121,18 @@ fn make(
         let compiled = compiled.get(&choice.recipe).ok_or_else(missing)?.clone();
         let offset = arena.layout().params_offset(program, plan, at);
         let bind_group = bind_group(device, arena, program, call, offset, &choice.recipe, &compiled)?;
-        ready.push(Way { when: choice.when, grids: choice.grids, compiled, bind_group });
+        ready.push(Way {
+            kernel: choice.recipe.kernel,
+            when: choice.when,
+            grids: choice.grids,
+            compiled,
+            bind_group,
+        });
     }
     Ok(Call {
         op: call.op,
-        work: work(call, &program.plans[plan.index()]),
-        active: launch::active(call),
+        work: work(program, &program.plans[plan.index()], call),
+        over: (call.def().over)(call),
         ways: ready,
     })
 }

@@ -1,14 +1,11 @@
 //! From an op call to dispatches: which shader variant, which constants, how many workgroups.
 
 mod training;
-mod work;
-
-pub use work::work;
 
 use super::kernels::{Kernel, Recipe};
 use crate::exec::{DeviceKind, ExecError};
 use crate::ops::{Accepts, Op, params};
-use crate::plan::{DType, OpCall, Plan, Program, Step, TensorId};
+use crate::plan::{DType, Load, OpCall, Plan, Program, Step, TensorId};
 
 /// What suits a kind of device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,85 +67,11 @@ pub struct Choice {
     pub when: When,
 }
 
-/// Which rows a call works on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Active {
-    /// The step's token rows.
-    Tokens,
-    /// The step's output rows.
-    Outputs,
-    /// The one row of a fixed tensor, or whatever the op's own loop counts.
-    One,
-}
-
-impl Active {
-    /// As the `count` parameter of ops says.
-    fn of(count: u32) -> Self {
-        match count {
-            1 => Active::Outputs,
-            2 => Active::One,
-            _ => Active::Tokens,
-        }
-    }
-
-    /// Most active rows of a plan's steps.
-    pub fn capacity(self, plan: &Plan) -> usize {
-        match self {
-            Active::Tokens => plan.tokens,
-            Active::Outputs => plan.outputs,
-            Active::One => 1,
-        }
-    }
-
-    /// Active rows of a step.
-    pub fn rows(self, step: &Step) -> usize {
-        match self {
-            Active::Tokens => step.rows.len(),
-            Active::Outputs => step.outs.len(),
-            Active::One => 1,
-        }
-    }
-}
-
-/// Which rows a call works on.
-pub fn active(call: &OpCall) -> Active {
-    macro_rules! count {
-        ($module:ident) => {
-            Active::of(call.params.get::<params::$module::Params>().count)
-        };
-    }
-    match call.op {
-        Op::RmsNorm => count!(rms_norm),
-        Op::Linear => count!(linear),
-        Op::Gate => count!(gate),
-        Op::LinearBack => count!(linear_back),
-        Op::Project => count!(project),
-        Op::ProjectBack => count!(project_back),
-        Op::RmsNormBack => count!(rms_norm_back),
-        Op::GateBack => count!(gate_back),
-        Op::Fill => count!(fill),
-        Op::Gather | Op::LogProb | Op::Sample | Op::LogProbBack | Op::Divergence | Op::Coefs => {
-            Active::Outputs
-        }
-        Op::Embed
-        | Op::Rope
-        | Op::KvWrite
-        | Op::KvCopy
-        | Op::Attention
-        | Op::AttentionStats
-        | Op::AttentionDq
-        | Op::AttentionDkv
-        | Op::Lookup
-        | Op::Dropout => Active::Tokens,
-        // Reductions over the rows: their own loop counts them.
-        Op::Outer
-        | Op::BiasBack
-        | Op::RmsNormDw
-        | Op::GatherBack
-        | Op::LookupBack
-        | Op::SumSq
-        | Op::AdamW => Active::One,
-    }
+/// Multiply-adds of a call per active row, roughly: what submissions are sized by.
+pub fn work(program: &Program, plan: &Plan, call: &OpCall) -> u64 {
+    let cost = (call.def().cost)(call, &Load::most(program, plan));
+    let rows = (call.def().over)(call).capacity(plan).max(1) as u64;
+    ((cost.products + cost.other) / rows).max(4096)
 }
 
 /// The ways to run a call, best first; the last may always run. `capacity`: most active rows; `features`: what

@@ -6,10 +6,9 @@ use std::ops::Range;
 use std::sync::atomic::AtomicU32;
 
 use super::parts::dealt_to;
-use super::{Cache, CacheColumns, Columns, Matrix, Pieces, Raw, Real, View};
+use super::{Cache, CacheColumns, Columns, Matrix, Pieces, Real, View};
 use crate::ops::Access;
 use crate::plan::{OpCall, Out, Row, Scalars, Step};
-use crate::quant::Format;
 
 /// One part's view of one op call.
 pub struct Context<'a, F> {
@@ -74,12 +73,23 @@ impl<'a, F: Real> Context<'a, F> {
     }
 
     /// Floats of a read argument; empty if absent.
+    ///
+    /// # Panics
+    /// This and all that follows, if a twin asks for an argument as what it is not: a fault of the twin, which the executor reports.
     pub fn read(&self, arg: usize) -> &'a [F] {
         match (self.access(arg), self.views[arg]) {
             // SAFETY: nobody writes a read argument during the call.
             (Access::Read, View::Float(raw)) => unsafe { std::slice::from_raw_parts(raw.ptr, raw.len) },
-            _ => &[],
+            (Access::Read, View::Absent) => &[],
+            _ => self.misused(arg, "floats to read"),
         }
+    }
+
+    /// What a twin does with an argument that is something else. Nothing sensible could come of going on.
+    #[cold]
+    fn misused(&self, arg: usize, what: &str) -> ! {
+        let name = self.call.def().args[arg].name;
+        panic!("{}: argument `{name}` is taken as {what}, which it is not, or a second time", self.call.label)
     }
 
     /// Whether an optional argument is there.
@@ -96,7 +106,7 @@ impl<'a, F: Real> Context<'a, F> {
                 let row_bytes = cols / format.block_len() * format.block_bytes();
                 Matrix { format, bytes, row_bytes, exact: self.exact }
             }
-            _ => Matrix { format: Format::F32, bytes: &[], row_bytes: 0, exact: true },
+            _ => self.misused(arg, "an encoded matrix"),
         }
     }
 
@@ -116,7 +126,8 @@ impl<'a, F: Real> Context<'a, F> {
         match self.views[arg] {
             // SAFETY: all parts see these words as atomics only.
             View::Word(raw) => unsafe { std::slice::from_raw_parts(raw.ptr.cast::<AtomicU32>(), raw.len) },
-            _ => &[],
+            View::Absent => &[],
+            _ => self.misused(arg, "words"),
         }
     }
 
@@ -137,7 +148,7 @@ impl<'a, F: Real> Context<'a, F> {
     pub fn write_pieces(&self, arg: usize, len: usize) -> Pieces<'a, F> {
         let raw = match (self.take(arg), self.views[arg]) {
             (true, View::Float(raw)) => raw,
-            _ => Raw { ptr: std::ptr::dangling_mut(), len: 0 },
+            _ => self.misused(arg, "pieces to write"),
         };
         Pieces { raw, len, part: self.part, parts: self.parts, life: PhantomData }
     }
@@ -153,7 +164,7 @@ impl<'a, F: Real> Context<'a, F> {
                 };
                 (share.start, mine)
             }
-            _ => (0, &mut []),
+            _ => self.misused(arg, "chunks to write"),
         }
     }
 
@@ -170,12 +181,7 @@ impl<'a, F: Real> Context<'a, F> {
         let range = first + share.start..first + share.end;
         match (self.take(arg), self.views[arg]) {
             (true, View::Float(raw)) => Columns { raw, stride, range, life: PhantomData },
-            _ => Columns {
-                raw: Raw { ptr: std::ptr::dangling_mut(), len: 0 },
-                stride,
-                range: 0..0,
-                life: PhantomData,
-            },
+            _ => self.misused(arg, "columns to write"),
         }
     }
 

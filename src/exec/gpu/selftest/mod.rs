@@ -15,6 +15,7 @@ mod twin;
 use bench::{Bench, Case};
 
 use super::Gpu;
+use super::kernels::Kernel;
 use crate::exec::{ExecError, Executor};
 use crate::ops::Accepts;
 use crate::plan::{DType, Layout, SegmentKind, TensorId};
@@ -27,6 +28,8 @@ const PATTERN: u32 = 0xdead_beef;
 pub struct CaseReport {
     /// `linear q4_1, 3 rows`.
     pub name: String,
+    /// The kernel that it ran on, such as `linear.tiled.q4_1`.
+    pub kernel: String,
     /// Largest error in units of the op's tolerance (exact ops: 0, or infinite).
     pub error: f64,
     /// What was wrong, if anything.
@@ -122,6 +125,8 @@ fn run(
     let again = step(executor, case, &state)?;
     let same = found == again;
     let mut report = compare(bench, layout, case, before, expected, found);
+    report.kernel =
+        executor.calls[case.plan.index()][0].kernel(&case.step).map(Kernel::name).unwrap_or_default();
     if !same && report.failure.is_none() {
         report.failure = Some("two runs differ".into());
     }
@@ -148,7 +153,7 @@ fn compare(
     mut found: State,
 ) -> CaseReport {
     let call = &bench.program.plans[case.plan.index()].calls[0];
-    let mut report = CaseReport { name: case.name.clone(), error: 0.0, failure: None };
+    let mut report = CaseReport { name: case.name.clone(), kernel: String::new(), error: 0.0, failure: None };
     for (arg, id) in call.def().args.iter().zip(&call.args) {
         let Some(id) = id.filter(|_| arg.written()) else { continue };
         let tolerance = (call.def().tolerance)(&bench.program, call) * f64::from(f32::EPSILON);
