@@ -5,11 +5,10 @@ pub mod cpu;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 
-use std::sync::Arc;
-
 use crate::ops::Op;
+use crate::plan::WeightError;
 use crate::plan::{DType, PlanId, Program, Role, SegmentKind, Step, TOKEN_FROM_TABLE, TensorId};
-use crate::quant::Format;
+pub use crate::plan::{WeightShape, WeightSource, Weights};
 
 /// Why a step could not run.
 #[derive(Debug, thiserror::Error)]
@@ -18,13 +17,8 @@ pub enum ExecError {
     #[error("no usable GPU: {0}")]
     NoDevice(String),
     /// The model file lacks a tensor, or it has another shape.
-    #[error("weight `{name}`: {why}")]
-    Weight {
-        /// Tensor name.
-        name: String,
-        /// What was wrong.
-        why: String,
-    },
+    #[error(transparent)]
+    Weight(#[from] WeightError),
     /// The step does not fit the plan.
     #[error("step: {0}")]
     Step(String),
@@ -75,28 +69,6 @@ pub struct DeviceInfo {
 /// A submitted step whose fetched words can be waited for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ticket(pub u64);
-
-/// Shape and format of a tensor in the model file.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct WeightShape {
-    /// Block format.
-    pub format: Format,
-    /// Rows (outputs).
-    pub rows: usize,
-    /// Columns (inputs).
-    pub cols: usize,
-}
-
-/// Where weights come from: a mapped file, memory.
-pub trait WeightSource: Send + Sync {
-    /// Shape of a tensor, if there is one of that name.
-    fn shape(&self, name: &str) -> Option<WeightShape>;
-    /// Encoded bytes of the whole tensor.
-    fn bytes(&self, name: &str) -> Result<&[u8], ExecError>;
-}
-
-/// Shared weights.
-pub type Weights = Arc<dyn WeightSource>;
 
 /// Time spent in one kind of op.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::exec::WeightSource;
 use crate::model::forward::{Models, Weights, emit};
 use crate::model::{ModelConfig, ModelError};
 use crate::ops::Op;
 use crate::plan::{
     BudgetError, DType, Inputs, Layout, OpCall, Out, PlanError, PlanId, Profile, Program, Role,
-    Rows as TensorRows, Tensor, TensorId, VIEW_ALIGN, Words,
+    Rows as TensorRows, Tensor, TensorId, VIEW_ALIGN, WeightSource, Words,
 };
 
 /// Storage of the KV cache.
@@ -454,7 +453,7 @@ impl<'a> Builder<'a> {
         args: Vec<Option<TensorId>>,
         params: P,
     ) -> Result<(), ModelError> {
-        let call = OpCall { op, label: label.into(), args, params: Words::new(params) };
+        let call = OpCall { op: op.into(), label: label.into(), args, params: Words::new(params) };
         Ok(self.program.append(self.plan, call)?)
     }
 }

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::exec::{ExecError, WeightShape, WeightSource, Weights};
 use crate::gguf::{Gguf, GgufFile};
 use crate::model::rope::YARN_FACTORS;
 use crate::model::{ModelConfig, ModelError, Yarn, check};
+use crate::plan::{WeightError, WeightShape, WeightSource, Weights};
 use crate::quant::Format;
 
 /// Divides the frequencies of rope, in some models.
@@ -86,8 +86,8 @@ impl WeightSource for GgufFile {
         Some(WeightShape { format, rows, cols })
     }
 
-    fn bytes(&self, name: &str) -> Result<&[u8], ExecError> {
-        let fail = |why: String| ExecError::Weight { name: name.into(), why };
+    fn bytes(&self, name: &str) -> Result<&[u8], WeightError> {
+        let fail = |why: String| WeightError { name: name.into(), why };
         let tensor = self.header().tensor(name).ok_or_else(|| fail("is missing in the model file".into()))?;
         self.tensor_bytes(tensor).map_err(|e| fail(e.to_string()))
     }
@@ -124,7 +124,7 @@ impl WeightSource for WithYarn {
         }
     }
 
-    fn bytes(&self, name: &str) -> Result<&[u8], ExecError> {
+    fn bytes(&self, name: &str) -> Result<&[u8], WeightError> {
         if name == YARN_FACTORS { Ok(&self.factors) } else { self.file.bytes(name) }
     }
 }

@@ -1,12 +1,11 @@
 //! Plans that let the host look inside: the forward of a single text, whose intermediate tensors stay, and the last norm and
 //! the output matrix over rows that the host sets ("logit lens", nostalgebraist 2020).
 
-use crate::exec::WeightSource;
 use crate::model::build::{BuildOptions, Builder};
 use crate::model::forward::{Weights, embed, layer, logits};
 use crate::model::{ModelConfig, ModelError};
 use crate::ops::{Op, params};
-use crate::plan::{OpCall, PlanId, Program, Role, TensorId};
+use crate::plan::{OpCall, PlanId, Program, Role, TensorId, WeightSource};
 
 /// The plans of an inspection, and what the host may read between them.
 #[derive(Clone, Debug, PartialEq)]

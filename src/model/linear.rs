@@ -1,11 +1,10 @@
 //! The linear layer: a weight matrix, cut by rows where a device cannot bind it whole, its bias, and the one place where
 //! LoRA enters (Hu et al. 2021): y = W x + scale B (A x).
 
-use crate::exec::WeightSource;
 use crate::model::ModelError;
 use crate::model::build::{Builder, PairShape, Rows};
 use crate::ops::{Op, params};
-use crate::plan::{DType, TensorId};
+use crate::plan::{DType, TensorId, WeightSource};
 use crate::quant::{Format, GROUP_ROWS};
 
 /// Rows of a matrix that one binding holds.

@@ -5,14 +5,15 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use crate::exec::WeightSource;
 use crate::model::build::{BranchHead, BuildOptions, Builder, OpenBlock, PlanSpec, Rows, Train};
 use crate::model::forward::{
     Models, Weights, divergence, embed, emit, layer, log_prob, logits, scalar, share,
 };
 use crate::model::{ModelConfig, ModelError};
 use crate::ops::{Op, params, sumsq};
-use crate::plan::{DType, OpCall, PlanId, Program, Reverse, Role, Rows as TensorRows, Tensor, TensorId};
+use crate::plan::{
+    DType, OpCall, PlanId, Program, Reverse, Role, Rows as TensorRows, Tensor, TensorId, WeightSource,
+};
 
 /// Sizes of a training step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -10,8 +10,6 @@ pub static DEF: OpDef = OpDef {
     stem: "adamw",
     args: &[Arg::input("scalars"), Arg::read("grad"), Arg::update("w"), Arg::update("m"), Arg::update("v")],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     tolerance: |_, _| 16.0,
     over: |_| Over::One,
     cost: |call, _| Cost::other(8, &[call.params.get::<Params>().width]),
@@ -26,7 +24,7 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let p: Params = c.params();
     let s = c.scalars();
     let f = F::from_f32;

@@ -35,8 +35,6 @@ pub static DEF: OpDef = OpDef {
         Arg::write("part").optional(),
     ],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     tolerance: |_, call| 64.0 + 4.0 * f64::from(call.params.get::<Params>().head_dim).sqrt(),
     over: |_| Over::Tokens,
     cost: |call, load| {
@@ -64,7 +62,7 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     require(program, call, 5, |t| t.width == p.head_dim as usize + 2, || "must be head_dim + 2 wide".into())
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let p: Params = c.params();
     if p.softcap == 0.0 && c.rows(0) >= MANY {
         return tiled(c, &p);

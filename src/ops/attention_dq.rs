@@ -22,8 +22,6 @@ pub static DEF: OpDef = OpDef {
         Arg::write("dq"),
     ],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     tolerance: |_, call| 128.0 + 8.0 * f64::from(call.params.get::<Params>().head_dim).sqrt(),
     over: |_| Over::Tokens,
     cost: |call, load| {
@@ -39,7 +37,7 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     require(program, call, 5, |t| t.width == 2 * p.heads as usize, || "must be 2 * heads wide".into())
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let p: Shape = c.params();
     let (heads, dim) = (p.heads as usize, p.head_dim as usize);
     let rows = c.rows(0);

@@ -20,8 +20,6 @@ pub static DEF: OpDef = OpDef {
         Arg::write("stats"),
     ],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     tolerance: |_, call| 64.0 + 4.0 * f64::from(call.params.get::<Params>().head_dim).sqrt(),
     over: |_| Over::Tokens,
     cost: |call, load| {
@@ -83,7 +81,7 @@ pub(super) fn check_widths(
     Ok(())
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let p: Params = c.params();
     let (heads, dim) = (p.heads as usize, p.head_dim as usize);
     let (y, dy) = (c.read(3), c.read(4));

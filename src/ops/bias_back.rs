@@ -10,8 +10,6 @@ pub static DEF: OpDef = OpDef {
     stem: "bias_back",
     args: &[Arg::input("rows"), Arg::read("dy"), Arg::update("db")],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     // The reduction runs over the rows of the step.
     tolerance: |_, _| 64.0,
     over: |_| Over::One,
@@ -30,7 +28,7 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     require(program, call, 2, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let p: Params = c.params();
     let (dy, stride) = (c.read(1), p.dy_stride as usize);
     let (first, db) = c.write_chunks(2, p.width as usize, 1);

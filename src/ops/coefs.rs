@@ -10,8 +10,6 @@ pub static DEF: OpDef = OpDef {
     stem: "coefs",
     args: &[Arg::input("rows"), Arg::input("outs"), Arg::write("dy")],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     tolerance: |_, _| 0.0,
     over: |_| Over::Outputs,
     cost: |_, _| Cost::FEW,
@@ -23,7 +21,7 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     require(program, call, 2, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let width = c.params::<Params>().width as usize;
     let (first, dy) = c.write_chunks(2, c.rows(1), width);
     for (i, dy) in dy.chunks_mut(width).enumerate() {

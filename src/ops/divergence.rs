@@ -13,8 +13,6 @@ pub static DEF: OpDef = OpDef {
     stem: "divergence",
     args: &[Arg::input("rows"), Arg::input("outs"), Arg::read("base"), Arg::read("other"), Arg::write("y")],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     // WGSL's exponential is good to 3 + 2|x| units, and what weighs anything has |x| below 20; twice that, and as much
     // again for the difference of about 1 that leaves 1/30 where the series ends.
     tolerance: |_, call| 128.0 + f64::from(call.params.get::<Params>().vocab).sqrt(),
@@ -44,7 +42,7 @@ fn gap<F: Real>(log_p: F, log_q: F) -> F {
     log_q.exp() - p - own
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let vocab = c.params::<Params>().vocab as usize;
     let (base, other) = (c.read(2), c.read(3));
     let (first, y) = c.write_chunks(4, c.rows(1), 1);

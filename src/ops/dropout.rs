@@ -11,8 +11,6 @@ pub static DEF: OpDef = OpDef {
     stem: "dropout",
     args: &[Arg::input("rows"), Arg::read("x"), Arg::update("y")],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     tolerance: |_, _| 4.0,
     over: |_| Over::Tokens,
     cost: |_, _| Cost::FEW,
@@ -52,7 +50,7 @@ pub fn hash(seed: u32, use_row: u32, column: u32) -> u32 {
     mix(mix(mix(seed) ^ use_row) ^ column)
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let p: Params = c.params();
     let width = p.width as usize;
     let x = c.read(1);

@@ -17,8 +17,6 @@ pub static DEF: OpDef = OpDef {
         Arg::write("x"),
     ],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     tolerance: |_, _| 2.0,
     over: |_| Over::Tokens,
     cost: |_, _| Cost::FEW,
@@ -32,7 +30,7 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     require(program, call, 3, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let p: Params = c.params();
     let width = p.width as usize;
     let w = c.matrix(1, width);

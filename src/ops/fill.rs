@@ -10,8 +10,6 @@ pub static DEF: OpDef = OpDef {
     stem: "fill",
     args: &[Arg::input("rows"), Arg::write("y")],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     tolerance: |_, _| 0.0,
     over: |call| Over::of(call.params.get::<Params>().count),
     cost: |call, load| {
@@ -26,7 +24,7 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     require(program, call, 1, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let p: Params = c.params();
     let (_, y) = c.write_chunks(1, c.rows(p.count) * p.width as usize, 1);
     y.fill(F::from_f32(p.value));

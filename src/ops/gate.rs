@@ -10,8 +10,6 @@ pub static DEF: OpDef = OpDef {
     stem: "gate",
     args: &[Arg::input("rows"), Arg::read("gate"), Arg::read("up"), Arg::write("y")],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     tolerance: |_, _| 16.0,
     over: |call| Over::of(call.params.get::<Params>().count),
     cost: |_, _| Cost::FEW,
@@ -45,7 +43,7 @@ fn gelu_tanh<F: Real>(x: F) -> (F, F) {
     (half * x * (F::ONE + bent), half * (F::ONE + bent) + half * x * (F::ONE - bent * bent) * inner)
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let p: Params = c.params();
     let width = p.width as usize;
     let (gate, up) = (c.read(1), c.read(2));

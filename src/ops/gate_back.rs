@@ -18,8 +18,6 @@ pub static DEF: OpDef = OpDef {
         Arg::write("dup"),
     ],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     tolerance: |_, _| 32.0,
     over: |call| Over::of(call.params.get::<Params>().count),
     cost: |_, _| Cost::FEW,
@@ -47,7 +45,7 @@ fn silu_back<F: Real>([gate, up, dy]: [&[F]; 3], dgate: &mut [F], dup: &mut [F])
     }
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let p: Params = c.params();
     let (gate, up, dy) = (c.read(1), c.read(2), c.read(3));
     let width = p.width as usize;

@@ -10,8 +10,6 @@ pub static DEF: OpDef = OpDef {
     stem: "gather",
     args: &[Arg::input("rows"), Arg::input("outs"), Arg::read("x"), Arg::write("y")],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     tolerance: |_, _| 0.0,
     over: |_| Over::Outputs,
     cost: |_, _| Cost::FEW,
@@ -26,7 +24,7 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let width = c.params::<Params>().width as usize;
     let x = c.read(2);
     let (first, y) = c.write_chunks(3, c.rows(1), width);

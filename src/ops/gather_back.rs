@@ -10,8 +10,6 @@ pub static DEF: OpDef = OpDef {
     stem: "gather_back",
     args: &[Arg::input("rows"), Arg::input("outs"), Arg::read("dy"), Arg::update("dx")],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     tolerance: |_, _| 2.0,
     over: |_| Over::One,
     cost: |call, load| Cost::other(2 * load.outputs, &[call.params.get::<Params>().width]),
@@ -26,7 +24,7 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let width = c.params::<Params>().width as usize;
     let dy = c.read(2);
     let mut dx = c.write_columns(3, width, 0, width, 16);

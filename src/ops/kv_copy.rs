@@ -18,8 +18,6 @@ pub static DEF: OpDef = OpDef {
         Arg::new("tokens", Access::Update, Accepts::U32).optional(),
     ],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     tolerance: |_, _| 0.0,
     over: |_| Over::Tokens,
     cost: |_, _| Cost::FEW,
@@ -34,7 +32,7 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     require(program, call, 3, |t| t.width == p.ctx as usize, || format!("must be {} wide", p.ctx))
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let p: Params = c.params();
     let ctx = p.ctx as usize;
     let places = (0..c.rows(0)).map(|t| {

@@ -16,8 +16,6 @@ pub static DEF: OpDef = OpDef {
         Arg::new("cache_v", Access::Update, Accepts::Cache),
     ],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     tolerance: |_, _| 0.0,
     over: |_| Over::Tokens,
     cost: |_, _| Cost::FEW,
@@ -32,7 +30,7 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let p: Params = c.params();
     let width = p.width as usize;
     for (source, cache) in [(1, 3), (2, 4)] {

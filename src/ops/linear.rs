@@ -18,8 +18,6 @@ pub static DEF: OpDef = OpDef {
         Arg::write("y"),
     ],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     tolerance: |_, call| 4.0 + 2.0 * f64::from(call.params.get::<Params>().cols).sqrt(),
     over: |call| Over::of(call.params.get::<Params>().count),
     cost: |call, load| {
@@ -42,7 +40,7 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let p: Params = c.params();
     let (cols, offset) = (p.cols as usize, p.y_offset as usize);
     let rows = c.rows(p.count);

@@ -11,8 +11,6 @@ pub static DEF: OpDef = OpDef {
     stem: "logprob",
     args: &[Arg::input("rows"), Arg::input("outs"), Arg::read("logits"), Arg::write("y")],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     tolerance: |_, call| 32.0 + f64::from(call.params.get::<Params>().vocab).sqrt(),
     over: |_| Over::Outputs,
     cost: |call, load| Cost::other(4 * load.outputs, &[call.params.get::<Params>().vocab]),
@@ -31,7 +29,7 @@ pub fn log_sum_exp<F: Real>(logits: &[F], scale: F) -> (F, F) {
     (max, F::sum_exp(logits, max, scale).ln())
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let vocab = c.params::<Params>().vocab as usize;
     let logits = c.read(2);
     let (first, y) = c.write_chunks(3, c.rows(1), 1);

@@ -12,8 +12,6 @@ pub static DEF: OpDef = OpDef {
     stem: "logprob_back",
     args: &[Arg::input("rows"), Arg::input("outs"), Arg::read("y"), Arg::update("logits")],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     // The log-probability is a difference of numbers of the logits' size, and the exponential makes it relative.
     tolerance: |_, _| 64.0,
     over: |_| Over::Outputs,
@@ -27,7 +25,7 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     require(program, call, 3, |t| t.width == p.vocab as usize, || format!("must be {} wide", p.vocab))
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let vocab = c.params::<Params>().vocab as usize;
     let y = c.read(2);
     let (first, logits) = c.write_chunks(3, c.rows(1), vocab);

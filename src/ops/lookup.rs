@@ -18,8 +18,6 @@ pub static DEF: OpDef = OpDef {
         Arg::write("x"),
     ],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     tolerance: |_, _| 2.0,
     over: |_| Over::Tokens,
     cost: |_, _| Cost::FEW,
@@ -35,7 +33,7 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let p: Params = c.params();
     let width = p.width as usize;
     let w = c.read(1);

@@ -10,8 +10,6 @@ pub static DEF: OpDef = OpDef {
     stem: "lookup_back",
     args: &[Arg::input("rows"), Arg::read("dx"), Arg::update("dw")],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     tolerance: |_, _| 16.0,
     over: |_| Over::One,
     cost: |call, load| Cost::other(2 * load.rows, &[call.params.get::<Params>().width]),
@@ -26,7 +24,7 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let p: Params = c.params();
     let width = p.width as usize;
     let dx = c.read(1);

@@ -38,143 +38,16 @@ pub mod rope;
 pub mod sample;
 pub mod sumsq;
 
-use crate::plan::{DType, Load, OpCall, Over, PlanError, Program, Reverse, Tensor};
+pub use crate::plan::{Accepts, Access, Arg, Cost, GradRule, OpDef, Over, params};
+use crate::plan::{OpCall, OpRef, PlanError, Program, Tensor};
 
-/// Parameter structs, generated from `shaders/params/*.wgsl` and `shaders/lib/step_types.wgsl`.
-pub mod params {
-    include!(concat!(env!("OUT_DIR"), "/params.rs"));
-}
-
-/// How an op uses an argument.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Access {
-    /// Only read.
-    Read,
-    /// Only written; every active element is.
-    Write,
-    /// Read and written in place (state).
-    Update,
-}
-
-/// Types an argument takes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Accepts {
-    /// 32-bit floats.
-    F32,
-    /// 32-bit words.
-    U32,
-    /// A weight matrix in any block format.
-    Matrix,
-    /// KV storage: blocks of 16-bit values, or f32.
-    Cache,
-}
-
-/// One argument of an op. The name is also that of the shader's binding.
-#[derive(Clone, Copy, Debug)]
-pub struct Arg {
-    /// Binding name.
-    pub name: &'static str,
-    /// Use.
-    pub access: Access,
-    /// Types.
-    pub accepts: Accepts,
-    /// May be absent.
-    pub optional: bool,
-}
-
-impl Arg {
-    const fn new(name: &'static str, access: Access, accepts: Accepts) -> Self {
-        Self { name, access, accepts, optional: false }
-    }
-
-    const fn read(name: &'static str) -> Self {
-        Self::new(name, Access::Read, Accepts::F32)
-    }
-
-    const fn write(name: &'static str) -> Self {
-        Self::new(name, Access::Write, Accepts::F32)
-    }
-
-    const fn update(name: &'static str) -> Self {
-        Self::new(name, Access::Update, Accepts::F32)
-    }
-
-    const fn input(name: &'static str) -> Self {
-        Self::new(name, Access::Read, Accepts::U32)
-    }
-
-    const fn optional(mut self) -> Self {
-        self.optional = true;
-        self
-    }
-
-    /// Whether the op writes it.
-    pub fn written(&self) -> bool {
-        self.access != Access::Read
-    }
-
-    /// Whether a tensor of this type may stand here.
-    pub fn accepts(&self, dtype: DType) -> bool {
-        matches!(
-            (self.accepts, dtype),
-            (Accepts::F32, DType::F32)
-                | (Accepts::U32, DType::U32)
-                | (Accepts::Matrix, DType::Matrix(_))
-                | (Accepts::Cache, DType::Block16 | DType::F32)
-        )
-    }
-}
-
-/// How much a call computes, in multiply-adds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Cost {
-    /// Of matrix products and attention.
-    pub products: u64,
-    /// All else, roughly.
-    pub other: u64,
-}
-
-impl Cost {
-    /// A few operations for each element of a row.
-    const FEW: Self = Self { products: 0, other: 0 };
-
-    fn products(times: u64, sizes: &[u32]) -> Self {
-        Self { products: times * product(sizes), other: 0 }
-    }
-
-    fn other(times: u64, sizes: &[u32]) -> Self {
-        Self { products: 0, other: times * product(sizes) }
-    }
-}
-
-fn product(sizes: &[u32]) -> u64 {
-    sizes.iter().map(|n| u64::from(*n)).product()
-}
-
-/// Gradient rule: appends the calls that turn the output's gradient into the inputs' gradients.
-pub type GradRule = fn(&mut Reverse<'_>, &OpCall) -> Result<(), PlanError>;
-
-/// One op: everything that an executor or the reverse walk needs to know of it.
-pub struct OpDef {
-    /// File stem.
-    pub stem: &'static str,
-    /// Arguments in the order of [`OpCall::args`].
-    pub args: &'static [Arg],
-    /// Shape rule.
-    pub check: fn(&Program, &OpCall) -> Result<(), PlanError>,
-    /// CPU twin in single precision.
-    pub cpu_f32: fn(&cpu::Context<'_, f32>),
-    /// CPU twin in double precision.
-    pub cpu_f64: fn(&cpu::Context<'_, f64>),
-    /// Error bound of a device result against the twin, for outputs of the given reduction length: relative to
-    /// the norm of the output, in units of f32 epsilon.
-    pub tolerance: fn(&Program, &OpCall) -> f64,
-    /// Which rows a call works on.
-    pub over: fn(&OpCall) -> Over,
-    /// What a call costs.
-    pub cost: fn(&OpCall, &Load) -> Cost,
-    /// Rule of the reverse walk; `None` where no gradient flows (sampling, cache writes, gradients themselves).
-    pub grad: Option<GradRule>,
+/// What an op does on the CPU, in both precisions.
+#[derive(Clone, Copy)]
+pub struct Twin {
+    /// Single precision.
+    pub single: fn(&cpu::Context<'_, f32>),
+    /// Double precision, against which gradients are checked.
+    pub double: fn(&cpu::Context<'_, f64>),
 }
 
 macro_rules! op_table {
@@ -191,6 +64,13 @@ macro_rules! op_table {
             /// The op's definition.
             pub fn def(self) -> &'static OpDef {
                 match self { $(Op::$variant => &$module::DEF),* }
+            }
+
+            /// What it does on the CPU.
+            pub fn twin(self) -> Twin {
+                match self {
+                    $(Op::$variant => Twin { single: $module::twin::<f32>, double: $module::twin::<f64> }),*
+                }
             }
         }
     };
@@ -229,6 +109,25 @@ op_table! {
     Fill => fill,
     SumSq => sumsq,
     AdamW => adamw,
+}
+
+impl Op {
+    /// The op of a call.
+    pub fn of(call: &OpCall) -> Self {
+        Self::ALL[usize::from(call.op.number)]
+    }
+}
+
+impl From<Op> for OpRef {
+    fn from(op: Op) -> Self {
+        Self { number: op as u16, def: op.def() }
+    }
+}
+
+impl PartialEq<Op> for OpRef {
+    fn eq(&self, op: &Op) -> bool {
+        self.number == *op as u16
+    }
 }
 
 /// Shape rule helper: names the call and the argument in the error.

@@ -14,8 +14,6 @@ pub static DEF: OpDef = OpDef {
     stem: "outer",
     args: &[Arg::input("rows"), Arg::read("dy"), Arg::read("x"), Arg::update("dw")],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     // The reduction runs over the rows of the step.
     tolerance: |_, _| 64.0,
     over: |_| Over::One,
@@ -37,7 +35,7 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let p: Params = c.params();
     let (cols, out, offset) = (p.cols as usize, p.out as usize, p.dy_offset as usize);
     let (stride, rows, alpha) = (p.dy_stride as usize, c.rows(p.count), F::from_f32(p.alpha));

@@ -11,8 +11,6 @@ pub static DEF: OpDef = OpDef {
     stem: "project_back",
     args: &[Arg::input("rows"), Arg::read("dy"), Arg::read("w"), Arg::update("dx")],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     tolerance: |_, call| 4.0 + 2.0 * f64::from(call.params.get::<Params>().out).sqrt(),
     over: |call| Over::of(call.params.get::<Params>().count),
     cost: |call, load| {
@@ -33,7 +31,7 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let p: Params = c.params();
     let cols = p.cols as usize;
     let w = Operand::Plain { values: c.read(2) };

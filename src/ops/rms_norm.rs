@@ -10,8 +10,6 @@ pub static DEF: OpDef = OpDef {
     stem: "rms_norm",
     args: &[Arg::input("rows"), Arg::read("x"), Arg::read("w"), Arg::write("y")],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     tolerance: |_, call| 4.0 + f64::from(call.params.get::<Params>().width).sqrt(),
     over: |call| Over::of(call.params.get::<Params>().count),
     cost: |_, _| Cost::FEW,
@@ -26,7 +24,7 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     require(program, call, 3, |t| t.width == wide, || format!("must be {wide} wide"))
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let p: Params = c.params();
     let width = p.width as usize;
     let (x, w) = (c.read(1), c.read(2));

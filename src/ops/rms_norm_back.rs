@@ -11,8 +11,6 @@ pub static DEF: OpDef = OpDef {
     stem: "rms_norm_back",
     args: &[Arg::input("rows"), Arg::read("x"), Arg::read("w"), Arg::read("dy"), Arg::update("dx")],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     tolerance: |_, call| 8.0 + 2.0 * f64::from(call.params.get::<Params>().width).sqrt(),
     over: |call| Over::of(call.params.get::<Params>().count),
     cost: |_, _| Cost::FEW,
@@ -28,7 +26,7 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     require(program, call, 2, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let p: Params = c.params();
     let width = p.width as usize;
     let (x, w, dy) = (c.read(1), c.read(2), c.read(3));

@@ -10,8 +10,6 @@ pub static DEF: OpDef = OpDef {
     stem: "rms_norm_dw",
     args: &[Arg::input("rows"), Arg::read("x"), Arg::read("dy"), Arg::update("dw")],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     tolerance: |_, call| 64.0 + f64::from(call.params.get::<Params>().width).sqrt(),
     over: |_| Over::One,
     cost: cost,
@@ -33,7 +31,7 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     require(program, call, 3, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let p: Params = c.params();
     let width = p.width as usize;
     let (x, dy) = (c.read(1), c.read(2));

@@ -11,8 +11,6 @@ pub static DEF: OpDef = OpDef {
     stem: "rope",
     args: &[Arg::input("rows"), Arg::read("x"), Arg::read("factors").optional(), Arg::write("y")],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     // A device takes angles from fixed point, exact modulo a turn; sine and cosine are good to an epsilon or two.
     tolerance: |_, _| 8.0,
     over: |_| Over::Tokens,
@@ -80,7 +78,7 @@ pub fn frequency(p: &Params, i: usize, factor: f64) -> f64 {
     f64::from(p.scale) * f64::from(p.base).powf(exponent) / factor
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let p: Params = c.params();
     let (heads, dim) = (p.heads as usize, p.head_dim as usize);
     let half = p.rope_dim as usize / 2;

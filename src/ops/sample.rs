@@ -20,8 +20,6 @@ pub static DEF: OpDef = OpDef {
         Arg::new("sampled", Access::Write, Accepts::U32),
     ],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     tolerance: |_, _| 0.0,
     over: |_| Over::Outputs,
     cost: |call, load| Cost::other(64 * load.outputs, &[call.params.get::<Params>().vocab]),
@@ -35,7 +33,7 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     require(program, call, 4, |t| t.width == 4, || "must be 4 wide".into())
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let p: Params = c.params();
     let (vocab, ctx) = (p.vocab as usize, p.ctx as usize);
     let (logits, tokens, sampled) = (c.read(2), c.words(3), c.words(4));

@@ -13,8 +13,6 @@ pub static DEF: OpDef = OpDef {
     stem: "sumsq",
     args: &[Arg::input("rows"), Arg::read("x"), Arg::update("y")],
     check,
-    cpu_f32: twin::<f32>,
-    cpu_f64: twin::<f64>,
     tolerance: |_, call| 8.0 + (f64::from(call.params.get::<Params>().width) / PIECES as f64).sqrt(),
     over: |_| Over::One,
     cost: |call, _| Cost::other(1, &[call.params.get::<Params>().width]),
@@ -29,7 +27,7 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     require(program, call, 2, ok, || format!("must be {PIECES} wide and hold row {}", p.row))
 }
 
-fn twin<F: Real>(c: &Context<'_, F>) {
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let p: Params = c.params();
     let x = c.read(1);
     let each = (p.width as usize).div_ceil(PIECES);

@@ -5,19 +5,28 @@
 mod budget;
 mod layout;
 mod load;
+mod op;
 mod program;
 mod reverse;
 mod tensor;
+mod weights;
 
 pub use budget::{BudgetError, Demand};
 pub use layout::{Layout, Placement, Profile, Segment, SegmentKind};
 pub use load::{Load, Over};
+pub use op::{Accepts, Access, Arg, Cost, GradRule, OpDef, OpRef};
 pub use program::{Inputs, OpCall, Plan, PlanError, PlanId, Program, Words};
 pub use reverse::Reverse;
 pub use tensor::{DType, Role, Rows, Tensor, TensorId, VIEW_ALIGN};
+pub use weights::{WeightError, WeightShape, WeightSource, Weights};
 
 /// Rust mirrors of the structs in `shaders/lib/step_types.wgsl`: what changes from step to step.
-pub use crate::ops::params::step::{Out, Row, Scalars};
+pub use params::step::{Out, Row, Scalars};
+
+/// Parameter structs, generated from `shaders/params/*.wgsl` and `shaders/lib/step_types.wgsl`.
+pub mod params {
+    include!(concat!(env!("OUT_DIR"), "/params.rs"));
+}
 
 /// `Row::token` of a row whose token is read from the token table on the device.
 pub const TOKEN_FROM_TABLE: u32 = u32::MAX;

@@ -2,8 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::ops::{Access, Op, OpDef};
-use crate::plan::{DType, Role, Rows, Tensor, TensorId, VIEW_ALIGN};
+use crate::plan::{Access, DType, OpDef, OpRef, Role, Rows, Tensor, TensorId, VIEW_ALIGN};
 
 /// Why a program could not be built: a bug in a model description or a shape that does not fit.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -76,7 +75,7 @@ impl Words {
 #[derive(Clone, Debug, PartialEq)]
 pub struct OpCall {
     /// Which op.
-    pub op: Op,
+    pub op: OpRef,
     /// For people: `blk.3.attn_q`.
     pub label: String,
     /// One entry per argument of the op, in its order; `None` for an absent optional one.
@@ -88,7 +87,7 @@ pub struct OpCall {
 impl OpCall {
     /// The op's definition.
     pub fn def(&self) -> &'static OpDef {
-        self.op.def()
+        self.op.def
     }
 
     /// All arguments, for a rule that knows how many there are.

@@ -2,8 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::ops::Op;
-use crate::plan::{OpCall, PlanError, PlanId, Program, Role, Rows, Tensor, TensorId, Words};
+use crate::plan::{OpCall, OpRef, PlanError, PlanId, Program, Role, Rows, Tensor, TensorId, Words};
 
 /// Appends the gradient of calls to a plan. Each op's rule says what its inputs' gradients are made of; this keeps track of
 /// which tensors have one, and of which ask for one.
@@ -124,7 +123,7 @@ impl<'a> Reverse<'a> {
     /// As [`Program::append`].
     pub fn call<P: bytemuck::Pod>(
         &mut self,
-        op: Op,
+        op: impl Into<OpRef>,
         of: &OpCall,
         args: Vec<Option<TensorId>>,
         params: P,
@@ -132,7 +131,8 @@ impl<'a> Reverse<'a> {
         for id in args.iter().flatten() {
             self.program.keep(*id, self.plan);
         }
-        let label = format!("{}.{}", of.label, op.def().stem);
+        let op: OpRef = op.into();
+        let label = format!("{}.{}", of.label, op.def.stem);
         self.program.append(self.plan, OpCall { op, label, args, params: Words::new(params) })
     }
 

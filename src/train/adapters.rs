@@ -123,11 +123,14 @@ fn load_weights(engine: &mut Engine) -> Result<(), TrainError> {
             engine.write(id, &vec![0.0; rows * width])?;
             continue;
         }
-        let fail = |why: String| ExecError::Weight { name: name.clone(), why };
+        let fail = |why: String| ExecError::Weight(crate::plan::WeightError { name: name.clone(), why });
         let shape = weights.shape(&name).ok_or_else(|| fail("is missing in the model file".into()))?;
         values.clear();
         values.resize(rows * width, 0.0);
-        shape.format.decode(weights.bytes(&name)?, &mut values).map_err(|e| fail(e.to_string()))?;
+        shape
+            .format
+            .decode(weights.bytes(&name).map_err(ExecError::from)?, &mut values)
+            .map_err(|e| fail(e.to_string()))?;
         engine.write(id, &values)?;
     }
     Ok(())

@@ -114,7 +114,7 @@ fn program(model: &Model) -> Result<(Program, [(TensorId, usize); 2], [u64; 2]),
     for (op, x, w, y, params) in calls {
         let plan = p.open_plan(op.def().stem, ROWS, 0);
         let args = vec![Some(rows), Some(x), Some(w), None, None, Some(y)];
-        let call = OpCall { op, label: "peak".into(), args, params };
+        let call = OpCall { op: op.into(), label: "peak".into(), args, params };
         p.append(plan, call).map_err(crate::model::ModelError::from)?;
     }
     let work = [(ROWS * out * cols) as u64, (ROWS * WIDE * WIDE) as u64];

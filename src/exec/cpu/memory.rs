@@ -4,7 +4,7 @@ use std::cell::UnsafeCell;
 
 use crate::exec::{ExecError, Weights};
 use crate::ops::cpu::{Raw, Real, View};
-use crate::plan::{DType, Layout, Placement, Program, Role, SegmentKind, TensorId};
+use crate::plan::{DType, Layout, Placement, Program, Role, SegmentKind, TensorId, WeightError};
 
 /// A cache line, so that every segment starts aligned.
 #[derive(Clone, Copy, Default)]
@@ -150,7 +150,7 @@ pub fn matrix_rows<'a>(
     rows: usize,
     cols: usize,
 ) -> Result<&'a [u8], ExecError> {
-    let fail = |why: String| ExecError::Weight { name: name.into(), why };
+    let fail = |why: String| ExecError::Weight(WeightError { name: name.into(), why });
     let shape = weights.shape(name).ok_or_else(|| fail("is missing in the model file".into()))?;
     let row_bytes = shape.format.row_bytes(shape.cols).map_err(|e| fail(e.to_string()))?;
     let bytes = weights.bytes(name)?;
@@ -162,7 +162,7 @@ pub fn matrix_rows<'a>(
 
 /// `width` values of a vector of the model file, from element `first` on, decoded.
 pub fn vector(weights: &Weights, name: &str, first: usize, width: usize) -> Result<Vec<f32>, ExecError> {
-    let fail = |why: String| ExecError::Weight { name: name.into(), why };
+    let fail = |why: String| ExecError::Weight(WeightError { name: name.into(), why });
     let shape = weights.shape(name).ok_or_else(|| fail("is missing in the model file".into()))?;
     let total = shape.rows * shape.cols;
     if first + width > total {

@@ -16,8 +16,8 @@ use pool::{Pool, Work};
 use crate::exec::{
     DeviceInfo, DeviceKind, ExecError, Executor, OpTime, Ticket, Weights, check_access, check_step,
 };
+use crate::ops::Op;
 use crate::ops::cpu::{Context, Real, View};
-use crate::ops::{Op, OpDef};
 use crate::plan::{Layout, Plan, PlanId, Profile, Program, SegmentKind, Step, TensorId};
 
 /// What the executor needs of the memory map. `F` is f32 to run, f64 to check.
@@ -50,18 +50,18 @@ pub struct CpuExecutor<F: CpuReal> {
 /// Picks the op's twin for the float type.
 pub trait CpuReal: Real {
     /// The twin.
-    fn twin(def: &OpDef) -> fn(&Context<'_, Self>);
+    fn twin(op: Op) -> fn(&Context<'_, Self>);
 }
 
 impl CpuReal for f32 {
-    fn twin(def: &OpDef) -> fn(&Context<'_, f32>) {
-        def.cpu_f32
+    fn twin(op: Op) -> fn(&Context<'_, f32>) {
+        op.twin().single
     }
 }
 
 impl CpuReal for f64 {
-    fn twin(def: &OpDef) -> fn(&Context<'_, f64>) {
-        def.cpu_f64
+    fn twin(op: Op) -> fn(&Context<'_, f64>) {
+        op.twin().double
     }
 }
 
@@ -235,7 +235,7 @@ impl<F: CpuReal> Work for Shared<F> {
         let job = self.job.read().unwrap_or_else(PoisonError::into_inner);
         let plan = job.plan.index();
         let (call, views) = (&self.program.plans[plan].calls[call], &self.views[plan][call]);
-        F::twin(call.def())(
+        F::twin(Op::of(call))(
             &Context::new(call, &job.step, views, part, parts).exact(job.exact || self.exact[plan]),
         );
     }
@@ -245,7 +245,7 @@ impl<F: CpuReal> Work for Shared<F> {
             return;
         }
         let plan = self.job.read().unwrap_or_else(PoisonError::into_inner).plan.index();
-        let op = self.program.plans[plan].calls[call].op as usize;
+        let op = self.program.plans[plan].calls[call].op.number as usize;
         if let Some(times) = &mut *self.times.write().unwrap_or_else(PoisonError::into_inner) {
             times.ops[op].0 += 1;
             times.ops[op].1 += times.since.elapsed().as_secs_f64();
@@ -257,7 +257,7 @@ impl<F: CpuReal> Work for Shared<F> {
 /// By plan: what is scored or learnt takes activations as they are, as sums over many tokens, and small differences of them, see
 /// what rounding adds to each. What is only written or looked at is rounded.
 fn exact_plans(program: &Program) -> Vec<bool> {
-    let any = |plan: &Plan, ops: &[Op]| plan.calls.iter().any(|call| ops.contains(&call.op));
+    let any = |plan: &Plan, ops: &[Op]| plan.calls.iter().any(|call| ops.contains(&Op::of(call)));
     // A pass of training is cut into several plans: of its program, only what samples is rounded.
     let learns = program.plans.iter().any(|plan| any(plan, &[Op::LinearBack, Op::ProjectBack, Op::Outer]));
     let exact = |plan: &Plan| any(plan, &[Op::LogProb]) || (learns && !any(plan, &[Op::Sample]));

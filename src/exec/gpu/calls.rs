@@ -130,7 +130,7 @@ fn make(
         });
     }
     Ok(Call {
-        op: call.op,
+        op: Op::of(call),
         work: work(program, &program.plans[plan.index()], call),
         over: (call.def().over)(call),
         ways: ready,

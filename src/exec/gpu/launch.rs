@@ -85,7 +85,7 @@ pub fn choices(
 ) -> Result<Vec<Choice>, ExecError> {
     let maker = Maker { call, weight: weight_stem(program, call), kv: kv_stem(program, call) };
     let one = |x: usize| maker.plain("base", x, 1, 1);
-    Ok(match call.op {
+    Ok(match Op::of(call) {
         Op::Embed => vec![one(1)?],
         Op::RmsNorm => vec![one(call.params.get::<params::rms_norm::Params>().groups as usize)?],
         Op::Linear => linear(&maker, capacity, tuning, features)?,

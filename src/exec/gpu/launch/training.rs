@@ -21,7 +21,7 @@ pub(super) fn choices(maker: &Maker<'_>, tuning: Tuning) -> Result<Vec<Choice>, 
     let columns = |width: u32| (width as usize).div_ceil(64);
     let flat = |width: u32| columns(width).min(MOST_FLAT);
     let base = |x: usize, rows_each: u32| maker.plain("base", x, rows_each, 1);
-    let choice = match maker.call.op {
+    let choice = match Op::of(maker.call) {
         Op::LinearBack => linear_back(maker, &p!(linear_back), tuning),
         Op::Project => project(maker, &p!(project), tuning),
         Op::ProjectBack => project_back(maker, &p!(project_back), tuning),

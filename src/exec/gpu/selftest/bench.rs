@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::exec::{ExecError, WeightShape, WeightSource, Weights};
+use crate::exec::{WeightShape, WeightSource, Weights};
 use crate::ops::{Op, block16};
 use crate::plan::{
-    DType, Inputs, OpCall, Out, PlanError, PlanId, Program, Role, Row, Rows, Step, Tensor, TensorId, Words,
+    DType, Inputs, OpCall, Out, PlanError, PlanId, Program, Role, Row, Rows, Step, Tensor, TensorId,
+    WeightError, Words,
 };
 use crate::quant::Format;
 
@@ -40,8 +41,8 @@ impl WeightSource for Memory {
         self.0.get(name).map(|(shape, _)| *shape)
     }
 
-    fn bytes(&self, name: &str) -> Result<&[u8], ExecError> {
-        let missing = || ExecError::Weight { name: name.into(), why: "is missing".into() };
+    fn bytes(&self, name: &str) -> Result<&[u8], WeightError> {
+        let missing = || WeightError { name: name.into(), why: "is missing".into() };
         self.0.get(name).map(|(_, bytes)| bytes.as_slice()).ok_or_else(missing)
     }
 }
@@ -195,7 +196,8 @@ impl Bench {
         step: Step,
     ) -> Result<Case, PlanError> {
         let plan = self.program.open_plan(&name, capacity, capacity);
-        self.program.append(plan, OpCall { op, label: name.clone(), args, params: Words::new(params) })?;
+        self.program
+            .append(plan, OpCall { op: op.into(), label: name.clone(), args, params: Words::new(params) })?;
         Ok(Case { name, plan, step, inputs: std::mem::take(&mut self.inputs) })
     }
 

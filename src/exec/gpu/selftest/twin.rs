@@ -5,6 +5,7 @@ use super::State;
 use super::bench::{Bench, Case};
 use crate::exec::cpu::{matrix_rows, vector};
 use crate::exec::{ExecError, Weights};
+use crate::ops::Op;
 use crate::ops::cpu::{Context, Raw, View};
 use crate::plan::{DType, Layout, Role, TensorId};
 use crate::quant::Format;
@@ -56,7 +57,7 @@ pub fn run(bench: &Bench, layout: &Layout, case: &Case, state: &mut State) -> Re
         });
     }
     let views: Vec<View<f32>> = storage.iter_mut().map(Storage::view).collect();
-    (call.def().cpu_f32)(&Context::new(call, &case.step, &views, 0, 1));
+    (Op::of(call).twin().single)(&Context::new(call, &case.step, &views, 0, 1));
     for (id, storage) in call.args.iter().zip(&storage) {
         if let Some(id) = id.filter(|id| bench.program.get(*id).role == Role::State) {
             state.tensor(layout, id).copy_from_slice(&storage.words());
