@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 fn main() {
     println!("cargo::rerun-if-changed=shaders");
     println!("cargo::rerun-if-changed=build");
+    println!("cargo::rerun-if-changed=src/quant/list.rs");
     if let Err(message) = generate() {
         println!("cargo::error={}", message.replace('\n', "\ncargo::error="));
         std::process::exit(1);

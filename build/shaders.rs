@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 
 use naga::{AddressSpace, ScalarKind, StorageAccess, TypeInner};
 
-/// Block formats: file stems under `shaders/quant`, in the order of `quant::Format::ALL`.
-const FORMATS: [&str; 14] = [
-    "f32", "f16", "bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k",
-    "iq4_nl",
-];
+macro_rules! formats {
+    ($($(#[$doc:meta])* $format:ident = $name:literal, $stem:literal, $id:literal, $kind:ident, $codec:ty;)*) => {
+        /// Weight formats: file stems under `shaders/quant`.
+        const FORMATS: &[&str] = &[$($stem),*];
+    };
+}
+include!("../src/quant/list.rs");
 /// Cache types: file stems under `shaders/kv`.
 const CACHES: [&str; 2] = ["f32", "block16"];
 
@@ -31,7 +33,7 @@ pub fn generate(root: &Path, out: &Path) -> Result<(), String> {
     );
     for path in wgsl_files(root)? {
         let source = read_source(root, &path)?;
-        for weight in axis(source.weight, &FORMATS) {
+        for weight in axis(source.weight, FORMATS) {
             for kv in axis(source.kv, &CACHES) {
                 kernels.push_str(&expand_kernel(root, out, &source, weight, kv)?);
             }

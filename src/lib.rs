@@ -10,6 +10,7 @@ pub mod gguf;
 pub mod io;
 #[cfg(feature = "train")]
 pub mod journal;
+pub mod kernels;
 #[cfg(feature = "train")]
 pub mod learn;
 pub mod model;
@@ -18,6 +19,7 @@ pub mod plan;
 pub mod quant;
 pub mod quantize;
 pub mod session;
+pub mod simd;
 pub mod text;
 #[cfg(feature = "train")]
 pub mod train;

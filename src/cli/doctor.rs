@@ -11,7 +11,7 @@ use crate::cli::error::CliError;
 use crate::cli::error::CliResult;
 use crate::cli::store::{Catalog, Home};
 use crate::cli::term::{self, Paint};
-use crate::quant::Level;
+use crate::simd::Level;
 
 /// Show devices, what would be chosen and why
 ///

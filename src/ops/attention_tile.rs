@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::cpu::{Columns, Context, Real};
 use super::params::attention_stats::Params;
-use crate::quant::{Left, Operand, Right};
+use crate::kernels::{Left, Operand, Right};
 
 /// Most rows of a step that are dealt out together.
 pub(super) const BLOCK: usize = 64;

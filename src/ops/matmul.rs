@@ -4,11 +4,11 @@
 //! neither the number of parts nor (but for the switch beyond [`FEW`] rows) the number of rows.
 
 use super::cpu::{Columns, Real};
-pub use crate::quant::Operand;
-use crate::quant::{Left, Right};
+pub use crate::kernels::Operand;
+use crate::kernels::{Left, Right};
 
 /// Up to this many rows, [`matmul_nt`] takes dot products, whose bits are the same for any number of rows.
-pub use crate::quant::FEW;
+pub use crate::kernels::FEW;
 
 /// Weights decoded at once in double precision.
 const PIECE: usize = 256;

@@ -1,7 +1,8 @@
 //! All three products against a naive one in double precision.
 
 use super::*;
-use crate::quant::{Format, Matrix};
+use crate::kernels::Matrix;
+use crate::quant::Format;
 
 fn noise(n: usize, seed: usize) -> Vec<f32> {
     let value = |i: usize| ((i.wrapping_add(seed * 7919).wrapping_mul(2_654_435_761) >> 9) % 2001) as f32;

@@ -1,54 +1,39 @@
-//! What a format must provide, and what every block format gets for it.
+//! What a format must provide, and what every block format gets for it here; its products are in `kernels`.
 
 use std::marker::PhantomData;
 
 use super::device::View;
-use super::many::{Many, many};
-use super::simd::{Job, Lanes, Portable, run};
-use super::tile::{self, Product};
+use crate::simd::{Job, Lanes, Portable, run};
 
 /// The largest weight a block format takes: its scales and minima are f16.
-pub(super) const MAX_WEIGHT: f32 = 65504.0;
+pub(crate) const MAX_WEIGHT: f32 = 65504.0;
 
 /// One row of the format table.
-pub(super) struct Codec {
-    /// The name GGUF tools print.
-    pub name: &'static str,
-    /// The stem of its shader file.
-    pub stem: &'static str,
-    /// The tensor type number in a GGUF file.
-    pub ggml_id: u32,
+pub(crate) struct Codec {
     /// Weights in a block.
     pub block_len: usize,
     /// Bytes of an encoded block.
     pub block_bytes: usize,
     /// Bytes that a block adds to each device plane; all are even.
     pub plane_bytes: &'static [usize],
-    pub(super) decode: fn(&[u8], &mut [f32]),
-    pub(super) encode: fn(&[f32], &mut [u8]),
-    pub(super) dot: fn(&[u8], &[f32]) -> f32,
-    /// Products with a few rows of activations, each as `dot` to the bit; of block formats.
-    pub(super) product: Option<Product>,
-    pub(super) many: Option<Many>,
-    pub(super) to_planes: fn(&[u8], &mut [u8]),
-    pub(super) oct: fn(&View<'_>, usize, usize) -> [f32; 8],
+    pub(crate) decode: fn(&[u8], &mut [f32]),
+    pub(crate) encode: fn(&[f32], &mut [u8]),
+    pub(crate) to_planes: fn(&[u8], &mut [u8]),
+    pub(crate) oct: fn(&View<'_>, usize, usize) -> [f32; 8],
 }
 
-/// Name, shader stem and GGUF type number.
-pub(super) struct Identity(pub &'static str, pub &'static str, pub u32);
-
 /// What makes weights of a block's values, by group: a weight is `scale * (value - CENTRE) + plus`.
-pub(super) struct Scales {
+pub(crate) struct Scales {
     pub scale: [f32; 16],
     pub plus: [f32; 16],
 }
 
 impl Scales {
-    pub(super) const ZERO: Scales = Scales { scale: [0.0; 16], plus: [0.0; 16] };
+    pub(crate) const ZERO: Scales = Scales { scale: [0.0; 16], plus: [0.0; 16] };
 }
 
 /// What makes weights of a block's values in whole numbers: a weight is `scale * whole * (value - CENTRE) + plus`.
-pub(super) struct Factors {
+pub(crate) struct Factors {
     pub scale: f32,
     /// Of the first sixteen of each 32 weights, and of the second.
     pub whole: [[i16; 8]; 2],
@@ -57,11 +42,11 @@ pub(super) struct Factors {
 }
 
 impl Factors {
-    pub(super) const NONE: Factors = Factors { scale: 0.0, whole: [[1; 8]; 2], plus: [0.0; 16] };
+    pub(crate) const NONE: Factors = Factors { scale: 0.0, whole: [[1; 8]; 2], plus: [0.0; 16] };
 
     /// Sets the scales of groups of sixteen, in order.
     #[inline(always)]
-    pub(super) fn sixteens(&mut self, scales: &[i8; 16]) {
+    pub(crate) fn sixteens(&mut self, scales: &[i8; 16]) {
         let [first, second] = &mut self.whole;
         for (i, [a, b]) in scales.as_chunks::<2>().0.iter().enumerate() {
             (first[i], second[i]) = (i16::from(*a), i16::from(*b));
@@ -84,11 +69,10 @@ macro_rules! each_group {
         })*
     };
 }
-pub(super) use each_group;
+pub(crate) use each_group;
 
 /// A format of `LEN` integer codes in `BYTES` bytes with a scale, and perhaps a summand, for each group.
-pub(super) trait Block<const LEN: usize, const BYTES: usize> {
-    const IDENTITY: Identity;
+pub(crate) trait Block<const LEN: usize, const BYTES: usize> {
     /// Bytes that a block adds to each device plane.
     const PLANES: &'static [usize];
     /// Weights that share a scale: 16 or 32.
@@ -147,30 +131,23 @@ pub(super) trait Block<const LEN: usize, const BYTES: usize> {
 }
 
 /// The table row of a block format.
-pub(super) const fn block_codec<B, const LEN: usize, const BYTES: usize>() -> Codec
+pub(crate) const fn block_codec<B, const LEN: usize, const BYTES: usize>() -> Codec
 where
     B: Block<LEN, BYTES>,
 {
-    let Identity(name, stem, ggml_id) = B::IDENTITY;
     Codec {
-        name,
-        stem,
-        ggml_id,
         block_len: LEN,
         block_bytes: BYTES,
         plane_bytes: B::PLANES,
         decode: decode::<B, LEN, BYTES>,
         encode: encode::<B, LEN, BYTES>,
-        dot: tile::dot::<B, LEN, BYTES>,
-        product: Some(tile::rows::<B, LEN, BYTES>),
-        many: Some(many::<B, LEN, BYTES>()),
         to_planes: to_planes::<B, LEN, BYTES>,
         oct: B::oct,
     }
 }
 
 /// Whole blocks, to be decoded with the roundings of ggml: product, then difference, never fused.
-pub(super) struct Decode<'a, B, const LEN: usize, const BYTES: usize> {
+pub(crate) struct Decode<'a, B, const LEN: usize, const BYTES: usize> {
     pub bytes: &'a [u8],
     pub out: &'a mut [f32],
     pub format: PhantomData<B>,
@@ -207,7 +184,7 @@ fn decode<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(bytes: &[u
 }
 
 /// Whole blocks to be encoded.
-pub(super) struct Encode<'a, B, const LEN: usize, const BYTES: usize> {
+pub(crate) struct Encode<'a, B, const LEN: usize, const BYTES: usize> {
     pub src: &'a [f32],
     pub out: &'a mut [u8],
     pub format: PhantomData<B>,
@@ -236,18 +213,18 @@ fn to_planes<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(block: 
 
 /// `N` bytes from `at`; the formats never ask beyond their block.
 #[inline(always)]
-pub(super) fn part<const N: usize>(bytes: &[u8], at: usize) -> &[u8; N] {
+pub(crate) fn part<const N: usize>(bytes: &[u8], at: usize) -> &[u8; N] {
     bytes.get(at..).and_then(|b| b.first_chunk()).unwrap_or(&[0; N])
 }
 
 /// The f16 at `at` of a block.
 #[inline(always)]
-pub(super) fn f16_at<L: Lanes>(l: L, block: &[u8], at: usize) -> f32 {
+pub(crate) fn f16_at<L: Lanes>(l: L, block: &[u8], at: usize) -> f32 {
     l.f16(u16::from_le_bytes([block[at], block[at + 1]]))
 }
 
 /// All codes of a block, as bytes.
-pub(super) fn all_codes<B, const LEN: usize, const BYTES: usize>(block: &[u8; BYTES]) -> [u8; LEN]
+pub(crate) fn all_codes<B, const LEN: usize, const BYTES: usize>(block: &[u8; BYTES]) -> [u8; LEN]
 where
     B: Block<LEN, BYTES>,
 {
@@ -261,7 +238,7 @@ where
 }
 
 /// Nibbles: byte j holds code j low and code j + `bytes.len()` high.
-pub(super) fn join_nibbles(codes: &[u8], bytes: &mut [u8]) {
+pub(crate) fn join_nibbles(codes: &[u8], bytes: &mut [u8]) {
     let (low, high) = codes.split_at(bytes.len());
     for ((low, high), b) in low.iter().zip(high).zip(bytes) {
         *b = (low & 15) | (high << 4);

@@ -6,8 +6,8 @@
 //! to a multiple of eight, so that shaders read eight at a time to the end.
 
 use super::codec::Codec;
-use super::half::from_f16;
 use super::{Format, QuantError};
+use crate::simd::half::from_f16;
 
 /// Rows that are interleaved.
 pub const GROUP_ROWS: usize = 32;
@@ -192,38 +192,38 @@ fn put_bytes(piece: &[u8], position: usize, first: usize, dst: &mut [u32]) {
 }
 
 /// A tensor on the device, as the shaders see it.
-pub(super) struct View<'a> {
+pub(crate) struct View<'a> {
     words: &'a [u32],
     planes: Planes,
 }
 
 impl View<'_> {
     /// The shaders' `w_word`.
-    pub(super) fn word(&self, plane: usize, row: usize, k: usize) -> u32 {
+    pub(crate) fn word(&self, plane: usize, row: usize, k: usize) -> u32 {
         let units = self.planes.units[plane];
         self.words
             [self.planes.offset[plane] + ((row / GROUP_ROWS) * units + k) * GROUP_ROWS + row % GROUP_ROWS]
     }
 
     /// The byte at `index` of a row's plane.
-    pub(super) fn byte(&self, plane: usize, row: usize, index: usize) -> u8 {
+    pub(crate) fn byte(&self, plane: usize, row: usize, index: usize) -> u8 {
         self.word(plane, row, index / 4).to_le_bytes()[index % 4]
     }
 
     /// The f16 at `index` of a row's plane.
-    pub(super) fn f16(&self, plane: usize, row: usize, index: usize) -> f32 {
+    pub(crate) fn f16(&self, plane: usize, row: usize, index: usize) -> f32 {
         from_f16((self.word(plane, row, index / 2) >> (16 * (index % 2))) as u16)
     }
 
     /// Eight integers of `bits` bits each, from bit `first` of a word.
-    pub(super) fn ints(&self, plane: usize, row: usize, k: usize, first: usize, bits: usize) -> [u32; 8] {
+    pub(crate) fn ints(&self, plane: usize, row: usize, k: usize, first: usize, bits: usize) -> [u32; 8] {
         let word = self.word(plane, row, k) >> first;
         std::array::from_fn(|i| (word >> (bits * i)) & ((1 << bits) - 1))
     }
 }
 
 /// Packs the bits `shift .. shift + bits` of each code, first code lowest.
-pub(super) fn pack_bits(codes: &[u8], shift: usize, bits: usize, out: &mut [u8]) {
+pub(crate) fn pack_bits(codes: &[u8], shift: usize, bits: usize, out: &mut [u8]) {
     let mask = ((1u16 << bits) - 1) as u8;
     for (out, codes) in out.iter_mut().zip(codes.chunks_exact(8 / bits)) {
         *out = codes.iter().enumerate().fold(0, |byte, (i, c)| byte | (((c >> shift) & mask) << (bits * i)));

@@ -1,11 +1,11 @@
 //! IQ4_NL: 32 weights, an f16 scale and 4-bit indices into a fixed table of sixteen unevenly spaced integers
 //! (ggml's `kvalues_iq4nl`).
 
-use super::codec::{Block, Identity, Scales, all_codes, f16_at, join_nibbles, part};
+use super::codec::{Block, Scales, all_codes, f16_at, join_nibbles, part};
 use super::device::{View, pack_bits};
-use super::half::{through_f16, to_f16_le};
 use super::search::{importance, sums};
-use super::simd::Lanes;
+use crate::simd::Lanes;
+use crate::simd::half::{through_f16, to_f16_le};
 
 /// The integers that the sixteen codes stand for.
 const VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
@@ -13,10 +13,9 @@ const VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 3
 const STEPS: i32 = 12;
 
 /// f16 scale, 16 bytes of nibbles.
-pub(super) struct Iq4Nl;
+pub(crate) struct Iq4Nl;
 
 impl Block<32, 18> for Iq4Nl {
-    const IDENTITY: Identity = Identity("IQ4_NL", "iq4_nl", 20);
     const PLANES: &'static [usize] = &[16, 2];
     const GROUP: usize = 32;
     const CENTRE: u8 = 127;

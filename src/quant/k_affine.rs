@@ -2,22 +2,21 @@
 //!
 //! Layouts follow ggml (`block_q2_K`, `block_q4_K`, `block_q5_K`); the encoders are a search of our own.
 
-use super::codec::{Block, Factors, Identity, Scales, all_codes, f16_at, join_nibbles, part};
+use super::codec::{Block, Factors, Scales, all_codes, f16_at, join_nibbles, part};
 use super::device::{View, pack_bits};
-use super::half::to_f16_le;
 use super::legacy::pair;
 use super::search::affine;
-use super::simd::Lanes;
+use crate::simd::Lanes;
+use crate::simd::half::to_f16_le;
 
 /// 16 bytes of 4-bit scales and minima, 64 bytes of 2-bit codes, f16 d, f16 dmin.
-pub(super) struct Q2K;
+pub(crate) struct Q2K;
 /// f16 d, f16 dmin, 12 bytes of 6-bit scales and minima, 128 bytes of nibbles.
-pub(super) struct Q4K;
+pub(crate) struct Q4K;
 /// As Q4_K, with 32 bytes of fifth bits before the nibbles.
-pub(super) struct Q5K;
+pub(crate) struct Q5K;
 
 impl Block<256, 84> for Q2K {
-    const IDENTITY: Identity = Identity("Q2_K", "q2_k", 10);
     const PLANES: &'static [usize] = &[64, 16, 4];
     const GROUP: usize = 16;
     const CENTRE: u8 = 0;
@@ -80,7 +79,6 @@ impl Block<256, 84> for Q2K {
 }
 
 impl Block<256, 144> for Q4K {
-    const IDENTITY: Identity = Identity("Q4_K", "q4_k", 12);
     const PLANES: &'static [usize] = &[128, 16, 4];
     const GROUP: usize = 32;
     const CENTRE: u8 = 0;
@@ -123,7 +121,6 @@ impl Block<256, 144> for Q4K {
 }
 
 impl Block<256, 176> for Q5K {
-    const IDENTITY: Identity = Identity("Q5_K", "q5_k", 13);
     const PLANES: &'static [usize] = &[128, 32, 16, 4];
     const GROUP: usize = 32;
     const CENTRE: u8 = 0;
@@ -176,7 +173,7 @@ impl Block<256, 176> for Q5K {
 
 /// 2-bit codes, raised by some bits: in each 128 weights, byte l holds the weights l, l + 32, l + 64, l + 96.
 #[inline(always)]
-pub(super) fn codes2<L: Lanes>(l: L, bytes: &[u8], group: usize, raise: i32) -> L::B {
+pub(crate) fn codes2<L: Lanes>(l: L, bytes: &[u8], group: usize, raise: i32) -> L::B {
     l.shift(l.bytes(part(bytes, 32 * (group / 4))), 2 * (group as i32 % 4) - raise, 3 << raise)
 }
 

@@ -2,20 +2,19 @@
 //!
 //! Layouts follow ggml (`block_q3_K`, `block_q6_K`); the encoders are a search of our own.
 
-use super::codec::{Block, Factors, Identity, Scales, all_codes, f16_at, join_nibbles, part};
+use super::codec::{Block, Factors, Scales, all_codes, f16_at, join_nibbles, part};
 use super::device::{View, pack_bits};
-use super::half::to_f16_le;
 use super::k_affine::codes2;
 use super::search::symmetric;
-use super::simd::Lanes;
+use crate::simd::Lanes;
+use crate::simd::half::to_f16_le;
 
 /// 32 bytes of third bits, 64 bytes of 2-bit codes, 12 bytes of 6-bit scales around 32, f16 d.
-pub(super) struct Q3K;
+pub(crate) struct Q3K;
 /// 128 bytes of nibbles, 64 bytes of upper 2-bit codes, 16 signed scales, f16 d.
-pub(super) struct Q6K;
+pub(crate) struct Q6K;
 
 impl Block<256, 110> for Q3K {
-    const IDENTITY: Identity = Identity("Q3_K", "q3_k", 11);
     const PLANES: &'static [usize] = &[64, 32, 16, 2];
     const GROUP: usize = 16;
     const CENTRE: u8 = 4;
@@ -76,7 +75,6 @@ impl Block<256, 110> for Q3K {
 }
 
 impl Block<256, 210> for Q6K {
-    const IDENTITY: Identity = Identity("Q6_K", "q6_k", 14);
     // Times 32 * 128, and that 32 times, it stays below 2^31.
     const MOST: f32 = 16383.0;
     const PLANES: &'static [usize] = &[128, 64, 16, 2];

@@ -2,24 +2,23 @@
 //!
 //! Layouts and encoders follow ggml (`ggml-common.h`, `quantize_row_*_ref`), to the byte.
 
-use super::codec::{Block, Identity, Scales, all_codes, f16_at, join_nibbles, part};
+use super::codec::{Block, Scales, all_codes, f16_at, join_nibbles, part};
 use super::device::{View, pack_bits};
-use super::half::{from_f16, to_f16_le};
-use super::simd::Lanes;
+use crate::simd::Lanes;
+use crate::simd::half::{from_f16, to_f16_le};
 
 /// f16 scale, 16 bytes of nibbles.
-pub(super) struct Q4_0;
+pub(crate) struct Q4_0;
 /// f16 scale, f16 minimum, 16 bytes of nibbles.
-pub(super) struct Q4_1;
+pub(crate) struct Q4_1;
 /// f16 scale, 32 fifth bits, 16 bytes of nibbles.
-pub(super) struct Q5_0;
+pub(crate) struct Q5_0;
 /// f16 scale, f16 minimum, 32 fifth bits, 16 bytes of nibbles.
-pub(super) struct Q5_1;
+pub(crate) struct Q5_1;
 /// f16 scale, 32 signed bytes.
-pub(super) struct Q8_0;
+pub(crate) struct Q8_0;
 
 impl Block<32, 18> for Q4_0 {
-    const IDENTITY: Identity = Identity("Q4_0", "q4_0", 2);
     const PLANES: &'static [usize] = &[16, 2];
     const GROUP: usize = 32;
     const CENTRE: u8 = 8;
@@ -54,7 +53,6 @@ impl Block<32, 18> for Q4_0 {
 }
 
 impl Block<32, 20> for Q4_1 {
-    const IDENTITY: Identity = Identity("Q4_1", "q4_1", 3);
     const PLANES: &'static [usize] = &[16, 4];
     const GROUP: usize = 32;
     const CENTRE: u8 = 0;
@@ -91,7 +89,6 @@ impl Block<32, 20> for Q4_1 {
 }
 
 impl Block<32, 22> for Q5_0 {
-    const IDENTITY: Identity = Identity("Q5_0", "q5_0", 6);
     const PLANES: &'static [usize] = &[16, 4, 2];
     const GROUP: usize = 32;
     const CENTRE: u8 = 16;
@@ -128,7 +125,6 @@ impl Block<32, 22> for Q5_0 {
 }
 
 impl Block<32, 24> for Q5_1 {
-    const IDENTITY: Identity = Identity("Q5_1", "q5_1", 7);
     const PLANES: &'static [usize] = &[16, 4, 4];
     const GROUP: usize = 32;
     const CENTRE: u8 = 0;
@@ -167,7 +163,6 @@ impl Block<32, 24> for Q5_1 {
 }
 
 impl Block<32, 34> for Q8_0 {
-    const IDENTITY: Identity = Identity("Q8_0", "q8_0", 8);
     const PLANES: &'static [usize] = &[32, 2];
     const GROUP: usize = 32;
     const CENTRE: u8 = 128;
@@ -224,7 +219,7 @@ fn codes5_device(view: &View<'_>, row: usize, oct: usize) -> [u32; 8] {
 }
 
 /// Two f16 in a word, low half first.
-pub(super) fn pair(word: u32) -> (f32, f32) {
+pub(crate) fn pair(word: u32) -> (f32, f32) {
     (from_f16(word as u16), from_f16((word >> 16) as u16))
 }
 

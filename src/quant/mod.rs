@@ -1,118 +1,74 @@
-//! Block formats: how weights are stored in a file, on the CPU and on the device.
+//! Block formats: how weights are stored in a file and on the device.
 //!
-//! Each format is one row of a const table: identity, block size, decoding, encoding, dot products and the device
-//! layout. The byte layouts are those of GGUF files; decoding is bit-exact with the Python package `gguf`.
-//! A format is added by one [`Format`] variant, one implementation and one row of the table.
+//! Each format is one line of a list and one description: block size, decoding, encoding and the device layout. The byte
+//! layouts are those of GGUF files; decoding is bit-exact with the Python package `gguf`. Products with encoded weights are in
+//! [`kernels`](crate::kernels).
 
-mod codec;
-mod device;
-mod dot;
+pub(crate) mod codec;
+pub(crate) mod device;
 mod error;
-mod exp;
-mod few;
-mod float;
-mod gemm;
-mod half;
-mod ints;
-mod iq4_nl;
-mod k_affine;
-mod k_symmetric;
-mod legacy;
-mod level;
-mod many;
-mod operand;
-mod round;
+pub(crate) mod float;
+pub(crate) mod iq4_nl;
+pub(crate) mod k_affine;
+pub(crate) mod k_symmetric;
+pub(crate) mod legacy;
 mod search;
-mod simd;
-mod table;
 #[cfg(test)]
-mod tests;
-mod tile;
-mod wide;
+pub(crate) mod tests;
 
 pub use device::{GROUP_ROWS, MAX_PLANES, Planes};
-pub use dot::{axpy_f32, dot_f32};
 pub use error::QuantError;
-pub use exp::{exp, exp_all, sum_exp};
-pub use few::{FEW, FewRows};
-pub use gemm::{Product, Rows};
-pub use level::Level;
-pub use operand::{Left, Matrix, Operand, Right};
-pub(crate) use simd::prefetch_all;
 
-use codec::Codec;
-use table::TABLE;
+use codec::{Codec, block_codec};
+use float::float_codec;
 
-/// A weight format of a GGUF file.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Format {
-    /// 32-bit floats.
-    F32,
-    /// IEEE half floats.
-    F16,
-    /// bfloat16.
-    BF16,
-    /// 32 weights: f16 scale, 4-bit codes around 8.
-    Q4_0,
-    /// 32 weights: f16 scale and minimum, 4-bit codes.
-    Q4_1,
-    /// 32 weights: f16 scale, 5-bit codes around 16.
-    Q5_0,
-    /// 32 weights: f16 scale and minimum, 5-bit codes.
-    Q5_1,
-    /// 32 weights: f16 scale, signed bytes.
-    Q8_0,
-    /// 256 weights in groups of 16: 4-bit scales and minima, 2-bit codes.
-    Q2K,
-    /// 256 weights in groups of 16: 6-bit scales, 3-bit codes around 4.
-    Q3K,
-    /// 256 weights in groups of 32: 6-bit scales and minima, 4-bit codes.
-    Q4K,
-    /// 256 weights in groups of 32: 6-bit scales and minima, 5-bit codes.
-    Q5K,
-    /// 256 weights in groups of 16: 8-bit scales, 6-bit codes around 32.
-    Q6K,
-    /// 32 weights: f16 scale, 4-bit indices into a fixed non-linear table.
-    Iq4Nl,
+/// The table row of a format of each kind.
+macro_rules! codec {
+    (block, $format:ty) => {
+        block_codec::<$format, _, _>()
+    };
+    (float, $format:ty) => {
+        float_codec::<$format, _>()
+    };
 }
 
+macro_rules! formats {
+    ($($(#[$doc:meta])* $format:ident = $name:literal, $stem:literal, $id:literal, $kind:ident, $codec:ty;)*) => {
+        /// A weight format of a GGUF file.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub enum Format {
+            $($(#[$doc])* $format,)*
+        }
+
+        impl Format {
+            /// All formats, in the order of the list.
+            pub const ALL: [Format; [$($id),*].len()] = [$(Format::$format),*];
+
+            /// The name GGUF tools print, such as `Q4_1`, `Q4_K`, `IQ4_NL`.
+            pub fn name(self) -> &'static str {
+                [$($name),*][self as usize]
+            }
+
+            /// The stem of its shader file, such as `q4_1`, `q4_k`, `iq4_nl`.
+            pub fn stem(self) -> &'static str {
+                [$($stem),*][self as usize]
+            }
+
+            /// The tensor type number in a GGUF file.
+            pub fn ggml_id(self) -> u32 {
+                [$($id),*][self as usize]
+            }
+        }
+
+        /// By format, in the order of the list.
+        static CODECS: [Codec; Format::ALL.len()] = [$(codec!($kind, $codec)),*];
+    };
+}
+include!("list.rs");
+
 impl Format {
-    /// All formats, in the order of the table.
-    pub const ALL: [Format; 14] = [
-        Format::F32,
-        Format::F16,
-        Format::BF16,
-        Format::Q4_0,
-        Format::Q4_1,
-        Format::Q5_0,
-        Format::Q5_1,
-        Format::Q8_0,
-        Format::Q2K,
-        Format::Q3K,
-        Format::Q4K,
-        Format::Q5K,
-        Format::Q6K,
-        Format::Iq4Nl,
-    ];
-
-    /// This format's row of the table.
     fn codec(self) -> &'static Codec {
-        &TABLE[self as usize]
-    }
-
-    /// The name GGUF tools print, such as `Q4_1`, `Q4_K`, `IQ4_NL`.
-    pub fn name(self) -> &'static str {
-        self.codec().name
-    }
-
-    /// The stem of its shader file, such as `q4_1`, `q4_k`, `iq4_nl`.
-    pub fn stem(self) -> &'static str {
-        self.codec().stem
-    }
-
-    /// The tensor type number in a GGUF file.
-    pub fn ggml_id(self) -> u32 {
-        self.codec().ggml_id
+        &CODECS[self as usize]
     }
 
     /// The format of a GGUF tensor type number, if it is one of these.
@@ -194,24 +150,6 @@ impl Format {
             Some(index) => Err(QuantError::NotFinite { format: self, index, value: src[index], largest }),
             None => Ok(()),
         }
-    }
-
-    /// The dot product of an encoded row with as many activations, in f32 and in a fixed order.
-    ///
-    /// The lengths should agree; if they do not, the blocks that both have are used.
-    pub fn dot(self, row: &[u8], x: &[f32]) -> f32 {
-        debug_assert_eq!(self.row_bytes(x.len()), Ok(row.len()));
-        (self.codec().dot)(row, x)
-    }
-
-    /// Products with a few rows of activations, of block formats.
-    fn product(self) -> Option<tile::Product> {
-        self.codec().product
-    }
-
-    /// Products with many rows of activations, of block formats.
-    fn many(self) -> Option<many::Many> {
-        self.codec().many
     }
 
     fn check_bytes(self, weights: usize, found: usize) -> Result<(), QuantError> {

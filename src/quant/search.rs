@@ -7,7 +7,7 @@
 //! Everything is inlined into the encoders, which are compiled for AVX2 as well. No step is fused and sums have a fixed
 //! order, so all machines give the same bytes.
 
-use super::half::covering_f16;
+use crate::simd::half::covering_f16;
 
 /// Weights of a super-block.
 pub(super) const SUPER: usize = 256;

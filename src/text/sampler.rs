@@ -5,7 +5,7 @@
 //! logits that tie with the last one kept are kept. Random numbers are a hash of (seed, position), so that the
 //! same seed gives the same text whatever the batch or the chunk.
 
-use crate::quant::sum_exp;
+use crate::simd::sum_exp;
 
 mod dry;
 

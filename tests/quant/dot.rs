@@ -1,6 +1,7 @@
 //! CPU dot products against sums of decoded weights in f64.
 
-use emberlm::quant::{Format, dot_f32};
+use emberlm::kernels::dot_f32;
+use emberlm::quant::Format;
 
 use crate::{Normal, decode, encode};
 

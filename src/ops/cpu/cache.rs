@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{Columns, Real};
 use crate::ops::block16;
-use crate::quant;
+use crate::simd;
 
 /// Rows of the KV storage, readable as floats.
 #[derive(Clone, Copy)]
@@ -38,8 +38,8 @@ impl<F: Real> Cache<'_, F> {
     /// Starts to fetch `len` elements from `start` on, if they exist.
     pub fn prefetch(&self, start: usize, len: usize) {
         match self {
-            Cache::Full(all) => quant::prefetch_all(all.get(start..start + len).unwrap_or(&[])),
-            Cache::Block16(all) => quant::prefetch_all(all.get(start..start + len).unwrap_or(&[])),
+            Cache::Full(all) => simd::prefetch_all(all.get(start..start + len).unwrap_or(&[])),
+            Cache::Block16(all) => simd::prefetch_all(all.get(start..start + len).unwrap_or(&[])),
         }
     }
 }

@@ -8,7 +8,7 @@ mod context;
 mod parts;
 mod real;
 
-pub use crate::quant::Matrix;
+pub use crate::kernels::Matrix;
 pub use cache::{Cache, CacheColumns};
 pub use context::Context;
 pub use parts::{Columns, Pieces, Raw, View};

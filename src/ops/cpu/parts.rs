@@ -3,7 +3,8 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use crate::quant::{self, Format};
+use crate::kernels;
+use crate::quant::Format;
 
 /// Memory of one argument, shared by all parts of a call.
 #[derive(Clone, Copy)]
@@ -106,7 +107,7 @@ impl<T> Pieces<'_, T> {
     }
 }
 
-impl quant::Rows for &mut Columns<'_, f32> {
+impl kernels::Rows for &mut Columns<'_, f32> {
     fn row(&mut self, r: usize) -> &mut [f32] {
         self.row_mut(r)
     }

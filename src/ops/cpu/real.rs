@@ -3,7 +3,9 @@
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
 use super::Columns;
-use crate::quant::{self, Format, Left, Operand, Right};
+use crate::kernels::{self, Left, Operand, Right};
+use crate::quant::Format;
+use crate::simd;
 use crate::text::{Breakers, Choice, SamplerError, SamplerParams, choose_with_breakers};
 
 /// The float type a twin is instantiated with: f32 to run, f64 to check gradients by central differences.
@@ -48,7 +50,7 @@ pub trait Real:
     /// Dot product of an encoded row with one activation row.
     fn dot_row(format: Format, row: &[u8], x: &[Self]) -> Self;
 
-    /// y = (accumulate ? y : 0) + alpha x w^T over the part's columns, for at most [`quant::FEW`] rows of `cols`; each
+    /// y = (accumulate ? y : 0) + alpha x w^T over the part's columns, for at most [`kernels::FEW`] rows of `cols`; each
     /// element as by [`Real::dot_row`] or [`Real::dot`]. Row `first` of w makes the part's first column.
     #[allow(clippy::too_many_arguments)]
     fn few(
@@ -171,7 +173,7 @@ impl Real for f32 {
         accumulate: bool,
         y: &mut Columns<'_, f32>,
     ) {
-        quant::FewRows { rows, width: y.range.len(), cols, x, w, first, alpha, accumulate, y }.run();
+        kernels::FewRows { rows, width: y.range.len(), cols, x, w, first, alpha, accumulate, y }.run();
     }
 
     fn product(
@@ -183,23 +185,23 @@ impl Real for f32 {
         accumulate: bool,
         y: &mut Columns<'_, f32>,
     ) {
-        quant::Product { rows, width: y.range.len(), depth, left, right, alpha, accumulate, y }.run();
+        kernels::Product { rows, width: y.range.len(), depth, left, right, alpha, accumulate, y }.run();
     }
 
     fn dot(a: &[f32], b: &[f32]) -> f32 {
-        quant::dot_f32(a, b)
+        kernels::dot_f32(a, b)
     }
 
     fn exp_all(x: &mut [f32], scale: f32, shift: f32) {
-        quant::exp_all(x, scale, shift);
+        simd::exp_all(x, scale, shift);
     }
 
     fn sum_exp(x: &[f32], less: f32, scale: f32) -> f32 {
-        quant::sum_exp(x, less, scale) as f32
+        simd::sum_exp(x, less, scale) as f32
     }
 
     fn axpy(a: f32, x: &[f32], y: &mut [f32]) {
-        quant::axpy_f32(a, x, y);
+        kernels::axpy_f32(a, x, y);
     }
 
     fn choose(

@@ -2,7 +2,7 @@
 //! batch.
 //!
 //! Rows of a block format go to `tile.rs`. Floats have no blocks: some weights of [`GROUP`] rows come to the first-level
-//! cache and are met by all activations in register tiles. Sums have the order of [`Format::dot`](super::Format::dot), so
+//! cache and are met by all activations in register tiles. Sums have the order of [`Format::dot`](crate::quant::Format::dot), so
 //! that a sequence gets the same bits in any batch and alone.
 
 use std::ops::Range;
@@ -10,8 +10,8 @@ use std::ops::Range;
 use super::dot::dot_f32;
 use super::gemm::Rows;
 use super::operand::Operand;
-use super::simd::{self, Job, Lanes};
-use super::wide::{self, Wide, WideJob};
+use crate::simd::wide::{self, TileJob, Wide, WideJob};
+use crate::simd::{self, Job, Lanes};
 
 /// Most rows of activations.
 pub const FEW: usize = 8;
@@ -60,7 +60,7 @@ impl<Y: Rows> FewRows<'_, Y> {
         let exact = matches!(self.w, Operand::Encoded(w) if w.exact);
         if let Operand::Encoded(w) = self.w
             && !exact
-            && let Some(product) = w.format.product()
+            && let Some(product) = w.format.kernels().few
         {
             let (x, columns) = (&self.x[..self.rows * self.cols], self.first..self.first + self.width);
             return product(w, columns, (x, self.cols), &mut |column, dots| {
@@ -229,65 +229,69 @@ impl WideJob for Pass<'_> {
         let (mut t, mut ahead) = (0, self.ahead);
         while t < self.rows {
             let folded = self.last.then_some(&mut *self.folded);
-            t += s.few(w, x, t..self.rows, self.fresh, &mut ahead, self.sums, folded);
+            let tile = Tile { w, x, first: t, fresh: self.fresh, ahead: &mut ahead, sums: self.sums, folded };
+            t += s.few(self.rows - t, tile);
         }
     }
 }
 
-/// The first `ROWS` of some rows of activations, as one tile for each of the vectors that make up the lanes.
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-pub(super) fn tile<S: Wide, const ROWS: usize, const W: usize>(
-    s: S,
-    w: [&[[f32; LANES]]; GROUP],
-    x: [&[[f32; LANES]]; FEW],
+/// Some rows of activations from `first` on, as one tile for each of the vectors that make up the lanes.
+struct Tile<'a, 'b> {
+    w: [&'a [[f32; LANES]]; GROUP],
+    x: [&'a [[f32; LANES]]; FEW],
     first: usize,
     fresh: bool,
-    ahead: &mut &[u8],
-    sums: &mut [Sums; GROUP],
-    mut folded: Option<&mut [Folded; GROUP]>,
-) {
-    let len = w[0].len();
-    let w = w.map(|w| &w[..len]);
-    let x: [&[[f32; LANES]]; ROWS] = std::array::from_fn(|t| &x[(first + t).min(FEW - 1)][..len]);
-    for part in 0..LANES / W {
-        let vector = |lanes: &[f32; LANES], part: usize| s.load(&lanes.as_chunks::<W>().0[part]);
-        let mut acc = [[s.zero(); ROWS]; GROUP];
-        if !fresh {
-            for (acc, sums) in acc.iter_mut().zip(sums.iter()) {
-                for (t, acc) in acc.iter_mut().enumerate() {
-                    *acc = vector(&sums[(first + t).min(FEW - 1)], part);
-                }
-            }
-        }
-        for k in 0..len {
-            if let Some((line, later)) = ahead.split_first_chunk::<64>() {
-                simd::prefetch(&line[0]);
-                *ahead = later;
-            }
-            let x: [S::V; ROWS] = std::array::from_fn(|t| vector(&x[t][k], part));
-            for i in 0..GROUP {
-                let w = vector(&w[i][k], part);
-                for t in 0..ROWS {
-                    acc[i][t] = s.mul_add(w, x[t], acc[i][t]);
-                }
-            }
-        }
-        for i in 0..GROUP {
-            for t in 0..ROWS {
-                let lanes = &mut sums[i][(first + t).min(FEW - 1)];
-                match &mut folded {
-                    // Eight lanes of the other parts and of this one: the first and third added to the second and fourth.
-                    Some(folded) if part + 1 == LANES / W => {
-                        let sum = if W == LANES / 2 {
-                            s.add(vector(lanes, 0), acc[i][t])
-                        } else {
-                            let even = s.add(vector(lanes, 0), vector(lanes, LANES / W / 2));
-                            s.add(even, s.add(vector(lanes, 1), acc[i][t]))
-                        };
-                        s.fold(sum, &mut folded[i][(first + t).min(FEW - 1)]);
+    ahead: &'b mut &'a [u8],
+    sums: &'b mut [Sums; GROUP],
+    folded: Option<&'b mut [Folded; GROUP]>,
+}
+
+impl TileJob for Tile<'_, '_> {
+    #[inline(always)]
+    fn run<S: Wide, const ROWS: usize, const VECTORS: usize, const W: usize>(self, s: S) {
+        let Tile { w, x, first, fresh, ahead, sums, mut folded } = self;
+        let len = w[0].len();
+        let w = w.map(|w| &w[..len]);
+        let x: [&[[f32; LANES]]; ROWS] = std::array::from_fn(|t| &x[(first + t).min(FEW - 1)][..len]);
+        for part in 0..LANES / W {
+            let vector = |lanes: &[f32; LANES], part: usize| s.load(&lanes.as_chunks::<W>().0[part]);
+            let mut acc = [[s.zero(); ROWS]; GROUP];
+            if !fresh {
+                for (acc, sums) in acc.iter_mut().zip(sums.iter()) {
+                    for (t, acc) in acc.iter_mut().enumerate() {
+                        *acc = vector(&sums[(first + t).min(FEW - 1)], part);
                     }
-                    _ => s.store(acc[i][t], &mut lanes.as_chunks_mut::<W>().0[part]),
+                }
+            }
+            for k in 0..len {
+                if let Some((line, later)) = ahead.split_first_chunk::<64>() {
+                    simd::prefetch(&line[0]);
+                    *ahead = later;
+                }
+                let x: [S::V; ROWS] = std::array::from_fn(|t| vector(&x[t][k], part));
+                for i in 0..GROUP {
+                    let w = vector(&w[i][k], part);
+                    for t in 0..ROWS {
+                        acc[i][t] = s.mul_add(w, x[t], acc[i][t]);
+                    }
+                }
+            }
+            for i in 0..GROUP {
+                for t in 0..ROWS {
+                    let lanes = &mut sums[i][(first + t).min(FEW - 1)];
+                    match &mut folded {
+                        // Eight lanes of the other parts and of this one: the first and third added to the second and fourth.
+                        Some(folded) if part + 1 == LANES / W => {
+                            let sum = if W == LANES / 2 {
+                                s.add(vector(lanes, 0), acc[i][t])
+                            } else {
+                                let even = s.add(vector(lanes, 0), vector(lanes, LANES / W / 2));
+                                s.add(even, s.add(vector(lanes, 1), acc[i][t]))
+                            };
+                            s.fold(sum, &mut folded[i][(first + t).min(FEW - 1)]);
+                        }
+                        _ => s.store(acc[i][t], &mut lanes.as_chunks_mut::<W>().0[part]),
+                    }
                 }
             }
         }

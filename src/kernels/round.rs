@@ -14,9 +14,8 @@ pub(super) fn steps(size: u32, most: f32) -> (f32, f32) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ints::Ints;
-    use super::super::simd::{Job, Lanes, run, run_portable};
     use super::steps;
+    use crate::simd::{Ints, Job, Lanes, run, run_portable};
 
     struct Round([f32; 32]);
 

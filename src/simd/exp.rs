@@ -1,6 +1,6 @@
 //! Exponentials of whole rows.
 
-use super::simd::{Job, Lanes, run};
+use super::{Job, Lanes, run};
 
 /// e^x to an epsilon or two, without branches, so that loops over it use vectors: 2^k times a polynomial on half a step
 /// to either side (the coefficients of Cephes' expf). Below -87 it is e^-87.
@@ -79,7 +79,7 @@ pub fn exp_all(x: &mut [f32], scale: f32, shift: f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quant::simd::run_portable;
+    use crate::simd::run_portable;
 
     #[test]
     fn sums_of_exponentials() {

@@ -1,16 +1,10 @@
-//! Vectors of the machine's full width, for the tiles of a matrix product.
+//! Vectors of the machine's full width, for tiles of products that are summed in registers.
 //!
-//! As in `simd.rs`, loops are written once, over [`Wide`], and compiled for the instructions at hand. An [`Avx2`] or
+//! As with [`Lanes`](super::Lanes), loops are written once, over [`Wide`], and compiled for the instructions at hand. An [`Avx2`] or
 //! [`Avx512`] exists only on a CPU that was asked and said yes.
 
-use std::ops::Range;
-
-use super::few::{self, FEW, Folded, GROUP, LANES, Sums};
-use super::gemm::{Rows, Tile, tile};
-use super::many;
-
 /// One vector of f32, and the tile sizes that fit the registers.
-pub(super) trait Wide: Copy {
+pub(crate) trait Wide: Copy {
     /// Lanes.
     const W: usize;
     /// Most rows of a tile.
@@ -24,8 +18,6 @@ pub(super) trait Wide: Copy {
     fn store(self, v: Self::V, x: &mut [f32]);
     /// `a * b + c`, fused where the CPU does it in one instruction.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// [`tile`], compiled for the fewest rows that hold this tile's and for one or two vectors of columns.
-    fn tile<Y: Rows>(self, t: &Tile<'_>, y: &mut Y);
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     /// As many i32, or twice as many i16.
@@ -37,22 +29,20 @@ pub(super) trait Wide: Copy {
     /// Adds the products of two numbers of 16 bits to each sum.
     fn products(self, sums: Self::I, a: Self::I, b: Self::I) -> Self::I;
     fn float(self, v: Self::I) -> Self::V;
-    /// [`many::tile`] of the fewest rows that hold this tile's.
-    fn many<Y: Rows>(self, t: &many::Tile<'_>, y: &mut Y);
     /// Adds up what lies eight lanes apart.
     fn fold(self, v: Self::V, lanes: &mut [f32; 8]);
-    /// [`few::tile`] of as many of the rows of x as fit the registers: how many.
-    #[allow(clippy::too_many_arguments)]
-    fn few(
-        self,
-        w: [&[[f32; LANES]]; GROUP],
-        x: [&[[f32; LANES]]; FEW],
-        rows: Range<usize>,
-        fresh: bool,
-        ahead: &mut &[u8],
-        sums: &mut [Sums; GROUP],
-        folded: Option<&mut [Folded; GROUP]>,
-    ) -> usize;
+    /// A tile of the fewest rows that hold so many, at most `ROWS`, two vectors wide.
+    fn tall<J: TileJob>(self, rows: usize, job: J);
+    /// The same, one vector wide.
+    fn slim<J: TileJob>(self, rows: usize, job: J);
+    /// A tile of as many of these rows as fit the registers beside other rows, one vector wide: how many.
+    fn few<J: TileJob>(self, rows: usize, job: J) -> usize;
+}
+
+/// A tile to be compiled for a size: `ROWS` rows and `VECTORS` vectors, that is `COLS` columns.
+pub(crate) trait TileJob {
+    /// Must be `#[inline(always)]`.
+    fn run<S: Wide, const ROWS: usize, const VECTORS: usize, const COLS: usize>(self, s: S);
 }
 
 macro_rules! tiles {
@@ -60,56 +50,44 @@ macro_rules! tiles {
         const ROWS: usize = $large;
 
         #[inline(always)]
-        fn tile<Y: Rows>(self, t: &Tile<'_>, y: &mut Y) {
-            match (t.rows, t.width == Self::W) {
-                (..=$small, false) => tile::<Self, Y, $small, 2, $two>(self, t, y),
-                (..=$medium, false) => tile::<Self, Y, $medium, 2, $two>(self, t, y),
-                (_, false) => tile::<Self, Y, $large, 2, $two>(self, t, y),
-                (..=$small, true) => tile::<Self, Y, $small, 1, $one>(self, t, y),
-                (..=$medium, true) => tile::<Self, Y, $medium, 1, $one>(self, t, y),
-                (_, true) => tile::<Self, Y, $large, 1, $one>(self, t, y),
+        fn tall<J: TileJob>(self, rows: usize, job: J) {
+            match rows {
+                ..=$small => job.run::<Self, $small, 2, $two>(self),
+                ..=$medium => job.run::<Self, $medium, 2, $two>(self),
+                _ => job.run::<Self, $large, 2, $two>(self),
             }
         }
 
         #[inline(always)]
-        fn many<Y: Rows>(self, t: &many::Tile<'_>, y: &mut Y) {
-            match t.rows {
-                ..=$small => many::tile::<Self, Y, $small, $two>(self, t, y),
-                ..=$medium => many::tile::<Self, Y, $medium, $two>(self, t, y),
-                _ => many::tile::<Self, Y, $large, $two>(self, t, y),
+        fn slim<J: TileJob>(self, rows: usize, job: J) {
+            match rows {
+                ..=$small => job.run::<Self, $small, 1, $one>(self),
+                ..=$medium => job.run::<Self, $medium, 1, $one>(self),
+                _ => job.run::<Self, $large, 1, $one>(self),
             }
         }
 
         #[inline(always)]
-        fn few(
-            self,
-            w: [&[[f32; LANES]]; GROUP],
-            x: [&[[f32; LANES]]; FEW],
-            rows: Range<usize>,
-            fresh: bool,
-            ahead: &mut &[u8],
-            sums: &mut [Sums; GROUP],
-            folded: Option<&mut [Folded; GROUP]>,
-        ) -> usize {
+        fn few<J: TileJob>(self, rows: usize, job: J) -> usize {
             // The tallest tile that is not too tall; the last in the list has one row.
             $(
-                if rows.len() >= $few {
-                    few::tile::<Self, $few, $one>(self, w, x, rows.start, fresh, ahead, sums, folded);
+                if rows >= $few {
+                    job.run::<Self, $few, 1, $one>(self);
                     return $few;
                 }
             )*
-            rows.len()
+            rows
         }
     };
 }
 
-/// A loop to be compiled for the instructions at hand; see [`Job`](super::simd::Job).
-pub(super) trait WideJob {
+/// A loop to be compiled for the instructions at hand; see [`Job`](super::Job).
+pub(crate) trait WideJob {
     fn run<S: Wide>(self, s: S);
 }
 
 /// Runs a job on the best instructions of this machine.
-pub(super) fn run<J: WideJob>(job: J) {
+pub(crate) fn run<J: WideJob>(job: J) {
     #[cfg(target_arch = "x86_64")]
     {
         if let Some(vnni) = x86::Vnni::detect() {
@@ -127,7 +105,7 @@ pub(super) fn run<J: WideJob>(job: J) {
 
 /// Every set of instructions that this machine has, for tests.
 #[cfg(test)]
-pub(super) fn run_each<J: WideJob>(mut job: impl FnMut() -> J) {
+pub(crate) fn run_each<J: WideJob>(mut job: impl FnMut() -> J) {
     job().run(Portable);
     #[cfg(target_arch = "x86_64")]
     {
@@ -139,7 +117,7 @@ pub(super) fn run_each<J: WideJob>(mut job: impl FnMut() -> J) {
 
 /// Arrays of eight, left to the compiler's vectoriser.
 #[derive(Clone, Copy)]
-pub(super) struct Portable;
+pub(crate) struct Portable;
 
 impl Wide for Portable {
     const W: usize = 8;
@@ -222,20 +200,20 @@ impl Wide for Portable {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::super::level::Level;
-    use super::{FEW, Folded, GROUP, LANES, Range, Rows, Sums, Tile, Wide, WideJob, few, many, tile};
+    use super::{TileJob, Wide, WideJob};
+    use crate::simd::Level;
 
     /// Proof that this CPU has AVX2, FMA and F16C.
     #[derive(Clone, Copy)]
-    pub(super) struct Avx2(());
+    pub(crate) struct Avx2(());
 
     /// Proof that this CPU has AVX-512F and BW (and AVX2 and FMA, for what the compiler makes of the rest).
     #[derive(Clone, Copy)]
-    pub(super) struct Avx512(());
+    pub(crate) struct Avx512(());
 
     /// Proof that it has VNNI too.
     #[derive(Clone, Copy)]
-    pub(super) struct Vnni(());
+    pub(crate) struct Vnni(());
 
     macro_rules! wide {
         ($name:ident, $features:literal, $v:ty, $w:literal, $tiles:tt,
@@ -244,11 +222,11 @@ mod x86 {
          |$sums:ident, $x:ident, $y:ident| $products:expr) => {
             impl $name {
                 /// If the CPU has the features and they are to be used.
-                pub(super) fn detect() -> Option<Self> {
+                pub(crate) fn detect() -> Option<Self> {
                     (Level::in_use() >= Level::$name).then_some($name(()))
                 }
 
-                pub(super) fn run<J: WideJob>(self, job: J) {
+                pub(crate) fn run<J: WideJob>(self, job: J) {
                     #[target_feature(enable = $features)]
                     fn compiled<J: WideJob>(job: J, s: $name) {
                         job.run(s);

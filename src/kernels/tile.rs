@@ -8,12 +8,11 @@ use std::hint::black_box;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::codec::{Block, Factors, each_group};
 use super::few::FEW;
-use super::ints::Ints;
 use super::operand::Matrix;
 use super::round::steps;
-use super::simd::{Job, Lanes, prefetch_ahead, run};
+use crate::quant::codec::{Block, Factors, each_group};
+use crate::simd::{Ints, Job, Lanes, prefetch_ahead, run};
 
 /// Thirty-two activations as the products read them.
 #[derive(Clone, Copy)]

@@ -6,14 +6,13 @@
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
-use super::codec::{Block, Factors, each_group};
 use super::gemm::Rows;
-use super::ints::Ints;
 use super::operand::Matrix;
 use super::round::steps;
-use super::simd::{self, Job, Lanes};
 use super::tile::{Sums, four};
-use super::wide::{self, Wide, WideJob};
+use crate::quant::codec::{Block, Factors, each_group};
+use crate::simd::wide::{self, TileJob, Wide, WideJob};
+use crate::simd::{self, Ints, Job, Lanes};
 
 /// Terms of the sum in a block, pairs of them, and groups of 32.
 const DEPTH: usize = 256;
@@ -66,7 +65,7 @@ pub(super) struct ManyRows<'a, Y> {
 /// A row of activations in a block.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-pub(super) struct Line {
+struct Line {
     /// Two terms in each.
     pairs: [i32; PAIRS],
     /// What one is worth: of each group, or in the first of all.
@@ -167,7 +166,7 @@ impl<Y: Rows> WideJob for Blocked<'_, '_, Y> {
                             alpha: p.alpha,
                             accumulate: p.accumulate || block > 0,
                         };
-                        s.many(&t, &mut p.y);
+                        s.tall(rows, Sum { tile: &t, y: &mut p.y });
                     }
                 }
             }
@@ -311,10 +310,10 @@ impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Pack<'_
 }
 
 /// A tile of y: some lines times a panel.
-pub(super) struct Tile<'a> {
+struct Tile<'a> {
     /// Its own come first.
     lines: &'a [Line],
-    pub rows: usize,
+    rows: usize,
     pairs: &'a [i32],
     packed: &'a Packed,
     /// First column of the panel in the block.
@@ -330,9 +329,22 @@ pub(super) struct Tile<'a> {
     accumulate: bool,
 }
 
+/// A tile, and where it goes.
+struct Sum<'a, 'b, Y> {
+    tile: &'b Tile<'a>,
+    y: &'b mut Y,
+}
+
+impl<Y: Rows> TileJob for Sum<'_, '_, Y> {
+    #[inline(always)]
+    fn run<S: Wide, const ROWS: usize, const VECTORS: usize, const COLS: usize>(self, s: S) {
+        tile::<S, Y, ROWS, COLS>(s, self.tile, self.y);
+    }
+}
+
 /// Multiplies up to `ROWS` lines with a panel of two vectors, `COLS` columns, in registers.
 #[inline(always)]
-pub(super) fn tile<S: Wide, Y: Rows, const ROWS: usize, const COLS: usize>(s: S, t: &Tile<'_>, y: &mut Y) {
+fn tile<S: Wide, Y: Rows, const ROWS: usize, const COLS: usize>(s: S, t: &Tile<'_>, y: &mut Y) {
     let Some(lines) = t.lines.first_chunk::<ROWS>() else { return };
     let mut sums = [[s.zero(); 2]; ROWS];
     let vectors = |x: &[f32; WIDTH]| {

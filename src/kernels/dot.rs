@@ -4,40 +4,8 @@
 
 use std::marker::PhantomData;
 
-use super::simd::{Job, Lanes, run};
-
-/// How a float is stored in `BYTES` bytes.
-pub(super) trait Float<const BYTES: usize> {
-    fn load<L: Lanes>(l: L, bytes: &[[u8; BYTES]; 8]) -> L::V;
-}
-
-/// f32.
-pub(super) struct Single;
-/// f16.
-pub(super) struct Half;
-/// bf16.
-pub(super) struct Brain;
-
-impl Float<4> for Single {
-    #[inline(always)]
-    fn load<L: Lanes>(l: L, bytes: &[[u8; 4]; 8]) -> L::V {
-        l.load(&bytes.map(f32::from_le_bytes))
-    }
-}
-
-impl Float<2> for Half {
-    #[inline(always)]
-    fn load<L: Lanes>(l: L, bytes: &[[u8; 2]; 8]) -> L::V {
-        l.halves(bytes)
-    }
-}
-
-impl Float<2> for Brain {
-    #[inline(always)]
-    fn load<L: Lanes>(l: L, bytes: &[[u8; 2]; 8]) -> L::V {
-        l.brains(bytes)
-    }
-}
+use crate::quant::float::{Float, Single};
+use crate::simd::{Job, Lanes, run};
 
 /// One row of floats and activations, over the shorter length.
 pub(super) struct Floats<'a, F, const BYTES: usize> {
@@ -75,36 +43,6 @@ impl<F: Float<BYTES>, const BYTES: usize> Job for Floats<'_, F, BYTES> {
 /// Dot product of a row of floats.
 pub(super) fn float_dot<F: Float<BYTES>, const BYTES: usize>(row: &[u8], x: &[f32]) -> f32 {
     run(Floats::<F, BYTES> { row, x, format: PhantomData })
-}
-
-/// Floats to be decoded.
-struct FloatOperands<'a, F, const BYTES: usize> {
-    bytes: &'a [u8],
-    out: &'a mut [f32],
-    format: PhantomData<F>,
-}
-
-impl<F: Float<BYTES>, const BYTES: usize> Job for FloatOperands<'_, F, BYTES> {
-    type Out = ();
-
-    #[inline(always)]
-    fn run<L: Lanes>(self, l: L) {
-        let (octs, rest) = self.bytes.as_chunks::<BYTES>().0.as_chunks::<8>();
-        let (out, out_rest) = self.out.as_chunks_mut::<8>();
-        for (out, bytes) in out.iter_mut().zip(octs) {
-            *out = l.to_array(F::load(l, bytes));
-        }
-        let mut tail = [[0; BYTES]; 8];
-        tail[..rest.len()].copy_from_slice(rest);
-        for (out, value) in out_rest.iter_mut().zip(l.to_array(F::load(l, &tail))) {
-            *out = value;
-        }
-    }
-}
-
-/// Decodes floats.
-pub(super) fn float_load<F: Float<BYTES>, const BYTES: usize>(bytes: &[u8], out: &mut [f32]) {
-    run(FloatOperands::<F, BYTES> { bytes, out, format: PhantomData });
 }
 
 /// Dot product of two slices of floats over the shorter length, in a fixed order.

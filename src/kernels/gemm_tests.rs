@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 
 use super::*;
-use crate::quant::Level;
-use crate::quant::operand::Operand;
-use crate::quant::wide::run_each;
+use crate::kernels::operand::Operand;
+use crate::simd::Level;
+use crate::simd::wide::run_each;
 
 /// A matrix that is handed in when the product is done with it.
 struct Kept<'a> {

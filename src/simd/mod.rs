@@ -1,17 +1,25 @@
-//! Eight float lanes, with AVX2, FMA and F16C where the CPU has them, and with plain arrays everywhere.
+//! The CPU's instruction sets behind small traits: eight float lanes, sums of integers, registers of the full width.
 //!
-//! Loops are written once over [`Lanes`], as a [`Job`], and [`run`] compiles and picks the version for this machine.
-//! The `unsafe` of these loops is in `simd/avx2.rs`. It rests on one rule: an `Avx2` exists only on a CPU that was asked
-//! and said yes.
+//! Loops are written once over [`Lanes`], as a [`Job`], and [`run`] compiles and picks the version for this machine; those over
+//! [`wide::Wide`] likewise. What every CPU has are plain arrays. All `unsafe` of these loops is in this folder, and rests on one
+//! rule: a type such as `Avx2` exists only on a CPU that was asked and said yes.
 
 #[cfg(target_arch = "x86_64")]
-pub(super) mod avx2;
+mod avx2;
+mod exp;
+pub(crate) mod half;
+mod ints;
+mod level;
+pub(crate) mod wide;
 
-use super::half::from_f16;
-use super::ints::Ints;
+pub use exp::{exp, exp_all, sum_exp};
+pub(crate) use ints::Ints;
+pub use level::Level;
+
+use half::{from_bf16_le, from_f16};
 
 /// Eight lanes of f32, and 32 bytes. The methods take the implementation as a token, `self`.
-pub(super) trait Lanes: Copy {
+pub(crate) trait Lanes: Copy {
     /// Eight f32.
     type V: Copy;
     /// Thirty-two bytes, or sixteen numbers of 16 bits.
@@ -74,7 +82,7 @@ pub(super) trait Lanes: Copy {
 }
 
 /// A loop to be compiled for the instructions at hand.
-pub(super) trait Job {
+pub(crate) trait Job {
     type Out;
     /// Must be `#[inline(always)]`, as must all it calls, or it is not compiled for those instructions.
     fn run<L: Lanes>(self, lanes: L) -> Self::Out;
@@ -82,7 +90,7 @@ pub(super) trait Job {
 
 /// Runs a job on the best instructions of this machine.
 #[inline(always)]
-pub(super) fn run<J: Job>(job: J) -> J::Out {
+pub(crate) fn run<J: Job>(job: J) -> J::Out {
     #[cfg(target_arch = "x86_64")]
     {
         if let Some(vnni) = avx2::Vnni::detect() {
@@ -97,7 +105,7 @@ pub(super) fn run<J: Job>(job: J) -> J::Out {
 
 /// Starts to fetch the cache line of a byte that will be read soon.
 #[inline(always)]
-pub(super) fn prefetch(byte: &u8) {
+pub(crate) fn prefetch(byte: &u8) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -110,7 +118,7 @@ pub(super) fn prefetch(byte: &u8) {
 
 /// Starts to fetch the cache line that lies so many bytes behind these, if there is one.
 #[inline(always)]
-pub(super) fn prefetch_ahead(bytes: &[u8], distance: usize) {
+pub(crate) fn prefetch_ahead(bytes: &[u8], distance: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -133,13 +141,13 @@ pub fn prefetch_all<T: bytemuck::Pod>(values: &[T]) {
 }
 
 /// Runs a job on what every CPU of this architecture has.
-pub(super) fn run_portable<J: Job>(job: J) -> J::Out {
+pub(crate) fn run_portable<J: Job>(job: J) -> J::Out {
     job.run(Portable)
 }
 
 /// Arrays of eight, left to the compiler's vectoriser.
 #[derive(Clone, Copy)]
-pub(super) struct Portable;
+pub(crate) struct Portable;
 
 impl Lanes for Portable {
     type V = [f32; 8];
@@ -234,7 +242,7 @@ impl Lanes for Portable {
 
     #[inline(always)]
     fn brains(self, bytes: &[[u8; 2]; 8]) -> [f32; 8] {
-        bytes.map(super::float::from_bf16_le)
+        bytes.map(from_bf16_le)
     }
 
     #[inline(always)]

@@ -6,8 +6,8 @@
 
 use super::many::ManyRows;
 use super::operand::{Left, Operand, Right};
-use super::simd::{self, Job, Lanes};
-use super::wide::{self, Wide, WideJob};
+use crate::simd::wide::{self, TileJob, Wide, WideJob};
+use crate::simd::{self, Job, Lanes};
 
 /// Terms of the sum in a block.
 const DEPTH: usize = 256;
@@ -55,7 +55,7 @@ impl<Y: Rows> Product<'_, Y> {
         }
         if let (Operand::Encoded(w), true, 1) = (self.right.w, self.right.by_row, self.left.depth_stride)
             && !w.exact
-            && let Some(format) = w.format.many()
+            && let Some(format) = w.format.kernels().many
             && w.format.row_bytes(self.depth).is_ok_and(|bytes| bytes == w.row_bytes)
             && self.width > 0
             && self.rows > 0
@@ -87,23 +87,21 @@ impl<Y: Rows> Product<'_, Y> {
     }
 }
 
-pub(super) struct Blocked<'a, 's, Y> {
+struct Blocked<'a, 's, Y> {
     product: Product<'a, Y>,
     panels: &'s mut [f32],
 }
 
 /// A tile of y: some rows of L (as lines) times a panel of R.
-pub(super) struct Tile<'a> {
+struct Tile<'a> {
     lines: &'a [[f32; LINE]; TALL],
     panel: &'a [f32],
     /// First row of y.
     first_row: usize,
-    pub rows: usize,
+    rows: usize,
     /// First column of y.
     first_col: usize,
     cols: usize,
-    /// Columns of the panel.
-    pub width: usize,
     alpha: f32,
     accumulate: bool,
 }
@@ -132,11 +130,11 @@ impl<Y: Rows> WideJob for Blocked<'_, '_, Y> {
                             rows: end - first_row,
                             first_col: col + first,
                             cols: width.min(cols - first),
-                            width,
                             alpha: p.alpha,
                             accumulate: p.accumulate || k > 0,
                         };
-                        s.tile(&t, &mut p.y);
+                        let (rows, sum) = (t.rows, Sum { tile: &t, y: &mut p.y });
+                        if width == S::W { s.slim(rows, sum) } else { s.tall(rows, sum) }
                     }
                 }
             }
@@ -308,9 +306,22 @@ impl Job for Turn<'_> {
     }
 }
 
+/// A tile, and where it goes.
+struct Sum<'a, 'b, Y> {
+    tile: &'b Tile<'a>,
+    y: &'b mut Y,
+}
+
+impl<Y: Rows> TileJob for Sum<'_, '_, Y> {
+    #[inline(always)]
+    fn run<S: Wide, const ROWS: usize, const VECTORS: usize, const COLS: usize>(self, s: S) {
+        tile::<S, Y, ROWS, VECTORS, COLS>(s, self.tile, self.y);
+    }
+}
+
 /// Multiplies up to `ROWS` lines with a panel of `VECTORS` vectors, `COLS` columns, in registers.
 #[inline(always)]
-pub(super) fn tile<S: Wide, Y: Rows, const ROWS: usize, const VECTORS: usize, const COLS: usize>(
+fn tile<S: Wide, Y: Rows, const ROWS: usize, const VECTORS: usize, const COLS: usize>(
     s: S,
     t: &Tile<'_>,
     y: &mut Y,

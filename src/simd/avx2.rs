@@ -2,17 +2,16 @@
 
 use std::arch::x86_64::*;
 
-use super::super::ints::x86::{Even, Wide};
-use super::super::level::Level;
-use super::{Job, Lanes};
+use super::ints::x86::{Even, Wide};
+use super::{Job, Lanes, Level};
 
 /// Proof that this CPU has AVX2, FMA and F16C; and products added in one instruction, if so said.
 #[derive(Clone, Copy)]
-pub(in crate::quant) struct Avx2<const VNNI: bool = false>(());
+pub(crate) struct Avx2<const VNNI: bool = false>(());
 
 /// Proof that this CPU has AVX-512 and its VNNI too.
 #[derive(Clone, Copy)]
-pub(super) struct Vnni(Avx2<true>);
+pub(crate) struct Vnni(Avx2<true>);
 
 /// How a job is run: `$features` are those that the CPU has if `$name` exists, at a `$level`; the loops are the same, and
 /// the compiler makes use of them.
@@ -21,12 +20,12 @@ macro_rules! level {
         impl $name {
             /// If the CPU has the features and they are to be used.
             #[inline(always)]
-            pub(super) fn detect() -> Option<Self> {
+            pub(crate) fn detect() -> Option<Self> {
                 (Level::in_use() >= Level::$level).then_some($new)
             }
 
             #[inline(always)]
-            pub(super) fn run<J: Job>($self, job: J) -> J::Out {
+            pub(crate) fn run<J: Job>($self, job: J) -> J::Out {
                 #[target_feature(enable = $features)]
                 fn compiled<J: Job>(job: J, lanes: $lanes) -> J::Out {
                     job.run(lanes)

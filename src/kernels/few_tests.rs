@@ -1,7 +1,8 @@
 //! Every set of instructions gives the sums of single dot products.
 
 use super::*;
-use crate::quant::{Format, Matrix, dot_f32};
+use crate::kernels::{Matrix, dot_f32};
+use crate::quant::Format;
 
 struct Plain<'a>(&'a mut [f32], usize);
 

@@ -1,6 +1,6 @@
 //! What a matrix product multiplies: strided floats on the left, rows of weights on the right.
 
-use super::Format;
+use crate::quant::Format;
 
 /// Weights decoded at once where they do not lie on block bounds: twice the longest block.
 const WINDOW: usize = 512;

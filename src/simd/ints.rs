@@ -1,14 +1,14 @@
 //! Products of codes with activations that were rounded to 16 bits: sums of them are exact, in any order.
 //!
-//! As in `simd.rs`, loops are written once, over [`Ints`], and compiled for the widest registers at hand.
+//! As with [`Lanes`], loops are written once, over [`Ints`], and compiled for the widest registers at hand.
 
 #[cfg(target_arch = "x86_64")]
-pub(super) mod x86;
+pub(crate) mod x86;
 
-use super::simd::{Lanes, Portable};
+use super::{Lanes, Portable};
 
 /// Whole numbers of some lanes.
-pub(super) trait Ints<L: Lanes>: Copy {
+pub(crate) trait Ints<L: Lanes>: Copy {
     /// Thirty-two numbers of 16 bits, in an order of its own.
     type W: Copy;
     /// Sums of products.

@@ -5,16 +5,16 @@
 
 use std::arch::x86_64::*;
 
-use super::super::simd::avx2::Avx2;
 use super::Ints;
+use crate::simd::avx2::Avx2;
 
 /// 256 bits: the numbers of even places, then those of odd ones.
 #[derive(Clone, Copy)]
-pub(in crate::quant) struct Even(pub(in crate::quant) Avx2<false>);
+pub(crate) struct Even(pub(crate) Avx2<false>);
 
 /// 512 bits, in order.
 #[derive(Clone, Copy)]
-pub(in crate::quant) struct Wide(pub(in crate::quant) Avx2<true>);
+pub(crate) struct Wide(pub(crate) Avx2<true>);
 
 impl Ints<Avx2<false>> for Even {
     type W = [__m256i; 2];

@@ -1,0 +1,65 @@
+//! Matrix products on the CPU: floats or rounded activations with encoded weights.
+//!
+//! What a format's bytes mean is `quant`'s matter, which instructions there are `simd`'s. A format's kernels follow from its
+//! description, by the same list.
+
+mod dot;
+mod few;
+mod gemm;
+mod many;
+mod operand;
+mod round;
+#[cfg(test)]
+mod tests;
+mod tile;
+
+pub use dot::{axpy_f32, dot_f32};
+pub use few::{FEW, FewRows};
+pub use gemm::{Product, Rows};
+pub use operand::{Left, Matrix, Operand, Right};
+
+use crate::quant::{Format, float, iq4_nl, k_affine, k_symmetric, legacy};
+
+/// What a format's weights are multiplied by.
+struct Kernels {
+    dot: fn(&[u8], &[f32]) -> f32,
+    /// With a few rows of activations, each as `dot` to the bit; of block formats.
+    few: Option<tile::Product>,
+    /// With many; of block formats.
+    many: Option<many::Many>,
+}
+
+macro_rules! kernels {
+    (block, $format:ty) => {
+        Kernels {
+            dot: tile::dot::<$format, _, _>,
+            few: Some(tile::rows::<$format, _, _>),
+            many: Some(many::many::<$format, _, _>()),
+        }
+    };
+    (float, $format:ty) => {
+        Kernels { dot: dot::float_dot::<$format, _>, few: None, many: None }
+    };
+}
+
+macro_rules! formats {
+    ($($(#[$doc:meta])* $f:ident = $name:literal, $stem:literal, $id:literal, $kind:ident, $codec:ty;)*) => {
+        /// By format, in the order of the list.
+        static KERNELS: [Kernels; Format::ALL.len()] = [$(kernels!($kind, $codec)),*];
+    };
+}
+include!("../quant/list.rs");
+
+impl Format {
+    fn kernels(self) -> &'static Kernels {
+        &KERNELS[self as usize]
+    }
+
+    /// The dot product of an encoded row with as many activations, in f32 and in a fixed order.
+    ///
+    /// The lengths should agree; if they do not, the blocks that both have are used.
+    pub fn dot(self, row: &[u8], x: &[f32]) -> f32 {
+        debug_assert_eq!(self.row_bytes(x.len()), Ok(row.len()));
+        (self.kernels().dot)(row, x)
+    }
+}
