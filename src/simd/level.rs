@@ -110,9 +110,7 @@ fn find() -> Found {
 fn limit(cpu: Level, asked: Option<OsString>) -> Found {
     let Some(asked) = asked else { return Found { level: cpu, unknown: None, lacking: None } };
     match Level::ALL.iter().copied().find(|level| asked == level.name()) {
-        Some(most) => {
-            Found { level: cpu.min(most), unknown: None, lacking: (most > cpu).then_some(most) }
-        }
+        Some(most) => Found { level: cpu.min(most), unknown: None, lacking: (most > cpu).then_some(most) },
         None => Found { level: cpu, unknown: Some(asked), lacking: None },
     }
 }

@@ -153,8 +153,10 @@ impl<const DOT: bool> Lanes for Neon<DOT> {
     fn bits(self, word: u32, bit: u8) -> Self::B {
         // Each byte of the word eight times, then one bit of each.
         const EACH: [u8; 16] = [1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128];
-        const PLACES: [[u8; 16]; 2] =
-            [[0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1], [2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3]];
+        const PLACES: [[u8; 16]; 2] = [
+            [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1],
+            [2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3],
+        ];
         PLACES.map(|places| unsafe {
             let word = vreinterpretq_u8_u32(vdupq_n_u32(word));
             let spread = vqtbl1q_u8(word, vld1q_u8(places.as_ptr()));

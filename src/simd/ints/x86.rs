@@ -37,11 +37,9 @@ impl Ints<Avx2<false>> for Even {
     #[inline(always)]
     fn scales(self, first: &[i16; 8], second: Option<&[i16; 8]>) -> __m256i {
         unsafe {
+            let second = _mm_loadu_si128(second.unwrap_or(first).as_ptr().cast());
             let first = _mm_loadu_si128(first.as_ptr().cast());
-            _mm256_inserti128_si256::<1>(
-                _mm256_castsi128_si256(first),
-                _mm_loadu_si128(second.unwrap_or(first).as_ptr().cast()),
-            )
+            _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(first), second)
         }
     }
 
