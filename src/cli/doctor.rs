@@ -58,10 +58,13 @@ fn cpu(out: &mut dyn Write) -> std::io::Result<()> {
 fn simd_note() -> String {
     match (std::env::var_os("EMBER_SIMD").filter(|v| !v.is_empty()), Level::unknown()) {
         (_, Some(value)) => {
-            let levels = Level::ALL.map(Level::name).join(", ");
+            let levels = Level::ALL.iter().map(|level| level.name()).collect::<Vec<_>>().join(", ");
             format!(" (EMBER_SIMD is {value:?}, which is no level and has no effect; levels are {levels})")
         }
-        (Some(_), None) => " (at most what EMBER_SIMD says)".into(),
+        (Some(_), None) => match Level::lacking() {
+            Some(level) => format!(" (EMBER_SIMD asks for {}, which this processor lacks)", level.name()),
+            None => " (at most what EMBER_SIMD says)".into(),
+        },
         (None, None) => String::new(),
     }
 }

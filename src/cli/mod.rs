@@ -71,7 +71,7 @@ const STYLES: Styles = Styles::styled()
     after_help = "Start with `ember chat`. Each command has its own `--help`, and `--help-all` for every option.\n\n\
     Environment: EMBER_HOME (where models and history are kept), EMBER_CATALOG (a catalogue of your own),\n\
     EMBER_MODEL and EMBER_DEVICE (defaults of -m and --device), NO_COLOR,\n\
-    EMBER_SIMD (the most of the CPU's instructions to use: portable, avx2, avx512 or vnni).\n\
+    EMBER_SIMD (the most of the CPU's instructions to use: portable; avx2, avx512, vnni; neon, dotprod).\n\
     Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."
 )]
 struct Cli {

@@ -284,7 +284,7 @@ impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Pack<'_
                         self.packed.plus[(b * count + i) % SUMS][col + r] = *plus;
                     }
                 }
-                let scales = s.scales(&f.whole[0], &f.whole[1]);
+                let scales = s.scales(&f.whole[0], (B::GROUP == 16).then_some(&f.whole[1]));
                 each_group!(LEN, G => {
                     let mut words = s.words(B::values(l, B::codes::<L, G>(l, block)), B::MIDDLE);
                     if LEN > 32 {

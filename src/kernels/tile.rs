@@ -124,7 +124,7 @@ impl<const LEN: usize> Job for Prepare<'_, LEN> {
                 let mut fours = [l.zero(); 8];
                 for (g, x) in x.as_chunks::<32>().0.iter().enumerate() {
                     let (x, out) = (four(l, x), &mut out[g * each + t]);
-                    out.x = l.ints().rounded(x, by);
+                    out.x = l.ints().arranged(l.ints().rounded(x, by));
                     match sums {
                         Sums::None => {}
                         Sums::Words => out.sums = l.to_array(l.fours(x)),
@@ -257,10 +257,10 @@ fn block<
     for r in 0..R {
         B::about_middle(l, w[r], &mut f[r]);
     }
-    let mut scales = [s.scales(&[1; 8], &[1; 8]); R];
+    let mut scales = [s.scales(&[1; 8], None); R];
     if LEN > 32 {
         for r in 0..R {
-            scales[r] = s.scales(&f[r].whole[0], &f[r].whole[1]);
+            scales[r] = s.scales(&f[r].whole[0], (B::GROUP == 16).then_some(&f[r].whole[1]));
         }
     }
     each_group!(LEN, G => {

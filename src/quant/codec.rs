@@ -92,8 +92,8 @@ pub(crate) trait Block<const LEN: usize, const BYTES: usize> {
     }
 
     /// The largest integer that an activation may become: 32 products with the largest whole numbers of a block have to fit
-    /// 31 bits.
-    const MOST: f32 = 32767.0;
+    /// 31 bits, and it is two bytes with a sign each, 127 * 256 + 127, as dotprod of ARM multiplies bytes.
+    const MOST: f32 = 32639.0;
 
     /// What is taken off each value where activations were rounded: from there the codes' products are smallest, and
     /// what rounding adds to them is.

@@ -2,6 +2,8 @@
 //!
 //! As with [`Lanes`], loops are written once, over [`Ints`], and compiled for the widest registers at hand.
 
+#[cfg(target_arch = "aarch64")]
+mod arm;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
 
@@ -19,14 +21,19 @@ pub(crate) trait Ints<L: Lanes>: Copy {
     type S: Copy;
     /// Bytes as numbers, less a centre.
     fn words(self, b: L::B, centre: u8) -> Self::W;
-    /// Of eight groups of 32: what their first halves and their second halves are multiplied by.
-    fn scales(self, first: &[i16; 8], second: &[i16; 8]) -> Self::S;
+    /// Of eight groups of 32: what they are multiplied by, or their first halves if the second have others.
+    fn scales(self, first: &[i16; 8], second: Option<&[i16; 8]>) -> Self::S;
     /// The numbers of group `G` times their scales.
     fn times<const G: usize>(self, w: Self::W, scales: Self::S) -> Self::W;
     /// The numbers two by two, in that order.
     fn pairs(self, w: Self::W) -> [i32; 16];
     /// `x * by` to the nearest integer, ties to even, in that order. None is too large.
     fn rounded(self, x: [L::V; 4], by: f32) -> [i16; 32];
+    /// Rounded numbers as [`Ints::products`] reads them.
+    #[inline(always)]
+    fn arranged(self, rounded: [i16; 32]) -> [i16; 32] {
+        rounded
+    }
     fn none(self) -> Self::I;
     /// Adds the products with thirty-two rounded activations.
     fn products(self, sums: Self::I, w: Self::W, x: &[i16; 32]) -> Self::I;
@@ -51,8 +58,8 @@ impl Ints<Portable> for Portable {
     }
 
     #[inline(always)]
-    fn scales(self, first: &[i16; 8], second: &[i16; 8]) -> [[i16; 8]; 2] {
-        [*first, *second]
+    fn scales(self, first: &[i16; 8], second: Option<&[i16; 8]>) -> [[i16; 8]; 2] {
+        [*first, *second.unwrap_or(first)]
     }
 
     #[inline(always)]

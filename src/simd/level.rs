@@ -14,19 +14,30 @@ pub enum Level {
     Avx512,
     /// And VNNI: sums of products of integers in one instruction.
     Vnni,
+    /// NEON: what every 64-bit ARM has.
+    Neon,
+    /// And dotprod: sums of four products of bytes in one instruction.
+    Dotprod,
 }
 
 /// What was found at the first question.
 struct Found {
     level: Level,
     unknown: Option<OsString>,
+    lacking: Option<Level>,
 }
 
 static FOUND: OnceLock<Found> = OnceLock::new();
 
 impl Level {
-    /// All levels, the simplest first.
-    pub const ALL: [Level; 4] = [Level::Portable, Level::Avx2, Level::Avx512, Level::Vnni];
+    /// All levels of this architecture, the simplest first.
+    pub const ALL: &'static [Level] = if cfg!(target_arch = "x86_64") {
+        &[Level::Portable, Level::Avx2, Level::Avx512, Level::Vnni]
+    } else if cfg!(target_arch = "aarch64") {
+        &[Level::Portable, Level::Neon, Level::Dotprod]
+    } else {
+        &[Level::Portable]
+    };
 
     /// As `EMBER_SIMD` calls it.
     pub const fn name(self) -> &'static str {
@@ -35,6 +46,8 @@ impl Level {
             Level::Avx2 => "avx2",
             Level::Avx512 => "avx512",
             Level::Vnni => "vnni",
+            Level::Neon => "neon",
+            Level::Dotprod => "dotprod",
         }
     }
 
@@ -47,6 +60,11 @@ impl Level {
     /// What `EMBER_SIMD` holds, if that is no level: it has no effect then.
     pub fn unknown() -> Option<&'static OsStr> {
         FOUND.get_or_init(find).unknown.as_deref()
+    }
+
+    /// The level that `EMBER_SIMD` asks for, if the CPU lacks it: the CPU's highest is used then.
+    pub fn lacking() -> Option<Level> {
+        FOUND.get_or_init(find).lacking
     }
 
     fn of_cpu() -> Level {
@@ -69,6 +87,15 @@ impl Level {
                 return Level::Avx2;
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        {
+            if std::arch::is_aarch64_feature_detected!("dotprod") {
+                return Level::Dotprod;
+            }
+            if std::arch::is_aarch64_feature_detected!("neon") {
+                return Level::Neon;
+            }
+        }
         Level::Portable
     }
 }
@@ -81,10 +108,10 @@ fn find() -> Found {
 
 /// The level of the CPU, at most what was asked for.
 fn limit(cpu: Level, asked: Option<OsString>) -> Found {
-    let Some(asked) = asked else { return Found { level: cpu, unknown: None } };
-    match Level::ALL.into_iter().find(|level| asked == level.name()) {
-        Some(most) => Found { level: cpu.min(most), unknown: None },
-        None => Found { level: cpu, unknown: Some(asked) },
+    let Some(asked) = asked else { return Found { level: cpu, unknown: None, lacking: None } };
+    match Level::ALL.iter().copied().find(|level| asked == level.name()) {
+        Some(most) => Found { level: cpu.min(most), unknown: None, lacking: (most > cpu).then_some(most) },
+        None => Found { level: cpu, unknown: Some(asked), lacking: None },
     }
 }
 
@@ -94,10 +121,11 @@ mod tests {
 
     #[test]
     fn never_more_than_the_cpu_has() {
-        for cpu in Level::ALL {
-            for asked in Level::ALL {
+        for &cpu in Level::ALL {
+            for &asked in Level::ALL {
                 let found = limit(cpu, Some(asked.name().into()));
                 assert_eq!((found.level, found.unknown), (cpu.min(asked), None));
+                assert_eq!(found.lacking, (asked > cpu).then_some(asked));
             }
             assert_eq!(limit(cpu, None).level, cpu);
             let found = limit(cpu, Some("sse9".into()));

@@ -10,6 +10,8 @@ mod exp;
 pub(crate) mod half;
 mod ints;
 mod level;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 pub(crate) mod wide;
 
 pub use exp::{exp, exp_all, sum_exp};
@@ -98,6 +100,15 @@ pub(crate) fn run<J: Job>(job: J) -> J::Out {
         }
         if let Some(avx2) = avx2::Avx2::detect() {
             return avx2.run(job);
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        if let Some(dotprod) = neon::Neon::<true>::detect() {
+            return dotprod.run(job);
+        }
+        if let Some(neon) = neon::Neon::<false>::detect() {
+            return neon.run(job);
         }
     }
     run_portable(job)

@@ -81,6 +81,9 @@ macro_rules! tiles {
     };
 }
 
+#[cfg(target_arch = "aarch64")]
+mod arm;
+
 /// A loop to be compiled for the instructions at hand; see [`Job`](super::Job).
 pub(crate) trait WideJob {
     fn run<S: Wide>(self, s: S);
@@ -100,6 +103,10 @@ pub(crate) fn run<J: WideJob>(job: J) {
             return avx2.run(job);
         }
     }
+    #[cfg(target_arch = "aarch64")]
+    if let Some(neon) = super::neon::Neon::<false>::detect() {
+        return job.run(neon);
+    }
     job.run(Portable)
 }
 
@@ -113,6 +120,8 @@ pub(crate) fn run_each<J: WideJob>(mut job: impl FnMut() -> J) {
         x86::Avx512::detect().into_iter().for_each(|s| s.run(job()));
         x86::Vnni::detect().into_iter().for_each(|s| s.run(job()));
     }
+    #[cfg(target_arch = "aarch64")]
+    super::neon::Neon::<false>::detect().into_iter().for_each(|s| job().run(s));
 }
 
 /// Arrays of eight, left to the compiler's vectoriser.

@@ -110,7 +110,8 @@ const FEATURES: [(&str, wgpu::Features); 4] = [
 pub struct Faults(Arc<Mutex<Option<Fault>>>);
 
 enum Fault {
-    Error(wgpu::Error),
+    /// As text already: in a browser wgpu's own errors stay on the thread that made them.
+    Error(ExecError),
     Lost(String),
 }
 
@@ -128,7 +129,7 @@ impl Faults {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match held.take() {
             None => Ok(()),
-            Some(Fault::Error(e)) => Err(device_error(e)),
+            Some(Fault::Error(e)) => Err(e),
             Some(Fault::Lost(why)) => {
                 *held = Some(Fault::Lost(why.clone()));
                 Err(ExecError::DeviceLost(why))
@@ -266,7 +267,7 @@ fn open(adapter: &wgpu::Adapter, grant: &Grant, choice: &AdapterChoice) -> Resul
         pollster::block_on(adapter.request_device(&descriptor)).map_err(|e| e.to_string())?;
     let faults = Faults::default();
     let on_error = faults.clone();
-    device.on_uncaptured_error(Arc::new(move |e| on_error.set(Fault::Error(e))));
+    device.on_uncaptured_error(Arc::new(move |e| on_error.set(Fault::Error(device_error(e)))));
     let on_loss = faults.clone();
     device.set_device_lost_callback(move |reason, message| {
         if reason != wgpu::DeviceLostReason::Destroyed {

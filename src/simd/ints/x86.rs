@@ -35,13 +35,11 @@ impl Ints<Avx2<false>> for Even {
     }
 
     #[inline(always)]
-    fn scales(self, first: &[i16; 8], second: &[i16; 8]) -> __m256i {
+    fn scales(self, first: &[i16; 8], second: Option<&[i16; 8]>) -> __m256i {
         unsafe {
+            let second = _mm_loadu_si128(second.unwrap_or(first).as_ptr().cast());
             let first = _mm_loadu_si128(first.as_ptr().cast());
-            _mm256_inserti128_si256::<1>(
-                _mm256_castsi128_si256(first),
-                _mm_loadu_si128(second.as_ptr().cast()),
-            )
+            _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(first), second)
         }
     }
 
@@ -135,10 +133,10 @@ impl Ints<Avx2<true>> for Wide {
     }
 
     #[inline(always)]
-    fn scales(self, first: &[i16; 8], second: &[i16; 8]) -> __m512i {
+    fn scales(self, first: &[i16; 8], second: Option<&[i16; 8]>) -> __m512i {
         unsafe {
             let both = |x: &[i16; 8]| _mm256_broadcastsi128_si256(_mm_loadu_si128(x.as_ptr().cast()));
-            _mm512_inserti64x4::<1>(_mm512_castsi256_si512(both(first)), both(second))
+            _mm512_inserti64x4::<1>(_mm512_castsi256_si512(both(first)), both(second.unwrap_or(first)))
         }
     }
 

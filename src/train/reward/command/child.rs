@@ -227,12 +227,14 @@ fn keep_tail(mut stderr: impl Read, kept: &Mutex<Vec<u8>>) {
     }
 }
 
-/// In a process group of its own: it can be killed with all that it starts, and Ctrl-C does not reach it.
-#[cfg(unix)]
+/// On Unix in a process group of its own: it can be killed with all that it starts, and Ctrl-C does not reach it. Where there
+/// are no processes (WebAssembly), starting it is an error that says so.
+#[cfg(not(windows))]
 fn shell(line: &str) -> Command {
-    use std::os::unix::process::CommandExt;
     let mut command = Command::new("sh");
-    command.arg("-c").arg(line).process_group(0);
+    command.arg("-c").arg(line);
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
     command
 }
 
