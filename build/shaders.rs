@@ -182,10 +182,9 @@ fn expand_kernel(
         let [x, y, z] = entry.workgroup_size;
         let _ = write!(passes, "Pass {{ entry: {:?}, workgroup: [{x}, {y}, {z}] }}, ", entry.name);
     }
-    let overrides: Vec<&str> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
     Ok(format!(
         "    Kernel {{ op: {:?}, variant: {:?}, weight: {weight:?}, kv: {kv:?}, source: include_str!({:?}), \
-         passes: &[{passes}], bindings: &[{bindings}], overrides: &{overrides:?}, requires: &{:?} }},\n",
+         passes: &[{passes}], bindings: &[{bindings}], requires: &{:?} }},\n",
         source.op, source.variant, file, source.requires
     ))
 }

@@ -3,7 +3,7 @@
 const WIDTH: u32 = 64u;
 #import reduce
 
-// y = x / sqrt(mean(x^2) + eps) * (w + offset), one workgroup per group of `width` elements.
+// y = x / sqrt(mean(x^2) + eps) * w, one workgroup per group of `width` elements.
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(2) var<storage, read> rows: array<Row>;
 @group(0) @binding(4) var<storage, read_write> x: array<f32>;
@@ -24,6 +24,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let mean = reduce_sum(lane, squares) / f32(p.width);
     let scale = inverseSqrt(mean + p.eps);
     for (var i = lane; i < p.width; i += WIDTH) {
-        y[base + i] = x[base + i] * scale * (w[i] + p.offset);
+        y[base + i] = x[base + i] * scale * w[i];
     }
 }

@@ -2,7 +2,7 @@
 #import step
 #import reduce_pair
 
-// With r = (mean(x^2) + eps)^-1/2 and g = dy * (w + offset): dx (+)= r * (g - x * r^2 * mean(g * x)).
+// With r = (mean(x^2) + eps)^-1/2 and g = dy * w: dx (+)= r * (g - x * r^2 * mean(g * x)).
 // One workgroup per group of `width` elements.
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(2) var<storage, read> rows: array<Row>;
@@ -17,13 +17,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sums = vec2<f32>(0.0);
     for (var i = lane; i < p.width; i += WIDTH) {
         let v = x[base + i];
-        sums += v * vec2<f32>(v, dy[base + i] * (w[i] + p.offset));
+        sums += v * vec2<f32>(v, dy[base + i] * w[i]);
     }
     let mean = reduce_pair(lane, sums) / f32(p.width);
     let scale = inverseSqrt(mean.x + p.eps);
     let along = scale * scale * mean.y;
     for (var i = lane; i < p.width; i += WIDTH) {
-        var value = scale * (dy[base + i] * (w[i] + p.offset) - x[base + i] * along);
+        var value = scale * (dy[base + i] * w[i] - x[base + i] * along);
         if p.accumulate != 0u {
             value += dx[base + i];
         }

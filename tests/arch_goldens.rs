@@ -133,6 +133,8 @@ goldens! {
     qwen3_tied: "qwen3-tied",
     qwen3_untied: "qwen3-untied",
     qwen3_formats: "qwen3-formats",
+    gemma2: "gemma2",
+    gemma3: "gemma3",
     yarn: "yarn",
     longrope: "longrope",
     window: "window",

@@ -124,7 +124,7 @@ fn tiny_models_look_there_on_a_gpu_too() {
 #[test]
 fn a_window_hides_what_lies_before_it() {
     let model = arch("window");
-    let window = model.config().window;
+    let window = model.config().window();
     let made = explained(&model, &read_tokens(&golden("explain/window.tokens.npy")), &on(DeviceChoice::Cpu));
     assert!(window > 0 && made.tokens.len() > window + 2);
     for position in 0..made.tokens.len() {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use common::{golden, mean_nll, options};
 use emberlm::gguf::{Array, Gguf, GgufFile, GgufWriter, Metadata, TensorSpec, TensorType, Value};
-use emberlm::model::{KvType, Model};
+use emberlm::model::{KvType, Mixer, Model};
 use emberlm::session::{DeviceChoice, Modes, Session, SessionOptions};
 use emberlm::text::Tokenizer;
 
@@ -207,6 +207,52 @@ fn counts_for_each_layer_are_understood_where_they_agree() {
     assert!(short.contains("2 entries for 3 layers"), "{short}");
     let text = plain.clone().with("llama.attention.head_count", vec![1.5f32; 3]).refusal();
     assert!(text.contains("one for each layer"), "{text}");
+}
+
+#[test]
+fn layers_are_described_one_by_one() {
+    let gemma = Draft::of("gemma3");
+    let with = |key: &str, value: Value| gemma.clone().with(&format!("gemma3.{key}"), value);
+    let windows = |draft: &Draft| draft.open().unwrap().config().windows().collect::<Vec<_>>();
+    let attention = |draft: &Draft| {
+        let Mixer::Attention(attention) = draft.open().unwrap().config().layers[0].mixer.clone();
+        attention
+    };
+    assert_eq!(windows(&gemma), [8, 8, 8, 8, 8, 0, 8]);
+    let every_second = with("attention.sliding_window_pattern", 2u32.into());
+    assert_eq!(windows(&every_second), [8, 0, 8, 0, 8, 0, 8]);
+    let listed = vec![true, false, true, false, true, false, true];
+    assert_eq!(nll(&with("attention.sliding_window_pattern", listed.into())), nll(&every_second));
+    let usual = nll(&gemma);
+    assert_eq!(nll(&with("rope.freq_base_swa", 10_000.0f32.into())), usual);
+    for other in [
+        &every_second,
+        &with("rope.freq_base_swa", 500.0f32.into()),
+        &with("attention.sliding_window", 9u32.into()),
+        &with("final_logit_softcapping", 5.0f32.into()),
+    ] {
+        assert!((nll(other) - usual).abs() > 1e-4, "the text does not tell them apart");
+    }
+    let none = gemma.clone().without("gemma3.attention.sliding_window");
+    assert_eq!((windows(&none), attention(&none).rope_base), (vec![0; 7], 500.0));
+    assert_eq!((attention(&gemma).rope_base, attention(&gemma).scale), (10_000.0, 1.0 / 20f32.sqrt()));
+    // The largest size, which nothing but its number of layers tells.
+    assert_eq!(attention(&with("block_count", 62u32.into())).scale, 1.0 / 12f32.sqrt());
+    let caps = ["attn_logit_softcapping", "final_logit_softcapping"];
+    let uncapped = caps.iter().fold(Draft::of("gemma2"), |d, cap| d.without(&format!("gemma2.{cap}")));
+    assert_eq!(uncapped.open().unwrap().config().softcap, 30.0);
+    assert_eq!(attention(&uncapped).softcap, 50.0);
+    for (key, value, says) in [
+        ("attention.sliding_window_pattern", vec![true; 3].into(), "7 booleans"),
+        ("attention.sliding_window_pattern", 0u32.into(), "out of range"),
+        ("rope.freq_base_swa", 0.5f32.into(), "1 at least"),
+        ("final_logit_softcapping", (-1.0f32).into(), "no cap"),
+        ("attn_logit_softcapping", 50.0f32.into(), "capped scores"),
+        ("block_count", 1000u32.into(), "more than the file has tensors"),
+    ] {
+        let said = with(key, value).refusal();
+        assert!(said.contains(key) && said.contains(says), "{said}");
+    }
 }
 
 #[test]

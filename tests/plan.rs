@@ -13,7 +13,9 @@ use emberlm::model::{
     build_fitting,
 };
 use emberlm::ops::{Access, Op};
-use emberlm::plan::{BudgetError, DType, Layout, Placement, Profile, Program, Role, SegmentKind, TensorId};
+use emberlm::plan::{
+    BudgetError, DType, Layout, OpCall, Placement, Profile, Program, Role, SegmentKind, TensorId,
+};
 use emberlm::session::{DeviceChoice, Modes, Session, SessionOptions};
 
 fn golden(name: &str) -> Model {
@@ -93,7 +95,7 @@ fn check_lives(program: &Program, layout: &Layout) {
 
 #[test]
 fn live_tensors_never_share_bytes() {
-    for name in ["llama-untied.gguf", "qwen2.gguf", "qwen3-tied.gguf"] {
+    for name in ["llama-untied.gguf", "qwen2.gguf", "qwen3-tied.gguf", "gemma2.gguf", "gemma3.gguf"] {
         let model = golden(name);
         for profile in
             [cpu::profile::<f32>(), cpu::profile::<f64>(), device_profile(1 << 27), device_profile(20_000)]
@@ -136,6 +138,23 @@ fn matrices_are_cut_to_the_binding_limit() {
     assert!(cut.contains("output.weight") && cut.contains("token_embd.weight"), "{cut:?}");
 }
 
+/// A residual is a step where a norm is before it, and otherwise the work of the product before it.
+#[test]
+fn products_take_residuals_along() {
+    for (name, steps) in [("llama-untied.gguf", 0), ("qwen2.gguf", 0), ("gemma2.gguf", 2), ("gemma3.gguf", 2)]
+    {
+        let model = golden(name);
+        let program = build(model.config(), &*model.weights(), &options(None), &specs()).unwrap();
+        let layers = model.config().layers.len();
+        for plan in &program.plans {
+            let count = |fits: &dyn Fn(&OpCall) -> bool| plan.calls.iter().filter(|call| fits(call)).count();
+            assert_eq!(count(&|call| call.op == Op::Add), steps * layers, "{name}, {}", plan.name);
+            let fused = |call: &OpCall| call.op == Op::Linear && call.args[4].is_some();
+            assert_eq!(count(&fused), (2 - steps) * layers, "{name}, {}", plan.name);
+        }
+    }
+}
+
 /// The map that is printed, the map that is booted and what the executor has allocated, segment by segment.
 fn check_allocation(name: &str, options: &SessionOptions) {
     let model = golden(name);
@@ -164,7 +183,7 @@ fn the_printed_total_is_what_the_cpu_executor_allocates() {
 #[cfg(feature = "gpu")]
 #[test]
 fn the_printed_total_is_what_the_gpu_executor_allocates() {
-    for name in ["llama-untied.gguf", "qwen2.gguf", "qwen3-tied.gguf"] {
+    for name in ["llama-untied.gguf", "qwen2.gguf", "qwen3-tied.gguf", "gemma2.gguf", "gemma3.gguf"] {
         for (profile, modes, kv) in [
             ("full", Modes::GENERATE, KvType::Block16),
             ("webgpu-default", Modes::LOGITS, KvType::F32),

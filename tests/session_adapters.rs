@@ -29,7 +29,7 @@ fn adapter(model: &Model, name: &str, kinds: &[&str], rank: usize, alpha: f32, s
         ((state >> 33) as f32 / (1u64 << 31) as f32 * 2.0 - 1.0) * 0.1
     };
     let mut pairs = Vec::new();
-    for layer in 0..model.config().layers {
+    for layer in 0..model.config().layers.len() {
         for kind in kinds {
             let target = format!("blk.{layer}.{kind}");
             let tensor = model.gguf().tensor(&format!("{target}.weight")).unwrap();

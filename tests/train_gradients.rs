@@ -15,19 +15,21 @@ use emberlm::model::{
 };
 use emberlm::plan::{Layout, Out, PlanId, Row, Step, TensorId};
 
-const MODELS: [&str; 9] = [
+const MODELS: [&str; 11] = [
     "llama-tied",
     "llama-untied",
     "llama3-rope",
     "llama-linear-rope",
     "qwen2",
     "qwen3-tied",
+    "gemma2",
+    "gemma3",
     "yarn",
     "window",
     "odd-sizes",
 ];
-/// Two sequences, one behind another.
-const LENGTHS: [usize; 2] = [9, 6];
+/// Two sequences, one behind another; the first is longer than a window.
+const LENGTHS: [usize; 2] = [12, 6];
 const CHUNK: usize = 4;
 
 struct Bench {
@@ -50,7 +52,7 @@ impl Random {
 /// Every linear layer of the decoder, with a rank and a scale of its own.
 fn all_linears(model: &Model) -> BTreeMap<String, PairShape> {
     let kinds = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
-    let layers = 0..model.config().layers;
+    let layers = 0..model.config().layers.len();
     let labels = layers.flat_map(|l| kinds.iter().map(move |k| format!("blk.{l}.{k}")));
     labels.enumerate().map(|(i, l)| (l, PairShape { rank: 1 + i % 3, scale: 0.5 + i as f32 / 8.0 })).collect()
 }
@@ -207,7 +209,7 @@ fn adapters_of_every_architecture() {
     let mut failures = vec![];
     for name in MODELS {
         let model = open(&golden(&format!("arch/{name}.gguf")));
-        let layers = model.config().layers;
+        let layers = model.config().layers.len();
         for (dropout, recompute) in [(0.0, 0), (0.3, layers)] {
             let mut bench = Bench::new(&model, Train::Adapters, dropout, recompute, 2);
             bench.fill(&model, Train::Adapters);
@@ -257,7 +259,7 @@ fn recompute_and_window_do_not_change_a_bit() {
     };
     let kept = gradients(0);
     assert!(kept.iter().any(|g| *g != 0.0));
-    for recompute in 1..=model.config().layers {
+    for recompute in 1..=model.config().layers.len() {
         assert_eq!(gradients(recompute), kept, "{recompute} layers run again");
     }
 }
@@ -278,6 +280,7 @@ fn gradients_of_a_window_add_up() {
     bench.run(bench.plans.passes[0].backward.unwrap());
     assert_eq!(once, again);
     for (two, one) in read(&bench).iter().zip(&single) {
-        assert!((two - 2.0 * one).abs() <= 1e-12 * one.abs().max(1e-6), "{two} is not twice {one}");
+        // Small ones are what is left of larger terms.
+        assert!((two - 2.0 * one).abs() <= 1e-12 * one.abs().max(1e-4), "{two} is not twice {one}");
     }
 }

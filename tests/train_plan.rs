@@ -61,7 +61,7 @@ fn what_is_allocated_is_what_the_map_says() {
 fn a_budget_chooses_layers_and_then_the_chunk() {
     let model = tiny("llama-tied");
     let asked = options(&model, 128, 1, 4, Recompute::Auto);
-    let layers = model.config().layers;
+    let layers = model.config().layers.len();
     let total = |recompute, outputs| {
         let sized = EngineOptions { recompute, outputs: Some(outputs), ..asked.clone() };
         draw(&model, &sized).unwrap().0.total()

@@ -3,8 +3,4 @@ struct Params {
     groups: u32, // groups per row: 1, or the heads for q/k norm
     count: u32,  // which rows: 0 tokens, 1 outputs
     eps: f32,
-    offset: f32, // added to the weight (0, or 1 where the architecture stores w - 1)
-    pad0: u32,
-    pad1: u32,
-    pad2: u32,
 }

@@ -3,8 +3,8 @@ struct Params {
     groups: u32,     // groups per row
     count: u32,      // which rows: 0 tokens, 1 outputs
     eps: f32,
-    offset: f32,     // added to the weight
     accumulate: u32, // add to dx instead of overwriting it
     pad0: u32,
     pad1: u32,
+    pad2: u32,
 }

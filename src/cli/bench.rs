@@ -194,7 +194,9 @@ fn bytes_per_token(model: &Model, kv: KvType, pos: usize) -> u64 {
         KvType::Block16 => 2,
         KvType::F32 => 4,
     };
-    weights + (config.layers * config.kv_width() * 2 * element * pos) as u64
+    let positions: usize =
+        config.windows().map(|window| if window == 0 { pos } else { pos.min(window) }).sum();
+    weights + (positions * config.kv_width() * 2 * element) as u64
 }
 
 /// Bytes of the adapters' factors.

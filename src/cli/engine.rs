@@ -37,6 +37,7 @@ pub fn find(args: &ModelArgs) -> CliResult<PathBuf> {
             .at(home.path_of(&model).display())
             .advise(format!("`ember pull {}`", model.name)));
     }
+    super::pull::agree(&home, &model, None)?;
     let size = model.size.map_or(String::new(), |n| format!(" ({})", term::bytes(n)));
     term::say(format!("getting {}{size}, once; {}", model.name, model.licence));
     Ok(store::get(&catalog, &home, &model, false, &mut Bar::new())?.path)

@@ -196,6 +196,9 @@ impl From<StoreError> for CliError {
             StoreError::NotInRepository { .. } => failure.advise(
                 "a repository with files that end in .gguf; those of language models often end in -GGUF",
             ),
+            StoreError::Licence { name, licence, .. } => {
+                failure.advise(format!("read it, then `ember pull {name} --accept-licence {licence}`"))
+            }
             // Each attempt was said when it failed.
             StoreError::AllFailed { by_hand, .. } => by_hand.into_iter().fold(failure, Self::advise),
         }

@@ -70,7 +70,7 @@ fn offer(model: &Model, rate: f64) -> String {
 fn fitting(catalog: &Catalog, memory: u64, bandwidth: f64) -> Option<(&Model, f64)> {
     let rate = |size: u64| bandwidth * 1e9 * EFFICIENCY / size as f64;
     let small = catalog.get(&catalog.default).ok()?.size.unwrap_or(0);
-    let candidates = catalog.models.iter().filter(|model| model.name != TINY_NAME);
+    let candidates = catalog.models.iter().filter(|model| model.name != TINY_NAME && !model.base);
     let fits = candidates.filter_map(|model| {
         let size = model.size.filter(|size| *size > small)?;
         (size + BESIDE <= memory && rate(size) >= LEAST).then_some((model, size))

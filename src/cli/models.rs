@@ -132,7 +132,9 @@ fn entry(home: &Home, model: &Model, default: &str) -> serde_json::Value {
         "file": model.file,
         "size": model.size,
         "sha256": model.sha256,
+        "base": model.base,
         "licence": model.licence,
+        "terms": model.terms,
         "default": model.name == default,
         "path": home.present(model),
     })

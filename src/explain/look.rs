@@ -40,9 +40,9 @@ pub(super) fn look(
     let last = tokens.len() - 1;
     let guessed_from = if options.all_positions { 0 } else { last };
     let lens = (tokens.len() - guessed_from).div_ceil(OUTPUTS);
-    looker.done.1 = config.layers * (1 + 2 * lens) + tokens.len().div_ceil(OUTPUTS);
+    looker.done.1 = config.layers.len() * (1 + 2 * lens) + tokens.len().div_ceil(OUTPUTS);
     looker.forward()?;
-    let mut layers = Vec::with_capacity(config.layers);
+    let mut layers = Vec::with_capacity(config.layers.len());
     let mut output = Vec::new();
     for (index, layer) in looker.plans.layers.clone().into_iter().enumerate() {
         let (mut view, added) = looker.layer(index, &layer, &mut output)?;

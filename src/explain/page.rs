@@ -130,7 +130,7 @@ fn data(report: &Report<'_>) -> Value {
         "layers": e.layers.len(),
         "heads": e.heads,
         "vocab": config.vocab,
-        "window": config.window,
+        "window": config.window(),
         "ids": e.tokens,
         "tokens": tokens,
         "from": e.guessed_from,

@@ -1,7 +1,7 @@
 //! A model that does not exist yet: its shape, as metadata and a directory of tensors.
 
 use crate::gguf::{Metadata, TensorSpec};
-use crate::model::{Arch, ModelError};
+use crate::model::{Arch, ModelError, Norms};
 use crate::quant::Format;
 
 /// Shape of a model that is to be made from nothing.
@@ -122,7 +122,8 @@ impl Blueprint {
     pub fn tensors(&self) -> Vec<BlueprintTensor> {
         let normal = Start::Normal { deviation: DEVIATION };
         let residual = Start::Normal { deviation: DEVIATION / (2.0 * self.layers as f32).sqrt() };
-        let one = Start::Constant(1.0 - self.arch.norm_offset);
+        let one = Start::Constant(1.0);
+        let after = self.arch.norms == Norms::Around;
         let mut all = vec![tensor("token_embd.weight", &[self.width, self.vocab], normal)];
         let (q, kv) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
         for layer in 0..self.layers {
@@ -141,10 +142,16 @@ impl Blueprint {
                 add("attn_k_norm.weight", &[self.head_dim], one);
             }
             add("attn_output.weight", &[q, self.width], residual);
+            if after {
+                add("post_attention_norm.weight", &[self.width], one);
+            }
             add("ffn_norm.weight", &[self.width], one);
             add("ffn_gate.weight", &[self.width, self.ff], normal);
             add("ffn_up.weight", &[self.width, self.ff], normal);
             add("ffn_down.weight", &[self.ff, self.width], residual);
+            if after {
+                add("post_ffw_norm.weight", &[self.width], one);
+            }
         }
         all.push(tensor("output_norm.weight", &[self.width], one));
         if !self.tied {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::gguf::{Gguf, TensorInfo, Value};
 use crate::model::keys::Keys;
-use crate::model::{ModelConfig, ModelError};
+use crate::model::{ModelConfig, ModelError, Norms};
 use crate::quant::Format;
 
 /// Names that a message shows.
@@ -148,12 +148,6 @@ pub(super) fn refuse_experts(keys: &Keys<'_>) -> Result<(), ModelError> {
     }
 }
 
-/// The window of attention, 0 for none: one that the context never leaves is none.
-pub(super) fn window(keys: &Keys<'_>, train_ctx: usize) -> Result<usize, ModelError> {
-    let window = keys.gguf.metadata.find::<u32>(&keys.key("attention.sliding_window"))?.unwrap_or(0) as usize;
-    Ok(if window >= train_ctx { 0 } else { window })
-}
-
 /// Checks keys and tensors; what may change the results, for people.
 pub(super) fn understood(gguf: &Gguf, config: &ModelConfig) -> Result<Vec<String>, ModelError> {
     let keys = Keys { gguf, prefix: config.arch.name };
@@ -169,7 +163,7 @@ pub(super) fn understood(gguf: &Gguf, config: &ModelConfig) -> Result<Vec<String
 }
 
 fn refuse_changing(keys: &Keys<'_>, config: &ModelConfig) -> Result<(), ModelError> {
-    for (key, neutral, what) in CHANGING {
+    for (key, neutral, what) in CHANGING.iter().filter(|(key, ..)| !config.arch.keys.contains(key)) {
         if let Some(value) = keys.value(key).filter(|value| !neutral.holds(value, keys, config)) {
             return Err(keys.refuse(key, format!("{value}: {what} is not supported")));
         }
@@ -188,7 +182,7 @@ impl Neutral {
                 let usual = (config.head_dim as f64).sqrt().recip();
                 n == 0.0 || (n - usual).abs() <= 1e-6 * usual
             }),
-            SameAs(other) => config.window == 0 || keys.value(other) == Some(value),
+            SameAs(other) => config.windows().all(|window| window == 0) || keys.value(other) == Some(value),
             Silu => matches!(value, Value::Str(text) if &**text == "silu"),
         }
     }
@@ -249,11 +243,12 @@ fn is_known(name: &str, config: &ModelConfig) -> bool {
         };
         return factors || WHOLE.contains(&name);
     };
-    let in_model = layer.parse::<usize>().is_ok_and(|n| n < config.layers && n.to_string() == layer);
+    let in_model = layer.parse::<usize>().is_ok_and(|n| n < config.layers.len() && n.to_string() == layer);
     let (stem, kind) = part.split_once('.').unwrap_or((part, ""));
     let head_norm = config.arch.qk_norm && matches!(stem, "attn_q_norm" | "attn_k_norm");
+    let after = config.arch.norms == Norms::Around && matches!(stem, "post_attention_norm" | "post_ffw_norm");
     let known = match kind {
-        "weight" => LINEAR.contains(&stem) || matches!(stem, "attn_norm" | "ffn_norm") || head_norm,
+        "weight" => LINEAR.contains(&stem) || matches!(stem, "attn_norm" | "ffn_norm") || head_norm || after,
         "bias" => LINEAR.contains(&stem),
         _ => false,
     };

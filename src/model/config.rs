@@ -2,8 +2,9 @@
 
 use crate::gguf::Gguf;
 use crate::model::keys::Keys;
+use crate::model::layer::{self, LayerConfig, Mixer};
 use crate::model::rope::RopeScaling;
-use crate::model::{Arch, ModelError, check};
+use crate::model::{Arch, ModelError};
 use crate::ops::attention::MAX_HEAD_DIM;
 use crate::text::Breakers;
 
@@ -14,8 +15,8 @@ pub struct ModelConfig {
     pub arch: &'static Arch,
     /// `general.name`, for people.
     pub name: String,
-    /// Decoder layers.
-    pub layers: usize,
+    /// The decoder layers.
+    pub layers: Vec<LayerConfig>,
     /// Width of the residual stream.
     pub width: usize,
     /// Width of the feed-forward.
@@ -28,18 +29,16 @@ pub struct ModelConfig {
     pub head_dim: usize,
     /// Leading dimensions of a head that rope rotates.
     pub rope_dim: usize,
-    /// Rope base frequency.
-    pub rope_base: f32,
-    /// Rope's scaling.
+    /// Rope's scaling, in the layers that have it.
     pub rope: RopeScaling,
     /// Epsilon of the norms.
     pub rms_eps: f32,
+    /// Logits are softcap * tanh(logits / softcap); 0 = off.
+    pub softcap: f32,
     /// Vocabulary size.
     pub vocab: usize,
     /// Context the model was trained for.
     pub train_ctx: usize,
-    /// Sliding attention window; 0 = none.
-    pub window: usize,
     /// Tokens that end the repetitions that the sampler's DRY looks for.
     pub breakers: Breakers,
 }
@@ -50,31 +49,35 @@ impl ModelConfig {
         let found = gguf.metadata.get::<&str>("general.architecture")?;
         let arch = Arch::by_name(found).ok_or_else(|| ModelError::Architecture { found: found.into() })?;
         let keys = Keys { gguf, prefix: arch.name };
-        check::refuse_experts(&keys)?;
+        super::check::refuse_experts(&keys)?;
         let layers = keys.count("block_count")?;
+        if layers > gguf.tensors.len() {
+            let why = format!("{layers} layers are more than the file has tensors ({})", gguf.tensors.len());
+            return Err(keys.refuse("block_count", why));
+        }
         let each = |key: &str| keys.per_layer(key, layers)?.map_or_else(|| keys.count(key), Ok);
         let width = keys.count("embedding_length")?;
         let heads = each("attention.head_count")?;
         let head_dim = keys.count_or("attention.key_length", width / heads)?;
         let rope_dim = keys.count_or("rope.dimension_count", head_dim)?;
-        let rope_base = keys.float_or("rope.freq_base", 10_000.0)?;
         let train_ctx = keys.count_or("context_length", 2048)?;
+        let score_dim = if arch.wide_scores == Some(layers) { width / heads } else { head_dim };
+        let rope_base = layer::rope_base(&keys)?;
         let config = Self {
             arch,
             name: gguf.metadata.find::<&str>("general.name")?.unwrap_or(arch.name).to_owned(),
-            layers,
+            layers: layer::read(&keys, arch, layers, train_ctx, score_dim)?,
             width,
             ff: each("feed_forward_length")?,
             heads,
             kv_heads: keys.per_layer("attention.head_count_kv", layers)?.unwrap_or(heads),
             head_dim,
             rope_dim,
-            rope_base,
             rope: RopeScaling::read(&keys, rope_dim, rope_base, train_ctx)?,
             rms_eps: keys.float_or("attention.layer_norm_rms_epsilon", 1e-5)?,
+            softcap: layer::softcap(&keys, "final_logit_softcapping", arch.softcaps.1)?,
             vocab: gguf.require_tensor("token_embd.weight")?.dim(1) as usize,
             train_ctx,
-            window: check::window(&keys, train_ctx)?,
             breakers: Breakers::from_metadata(&gguf.metadata),
         };
         config.check(&keys)?;
@@ -84,6 +87,20 @@ impl ModelConfig {
     /// Elements of one key or value row.
     pub fn kv_width(&self) -> usize {
         self.kv_heads * self.head_dim
+    }
+
+    /// The windows of the layers' attention, in positions; 0 for a layer without.
+    pub fn windows(&self) -> impl Iterator<Item = usize> + '_ {
+        self.layers.iter().map(|layer| {
+            let Mixer::Attention(attention) = &layer.mixer;
+            attention.window
+        })
+    }
+
+    /// Positions that the whole model looks back over at most; 0 where a layer sees all.
+    pub fn window(&self) -> usize {
+        let all = self.windows().all(|window| window > 0);
+        self.windows().max().filter(|_| all).unwrap_or(0)
     }
 
     fn check(&self, keys: &Keys<'_>) -> Result<(), ModelError> {
@@ -109,7 +126,6 @@ impl ModelConfig {
             "attention.layer_norm_rms_epsilon",
             "must lie in 0..1",
         )?;
-        require(self.rope_base >= 1.0, "rope.freq_base", "must be 1 at least")?;
         let value_dim = keys.count_or("attention.value_length", self.head_dim)?;
         require(value_dim == self.head_dim, "attention.value_length", "must equal the key length")
     }

@@ -2,7 +2,8 @@
 
 use crate::model::build::{BranchHead, Builder, Head, KvType, PlanSpec, Rows, SCALAR_HEAD};
 use crate::model::linear::{Linear, Product};
-use crate::model::{GateKind, ModelError, RopeScaling};
+use crate::model::residual;
+use crate::model::{Attention, FeedForward, GateKind, LayerConfig, Mixer, ModelError, Norms, RopeScaling};
 use crate::ops::{Op, params};
 use crate::plan::{DType, Role, Rows as TensorRows, Tensor, TensorId};
 
@@ -23,6 +24,7 @@ pub struct Weights {
 }
 
 struct Layer {
+    config: LayerConfig,
     attn_norm: TensorId,
     q: Linear,
     k: Linear,
@@ -30,10 +32,13 @@ struct Layer {
     q_norm: Option<TensorId>,
     k_norm: Option<TensorId>,
     o: Linear,
+    /// Of what attention gives, where norms are around it.
+    attn_after: Option<TensorId>,
     ffn_norm: TensorId,
     gate: Linear,
     up: Linear,
     down: Linear,
+    ffn_after: Option<TensorId>,
     /// Keys and values between steps; the plans of a training step have their own rows instead.
     cache: Option<(TensorId, TensorId)>,
 }
@@ -63,7 +68,7 @@ impl Weights {
             Some(_) => Some(b.vector(factors, 0, c.rope_dim / 2)?),
             None => None,
         };
-        let layers = (0..c.layers).map(|i| Layer::declare(b, i, caches)).collect::<Result<_, _>>()?;
+        let layers = (0..c.layers.len()).map(|i| Layer::declare(b, i, caches)).collect::<Result<_, _>>()?;
         let output_norm = b.norm("output_norm.weight", 0, c.width)?;
         let output = match b.weights.shape("output.weight") {
             Some(_) => {
@@ -80,6 +85,8 @@ impl Weights {
 impl Layer {
     fn declare(b: &mut Builder<'_>, index: usize, caches: bool) -> Result<Self, ModelError> {
         let c = b.config;
+        let config = c.layers[index].clone();
+        let Mixer::Attention(Attention { qk_norm, .. }) = config.mixer;
         let name = |part: &str| format!("blk.{index}.{part}");
         let (q_width, kv_width) = (c.heads * c.head_dim, c.kv_width());
         let linear = |b: &mut Builder<'_>, part: &str, rows, cols| {
@@ -95,18 +102,22 @@ impl Layer {
         let (o, gate) = (linear(b, "attn_output", c.width, q_width)?, linear(b, "ffn_gate", c.ff, c.width)?);
         let (up, down) = (linear(b, "ffn_up", c.ff, c.width)?, linear(b, "ffn_down", c.width, c.ff)?);
         let norm = |b: &mut Builder<'_>, part: &str, width| b.norm(&name(part), 0, width);
-        let head_norm = |b: &mut Builder<'_>, part: &str| {
-            if c.arch.qk_norm { norm(b, part, c.head_dim).map(Some) } else { Ok(None) }
+        let norm_if = |b: &mut Builder<'_>, there: bool, part: &str, width| {
+            if there { norm(b, part, width).map(Some) } else { Ok(None) }
         };
+        let around = config.norms == Norms::Around;
         Ok(Self {
             attn_norm: norm(b, "attn_norm.weight", c.width)?,
-            q_norm: head_norm(b, "attn_q_norm.weight")?,
-            k_norm: head_norm(b, "attn_k_norm.weight")?,
+            q_norm: norm_if(b, qk_norm, "attn_q_norm.weight", c.head_dim)?,
+            k_norm: norm_if(b, qk_norm, "attn_k_norm.weight", c.head_dim)?,
+            attn_after: norm_if(b, around, "post_attention_norm.weight", c.width)?,
             ffn_norm: norm(b, "ffn_norm.weight", c.width)?,
+            ffn_after: norm_if(b, around, "post_ffw_norm.weight", c.width)?,
             cache: match caches {
                 true => Some((cache(b, &format!("kv.{index}.k"))?, cache(b, &format!("kv.{index}.v"))?)),
                 false => None,
             },
+            config,
             q,
             k,
             v,
@@ -167,11 +178,27 @@ pub fn emit(b: &mut Builder<'_>, models: &Models, spec: &PlanSpec) -> Result<(),
 pub fn layer(b: &mut Builder<'_>, w: &Weights, index: usize, x: TensorId) -> Result<TensorId, ModelError> {
     let (layer, prefix) = (&w.layers[index], format!("blk.{index}"));
     let h = rms_norm(b, &format!("{prefix}.attn_norm"), x, layer.attn_norm, Rows::Tokens)?;
-    let a = attention(b, &prefix, layer, h, w.rope_factors)?; // (T, heads * head_dim)
-    let x = layer.o.forward(b, a, Some(x), Rows::Tokens, None)?;
+    let Mixer::Attention(config) = &layer.config.mixer;
+    let a = attention(b, &prefix, layer, config, h, w.rope_factors)?; // (T, width)
+    let x = add(b, &format!("{prefix}.post_attention"), a, layer.attn_after, x)?;
     let h = rms_norm(b, &format!("{prefix}.ffn_norm"), x, layer.ffn_norm, Rows::Tokens)?;
-    let f = feed_forward(b, &prefix, layer, h)?; // (T, ff)
-    layer.down.forward(b, f, Some(x), Rows::Tokens, None)
+    let f = feed_forward(b, &prefix, layer, h)?; // (T, width)
+    add(b, &format!("{prefix}.post_ffw"), f, layer.ffn_after, x)
+}
+
+/// Appends what a part of a layer adds to the residual stream, both (T, width): its norm, if it has one, and the sum.
+fn add(
+    b: &mut Builder<'_>,
+    label: &str,
+    part: TensorId,
+    norm: Option<TensorId>,
+    stream: TensorId,
+) -> Result<TensorId, ModelError> {
+    let part = match norm {
+        Some(norm) => rms_norm(b, &format!("{label}_norm"), part, norm, Rows::Tokens)?,
+        None => part,
+    };
+    residual::add(b, label, part, stream)
 }
 
 /// Appends the embedding of the step's tokens, (T, width).
@@ -217,8 +244,6 @@ fn rms_norm(
         groups: (wide / width) as u32,
         count: rows.count(),
         eps: b.config.rms_eps,
-        offset: b.config.arch.norm_offset,
-        ..Default::default()
     };
     b.call(Op::RmsNorm, label, vec![Some(b.rows), Some(x), Some(w), Some(y)], p)?;
     Ok(y)
@@ -227,13 +252,14 @@ fn rms_norm(
 fn rope(
     b: &mut Builder<'_>,
     label: &str,
+    attention: &Attention,
     x: TensorId,
     heads: usize,
     factors: Option<TensorId>,
 ) -> Result<TensorId, ModelError> {
     let c = b.config;
     let y = b.activation(label, Rows::Tokens, heads * c.head_dim)?;
-    let p = RopeScaling::params(c, heads, factors.is_some());
+    let p = RopeScaling::params(c, attention, heads, factors.is_some());
     b.call(Op::Rope, label, vec![Some(b.rows), Some(x), factors, Some(y)], p)?;
     Ok(y)
 }
@@ -241,33 +267,36 @@ fn rope(
 /// One of q and k: projection, optional norm per head, rope.
 fn rotated(
     b: &mut Builder<'_>,
-    linear: &Linear,
-    norm: Option<TensorId>,
+    attention: &Attention,
+    (linear, norm): (&Linear, Option<TensorId>),
     x: TensorId,
     heads: usize,
     factors: Option<TensorId>,
 ) -> Result<TensorId, ModelError> {
-    let mut y = linear.forward(b, x, None, Rows::Tokens, None)?;
+    let mut y = linear.forward(b, x, Rows::Tokens, None)?;
     if let Some(norm) = norm {
         y = rms_norm(b, &format!("{}_norm", linear.label), y, norm, Rows::Tokens)?;
     }
-    rope(b, &format!("{}_rope", linear.label), y, heads, factors)
+    rope(b, &format!("{}_rope", linear.label), attention, y, heads, factors)
 }
 
+/// Attention and its output matrix: x (T, width) to (T, width).
 fn attention(
     b: &mut Builder<'_>,
     prefix: &str,
     layer: &Layer,
+    config: &Attention,
     x: TensorId,
     factors: Option<TensorId>,
 ) -> Result<TensorId, ModelError> {
     let c = b.config;
+    let factors = factors.filter(|_| config.rope_scaled);
     let tokens = b.program.plans[b.plan.index()].tokens;
     let cache = layer.cache.filter(|_| !b.program.packed);
     let ctx = if cache.is_some() { b.options.ctx } else { tokens };
-    let q = rotated(b, &layer.q, layer.q_norm, x, c.heads, factors)?;
-    let k = rotated(b, &layer.k, layer.k_norm, x, c.kv_heads, factors)?;
-    let v = layer.v.forward(b, x, None, Rows::Tokens, None)?;
+    let q = rotated(b, config, (&layer.q, layer.q_norm), x, c.heads, factors)?;
+    let k = rotated(b, config, (&layer.k, layer.k_norm), x, c.kv_heads, factors)?;
+    let v = layer.v.forward(b, x, Rows::Tokens, None)?;
     let (keys, values) = match cache {
         Some(cache) => {
             kv_write(b, prefix, (k, v), cache)?;
@@ -298,14 +327,14 @@ fn attention(
         kv_heads: c.kv_heads as u32,
         head_dim: c.head_dim as u32,
         ctx: ctx as u32,
-        scale: 1.0 / (c.head_dim as f32).sqrt(),
-        softcap: 0.0,
-        window: c.window as u32,
+        scale: config.scale,
+        softcap: config.softcap,
+        window: config.window as u32,
         splits: splits as u32,
     };
     let args = vec![Some(b.rows), Some(q), Some(keys), Some(values), Some(y), part];
     b.call(Op::Attention, &label, args, p)?;
-    Ok(y)
+    layer.o.forward(b, y, Rows::Tokens, None)
 }
 
 fn kv_write(
@@ -320,23 +349,24 @@ fn kv_write(
     b.call(Op::KvWrite, &format!("{prefix}.kv_write"), args, p)
 }
 
+/// x (T, width) to (T, width).
 fn feed_forward(
     b: &mut Builder<'_>,
     prefix: &str,
     layer: &Layer,
     x: TensorId,
 ) -> Result<TensorId, ModelError> {
-    let gate = layer.gate.forward(b, x, None, Rows::Tokens, None)?;
-    let up = layer.up.forward(b, x, None, Rows::Tokens, None)?;
+    let gate = layer.gate.forward(b, x, Rows::Tokens, None)?;
+    let up = layer.up.forward(b, x, Rows::Tokens, None)?;
     let label = format!("{prefix}.gate");
     let y = b.activation(&label, Rows::Tokens, b.config.ff)?;
-    let kind = match b.config.arch.gate {
-        GateKind::Silu => 0,
-        GateKind::GeluTanh => 1,
+    let kind = match layer.config.feed_forward {
+        FeedForward::Gated(GateKind::Silu) => 0,
+        FeedForward::Gated(GateKind::GeluTanh) => 1,
     };
     let p = params::gate::Params { width: b.config.ff as u32, kind, count: 0, pad0: 0 };
     b.call(Op::Gate, &label, vec![Some(b.rows), Some(gate), Some(up), Some(y)], p)?;
-    Ok(y)
+    layer.down.forward(b, y, Rows::Tokens, None)
 }
 
 /// Appends copies of all layers' keys and values, and of the tokens, from slot to slot.
@@ -375,8 +405,19 @@ pub fn logits(b: &mut Builder<'_>, w: &Weights, x: TensorId, fetched: bool) -> R
     let vocab = b.config.vocab;
     let h = outputs(b, w, x)?;
     let role = if fetched { Role::Output } else { Role::Activation };
-    let logits = b.own("logits", Rows::Outputs, 1, vocab, DType::F32, role)?;
-    w.output.forward(b, h, None, Rows::Outputs, Some(logits))
+    let logits =
+        |b: &mut Builder<'_>, label: &str, role| b.own(label, Rows::Outputs, 1, vocab, DType::F32, role);
+    let cap = b.config.softcap;
+    if cap == 0.0 {
+        let y = logits(b, "logits", role)?;
+        return w.output.forward(b, h, Rows::Outputs, Some(y));
+    }
+    let x = logits(b, "raw logits", Role::Activation)?;
+    let x = w.output.forward(b, h, Rows::Outputs, Some(x))?;
+    let y = logits(b, "logits", role)?;
+    let p = params::softcap::Params { width: vocab as u32, cap, ..Default::default() };
+    b.call(Op::Softcap, "softcap", vec![Some(b.rows), Some(x), Some(y)], p)?;
+    Ok(y)
 }
 
 fn sample(b: &mut Builder<'_>, logits: TensorId) -> Result<TensorId, ModelError> {

@@ -56,8 +56,8 @@ pub fn build_inspection(
     let forward = b.program.open_plan("inspect", rows, 0);
     b.plan = forward;
     let mut x = embed(&mut b, &model)?;
-    let mut layers = Vec::with_capacity(config.layers);
-    for index in 0..config.layers {
+    let mut layers = Vec::with_capacity(config.layers.len());
+    for index in 0..config.layers.len() {
         let start = b.program.plans[forward.index()].calls.len();
         let output = layer(&mut b, &model, index, x)?;
         layers.push(inspected(&b.program.plans[forward.index()].calls[start..], index, x, output)?);

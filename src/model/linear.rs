@@ -91,12 +91,11 @@ impl Linear {
         Ok(Self { label: label.into(), lora, ..self.clone() })
     }
 
-    /// y = x w^T (+ bias) (+ residual).
+    /// y = x w^T (+ bias).
     pub fn forward(
         &self,
         b: &mut Builder<'_>,
         x: TensorId,
-        residual: Option<TensorId>,
         rows: Rows,
         output: Option<TensorId>,
     ) -> Result<TensorId, ModelError> {
@@ -106,7 +105,7 @@ impl Linear {
         };
         for shard in &self.shards {
             if self.trained {
-                let product = Product { w: shard.w, bias: shard.bias, residual, ..Product::of(x, y) };
+                let product = Product { w: shard.w, bias: shard.bias, ..Product::of(x, y) };
                 product.emit(b, &self.label, rows)?;
                 continue;
             }
@@ -118,10 +117,9 @@ impl Linear {
                 y_offset: shard.first as u32,
                 count: rows.count(),
                 has_bias: u32::from(shard.bias.is_some()),
-                has_residual: u32::from(residual.is_some()),
-                pad0: 0,
+                ..Default::default()
             };
-            let args = vec![Some(b.rows), Some(x), Some(shard.w), shard.bias, residual, Some(y)];
+            let args = vec![Some(b.rows), Some(x), Some(shard.w), shard.bias, None, Some(y)];
             b.call(Op::Linear, &self.label, args, p)?;
         }
         if let Some(Some(lora)) = self.lora.get(b.branch) {
@@ -193,7 +191,6 @@ pub(super) struct Product {
     pub(super) x: TensorId,
     pub(super) w: TensorId,
     pub(super) bias: Option<TensorId>,
-    pub(super) residual: Option<TensorId>,
     pub(super) y: TensorId,
     pub(super) alpha: f32,
     pub(super) accumulate: bool,
@@ -201,7 +198,7 @@ pub(super) struct Product {
 
 impl Product {
     pub(super) fn of(x: TensorId, y: TensorId) -> Self {
-        Self { x, w: x, bias: None, residual: None, y, alpha: 1.0, accumulate: false }
+        Self { x, w: x, bias: None, y, alpha: 1.0, accumulate: false }
     }
 
     pub(super) fn emit(&self, b: &mut Builder<'_>, label: &str, rows: Rows) -> Result<(), ModelError> {
@@ -215,10 +212,9 @@ impl Product {
             accumulate: u32::from(self.accumulate),
             alpha: self.alpha,
             has_bias: u32::from(self.bias.is_some()),
-            has_residual: u32::from(self.residual.is_some()),
             ..Default::default()
         };
-        let args = vec![Some(b.rows), Some(self.x), Some(self.w), self.bias, self.residual, Some(self.y)];
+        let args = vec![Some(b.rows), Some(self.x), Some(self.w), self.bias, None, Some(self.y)];
         b.call(Op::Project, label, args, p)
     }
 }

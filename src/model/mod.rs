@@ -9,11 +9,13 @@ mod file;
 mod forward;
 mod inspect;
 mod keys;
+mod layer;
 mod linear;
+mod residual;
 mod rope;
 mod training;
 
-pub use arch::{ARCHITECTURES, Arch, GateKind, RopePairs};
+pub use arch::{ARCHITECTURES, Arch, GateKind, Norms, RopePairs, Windows};
 pub use blueprint::{Blueprint, BlueprintTensor, Start};
 pub use build::{
     AdapterShape, Branch, BranchHead, BuildOptions, Head, KvType, PairShape, PlanSpec, SCALAR_HEAD, Train,
@@ -22,6 +24,7 @@ pub use build::{
 pub use config::ModelConfig;
 pub use file::Model;
 pub use inspect::{InspectedLayer, Inspection, build_inspection};
+pub use layer::{Attention, FeedForward, LayerConfig, Mixer};
 pub use rope::{RopeScaling, Yarn};
 pub use training::{Block, Pass, TrainPlans, TrainSpec, build_training};
 

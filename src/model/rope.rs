@@ -1,7 +1,7 @@
 //! Rope's scaling, from the metadata as llama.cpp reads it (`llama_model::load_hparams`, `llama_context`).
 
 use crate::model::keys::Keys;
-use crate::model::{ModelConfig, ModelError, RopePairs};
+use crate::model::{Attention, ModelConfig, ModelError, RopePairs};
 use crate::ops::params;
 
 /// How far positions may be stretched: 1 / factor must stay a fraction of a turn on the device.
@@ -78,13 +78,20 @@ impl RopeScaling {
         Ok(Self { scale, magnitude, yarn, long_beyond })
     }
 
-    /// Parameters of a rotation.
-    pub(super) fn params(c: &ModelConfig, heads: usize, factors: bool) -> params::rope::Params {
+    /// Parameters of a rotation in a layer.
+    pub(super) fn params(
+        c: &ModelConfig,
+        attention: &Attention,
+        heads: usize,
+        factors: bool,
+    ) -> params::rope::Params {
         let neox = c.arch.rope == RopePairs::Halves;
         // YaRN's factors have the scale in them.
         let scale = if c.rope.yarn.is_some() { 1.0 } else { c.rope.scale };
-        let p = params::rope::Params::new(heads, c.head_dim, c.rope_dim, neox, c.rope_base, scale, factors);
-        params::rope::Params { magnitude: c.rope.magnitude, ..p }
+        let (scale, magnitude) = if attention.rope_scaled { (scale, c.rope.magnitude) } else { (1.0, 1.0) };
+        let base = attention.rope_base;
+        let p = params::rope::Params::new(heads, c.head_dim, c.rope_dim, neox, base, scale, factors);
+        params::rope::Params { magnitude, ..p }
     }
 
     /// The tensor that divides the frequencies, for a context of `ctx` positions.

@@ -156,7 +156,7 @@ fn pass(
     let first = embed(b, model)?;
     let mut x = first;
     let mut layers = Vec::new();
-    for index in 0..config.layers {
+    for index in 0..config.layers.len() {
         let start = b.program.plans[forward.index()].calls.len();
         let output = layer(b, model, index, x)?;
         let end = b.program.plans[forward.index()].calls.len();
@@ -211,7 +211,7 @@ fn apart(b: &mut Builder<'_>, models: &Models, spec: TrainSpec) -> Result<Pass, 
         (b.branch, b.part) = (branch, part);
         let model = models.of(branch);
         let mut x = embed(b, model)?;
-        for index in 0..b.config.layers {
+        for index in 0..b.config.layers.len() {
             x = layer(b, model, index, x)?;
         }
         hidden.push(x);

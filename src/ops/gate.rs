@@ -24,23 +24,11 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     Ok(())
 }
 
-/// The activation of kind 0 (silu) or 1 (gelu, tanh form), and its slope.
-pub(super) fn activation<F: Real>(kind: u32, x: F) -> (F, F) {
-    if kind == 1 { gelu_tanh(x) } else { silu(x) }
-}
-
-fn silu<F: Real>(x: F) -> (F, F) {
-    let gate = F::ONE / (F::ONE + (-x).exp());
-    (x * gate, gate * (F::ONE + x * (F::ONE - gate)))
-}
-
-fn gelu_tanh<F: Real>(x: F) -> (F, F) {
-    let (half, three) = (F::from_f64(0.5), F::from_f64(3.0));
-    let root = F::from_f64((2.0 / std::f64::consts::PI).sqrt());
-    let cubic = F::from_f64(0.044715);
-    let bent = (root * (x + cubic * x * x * x)).tanh();
-    let inner = root * (F::ONE + three * cubic * x * x);
-    (half * x * (F::ONE + bent), half * (F::ONE + bent) + half * x * (F::ONE - bent * bent) * inner)
+/// Twice what the tanh form of gelu takes the tanh of, and its slope: gelu x = x / (1 + exp -bend x).
+pub(super) fn bend<F: Real>(x: F) -> (F, F) {
+    let root = F::from_f64((8.0 / std::f64::consts::PI).sqrt());
+    let (cubic, three) = (F::from_f64(0.044715), F::from_f64(3.0));
+    (root * x * (F::ONE + cubic * x * x), root * (F::ONE + three * cubic * x * x))
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
@@ -56,14 +44,9 @@ pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
         c.write_chunks(3, total, 1)
     };
     let (gate, up) = (&gate[first..][..y.len()], &up[first..][..y.len()]);
-    if p.kind == 1 {
-        for ((y, g), u) in y.iter_mut().zip(gate).zip(up) {
-            *y = gelu_tanh(*g).0 * *u;
-        }
-        return;
-    }
-    // silu by passes over the row, whose exponentials go many at a time.
-    y.iter_mut().zip(gate).for_each(|(y, g)| *y = -*g);
+    // By passes over the row, whose exponentials go many at a time.
+    let bent = |g: F| if p.kind == 1 { bend(g).0 } else { g };
+    y.iter_mut().zip(gate).for_each(|(y, g)| *y = -bent(*g));
     F::exp_all(y, F::ONE, F::ZERO);
     for ((y, g), u) in y.iter_mut().zip(gate).zip(up) {
         *y = *g * (F::ONE / (F::ONE + *y)) * *u;

@@ -2,6 +2,7 @@
 //! (arguments, shape rule, CPU twin, tolerance, gradient rule).
 
 pub mod adamw;
+pub mod add;
 pub mod attention;
 pub mod attention_dkv;
 pub mod attention_dq;
@@ -36,6 +37,8 @@ pub mod rms_norm_back;
 pub mod rms_norm_dw;
 pub mod rope;
 pub mod sample;
+pub mod softcap;
+pub mod softcap_back;
 pub mod sumsq;
 
 pub use crate::plan::{Accepts, Access, Arg, Cost, GradRule, OpDef, Over, params};
@@ -85,7 +88,9 @@ op_table! {
     KvCopy => kv_copy,
     Attention => attention,
     Gate => gate,
+    Add => add,
     Gather => gather,
+    Softcap => softcap,
     LogProb => logprob,
     Sample => sample,
     LinearBack => linear_back,
@@ -99,6 +104,7 @@ op_table! {
     AttentionDq => attention_dq,
     AttentionDkv => attention_dkv,
     GateBack => gate_back,
+    SoftcapBack => softcap_back,
     GatherBack => gather_back,
     LogProbBack => logprob_back,
     Divergence => divergence,

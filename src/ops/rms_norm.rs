@@ -1,4 +1,4 @@
-//! RMS norm (Zhang & Sennrich 2019): y = x / sqrt(mean(x^2) + eps) * (w + offset), per row and group.
+//! RMS norm (Zhang & Sennrich 2019): y = x / sqrt(mean(x^2) + eps) * w, per row and group.
 
 use super::cpu::{Context, Real};
 use super::params::{self, rms_norm::Params};
@@ -34,7 +34,7 @@ pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
         let mean = F::dot(x, x) / F::from_f64(width as f64);
         let scale = F::ONE / (mean + F::from_f32(p.eps)).sqrt();
         for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
-            *y = *x * scale * (*w + F::from_f32(p.offset));
+            *y = *x * scale * *w;
         }
     }
 }
@@ -53,7 +53,6 @@ fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
         groups: p.groups,
         count: p.count,
         eps: p.eps,
-        offset: p.offset,
         accumulate: u32::from(accumulate),
         ..Default::default()
     };

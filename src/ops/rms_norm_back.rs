@@ -1,4 +1,4 @@
-//! Gradient of the input of [`super::rms_norm`]: with r = (mean(x^2) + eps)^-1/2 and g = dy * (w + offset),
+//! Gradient of the input of [`super::rms_norm`]: with r = (mean(x^2) + eps)^-1/2 and g = dy * w,
 //! dx (+)= r * (g - x * r^2 * mean(g * x)).
 
 use super::cpu::{Context, Real};
@@ -31,7 +31,6 @@ pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let width = p.width as usize;
     let (x, w, dy) = (c.read(1), c.read(2), c.read(3));
     let count = F::from_f64(width as f64);
-    let offset = F::from_f32(p.offset);
     let (first, dx) = c.write_chunks(4, c.rows(p.count) * p.groups as usize, width);
     for (i, dx) in dx.chunks_mut(width).enumerate() {
         let at = (first + i) * width;
@@ -39,11 +38,11 @@ pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
         let scale = F::ONE / (F::dot(x, x) / count + F::from_f32(p.eps)).sqrt();
         let mut inner = F::ZERO;
         for ((x, dy), w) in x.iter().zip(dy).zip(w) {
-            inner += *dy * (*w + offset) * *x;
+            inner += *dy * *w * *x;
         }
         let along = scale * scale * inner / count;
         for (((dx, x), dy), w) in dx.iter_mut().zip(x).zip(dy).zip(w) {
-            let value = scale * (*dy * (*w + offset) - *x * along);
+            let value = scale * (*dy * *w - *x * along);
             *dx = if p.accumulate != 0 { *dx + value } else { value };
         }
     }

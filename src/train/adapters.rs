@@ -66,7 +66,7 @@ impl LoraOptions {
     /// The shape for a model: each target of every layer.
     pub fn shape(&self, model: &Model) -> AdapterShape {
         let pair = PairShape { rank: self.rank, scale: self.scale() };
-        let layers = 0..model.config().layers;
+        let layers = 0..model.config().layers.len();
         let labels = layers.flat_map(|l| self.targets.iter().map(move |t| format!("blk.{l}.{t}")));
         AdapterShape { pairs: labels.map(|label| (label, pair)).collect(), dropout: self.dropout }
     }

@@ -58,7 +58,7 @@ struct Draft<'a> {
 
 impl Draft<'_> {
     fn layers(&self) -> usize {
-        self.model.config().layers
+        self.model.config().layers.len()
     }
 
     /// Layers run again, where that was chosen.

@@ -43,7 +43,7 @@ fn a_model_from_text() {
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(ran.err.contains("wrote mine.gguf") && ran.err.contains("weights; 2 layers"), "{}", ran.err);
     let model = Model::open(place.path("mine.gguf")).unwrap();
-    assert_eq!((model.config().layers, model.config().width, model.config().vocab), (2, 32, 300));
+    assert_eq!((model.config().layers.len(), model.config().width, model.config().vocab), (2, 32, 300));
     let lines = |name: &str| -> Vec<serde_json::Value> {
         let text = std::fs::read_to_string(place.path(name)).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()

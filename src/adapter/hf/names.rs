@@ -1,4 +1,4 @@
-//! What Hugging Face calls the matrices that GGUF calls otherwise, for the architectures `llama`, `qwen2`, `qwen3`.
+//! What Hugging Face calls the matrices that GGUF calls otherwise, for the architectures that have such matrices.
 
 /// (GGUF, Hugging Face), in the order of a forward pass.
 const MODULES: [(&str, &str); 7] = [
@@ -12,7 +12,9 @@ const MODULES: [(&str, &str); 7] = [
 ];
 const HEAD: (&str, &str) = ("output", "lm_head");
 /// Architectures whose matrices these are.
-pub(super) const ARCHITECTURES: [&str; 3] = ["llama", "qwen2", "qwen3"];
+pub(super) const ARCHITECTURES: [&str; 5] = ["llama", "qwen2", "qwen3", "gemma2", "gemma3"];
+/// Where a model's layers are: alone, or as the part of one that sees.
+const LAYERS: [&str; 3] = ["model.layers.", "model.language_model.layers.", "language_model.model.layers."];
 
 /// Layer and module within it (`self_attn.q_proj`); no layer for the output head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,7 +42,8 @@ impl Place {
         if path == HEAD.1 {
             return Some(HEAD_PLACE);
         }
-        let (layer, module) = path.strip_prefix("model.layers.")?.split_once('.')?;
+        let within = LAYERS.iter().find_map(|layers| path.strip_prefix(layers))?;
+        let (layer, module) = within.split_once('.')?;
         Place::new(layer, MODULES.iter().position(|(_, hf)| *hf == module)?)
     }
 
@@ -115,6 +118,10 @@ mod tests {
             let place = Place::of_target(target).unwrap();
             assert_eq!(Place::of_module(module), Some(place));
             assert_eq!((place.target(), place.module()), (target.into(), module.into()));
+        }
+        for whole in ["model.language_model", "language_model.model"] {
+            let place = Place::of_module(&format!("{whole}.layers.3.mlp.down_proj"));
+            assert_eq!(place, Place::of_target("blk.3.ffn_down"));
         }
         assert!(Place::of_target("blk.9.ffn_down") < Place::of_target("blk.10.attn_q"));
         assert!(Place::of_target("blk.10.attn_q") < Place::of_target("output"));

@@ -168,7 +168,8 @@ fn check_outputs(args: &ExplainArgs, model: &Path, compared: &[Compared]) -> Cli
 /// The layer and head that were asked for must be there.
 fn check_shown(args: &ExplainArgs, model: &Model) -> CliResult {
     let config = model.config();
-    for (flag, asked, there) in [("--layer", args.layer, config.layers), ("--head", args.head, config.heads)]
+    for (flag, asked, there) in
+        [("--layer", args.layer, config.layers.len()), ("--head", args.head, config.heads)]
     {
         if let Some(asked) = asked.filter(|n| *n as usize > there) {
             let what = format!("{flag} {asked} is not there: the model has {there}");

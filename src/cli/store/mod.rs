@@ -7,6 +7,7 @@ mod get;
 #[cfg(feature = "fetch")]
 mod https;
 mod hub;
+mod licence;
 mod partial;
 mod wheel;
 
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 pub use catalog::{Catalog, Model, Source, TINY_NAME};
 pub use family::{Family, Sampling};
-pub use get::{Got, by_hand, from_file, get};
+pub use get::{Got, by_hand, from_files, get};
 pub use hub::HubModel;
 pub use partial::Progress;
 
@@ -95,6 +96,16 @@ pub enum StoreError {
         quant: Option<String>,
         /// Those that it has.
         there: Vec<String>,
+    },
+    /// A licence that nobody has agreed to.
+    #[error("`{name}` comes under the licence `{licence}`, which has to be agreed to first: {terms}")]
+    Licence {
+        /// The model.
+        name: String,
+        /// The licence's identifier.
+        licence: String,
+        /// Where its text is.
+        terms: String,
     },
     /// Every source failed.
     #[error("no source gave `{name}`")]

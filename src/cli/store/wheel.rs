@@ -24,7 +24,8 @@ pub fn extract(
     let mut archive = zip::ZipArchive::new(file).map_err(|e| archive_error(format!("not a wheel: {e}")))?;
     let mut entry =
         archive.by_name(member).map_err(|e| archive_error(format!("no `{member}` in it: {e}")))?;
-    progress.begin(&path.display().to_string(), 0, limit.or(Some(entry.size())));
+    let there = partial.length();
+    progress.begin(&path.display().to_string(), there, limit.or(Some(there + entry.size())));
     let copied = partial.copy(&mut entry, limit, progress, &archive_error);
     progress.end();
     copied

@@ -111,7 +111,7 @@ pub fn announce(trainer: &mut impl Run, data: &str) {
     let engine = trainer.engine();
     let numbers: usize = engine.trained().iter().map(|(_, _, rows, width)| rows * width).sum();
     let spec = engine.spec();
-    let layers = engine.model().config().layers;
+    let layers = engine.model().config().layers.len();
     let again = match spec.recompute {
         0 => String::new(),
         n if n == layers => ", all layers run again".into(),

@@ -108,7 +108,7 @@ impl TuneStep {
             // The device binds less than that; then there is nothing to compare with.
             Err(_) => (0, 0),
         };
-        let layers = model.config().layers;
+        let layers = model.config().layers.len();
         let branches = options.branches.iter().map(|branch| branch.name.clone()).collect();
         let (rollouts, full) = (options.rollouts, options.train == Train::All);
         Ok(Self { program, layout, spec, layers, branches, full, rollouts, saved, work: (all, again) })

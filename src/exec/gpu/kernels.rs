@@ -55,9 +55,7 @@ pub struct Kernel {
     pub passes: &'static [Pass],
     /// Bindings by number.
     pub bindings: &'static [Binding],
-    /// Override constants.
-    pub overrides: &'static [&'static str],
-    /// Device features it needs.
+    /// Device features it needs, as its `#require` lines say.
     pub requires: &'static [&'static str],
 }
 
@@ -68,6 +66,14 @@ impl Kernel {
     pub fn name(&self) -> String {
         let parts = [Some(self.op), Some(self.variant), self.weight, self.kv];
         parts.into_iter().flatten().collect::<Vec<_>>().join(".")
+    }
+
+    /// Whether a device with these features can run it.
+    pub fn runs_with(&self, features: wgpu::Features) -> bool {
+        self.requires.iter().all(|name| match *name {
+            "subgroup" => features.contains(wgpu::Features::SUBGROUP),
+            _ => false,
+        })
     }
 
     /// Looks up a shader; weight format and cache type are ignored where the shader has none.

@@ -2,7 +2,7 @@
 
 mod training;
 
-use super::kernels::{Kernel, Recipe};
+use super::kernels::{KERNELS, Kernel, Recipe};
 use crate::exec::{DeviceKind, ExecError};
 use crate::ops::{Accepts, Op, params};
 use crate::plan::{DType, Load, OpCall, Plan, Program, Step, TensorId};
@@ -93,11 +93,18 @@ pub fn choices(
         Op::KvWrite => vec![one(lanes(call.params.get::<params::kv_write::Params>().width))?],
         Op::KvCopy => vec![one(lanes(call.params.get::<params::kv_copy::Params>().width))?],
         Op::Gate => vec![one(lanes(call.params.get::<params::gate::Params>().width))?],
+        Op::Add => vec![one(lanes(call.params.get::<params::add::Params>().width))?],
+        Op::Softcap => vec![one(columns(call.params.get::<params::softcap::Params>().width))?],
         Op::Gather => vec![one(lanes(call.params.get::<params::gather::Params>().width))?],
         Op::Attention => attention(&maker, capacity, tuning, features)?,
         Op::LogProb | Op::Sample | Op::LogProbBack | Op::Divergence => vec![one(1)?],
         _ => training::choices(&maker, tuning)?,
     })
+}
+
+/// Workgroups of 64 lanes with an element each.
+fn columns(width: u32) -> usize {
+    (width as usize).div_ceil(64)
 }
 
 /// Workgroups of 64 lanes with four elements each.
@@ -131,6 +138,12 @@ impl Maker<'_> {
         Ok(Choice { recipe: Recipe { kernel, constants: vec![] }, grids: vec![grid], when: When::Always })
     }
 
+    /// Whether a variant can run with these features.
+    fn can_run(&self, variant: &str, features: wgpu::Features) -> bool {
+        let found = Kernel::find(self.call.def().stem, variant, self.weight, self.kv);
+        found.is_ok_and(|kernel| KERNELS[kernel].runs_with(features))
+    }
+
     /// The baseline matrix product: `rows` rows of w and `tokens` of x a lane, the columns cut into `slices`.
     fn product(&self, rows: u32, tokens: u32, slices: u32) -> Result<Choice, ExecError> {
         let p: params::linear::Params = self.call.params.get();
@@ -155,7 +168,7 @@ fn linear(
         Tuning::Software => (if most == 8 && capacity <= 8 { 8 } else { 4 }, 1),
     };
     // Eight rows of x, and any number, where lanes can hand each other what they read.
-    let eight = tuning == Tuning::Software && most == 8 && features.contains(wgpu::Features::SUBGROUP);
+    let eight = tuning == Tuning::Software && most == 8 && maker.can_run("eight", features);
     let mut all = Vec::new();
     // Few rows of x: as many sizes as the capacity asks for, smallest first.
     for tokens in [1, 2, 4, 8].into_iter().filter(|t| *t == most || (*t == 1 && capacity > 8)) {
@@ -203,7 +216,7 @@ fn attention(
         all.push(tiled);
     }
     let whole = p.head_dim.is_multiple_of(32) && p.head_dim <= 256;
-    if whole && tuning == Tuning::Software && features.contains(wgpu::Features::SUBGROUP) {
+    if whole && tuning == Tuning::Software && maker.can_run("eight", features) {
         let mut eight = maker.plain("eight", heads, 1, 1)?;
         eight.recipe.constants = vec![("PARTS", p.head_dim / 32)];
         return Ok(vec![eight]);

@@ -1,5 +1,7 @@
 //! Architectures as data: one file each, named as the GGUF key `general.architecture` names it.
 
+mod gemma2;
+mod gemma3;
 mod llama;
 mod qwen2;
 mod qwen3;
@@ -22,6 +24,26 @@ pub enum GateKind {
     GeluTanh,
 }
 
+/// Where the norms of a layer's two parts are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Norms {
+    /// Before each part: x + f(norm(x)).
+    Before,
+    /// Before and after: x + norm(f(norm(x))).
+    Around,
+}
+
+/// Which layers see no more than a window, where the file has one.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Windows {
+    /// The window in positions, where the file names none; 0 for none.
+    pub default: usize,
+    /// Of every so many layers the last sees everything; 0: all layers have the window.
+    pub period: usize,
+    /// Rope base of the layers with a window, whose rope is never scaled; `None`: they have the rope of all.
+    pub rope_base: Option<f32>,
+}
+
 /// What distinguishes one decoder-only architecture from another, where the metadata does not say it.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Arch {
@@ -35,10 +57,18 @@ pub struct Arch {
     pub qkv_bias: bool,
     /// Feed-forward activation.
     pub gate: GateKind,
-    /// Added to every norm weight (1 where the checkpoint stores w - 1).
-    pub norm_offset: f32,
+    /// Where the norms are.
+    pub norms: Norms,
     /// Embeddings are multiplied by sqrt(width).
     pub scale_embedding: bool,
+    /// Which layers have the window.
+    pub windows: Windows,
+    /// Caps of attention's scores and of the logits where the file names none; 0 for none.
+    pub softcaps: (f32, f32),
+    /// A model of so many layers divides its scores by sqrt(width / heads) instead of sqrt(head width): no key says so.
+    pub wide_scores: Option<usize>,
+    /// Metadata keys that mean something here, and elsewhere something that is not supported.
+    pub keys: &'static [&'static str],
 }
 
 impl Arch {
@@ -49,8 +79,12 @@ impl Arch {
         qk_norm: false,
         qkv_bias: false,
         gate: GateKind::Silu,
-        norm_offset: 0.0,
+        norms: Norms::Before,
         scale_embedding: false,
+        windows: Windows { default: 0, period: 0, rope_base: None },
+        softcaps: (0.0, 0.0),
+        wide_scores: None,
+        keys: &[],
     };
 
     /// Looks an architecture up by its GGUF name.
@@ -60,4 +94,5 @@ impl Arch {
 }
 
 /// All known architectures.
-pub static ARCHITECTURES: &[&Arch] = &[&llama::ARCH, &qwen2::ARCH, &qwen3::ARCH];
+pub static ARCHITECTURES: &[&Arch] =
+    &[&llama::ARCH, &qwen2::ARCH, &qwen3::ARCH, &gemma2::ARCH, &gemma3::ARCH];

@@ -1,6 +1,6 @@
 //! Dispatches of the ops of training.
 
-use super::{Choice, Maker, Tuning, lanes};
+use super::{Choice, Maker, Tuning, columns, lanes};
 use crate::exec::ExecError;
 use crate::ops::{Op, params, sumsq};
 
@@ -18,7 +18,6 @@ pub(super) fn choices(maker: &Maker<'_>, tuning: Tuning) -> Result<Vec<Choice>, 
             maker.call.params.get::<params::$module::Params>()
         };
     }
-    let columns = |width: u32| (width as usize).div_ceil(64);
     let flat = |width: u32| columns(width).min(MOST_FLAT);
     let base = |x: usize, rows_each: u32| maker.plain("base", x, rows_each, 1);
     let choice = match Op::of(maker.call) {
@@ -31,6 +30,7 @@ pub(super) fn choices(maker: &Maker<'_>, tuning: Tuning) -> Result<Vec<Choice>, 
         Op::AttentionDq => base(p!(attention_dq).heads as usize, ATTENTION_ROWS),
         Op::AttentionDkv => base(p!(attention_dkv).kv_heads as usize, ATTENTION_ROWS),
         Op::GateBack => base(lanes(p!(gate_back).width), 1),
+        Op::SoftcapBack => base(columns(p!(softcap_back).width), 1),
         Op::RmsNormDw => base(columns(p!(rms_norm_dw).width), 1),
         Op::BiasBack => base(columns(p!(bias_back).width), 1),
         Op::GatherBack => base(columns(p!(gather_back).width), 1),

@@ -27,6 +27,7 @@ pub fn all(thorough: bool) -> Result<(Bench, Vec<Case>), PlanError> {
         cases.extend(attentions(&mut b, block16)?);
     }
     cases.extend(gates(&mut b)?);
+    cases.extend([add(&mut b, true)?, add(&mut b, false)?, softcap(&mut b)?]);
     cases.push(gather(&mut b)?);
     cases.extend(heads(&mut b)?);
     for &format in formats {
@@ -171,9 +172,7 @@ fn linear_shapes(b: &mut Bench) -> Cases {
 
 fn norms(b: &mut Bench) -> Cases {
     let mut cases = Vec::new();
-    for (width, groups, offset, count) in
-        [(576, 1, 0.0, 3), (64, 9, 0.0, 2), (100, 1, 1.0, 1), (2048, 1, 0.0, 20)]
-    {
+    for (width, groups, count) in [(576, 1, 3), (64, 9, 2), (100, 1, 1), (2048, 1, 20)] {
         let x = b.floats(20, width * groups, 3.0)?;
         let w = b.weight(None, 1, width)?;
         let y = b.output(DType::F32, 20, width * groups)?;
@@ -182,8 +181,6 @@ fn norms(b: &mut Bench) -> Cases {
             groups: groups as u32,
             count: (count % 2) as u32,
             eps: 1e-5,
-            offset,
-            ..Default::default()
         };
         let step = b.step(count, 0);
         let args = vec![Some(b.rows), Some(x), Some(w), Some(y)];
@@ -352,6 +349,23 @@ fn gates(b: &mut Bench) -> Cases {
         cases.push(b.case(format!("gate {name}"), Op::Gate, 5, args, p, step)?);
     }
     Ok(cases)
+}
+
+fn add(b: &mut Bench, with_residual: bool) -> Result<Case, PlanError> {
+    let (x, residual) = (b.floats(7, 264, 1.0)?, b.floats(7, 264, 3.0)?);
+    let y = b.output(DType::F32, 7, 264)?;
+    let p = params::add::Params::new(264, with_residual);
+    let args = vec![Some(b.rows), Some(x), with_residual.then_some(residual), Some(y)];
+    let step = b.step(5, 0);
+    b.case(format!("add, residual {with_residual}"), Op::Add, 7, args, p, step)
+}
+
+fn softcap(b: &mut Bench) -> Result<Case, PlanError> {
+    let x = b.floats(4, 1003, 100.0)?;
+    let y = b.output(DType::F32, 4, 1003)?;
+    let p = params::softcap::Params { width: 1003, cap: 30.0, ..Default::default() };
+    let step = b.step(3, 0);
+    b.case("softcap".into(), Op::Softcap, 4, vec![Some(b.rows), Some(x), Some(y)], p, step)
 }
 
 fn gather(b: &mut Bench) -> Result<Case, PlanError> {

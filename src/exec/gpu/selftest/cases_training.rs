@@ -12,6 +12,7 @@ const TEMPERATURES: [f32; 5] = [0.0, 0.5, 1.0, 0.7, 1.3];
 pub(super) fn all(b: &mut Bench) -> Cases {
     let mut cases = norms(b)?;
     cases.extend(gates(b)?);
+    cases.push(softcap_back(b)?);
     for (count, accumulate) in [(5, false), (1, true), (40, true)] {
         cases.push(dropout(b, count, accumulate)?);
     }
@@ -37,13 +38,9 @@ fn target(b: &mut Bench, rows: usize, width: usize, accumulate: bool) -> Result<
 
 fn norms(b: &mut Bench) -> Cases {
     let mut cases = Vec::new();
-    for (width, groups, offset, count, accumulate) in [
-        (576, 1, 0.0, 3, false),
-        (64, 9, 0.0, 2, true),
-        (100, 1, 1.0, 1, true),
-        (2048, 1, 0.0, 20, false),
-        (61, 5, 0.5, 19, true),
-    ] {
+    for (width, groups, count, accumulate) in
+        [(576, 1, 3, false), (64, 9, 2, true), (100, 1, 1, true), (2048, 1, 20, false), (61, 5, 19, true)]
+    {
         let x = b.floats(20, width * groups, 3.0)?;
         let w = b.weight(None, 1, width)?;
         let dy = b.floats(20, width * groups, 1.0)?;
@@ -53,7 +50,6 @@ fn norms(b: &mut Bench) -> Cases {
             groups: groups as u32,
             count: (count % 2) as u32,
             eps: 1e-5,
-            offset,
             accumulate: u32::from(accumulate),
             ..Default::default()
         };
@@ -92,6 +88,15 @@ fn gates(b: &mut Bench) -> Cases {
         cases.push(b.case(format!("gate_back {name}"), Op::GateBack, 5, args, p, step)?);
     }
     Ok(cases)
+}
+
+fn softcap_back(b: &mut Bench) -> Result<Case, PlanError> {
+    let (x, dy) = (b.floats(4, 1003, 100.0)?, b.floats(4, 1003, 1.0)?);
+    let dx = b.output(DType::F32, 4, 1003)?;
+    let p = params::softcap_back::Params { width: 1003, cap: 30.0, ..Default::default() };
+    let step = b.step(3, 0);
+    let args = vec![Some(b.rows), Some(x), Some(dy), Some(dx)];
+    b.case("softcap_back".into(), Op::SoftcapBack, 4, args, p, step)
 }
 
 fn dropout(b: &mut Bench, count: usize, accumulate: bool) -> Result<Case, PlanError> {

@@ -1,0 +1,6 @@
+struct Params {
+    width: u32,
+    has_residual: u32,
+    pad0: u32,
+    pad1: u32,
+}

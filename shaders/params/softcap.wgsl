@@ -1,0 +1,6 @@
+struct Params {
+    width: u32,
+    cap: f32,
+    pad0: u32,
+    pad1: u32,
+}
