@@ -5,7 +5,7 @@ use std::io::Write;
 use std::ops::ControlFlow;
 
 use emberlm::model::Model;
-use emberlm::session::{Session, SessionOptions};
+use emberlm::session::{Request, Session, SessionOptions};
 use emberlm::text::{SamplerParams, Tokenizer};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -24,10 +24,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sampler = SamplerParams { temperature: 0.7, seed: 1, ..SamplerParams::greedy() };
     let mut pieces = tokenizer.stream(true);
     print!("{text}");
-    let done = session.generate(&prompt, sampler, 100, &mut |token| {
-        if tokenizer.is_eog(token) {
-            return ControlFlow::Break(());
-        }
+    let request = [Request::turn(&prompt, sampler, &tokenizer)];
+    let done = session.generate_batch(&request, 100, &mut |_, token| {
         print!("{}", pieces.push(&tokenizer, token));
         match std::io::stdout().flush() {
             Ok(()) => ControlFlow::Continue(()),
@@ -36,6 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     })?;
     println!("{}", pieces.finish());
 
+    let done = &done[0];
     let rate = done.tokens.len().saturating_sub(1) as f64 / done.decode.as_secs_f64().max(1e-9);
     eprintln!("{} prompt tokens, {} generated, {rate:.1} tok/s", done.computed, done.tokens.len());
     Ok(())

@@ -5,11 +5,10 @@
 //!
 //! Answers go to stdout as JSON lines, each rule's mean to stderr.
 use std::error::Error;
-use std::ops::ControlFlow;
 
 use emberlm::adapter::Adapter;
 use emberlm::model::Model;
-use emberlm::session::{Request, Session, SessionOptions, StopReason, adapter_room};
+use emberlm::session::{Request, Session, SessionOptions, adapter_room};
 use emberlm::text::{ChatTemplate, SamplerParams, Tokenizer};
 use emberlm::train::data::{EncodeOptions, Encoder, Prompts};
 use emberlm::train::reward::{CommandOptions, Completion, Mix, Rule};
@@ -82,13 +81,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             let seed = args.seed.wrapping_mul(0x9e37_79b9).wrapping_add(requests.len() as u32);
             let full = SamplerParams { top_k: 0, top_p: 1.0, min_p: 0.0, ..SamplerParams::default() };
             let sampler = SamplerParams { temperature: args.temperature, seed, ..full };
-            requests.push(Request { prompt: &prompt.tokens, sampler });
+            requests.push(Request::turn(&prompt.tokens, sampler, &tokenizer));
             of.push(prompt);
         }
     }
-    let answers = session.generate_batch(&requests, args.max_new, &mut |_, token| {
-        if tokenizer.is_eog(token) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
+    let answers = session.write(&requests, args.max_new)?;
     let rows: Vec<_> = of.iter().map(|prompt| prompt.row()).collect();
     let texts: Vec<String> = answers.iter().map(|a| tokenizer.decode(&a.tokens, true)).collect();
     let completions: Vec<Completion<'_>> = (0..answers.len())
@@ -97,7 +94,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             completion: &texts[i],
             row: &rows[i],
             tokens: answers[i].tokens.len(),
-            truncated: answers[i].stop != StopReason::Caller,
+            truncated: !answers[i].ended(),
         })
         .collect();
     let scores = args.rules.score(&completions)?;

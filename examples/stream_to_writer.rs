@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use embedded_io::Write;
 use emberlm::model::Model;
-use emberlm::session::{Session, SessionOptions};
+use emberlm::session::{Request, Session, SessionOptions};
 use emberlm::text::{SamplerParams, Tokenizer};
 
 /// A display of so many columns: what a device without an operating system might have.
@@ -48,10 +48,8 @@ fn stream<W: Write>(
     let prompt = tokenizer.encode(text, true, true);
     let mut pieces = tokenizer.stream(true);
     let mut written = Ok(());
-    let done = session.generate(&prompt, SamplerParams::greedy(), 60, &mut |token| {
-        if tokenizer.is_eog(token) {
-            return ControlFlow::Break(());
-        }
+    let request = [Request::turn(&prompt, SamplerParams::greedy(), tokenizer)];
+    let done = session.generate_batch(&request, 60, &mut |_, token| {
         written = out.write_all(pieces.push(tokenizer, token).as_bytes());
         if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });

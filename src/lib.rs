@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod adapter;
+pub mod chat;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod exec;

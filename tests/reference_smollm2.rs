@@ -96,11 +96,10 @@ fn greedy(session: &mut Session, longest: usize) {
     let mut failures = Vec::new();
     for group in with_greedy.chunks(SLOTS) {
         let sampler = SamplerParams::greedy();
-        let prompts: Vec<Request<'_>> =
-            group.iter().map(|r| Request { prompt: &r.tokens, sampler }).collect();
+        let prompts: Vec<Request<'_>> = group.iter().map(|r| Request::new(&r.tokens, sampler)).collect();
         let limit = group.iter().map(|r| r.greedy.len()).max().unwrap_or(0);
         session.reset();
-        let all = session.generate_batch(&prompts, limit, &mut |_, _| ControlFlow::Continue(())).unwrap();
+        let all = session.write(&prompts, limit).unwrap();
         for (reference, made) in group.iter().zip(all) {
             let same = made.tokens.iter().zip(&reference.greedy).take_while(|(a, b)| a == b).count();
             println!("{}: {same} of {} greedy tokens", reference.name, reference.greedy.len());

@@ -5,8 +5,6 @@
 
 mod common;
 
-use std::ops::ControlFlow;
-
 use common::{boot, golden, open, options};
 use emberlm::exec::cpu;
 use emberlm::model::{Branch, BranchHead, KvType, Model, Train};
@@ -25,7 +23,7 @@ fn model() -> Model {
 fn requests(prompts: &[Vec<u32>]) -> Vec<Request<'_>> {
     let sampler = |seed| SamplerParams { temperature: 1.0, seed, ..SamplerParams::default() };
     let numbered = prompts.iter().flat_map(|p| [p, p, p]).enumerate();
-    numbered.map(|(i, prompt)| Request { prompt, sampler: sampler(i as u32) }).collect()
+    numbered.map(|(i, prompt)| Request::new(prompt, sampler(i as u32))).collect()
 }
 
 fn prompts() -> Vec<Vec<u32>> {
@@ -36,7 +34,7 @@ fn prompts() -> Vec<Vec<u32>> {
 }
 
 fn write(session: &mut Session, requests: &[Request<'_>]) -> Vec<Generated> {
-    session.generate_batch(requests, LIMIT, &mut |_, _| ControlFlow::Continue(())).unwrap()
+    session.write(requests, LIMIT).unwrap()
 }
 
 fn engine_options(model: &Model, device: DeviceChoice, slots: usize) -> EngineOptions {
@@ -111,7 +109,7 @@ fn conversations_keep_their_slots_in_another_order() {
         (0..3).map(|chat| (0..10 + 3 * chat).map(|i| (chat * 50 + i) % 250).collect()).collect();
     let go_on = |session: &mut Session, said: &mut [Vec<u32>], order: &[usize]| {
         let prompts: Vec<Vec<u32>> = order.iter().map(|chat| said[*chat].clone()).collect();
-        let requests: Vec<_> = prompts.iter().map(|prompt| Request { prompt, sampler }).collect();
+        let requests: Vec<_> = prompts.iter().map(|prompt| Request::new(prompt, sampler)).collect();
         let made = write(session, &requests);
         for (chat, made) in order.iter().zip(&made) {
             said[*chat].extend(&made.tokens);

@@ -261,12 +261,8 @@ fn samples_are_those_of_the_model_that_is_written() {
             seed: index as u32,
             ..emberlm::text::SamplerParams::greedy()
         };
-        let request = emberlm::session::Request { prompt, sampler };
-        let eog = |token| match tokenizer.is_eog(token) {
-            true => std::ops::ControlFlow::Break(()),
-            false => std::ops::ControlFlow::Continue(()),
-        };
-        let made = session.generate_batch(&[request], 5, &mut |_, token| eog(token)).unwrap();
+        let request = emberlm::session::Request::turn(prompt, sampler, &tokenizer);
+        let made = session.write(&[request], 5).unwrap();
         assert_eq!(tokenizer.decode(&made[0].tokens, true), last[index].completion);
     }
 }

@@ -269,11 +269,10 @@ fn ask(model: &Model, device: &SessionOptions, live: &Path, cases: &[Case]) -> D
     let prompts: Vec<Vec<u32>> =
         cases.iter().map(|case| voice.single(&case.question)).collect::<Result<_, _>>()?;
     let sampler = SamplerParams::greedy();
-    let requests: Vec<Request<'_>> = prompts.iter().map(|prompt| Request { prompt, sampler }).collect();
     let tokenizer = voice.tokenizer();
-    let made = session.generate_batch(&requests, ANSWER, &mut |_, token| {
-        if tokenizer.is_eog(token) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
+    let requests: Vec<Request<'_>> =
+        prompts.iter().map(|prompt| Request::turn(prompt, sampler, tokenizer)).collect();
+    let made = session.write(&requests, ANSWER)?;
     let right = |(case, answer): (&Case, String)| {
         let answer = answer.to_lowercase();
         let known = case.keys.iter().all(|key| answer.contains(&key.to_lowercase()));

@@ -166,10 +166,9 @@ fn answers(
     session.set_adapters(&[(adapter, 1.0)])?;
     let prompts: Vec<Vec<u32>> = questions.iter().map(|q| voice.single(q)).collect::<Result<_, _>>()?;
     let sampler = SamplerParams::greedy();
-    let requests: Vec<Request<'_>> = prompts.iter().map(|prompt| Request { prompt, sampler }).collect();
     let tokenizer = voice.tokenizer();
-    let made = session.generate_batch(&requests, 40, &mut |_, token| {
-        if tokenizer.is_eog(token) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
+    let requests: Vec<Request<'_>> =
+        prompts.iter().map(|prompt| Request::turn(prompt, sampler, tokenizer)).collect();
+    let made = session.write(&requests, 40)?;
     Ok(made.iter().map(|made| tokenizer.decode(&made.tokens, true).trim().to_owned()).collect())
 }

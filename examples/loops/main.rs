@@ -7,20 +7,22 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Instant;
 
+use emberlm::chat::{Answer, Conversation, Manner, Role, Talk, Voice, answer_all};
 use emberlm::cli::store::Catalog;
 use emberlm::model::Model;
-use emberlm::session::{DeviceChoice, Request, Session, SessionOptions, StopReason};
-use emberlm::text::{
-    ChatTemplate, LoopGuard, Message, Patience, SamplerParams, TemplateVars, Tokenizer, uniform,
-};
+use emberlm::session::{DeviceChoice, Session, SessionOptions};
+use emberlm::text::{SamplerParams, uniform};
 
 const TURNS: usize = 8;
 const SLOTS: usize = 8;
 const CTX: usize = 4096;
 /// Words of a run.
 const RUN: usize = 8;
+
+type Done<T = ()> = Result<T, Box<dyn Error>>;
 
 struct Args {
     model: String,
@@ -33,7 +35,7 @@ struct Args {
     threads: Option<usize>,
 }
 
-fn args() -> Result<Args, Box<dyn Error>> {
+fn args() -> Done<Args> {
     let mut given = std::env::args().skip(1);
     let model =
         given.next().ok_or("usage: loops MODEL.gguf [chats=N] [first=SEED] [temp=T] [n=N] [guard=off]")?;
@@ -67,145 +69,53 @@ fn script(seed: u32) -> Vec<&'static str> {
     (0..TURNS as u32).map(one).collect()
 }
 
-#[derive(Default)]
-struct Chat {
+/// A conversation that was held.
+struct Held {
     seed: u32,
-    /// (from the user, text).
-    said: Vec<(bool, String)>,
-    /// Of the conversation, what was forgotten because the context is full.
-    dropped: usize,
-    guarded: usize,
-    cut: usize,
-    tokens: usize,
-    /// Tokens of its prompts, and how many of them were computed.
-    prompts: usize,
-    computed: usize,
+    talk: Talk,
+    answers: Vec<Answer>,
 }
 
-/// One answer on its way.
-struct Writing {
-    guard: Option<LoopGuard>,
-    stream: emberlm::text::TokenStream,
-    text: String,
-}
-
-struct Talker<'a> {
-    args: &'a Args,
-    session: Session,
-    tokenizer: Tokenizer,
-    template: ChatTemplate,
-    sampler: SamplerParams,
-}
-
-impl Talker<'_> {
-    /// The prompt's tokens; the oldest turns are dropped where there is no room, as the chat does.
-    fn prompt(&self, chat: &mut Chat) -> Result<Vec<u32>, Box<dyn Error>> {
-        loop {
-            let message =
-                |(user, text): &(bool, String)| Message::new(if *user { "user" } else { "assistant" }, text);
-            let messages: Vec<Message> = chat.said[chat.dropped..].iter().map(message).collect();
-            let tokens = self.template.encode(&self.tokenizer, &messages, true, &TemplateVars::new())?;
-            if tokens.len() + 256 <= CTX || messages.len() < 3 {
-                return Ok(tokens);
-            }
-            chat.dropped += 2;
+/// Holds a group of conversations, a turn of all at a time.
+fn hold(
+    args: &Args,
+    session: &mut Session,
+    voice: &Arc<Voice>,
+    manner: &Manner,
+    seeds: &[u32],
+) -> Done<Vec<Held>> {
+    let one = |seed: &u32| {
+        let sampler = SamplerParams { seed: *seed, ..manner.sampler };
+        Conversation::new(
+            Arc::clone(voice),
+            Manner { sampler, limit: args.limit, loop_guard: args.guard, ..manner.clone() },
+        )
+    };
+    let mut open: Vec<Conversation> = seeds.iter().map(one).collect();
+    let mut held: Vec<Held> =
+        seeds.iter().map(|seed| Held { seed: *seed, talk: Talk::default(), answers: Vec::new() }).collect();
+    for turn in 0..TURNS {
+        for (conversation, held) in open.iter_mut().zip(&mut held) {
+            let message = script(held.seed)[turn];
+            conversation.talk.user(message);
+            held.talk.user(message);
+        }
+        let answers = answer_all(session, &mut open, &mut |_, _| ControlFlow::Continue(()))?;
+        for (held, answer) in held.iter_mut().zip(answers) {
+            // The conversation itself may drop its oldest turns.
+            held.talk.assistant(&answer.text);
+            held.answers.push(answer);
         }
     }
-
-    /// What the chat's answers are watched by.
-    fn guard(&self, chat: &Chat, remembers: bool) -> Option<LoopGuard> {
-        if !self.args.guard {
-            return None;
-        }
-        let mut guard = LoopGuard::new(Patience::Short);
-        let said = &chat.said[chat.dropped..];
-        let asked = said.last().filter(|(_, text)| text.contains('?'));
-        let again = said.iter().rev().skip(1).any(|message| Some(message) == asked);
-        if remembers && !again {
-            said.iter().filter(|(user, _)| !user).for_each(|(_, text)| guard.remember(text));
-        }
-        Some(guard)
-    }
-
-    /// One turn of several chats. What begins with what was said twice is tried again, as `ember chat` does.
-    fn turn(&mut self, chats: &mut [Chat], number: usize) -> Result<(), Box<dyn Error>> {
-        for chat in chats.iter_mut() {
-            chat.said.push((true, script(chat.seed)[number].to_owned()));
-        }
-        let mut open: Vec<usize> = (0..chats.len()).collect();
-        for attempt in 0..3 {
-            let mut prompts = Vec::new();
-            for &index in &open {
-                prompts.push(self.prompt(&mut chats[index])?);
-            }
-            let requests: Vec<Request<'_>> = open
-                .iter()
-                .zip(&prompts)
-                .map(|(index, prompt)| {
-                    let plain = SamplerParams {
-                        seed: chats[*index].seed.wrapping_add(number as u32),
-                        ..self.sampler
-                    };
-                    Request { prompt, sampler: if attempt == 1 { plain.firmer() } else { plain } }
-                })
-                .collect();
-            let mut writing: Vec<Writing> = open
-                .iter()
-                .map(|index| Writing {
-                    guard: self.guard(&chats[*index], attempt < 2),
-                    stream: self.tokenizer.stream(true),
-                    text: String::new(),
-                })
-                .collect();
-            let tokenizer = &self.tokenizer;
-            let done = self.session.generate_batch(&requests, self.args.limit, &mut |request, token| {
-                if tokenizer.is_eog(token) {
-                    return ControlFlow::Break(());
-                }
-                let Writing { guard, stream, text } = &mut writing[request];
-                let piece = stream.push(tokenizer, token);
-                text.push_str(guard.as_mut().map_or(piece, |guard| guard.push(piece)));
-                if guard.as_ref().is_some_and(LoopGuard::found) {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            })?;
-            let mut again = Vec::new();
-            for ((index, mut writing), done) in open.iter().zip(writing).zip(done) {
-                let chat = &mut chats[*index];
-                chat.prompts += done.computed + done.reused;
-                chat.computed += done.computed;
-                let rest = writing.stream.finish().to_owned();
-                let found = match &mut writing.guard {
-                    Some(guard) => {
-                        writing.text.push_str(guard.push(&rest));
-                        writing.text.push_str(guard.finish());
-                        guard.found()
-                    }
-                    None => false,
-                };
-                if found && writing.text.trim().is_empty() && attempt < 2 {
-                    again.push(*index);
-                    continue;
-                }
-                chat.guarded += usize::from(found);
-                chat.cut += usize::from(done.stop != StopReason::Caller);
-                chat.tokens += done.tokens.len();
-                chat.said.push((false, writing.text.trim().to_owned()));
-            }
-            open = again;
-        }
-        Ok(())
-    }
+    Ok(held)
 }
 
 /// Most times that a run of eight words comes in the answers, not counting overlaps.
-fn most_runs(chat: &Chat) -> (usize, String) {
+fn most_runs(chat: &Held) -> (usize, String) {
     let mut seen: HashMap<Vec<String>, (usize, usize)> = HashMap::new();
     let mut at = 0;
-    for (_, text) in chat.said.iter().filter(|(user, _)| !user) {
-        let text = text.to_lowercase().replace(['\'', '’'], "");
+    for answer in &chat.answers {
+        let text = answer.answer.to_lowercase().replace(['\'', '’'], "");
         let words: Vec<String> =
             text.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).map(Into::into).collect();
         for run in words.windows(RUN) {
@@ -222,24 +132,20 @@ fn most_runs(chat: &Chat) -> (usize, String) {
 }
 
 /// Answers behind the first that greet, or offer their help as if the conversation began.
-fn greetings(chat: &Chat) -> usize {
+fn greetings(chat: &Held) -> usize {
     const GREETINGS: [&str; 5] =
         ["hello!", "hi there", "how can i help you", "how can i assist you", "how may i"];
-    let answers = chat.said.iter().filter(|(user, _)| !user).skip(1);
     let greets = |text: &str| GREETINGS.iter().any(|greeting| text.to_lowercase().contains(greeting));
-    answers.filter(|(_, text)| greets(text)).count()
+    chat.answers.iter().skip(1).filter(|answer| greets(&answer.answer)).count()
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Done {
     let args = args()?;
     let model = Model::open(&args.model)?;
-    let metadata = &model.gguf().metadata;
-    let tokenizer = Tokenizer::from_metadata(metadata)?;
-    let template =
-        ChatTemplate::from_metadata(metadata, &tokenizer)?.ok_or("the model has no chat template")?;
+    let voice = Arc::new(Voice::of(&model)?);
     let catalog = Catalog::load()?;
     let file = model.path().file_name().unwrap_or_default().to_string_lossy();
-    let family = catalog.family(&file, metadata);
+    let family = catalog.family(&file, &model.gguf().metadata);
     let mut sampler = family.map_or_else(SamplerParams::default, |family| family.sampler(false));
     sampler.temperature = args.temp.unwrap_or(sampler.temperature);
     eprintln!("{sampler:?}");
@@ -250,24 +156,20 @@ fn main() -> Result<(), Box<dyn Error>> {
         threads: args.threads,
         ..SessionOptions::default()
     };
-    let session = Session::new(&model, &options)?;
-    let mut talker = Talker { args: &args, session, tokenizer, template, sampler };
+    let mut session = Session::new(&model, &options)?;
+    let manner = Manner { sampler, ..Manner::default() };
     let start = Instant::now();
-    let mut all: Vec<Chat> = Vec::new();
+    let mut all: Vec<Held> = Vec::new();
     let seeds: Vec<u32> = (args.first..args.first + args.chats).collect();
     for group in seeds.chunks(SLOTS) {
-        let mut chats: Vec<Chat> = group.iter().map(|seed| Chat { seed: *seed, ..Chat::default() }).collect();
-        for number in 0..TURNS {
-            talker.turn(&mut chats, number)?;
-        }
-        all.extend(chats);
+        all.extend(hold(&args, &mut session, &voice, &manner, group)?);
         eprintln!("{} chats, {:.0} s", all.len(), start.elapsed().as_secs_f64());
     }
     report(&args, &all);
     Ok(())
 }
 
-fn report(args: &Args, all: &[Chat]) {
+fn report(args: &Args, all: &[Held]) {
     let mut circles = 0;
     for chat in all {
         let (times, run) = most_runs(chat);
@@ -275,17 +177,22 @@ fn report(args: &Args, all: &[Chat]) {
             circles += 1;
             println!("seed {}: {times} times: {run}", chat.seed);
         }
-        for (user, text) in chat.said.iter().filter(|_| args.show) {
-            println!("{}{text}", if *user { "\n> " } else { "" });
+        for said in chat.talk.messages.iter().filter(|_| args.show) {
+            println!("{}{}", if said.role == Role::User { "\n> " } else { "" }, said.content);
         }
     }
-    let sum = |f: fn(&Chat) -> usize| all.iter().map(f).sum::<usize>();
-    let answers = all.len() * TURNS;
+    let answers: Vec<&Answer> = all.iter().flat_map(|chat| &chat.answers).collect();
+    let count = |f: fn(&&&Answer) -> bool| answers.iter().filter(f).count();
+    let sum = |f: fn(&&Answer) -> usize| answers.iter().map(f).sum::<usize>();
+    let written = answers.len();
     println!("{} chats of {TURNS} turns, seeds from {}", all.len(), args.first);
     println!("{circles} chats in which a run of {RUN} words comes three times or more");
-    println!("{} of {answers} answers ended because they began to repeat themselves", sum(|c| c.guarded));
-    println!("{} of {answers} answers cut short after {} tokens", sum(|c| c.cut), args.limit);
-    println!("{:.0} tokens in an answer", sum(|c| c.tokens) as f64 / answers.max(1) as f64);
-    println!("{} of {} tokens of prompts were computed", sum(|c| c.computed), sum(|c| c.prompts));
-    println!("{} of {answers} answers greet in the middle of a conversation", sum(greetings));
+    println!("{} of {written} answers ended because they began to repeat themselves", count(|a| a.circled));
+    let cut = count(|a| !a.circled && a.cut());
+    println!("{cut} of {written} answers cut short after {} tokens", args.limit);
+    println!("{:.0} tokens in an answer", sum(|a| a.done.tokens.len()) as f64 / written.max(1) as f64);
+    let prompts = sum(|a| a.done.computed + a.done.reused);
+    println!("{} of {prompts} tokens of prompts were computed", sum(|a| a.done.computed));
+    let greets = all.iter().map(greetings).sum::<usize>();
+    println!("{greets} of {written} answers greet in the middle of a conversation");
 }

@@ -3,7 +3,6 @@
 use clap::{Args, ValueEnum};
 
 use crate::cli::args::tokens;
-use crate::text::{LoopGuard, Patience, StopStrings};
 
 /// What an answer is.
 #[derive(Args, Clone, Debug, Default)]
@@ -48,15 +47,14 @@ impl AnswerArgs {
         self.n_predict.is_none()
     }
 
-    /// What watches for circles; `raw`: the text is continued as it is.
-    pub fn guard(&self, raw: bool) -> Option<LoopGuard> {
-        let on = self.loop_guard.map_or(!raw, |switch| switch == Switch::On);
-        on.then(|| LoopGuard::new(Patience::Short))
+    /// Whether answers that run in circles are ended; `raw`: the text is continued as it is.
+    pub fn guards(&self, raw: bool) -> bool {
+        self.loop_guard.map_or(!raw, |switch| switch == Switch::On)
     }
 
     /// What ends an answer: what was asked for, and what the model needs.
-    pub fn stop(&self, of_model: &[String]) -> StopStrings {
-        StopStrings::new(self.stop.iter().chain(of_model).map(String::as_str))
+    pub fn stop(&self, of_model: &[String]) -> Vec<String> {
+        self.stop.iter().chain(of_model).cloned().collect()
     }
 
     /// What becomes of thoughts.

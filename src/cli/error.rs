@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use crate::adapter::AdapterError;
+use crate::chat::ChatError;
 use crate::cli::show;
 use crate::cli::store::StoreError;
 use crate::cli::term::{self, Paint};
@@ -18,7 +19,7 @@ use crate::model::ModelError;
 use crate::plan::BudgetError;
 use crate::quantize::QuantizeError;
 use crate::session::SessionError;
-use crate::text::{TemplateError, TokenizerError};
+use crate::text::{TemplateError, TokenizerError, builtin_names};
 use crate::train::corpus::CorpusError;
 use crate::train::data::DataError;
 use crate::train::{CheckpointError, TrainError};
@@ -226,8 +227,7 @@ says_it_all!(
     IoError,
     JournalError,
     LiveError,
-    TokenizerError,
-    TemplateError
+    TokenizerError
 );
 
 impl From<ModelError> for CliError {
@@ -311,8 +311,40 @@ impl From<SessionError> for CliError {
             SessionError::Model(error) => error.into(),
             SessionError::Exec(error) => error.into(),
             SessionError::EmptyPrompt => Self::failed(error).advise("a text, by -p, -f or a pipe"),
+            SessionError::ContextFull { .. } => {
+                Self::failed(error).advise("a shorter text, or a larger context with -c")
+            }
             other => Self::failed(other),
         }
+    }
+}
+
+impl From<ChatError> for CliError {
+    fn from(error: ChatError) -> Self {
+        match error {
+            ChatError::Tokenizer(error) => error.into(),
+            ChatError::Template(error) => error.into(),
+            ChatError::Session(error) => error.into(),
+            ChatError::TooLong { .. } => {
+                Self::failed(error).advise("a shorter message, or a larger context with -c")
+            }
+            ChatError::Asleep => Self::failed("the model could not be started again"),
+            ChatError::NothingSaid => Self::failed(error),
+        }
+    }
+}
+
+impl From<TemplateError> for CliError {
+    fn from(error: TemplateError) -> Self {
+        let names = || builtin_names().collect::<Vec<_>>().join(", ");
+        let advice = match &error {
+            TemplateError::Syntax { .. } | TemplateError::Render { .. } => {
+                Some(format!("another template, with --chat-template and one of: {}", names()))
+            }
+            _ => None,
+        };
+        let failure = Self::failed(error);
+        advice.into_iter().fold(failure, Self::advise)
     }
 }
 
@@ -380,6 +412,18 @@ mod tests {
             assert_eq!(said.matches("make room").count(), 1, "{said}");
             assert!(!said.contains("os error") && !said.contains("damaged"), "{said}");
         }
+    }
+
+    #[test]
+    fn what_a_library_says_gets_advice_with_flags() {
+        let advice = |error: CliError, flag: &str| {
+            assert!(!error.what.contains(flag), "{error}");
+            assert!(error.advice.iter().any(|line| line.contains(flag)), "{:?}", error.advice);
+        };
+        advice(SessionError::ContextFull { tokens: 9, ctx: 8 }.into(), "-c");
+        advice(ChatError::TooLong { tokens: 9, ctx: 8 }.into(), "-c");
+        let broken = TemplateError::Render { line: 3, message: "no".into() };
+        advice(ChatError::Template(broken).into(), "--chat-template");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::adapter::Adapter;
+use crate::chat;
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::live;
@@ -12,7 +13,7 @@ use crate::cli::show;
 use crate::cli::store::Home;
 use crate::gguf::GgufFile;
 use crate::model::Model;
-use crate::session::{ActiveAdapter, Session, SessionError, SessionOptions, adapter_room};
+use crate::session::{ActiveAdapter, SessionOptions, adapter_room};
 
 /// Which adapters, and how strongly.
 #[derive(Args, Clone, Debug, Default)]
@@ -160,13 +161,9 @@ pub fn pairs(adapters: &[Loaded]) -> Vec<(&Adapter, f32)> {
     adapters.iter().map(|loaded| (&loaded.adapter, loaded.scale)).collect()
 }
 
-/// Switches a session to `adapters`; false if it was booted with too little room for them.
-pub fn switch(session: &mut Session, adapters: &[Loaded]) -> CliResult<bool> {
-    match session.set_adapters(&pairs(adapters)) {
-        Ok(()) => Ok(true),
-        Err(SessionError::AdapterRoom { .. }) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+/// As a [`Chat`](crate::chat::Chat) takes them.
+pub fn scales(adapters: Vec<Loaded>) -> Vec<chat::Scaled> {
+    adapters.into_iter().map(|loaded| (loaded.adapter, loaded.scale)).collect()
 }
 
 /// Adapters in a few words: `poet, terse:0.5`.

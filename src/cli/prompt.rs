@@ -2,30 +2,22 @@
 
 use std::path::Path;
 
+use crate::chat::{Conversation, Manner, Voice};
 use crate::cli::answer_args::Think;
 use crate::cli::args::PromptArgs;
-use crate::cli::chat::Talk;
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::input::text_file;
 use crate::cli::term;
-use crate::learn::Memory;
 use crate::model::Model;
-use crate::text::{ChatTemplate, Message, TemplateVars, ThinkMarks, Tokenizer, builtin_names};
+use crate::text::{ChatTemplate, Message, Tokenizer, builtin_names};
 use crate::train::data::{EncodeOptions, Encoder};
 
 /// Makes prompts for one model.
 pub struct Prompter {
-    tokenizer: Tokenizer,
-    template: Option<ChatTemplate>,
+    voice: Voice,
     system: Option<String>,
-    vars: TemplateVars,
-    /// Goes into the system prompt of conversations.
-    memory: Option<String>,
 }
-
-/// Most tokens of the memory in a prompt.
-const MEMORY: usize = 256;
 
 impl Prompter {
     /// For one prompt: the template asked for, or the model's if it has one, or none; `raw` is none.
@@ -36,7 +28,7 @@ impl Prompter {
             let what = "a system prompt needs a chat template, and the model has none";
             return Err(CliError::usage(what).advise(format!("--chat-template with one of: {}", names())));
         }
-        Ok(Self { tokenizer, template, system: args.system.clone(), vars: TemplateVars::new(), memory: None })
+        Ok(Self { voice: Voice::new(tokenizer, template), system: args.system.clone() })
     }
 
     /// For a conversation, which needs a template: ChatML where the model has none.
@@ -51,48 +43,33 @@ impl Prompter {
                 ChatTemplate::builtin("chatml")?.with_tokens_of(&tokenizer)
             }
         };
-        let (template, system) = (Some(template), args.system.clone());
-        Ok(Self { tokenizer, template, system, vars: TemplateVars::new(), memory: None })
+        Ok(Self { voice: Voice::new(tokenizer, Some(template)), system: args.system.clone() })
     }
 
-    /// Switches thinking on or off, by the names that templates have for it; false if this one has no switch.
+    /// Switches thinking on or off; false if the template has no switch for it.
     pub fn think(&mut self, think: Think) -> bool {
-        let on = match think {
-            Think::Auto => return true,
-            Think::On => true,
-            Think::Off => false,
-        };
-        // Qwen, GLM, SmolLM3, Nemotron; DeepSeek, Granite.
-        for name in ["enable_thinking", "thinking"] {
-            self.vars.insert(name.to_owned(), on.into());
+        match think {
+            Think::Auto => true,
+            Think::On => self.voice.think(true),
+            Think::Off => self.voice.think(false),
         }
-        self.template
-            .as_ref()
-            .is_some_and(|template| has_word(template.source(), &["enable_thinking", "thinking"]))
     }
 
-    /// Puts what is remembered into the system prompt of conversations, as far as there is room; gives how many lines
-    /// there was none for.
-    pub fn remember(&mut self, memory: &Memory) -> usize {
-        let (text, left_out) = memory.prompt(MEMORY, |text| self.tokenizer.encode(text, false, false).len());
-        self.memory = text;
-        left_out
-    }
-
-    /// What the model puts around its thoughts; nothing where a text is continued as it is.
-    pub fn marks(&self) -> Option<ThinkMarks> {
-        let template = self.template.as_ref()?;
-        ThinkMarks::of(Some(template), &self.tokenizer)
+    /// A conversation with this system prompt, in which nothing was said yet.
+    pub fn conversation(self) -> Conversation {
+        let mut conversation = Conversation::new(self.voice, Manner::default());
+        conversation.talk.system = self.system;
+        conversation
     }
 
     /// The tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
-        &self.tokenizer
+        self.voice.tokenizer()
     }
 
     /// The chat template, if there is one.
     pub fn template(&self) -> Option<&ChatTemplate> {
-        self.template.as_ref()
+        self.voice.template()
     }
 
     /// The system prompt of conversations that have none.
@@ -102,30 +79,14 @@ impl Prompter {
 
     /// What makes sequences of rows; the system prompt is that of conversations that have none.
     pub fn encoder(&self, options: EncodeOptions) -> Encoder<'_> {
-        Encoder::new(&self.tokenizer, self.template(), options).with_system(self.system.as_deref())
+        Encoder::new(self.tokenizer(), self.template(), options).with_system(self.system())
     }
 
     /// A single question, or, without a template, a text to be continued.
     pub fn single(&self, text: &str) -> CliResult<Vec<u32>> {
-        if self.template.is_none() {
-            return Ok(self.tokenizer.encode(text, true, true));
-        }
-        let mut talk = Talk::new(self.system.clone());
-        talk.user(text);
-        self.chat(&talk)
-    }
-
-    /// A conversation whose next message is the model's.
-    pub fn chat(&self, talk: &Talk) -> CliResult<Vec<u32>> {
-        let Some(template) = &self.template else {
-            return Err(CliError::failed("a conversation needs a chat template"));
-        };
-        let parts: Vec<&str> =
-            [talk.system.as_deref(), self.memory.as_deref()].into_iter().flatten().collect();
-        let system = (!parts.is_empty()).then(|| Message::new("system", parts.join("\n\n"))).into_iter();
-        let said = talk.messages.iter().map(|m| Message::new(m.role.name(), &m.content));
-        let messages: Vec<Message> = system.chain(said).collect();
-        Ok(template.encode(&self.tokenizer, &messages, true, &self.vars)?)
+        let system = self.system().map(|system| Message::new("system", system)).into_iter();
+        let messages: Vec<Message> = system.chain([Message::new("user", text)]).collect();
+        Ok(self.voice.prompt(&messages)?)
     }
 }
 
@@ -145,11 +106,6 @@ fn template(model: &Model, args: &PromptArgs, tokenizer: &Tokenizer) -> CliResul
         ChatTemplate::new(&source).map_err(|e| CliError::from(e).at(path.display()))?
     };
     Ok(Some(template.with_tokens_of(tokenizer)))
-}
-
-/// Whether one of `words` stands in a text by itself.
-fn has_word(text: &str, words: &[&str]) -> bool {
-    text.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|word| words.contains(&word))
 }
 
 /// The names of the built-in templates.

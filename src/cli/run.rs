@@ -4,13 +4,14 @@ use std::io::Write;
 
 use clap::Args;
 
-use crate::cli::answer::{self, Manner};
-use crate::cli::answer_args::{AnswerArgs, Think};
+use crate::chat::{Answer, Chat, Manner};
+use crate::cli::answer::{CIRCLED, Display};
+use crate::cli::answer_args::{AnswerArgs, Think, ThoughtsShown};
 use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, SamplingArgs, session_options};
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::input::InputArgs;
-use crate::cli::lora::LoraArgs;
+use crate::cli::lora::{self, LoraArgs};
 use crate::cli::prompt::{self, Prompter};
 use crate::cli::term::{self, Paint};
 use crate::session::{Modes, StopReason};
@@ -66,40 +67,50 @@ pub fn run(args: &RunArgs) -> CliResult {
     if !args.quiet {
         say_of_prompt(args, &prompter, switched);
     }
-    let tokens = prompter.single(&text)?;
+    // What the template refuses is said before anything is loaded.
+    prompter.single(&text)?;
+    let (templated, conversation) = (prompter.template().is_some(), prompter.conversation());
     let adapters = args.lora.load(&model)?;
     let options = session_options(&args.device, &args.context, Modes::GENERATE);
-    let mut session = engine::boot_with(&model, options, &adapters)?;
+    let mut chat = Chat::new(&model, options, conversation);
+    chat.boot(lora::scales(adapters)).map_err(|e| CliError::from(e).at(model.path().display()))?;
     if !args.quiet {
-        engine::announce(&session);
+        engine::announce(chat.session()?);
     }
-    let thinks = prompter.marks().is_some() && args.answer.think != Think::Off;
+    let thinks = chat.conversation.voice().marks().is_some() && args.answer.think != Think::Off;
     let known = engine::known(&model, thinks)?;
-    let limit = args.answer.limit().unwrap_or(usize::MAX).min(session.ctx());
-    let manner = Manner {
-        stop: args.answer.stop(if args.raw { &[] } else { &known.stop }),
-        marks: prompter.marks(),
-        thoughts: args.answer.thoughts(),
-        guard: args.answer.guard(prompter.template().is_none()),
-        quiet: args.quiet,
-    };
     // A text that is continued as it is may repeat itself.
-    let defaults = if prompter.template().is_none() { SamplerParams::default() } else { known.sampler };
-    let (tokenizer, sampler) = (prompter.tokenizer(), args.sampling.params(defaults));
+    let defaults = if templated { known.sampler } else { SamplerParams::default() };
+    chat.conversation.manner = Manner {
+        sampler: args.sampling.params(defaults),
+        limit: args.answer.limit().unwrap_or(usize::MAX),
+        room: 0,
+        stop: args.answer.stop(if args.raw { &[] } else { &known.stop }),
+        loop_guard: args.answer.guards(!templated),
+        thoughts_apart: args.answer.thoughts() != ThoughtsShown::Inline,
+    };
     let mut out = term::answer();
-    let answer = answer::stream(&mut session, tokenizer, &tokens, sampler, limit, &manner, &mut out)?;
+    let mut display = Display::new(args.answer.thoughts(), args.quiet, &mut out);
+    let said = chat.say(&text, &mut |piece| display.show(piece))?;
+    let interrupted = display.finish()?;
+    let answer = Answer { interrupted, ..said };
+    end(args, &answer, chat.session()?.ctx(), &mut out)
+}
+
+/// What is said behind an answer.
+fn end(args: &RunArgs, answer: &Answer, ctx: usize, out: &mut dyn Write) -> CliResult {
     if !answer.answer.ends_with('\n') {
         writeln!(out)?;
     }
     out.flush()?;
     if answer.circled && !args.quiet {
-        term::say(Paint::stderr().dim(answer::CIRCLED));
+        term::say(Paint::stderr().dim(CIRCLED));
     }
     if args.stats {
         term::say(engine::stats_line(&answer.done));
     }
     if answer.done.stop == StopReason::ContextFull && !args.quiet {
-        term::warn(format!("the context of {} tokens is full; -c takes a larger one", session.ctx()));
+        term::warn(format!("the context of {ctx} tokens is full; -c takes a larger one"));
     }
     if answer.thinking && !answer.interrupted && !args.quiet {
         term::warn("it ended while the model was thinking: -n takes more tokens, --think off fewer thoughts");

@@ -6,51 +6,12 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
+use crate::chat::{Role, Said};
+
 /// The largest number an entry may have: what every JSON reader keeps exactly.
 pub const MAX_ID: u64 = (1 << 53) - 1;
 /// What the hashes begin with: another way of hashing gets another number.
 const DOMAIN: &[u8] = b"ember journal entry 1";
-
-/// Who speaks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// The person.
-    User,
-    /// The model.
-    Assistant,
-}
-
-impl Role {
-    /// As templates call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Role::User => "user",
-            Role::Assistant => "assistant",
-        }
-    }
-}
-
-/// One message.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Said {
-    /// Who.
-    pub role: Role,
-    /// What.
-    pub content: String,
-}
-
-impl Said {
-    /// The person's.
-    pub fn user(content: impl Into<String>) -> Self {
-        Self { role: Role::User, content: content.into() }
-    }
-
-    /// The model's.
-    pub fn assistant(content: impl Into<String>) -> Self {
-        Self { role: Role::Assistant, content: content.into() }
-    }
-}
 
 /// Which of two answers was preferred.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -48,7 +48,8 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-pub use entry::{Chosen, Entry, Feedback, Key, MAX_ID, Role, Said};
+pub use crate::chat::{Role, Said};
+pub use entry::{Chosen, Entry, Feedback, Key, MAX_ID};
 pub use error::JournalError;
 pub use examples::{Demonstration, Preference, Thumb, demonstrations, preferences, thumbs};
 pub use file::Journal;

@@ -230,11 +230,9 @@ pub(super) fn write(
     limit: usize,
     sampler: SamplerParams,
 ) -> Result<Vec<Vec<u32>>, LearnError> {
-    let requests: Vec<Request<'_>> = prompts.iter().map(|prompt| Request { prompt, sampler }).collect();
-    let tokenizer = voice.tokenizer();
-    let written = session.generate_batch(&requests, limit, &mut |_, token| {
-        if tokenizer.is_eog(token) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
+    let turn = |prompt| Request::turn(prompt, sampler, voice.tokenizer());
+    let requests: Vec<Request<'_>> = prompts.iter().map(|prompt| turn(prompt)).collect();
+    let written = session.write(&requests, limit)?;
     Ok(written.into_iter().map(|made| made.tokens).collect())
 }
 

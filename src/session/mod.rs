@@ -7,11 +7,14 @@ mod adapters;
 pub(crate) mod boot;
 mod generate;
 mod options;
+mod schedule;
+mod scheduler;
 
 pub use adapters::{ActiveAdapter, adapter_room};
 pub use boot::{boot, device_info, device_profile, plan_memory};
 pub use generate::{Generated, Request, StopReason};
 pub use options::{DeviceChoice, Modes, SessionOptions};
+pub use scheduler::{Event, Job, JobId, Scheduler};
 
 use crate::adapter::AdapterError;
 use crate::exec::{ExecError, Executor, Ticket};
@@ -32,9 +35,7 @@ pub enum SessionError {
     #[error(transparent)]
     Sampler(#[from] SamplerError),
     /// More tokens than positions.
-    #[error(
-        "{tokens} tokens do not fit the context of {ctx}; shorten the text or ask for a larger context (-c)"
-    )]
+    #[error("{tokens} tokens do not fit the context of {ctx}")]
     ContextFull {
         /// Tokens asked for.
         tokens: usize,
@@ -264,14 +265,17 @@ impl Session {
         Ok(all)
     }
 
+    fn check_prompt(&self, tokens: &[u32]) -> Result<(), SessionError> {
+        match tokens.len() {
+            0 => Err(SessionError::EmptyPrompt),
+            tokens if tokens > self.ctx => Err(SessionError::ContextFull { tokens, ctx: self.ctx }),
+            _ => Ok(()),
+        }
+    }
+
     /// Checks a prompt and cuts the slot back to the longest common prefix; how many tokens are reused.
     fn begin(&mut self, slot: usize, tokens: &[u32]) -> Result<usize, SessionError> {
-        if tokens.is_empty() {
-            return Err(SessionError::EmptyPrompt);
-        }
-        if tokens.len() > self.ctx {
-            return Err(SessionError::ContextFull { tokens: tokens.len(), ctx: self.ctx });
-        }
+        self.check_prompt(tokens)?;
         let slots = self.slots.len();
         if slot >= slots {
             return Err(SessionError::Slot { slot, slots });

@@ -1,7 +1,6 @@
 //! `ember bench --batches`: tokens a second, in all, of several sequences generated together.
 
 use std::io::Write;
-use std::ops::ControlFlow;
 
 use serde_json::json;
 
@@ -108,9 +107,9 @@ fn generate(
 ) -> CliResult<f64> {
     let all = tokens(vocab, sequences);
     let sampler = if sampled { SamplerParams::default() } else { SamplerParams::greedy() };
-    let prompts: Vec<Request<'_>> = all.chunks(1).map(|prompt| Request { prompt, sampler }).collect();
+    let prompts: Vec<Request<'_>> = all.chunks(1).map(|prompt| Request::new(prompt, sampler)).collect();
     session.reset();
-    let made = session.generate_batch(&prompts, limit, &mut |_, _| ControlFlow::Continue(()))?;
+    let made = session.write(&prompts, limit)?;
     let tokens: usize = made.iter().map(|g| g.tokens.len().saturating_sub(1)).sum();
     let seconds = made.iter().map(|g| g.decode.as_secs_f64()).fold(0.0, f64::max);
     Ok(tokens as f64 / seconds)

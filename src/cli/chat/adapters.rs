@@ -1,16 +1,15 @@
 //! `/adapter` in a conversation.
 
-use super::Chat;
-use crate::cli::args::session_options;
+use super::Terminal;
+use crate::chat::Scaled;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::lora::{self, Loaded};
-use crate::cli::{engine, term};
-use crate::session::Modes;
+use crate::cli::term;
 
-impl Chat<'_> {
+impl Terminal<'_> {
     pub(super) fn say_adapters(&mut self) {
-        match self.session.as_ref().map(|session| session.adapters()) {
-            Some(active) if !active.is_empty() => term::say(format!("on: {}", lora::in_words(active))),
+        match self.chat.session().map(|session| session.adapters()) {
+            Ok(active) if !active.is_empty() => term::say(format!("on: {}", lora::in_words(active))),
             _ => term::say("no adapter is on"),
         }
     }
@@ -19,15 +18,13 @@ impl Chat<'_> {
     /// after which the conversation cannot go on.
     pub(super) fn switch_adapters(&mut self, names: &str) -> CliResult {
         let wanted = match self.open_adapters(names) {
-            Ok(wanted) => wanted,
+            Ok(wanted) => lora::scales(wanted),
             Err(error) => {
                 error.print();
                 return Ok(());
             }
         };
-        if lora::switch(self.session()?, &wanted)? {
-            self.adapters = wanted;
-        } else {
+        if !self.chat.switch(&wanted)? {
             term::say("these adapters need more room: starting the model again");
             self.boot_again(wanted)?;
         }
@@ -41,26 +38,23 @@ impl Chat<'_> {
         }
         let open = |name| {
             let wanted = lora::scaled(name).map_err(CliError::usage)?;
-            Loaded::open(&wanted, self.model.file(), self.args.lora.force)
+            Loaded::open(&wanted, self.chat.model().file(), self.args.lora.force)
         };
         names.split_whitespace().map(open).collect()
     }
 
     /// Boots a session with room for `wanted`, or, where that fails, one as before.
-    pub(super) fn boot_again(&mut self, wanted: Vec<Loaded>) -> CliResult {
-        // Two would need twice the memory.
-        self.session = None;
-        let options = session_options(&self.args.device, &self.args.context, Modes::GENERATE);
-        match engine::boot_with(&self.model, options.clone(), &wanted) {
-            Ok(session) => {
-                self.session = Some(session);
-                self.adapters = wanted;
-            }
-            Err(error) => {
-                error.print();
-                self.session = Some(engine::boot_with(&self.model, options, &self.adapters)?);
-            }
+    pub(super) fn boot_again(&mut self, wanted: Vec<Scaled>) -> CliResult {
+        let before = self.chat.adapters().to_vec();
+        if let Err(error) = self.boot(wanted) {
+            error.print();
+            self.boot(before)?;
         }
         Ok(())
+    }
+
+    pub(super) fn boot(&mut self, adapters: Vec<Scaled>) -> CliResult {
+        let booted = self.chat.boot(adapters);
+        booted.map_err(|e| CliError::from(e).at(self.chat.model().path().display()))
     }
 }

@@ -2,12 +2,11 @@
 
 use super::input::Input;
 use super::turn::{Kept, Shown, Turn, writable};
-use super::{Chat, ChatArgs};
+use super::{ChatArgs, Terminal};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::term::{self, Paint};
 use crate::cli::{journal, live, lora, show};
 use crate::journal::{Chosen, Entry, Feedback, Journal, Said};
-use crate::session::StopReason;
 
 const NOTHING: &str = "there is no answer to judge yet";
 const OWN: &str = "this answer is your own; /withdraw brings the model's back";
@@ -31,13 +30,13 @@ pub(super) fn open(args: &ChatArgs) -> CliResult<Kept> {
     }
 }
 
-impl Chat<'_> {
+impl Terminal<'_> {
     /// Notes the answer just given, so that it can be judged.
     pub(super) fn note(&mut self, messages: Vec<Said>, shown: Shown) {
         let context = Entry {
-            model: self.model.config().name.clone(),
+            model: self.chat.model().config().name.clone(),
             base: self.base.short().to_owned(),
-            system: self.talk.system.clone(),
+            system: self.chat.conversation.talk.system.clone(),
             messages,
             ..Entry::default()
         };
@@ -46,7 +45,7 @@ impl Chat<'_> {
 
     /// The adapters that are on, in words.
     pub(super) fn adapters_in_words(&self) -> String {
-        self.session.as_ref().map_or_else(String::new, |session| lora::in_words(session.adapters()))
+        self.chat.session().map_or_else(|_| String::new(), |session| lora::in_words(session.adapters()))
     }
 
     /// What was thought of the last answer; the conversation goes on whatever comes of it.
@@ -77,7 +76,7 @@ impl Chat<'_> {
 
     /// The better answer takes the place of the model's.
     fn edit(&mut self, rest: &str, input: &mut Input) -> CliResult<String> {
-        let marks = self.prompter.marks();
+        let marks = self.chat.conversation.voice().marks();
         let spoken = |text| marks.map_or(text, |marks| marks.answer_of(text));
         let turn = self.turn.as_mut().ok_or_else(|| CliError::failed(NOTHING))?;
         let kept = writable(&mut self.journal)?;
@@ -95,7 +94,7 @@ impl Chat<'_> {
             ));
         }
         turn.judge(kept, Feedback::Edit { better: better.to_owned() }, Some(better.to_owned()))?;
-        self.talk.say_instead(better);
+        self.chat.conversation.talk.say_instead(better);
         Ok("noted: edit; your answer stands in the conversation".into())
     }
 
@@ -104,7 +103,7 @@ impl Chat<'_> {
         if !turn.withdraw(writable(&mut self.journal)?)? {
             return Err(CliError::failed("there is nothing to take back of this answer"));
         }
-        self.talk.say_instead(turn.shown.text());
+        self.chat.conversation.talk.say_instead(turn.shown.text());
         Ok("taken back".into())
     }
 
@@ -113,7 +112,7 @@ impl Chat<'_> {
         let refused = match &self.turn {
             None => Some(NOTHING),
             Some(turn) if turn.shown.edited.is_some() => Some(OWN),
-            Some(_) if self.sampler.temperature == 0.0 => {
+            Some(_) if self.chat.conversation.manner.sampler.temperature == 0.0 => {
                 Some("at temperature 0 the answer is always the same; --temp takes a higher one")
             }
             Some(_) => None,
@@ -123,10 +122,8 @@ impl Chat<'_> {
             error.print();
             return Ok(());
         }
-        let Some(first) = self.talk.messages.pop() else { return Ok(()) };
-        let second = self.second(&first.content, input.interactive());
-        self.talk.messages.push(first);
-        let Some(second) = second? else { return Ok(()) };
+        let Some(first) = self.chat.conversation.talk.messages.last().cloned() else { return Ok(()) };
+        let Some(second) = self.second(&first.content, input.interactive())? else { return Ok(()) };
         match self.choose(second, input) {
             Ok(said) => term::say(said),
             Err(error) => error.print(),
@@ -137,16 +134,14 @@ impl Chat<'_> {
     /// Another answer to the same question; none if it was stopped or says the same.
     fn second(&mut self, first: &str, interactive: bool) -> CliResult<Option<Shown>> {
         let paint = Paint::stderr();
-        let tokens = self.fit()?;
-        let spoken = self.prompter.marks().map_or(first, |marks| marks.answer_of(first));
+        let spoken = self.chat.conversation.voice().marks().map_or(first, |marks| marks.answer_of(first));
         term::say(format!("{}\n{spoken}\n{}", paint.bold("answer 1:"), paint.bold("answer 2:")));
-        let answer = self.generate(&tokens, interactive)?;
+        let answer = self.show(interactive, |chat, listener| chat.answer_again(listener))??;
         if answer.interrupted {
             term::say("stopped; the first answer stays");
             return if interactive { Ok(None) } else { Err(CliError::interrupted()) };
         }
-        let cut = answer.circled || answer.done.stop != StopReason::Caller;
-        let second = Shown::new(&answer.text, cut, self.adapters_in_words());
+        let second = Shown::new(&answer.text, answer.cut(), self.adapters_in_words());
         if second.answer == first {
             term::say("the same answer came again");
             return Ok(None);
@@ -172,7 +167,7 @@ impl Chat<'_> {
         let feedback = Feedback::Choice { other: second.answer.clone(), other_cut: second.cut, chosen };
         let shown = if chosen == Chosen::Other { second } else { turn.shown.clone() };
         turn.choose(writable(&mut self.journal)?, feedback, shown)?;
-        self.talk.say_instead(turn.shown.text());
+        self.chat.conversation.talk.say_instead(turn.shown.text());
         Ok(format!("noted: choice; answer {} stands", if chosen == Chosen::Other { 2 } else { 1 }))
     }
 

@@ -4,13 +4,14 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use super::Chat;
 use super::input::Input;
 use super::turn::writable;
+use super::{Terminal, talk};
+use crate::chat::Scaled;
 use crate::cli::adapt::{self, LearnArgs, What};
 use crate::cli::adapter::print_figures;
 use crate::cli::error::{CliError, CliResult};
-use crate::cli::lora::Loaded;
+use crate::cli::lora::{self, Loaded};
 use crate::cli::store::Home;
 use crate::cli::term::{self, Paint};
 use crate::cli::{journal, live, memory, show};
@@ -27,7 +28,7 @@ pub(super) struct Background {
     before: u64,
 }
 
-impl Chat<'_> {
+impl Terminal<'_> {
     /// Learns what was noted and goes on with what came of it; an error is one after which the conversation cannot go on.
     pub(super) fn learn(&mut self, how: &str, input: &mut Input) -> CliResult {
         if how == "background" {
@@ -40,14 +41,14 @@ impl Chat<'_> {
         }
         let safe = self.keep_safe();
         // Two models at once would need twice the memory.
-        self.session = None;
+        self.chat.sleep();
         let learnt = self.learn_from_journal(input);
         let wanted = match learnt {
             Ok(true) => self.with_live(),
-            Ok(false) => self.adapters.clone(),
+            Ok(false) => self.chat.adapters().to_vec(),
             Err(error) => {
                 error.print();
-                self.adapters.clone()
+                self.chat.adapters().to_vec()
             }
         };
         self.boot_again(wanted)?;
@@ -64,7 +65,7 @@ impl Chat<'_> {
     fn learn_from_journal(&mut self, input: &mut Input) -> CliResult<bool> {
         let path = journal::place(self.args.journal.as_deref())?;
         let (what, args) = (What::default(), LearnArgs::default());
-        let learner = adapt::open(&self.model, &self.base, path, &what, &args)?;
+        let learner = adapt::open(self.chat.model(), &self.base, path, &what, &args)?;
         adapt::say_summary(learner.lesson());
         if let Some(why) = adapt::why_not(&learner, &what) {
             term::say(why);
@@ -115,10 +116,10 @@ impl Chat<'_> {
     }
 
     /// The adapters of the chat, with what is live now in the place of what was.
-    fn with_live(&self) -> Vec<Loaded> {
-        let others =
-            self.adapters.iter().filter(|loaded| !loaded.adapter.name.starts_with(live::NAME)).cloned();
-        live::by_default(self.model.file()).into_iter().chain(others).collect()
+    fn with_live(&self) -> Vec<Scaled> {
+        let others = self.chat.adapters().iter().filter(|(adapter, _)| !adapter.name.starts_with(live::NAME));
+        let live: Vec<Loaded> = live::by_default(self.chat.model().file()).into_iter().collect();
+        lora::scales(live).into_iter().chain(others.cloned()).collect()
     }
 
     /// Learns in a process of its own, at a third of the machine, while the conversation goes on.
@@ -135,7 +136,7 @@ impl Chat<'_> {
         let err = out.try_clone().map_err(|e| CliError::file(&log, &e))?;
         let path = journal::place(self.args.journal.as_deref())?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("adapt").arg("-m").arg(self.model.path()).arg("--journal").arg(path);
+        command.arg("adapt").arg("-m").arg(self.chat.model().path()).arg("--journal").arg(path);
         command.args(["--yes", "--duty", "30%", "--device", &self.args.device.device]);
         if let Some(threads) = self.args.device.threads {
             command.args(["-t", &threads.to_string()]);
@@ -190,7 +191,7 @@ impl Chat<'_> {
             }
             let mut memory = memory::open()?;
             let new = memory.add(line)?;
-            self.prompter.remember(&memory);
+            self.put_into_prompt(&memory);
             Ok(if new { "remembered".into() } else { "that is remembered already".into() })
         })();
         match done {
@@ -215,7 +216,7 @@ impl Chat<'_> {
         }
         let mut memory = memory::open()?;
         let gone = memory.forget(about)?;
-        self.prompter.remember(&memory);
+        self.put_into_prompt(&memory);
         let kept = writable(&mut self.journal)?;
         let base = self.base.short().to_owned();
         let told = |entry: &Entry| -> Option<(u64, String)> {
@@ -256,10 +257,12 @@ impl Chat<'_> {
     /// Writes the conversation where the next start finds it. The file is locked while it is another's.
     fn keep_safe(&self) -> Option<File> {
         let path = interrupted()?;
-        if self.talk.messages.is_empty() {
+        let talk = &self.chat.conversation.talk;
+        if talk.messages.is_empty() {
             return None;
         }
-        let kept = self.talk.save(&path, &self.model.config().name).and_then(|()| Ok(File::open(&path)?));
+        let name = &self.chat.model().config().name;
+        let kept = talk::save(talk, &path, name).and_then(|()| Ok(File::open(&path)?));
         match kept {
             Ok(file) => {
                 let _ = file.try_lock();
@@ -276,13 +279,13 @@ impl Chat<'_> {
     pub(super) fn take_up(&mut self) {
         let Some(path) = interrupted().filter(|path| path.exists()) else { return };
         let in_use = File::open(&path).is_ok_and(|file| file.try_lock().is_err());
-        if in_use || !self.talk.messages.is_empty() {
+        if in_use || !self.chat.conversation.talk.messages.is_empty() {
             return;
         }
-        match super::Talk::load(&path) {
+        match talk::load(&path) {
             Ok(talk) => {
                 let count = talk.messages.len();
-                self.talk = talk;
+                self.chat.conversation.talk = talk;
                 term::say(format!(
                     "going on with the conversation that was cut off while learning ({count} messages; /reset forgets it)"
                 ));

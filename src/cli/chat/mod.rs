@@ -15,23 +15,25 @@ use std::path::Path;
 use clap::Args;
 
 use crate::adapter::BaseFingerprint;
-use crate::cli::answer_args::{AnswerArgs, Think};
+use crate::chat::{Chat, ChatError, Manner};
+use crate::cli::answer_args::{AnswerArgs, Think, ThoughtsShown};
 use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, SamplingArgs, session_options};
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::first;
-use crate::cli::lora::{Loaded, LoraArgs};
+use crate::cli::lora::{self, Loaded, LoraArgs};
 use crate::cli::prompt::Prompter;
 use crate::cli::store::Home;
 use crate::cli::term::{self, Paint};
 use crate::cli::{live, memory};
-use crate::model::Model;
-use crate::session::{Modes, Session, StopReason};
-use crate::text::{SamplerParams, StopStrings};
+use crate::learn::Memory;
+use crate::session::Modes;
 
 use input::{Input, Line};
-pub use talk::Talk;
 use turn::{Kept, Shown, Turn};
+
+/// Most tokens of the memory in a prompt.
+const MEMORY: usize = 256;
 
 const HELP: &str = "\
 /system TEXT   set the system prompt (nothing: remove it)
@@ -96,8 +98,6 @@ pub struct ChatArgs {
     device: DeviceArgs,
 }
 
-const NO_SESSION: &str = "the model could not be started again";
-
 /// Whether the conversation goes on.
 #[derive(PartialEq, Eq)]
 enum Next {
@@ -105,14 +105,10 @@ enum Next {
     Leave,
 }
 
-struct Chat<'a> {
+/// A chat on a terminal, or in a pipe.
+struct Terminal<'a> {
     args: &'a ChatArgs,
-    model: Model,
-    prompter: Prompter,
-    /// None only while another one is booted, whose memory this one's is.
-    session: Option<Session>,
-    adapters: Vec<Loaded>,
-    talk: Talk,
+    chat: Chat,
     journal: Kept,
     base: BaseFingerprint,
     /// The last answer, until the conversation is another.
@@ -120,10 +116,6 @@ struct Chat<'a> {
     stats: bool,
     /// Learning that goes on meanwhile.
     background: Option<learn::Background>,
-    /// Answers so far: each has another seed, all follow from the first.
-    answers: u32,
-    sampler: SamplerParams,
-    stop: StopStrings,
 }
 
 /// Runs the command.
@@ -134,61 +126,59 @@ pub fn run(args: &ChatArgs) -> CliResult {
     if !prompter.think(args.answer.think) {
         term::warn("--think has no effect: the chat template has no switch for it");
     }
-    let talk = match &args.load {
-        Some(path) => Talk::load(path)?,
-        None => Talk::new(args.prompt.system.clone()),
-    };
+    let mut conversation = prompter.conversation();
+    if let Some(path) = &args.load {
+        conversation.talk = talk::load(path)?;
+    }
     let base = BaseFingerprint::of(model.file())?;
     let journal = feedback::open(args)?;
     let named = args.lora.adapters.iter().any(|wanted| wanted.name == live::NAME);
     let live = if args.no_live || named { None } else { live::by_default(model.file()) };
     let adapters: Vec<Loaded> = live.into_iter().chain(args.lora.load(&model)?).collect();
     let options = session_options(&args.device, &args.context, Modes::GENERATE);
-    let session = engine::boot_with(&model, options, &adapters)?;
-    engine::announce(&session);
+    let chat = Chat::new(&model, options, conversation);
+    let mut terminal =
+        Terminal { args, chat, journal, base, turn: None, stats: args.stats, background: None };
+    terminal.boot(lora::scales(adapters))?;
+    engine::announce(terminal.chat.session()?);
     let mut input = Input::new(Home::find().ok().map(|home| home.data.join("history.txt")));
     if input.interactive() {
         term::say(Paint::stderr().dim("/help for help, Ctrl-C stops an answer, Ctrl-D leaves"));
     }
-    let thinks = prompter.marks().is_some() && args.answer.think != Think::Off;
-    let known = engine::known(&model, thinks)?;
-    let sampler = args.sampling.params(known.sampler);
-    let stop = args.answer.stop(&known.stop);
-    let mut chat = Chat {
-        args,
-        model,
-        prompter,
-        session: Some(session),
-        adapters,
-        talk,
-        journal,
-        base,
-        turn: None,
-        stats: args.stats,
-        background: None,
-        answers: 0,
-        sampler,
-        stop,
+    let marks = terminal.chat.conversation.voice().marks();
+    let known = engine::known(&model, marks.is_some() && args.answer.think != Think::Off)?;
+    terminal.chat.conversation.manner = Manner {
+        sampler: args.sampling.params(known.sampler),
+        limit: args.answer.chat_limit(marks.is_some()),
+        room: args.answer.limit().unwrap_or(256).max(1),
+        stop: args.answer.stop(&known.stop),
+        loop_guard: args.answer.guards(false),
+        thoughts_apart: args.answer.thoughts() != ThoughtsShown::Inline,
     };
-    chat.recall(&mut input);
-    loop {
-        chat.look_aside(&mut input)?;
-        let next = match input.read()? {
-            Line::End => Next::Leave,
-            Line::Interrupted => return Err(CliError::interrupted()),
-            Line::Text(text) if text.trim().is_empty() => Next::GoOn,
-            Line::Text(text) => match said::meant(&text) {
-                said::Line::Command(command) => chat.command(command, &mut input)?,
-                said::Line::Message(text) => chat.answer(text, input.interactive())?,
-            },
-        };
-        if next == Next::Leave {
-            return Ok(());
-        }
-    }
+    terminal.talk(&mut input)
 }
 
-impl Chat<'_> {
+impl Terminal<'_> {
+    /// Reads and answers until the end.
+    fn talk(&mut self, input: &mut Input) -> CliResult {
+        self.recall(input);
+        loop {
+            self.look_aside(input)?;
+            let next = match input.read()? {
+                Line::End => Next::Leave,
+                Line::Interrupted => return Err(CliError::interrupted()),
+                Line::Text(text) if text.trim().is_empty() => Next::GoOn,
+                Line::Text(text) => match said::meant(&text) {
+                    said::Line::Command(command) => self.command(command, input)?,
+                    said::Line::Message(text) => self.answer(text, input.interactive())?,
+                },
+            };
+            if next == Next::Leave {
+                return Ok(());
+            }
+        }
+    }
+
     /// A command; what goes wrong is said, and the conversation goes on.
     fn command(&mut self, text: &str, input: &mut Input) -> CliResult<Next> {
         let (name, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
@@ -197,16 +187,16 @@ impl Chat<'_> {
             ("quit" | "exit" | "q", _) => return Ok(Next::Leave),
             ("help" | "?", _) => term::say(HELP),
             ("reset", _) => {
-                self.talk.reset();
+                self.chat.conversation.talk.reset();
                 self.turn = None;
                 term::say("forgotten");
             }
             ("system", "") => {
-                self.talk.system = None;
+                self.chat.conversation.talk.system = None;
                 term::say("no system prompt now");
             }
             ("system", text) => {
-                self.talk.system = Some(text.to_owned());
+                self.chat.conversation.talk.system = Some(text.to_owned());
                 term::say("system prompt set");
             }
             ("adapter" | "adapters", "") => self.say_adapters(),
@@ -218,15 +208,18 @@ impl Chat<'_> {
             ("journal", _) => self.say_journal().unwrap_or_else(|error| error.print()),
             ("stats", _) => self.stats = !self.stats,
             ("save" | "load", "") => term::say(format!("/{name} needs the name of a file")),
-            ("save", file) => match self.talk.save(Path::new(file), &self.model.config().name) {
-                Ok(()) => term::say(format!("saved {} messages to {file}", self.talk.messages.len())),
-                Err(error) => error.print(),
-            },
-            ("load", file) => match Talk::load(Path::new(file)) {
+            ("save", file) => {
+                let talk = &self.chat.conversation.talk;
+                match talk::save(talk, Path::new(file), &self.chat.model().config().name) {
+                    Ok(()) => term::say(format!("saved {} messages to {file}", talk.messages.len())),
+                    Err(error) => error.print(),
+                }
+            }
+            ("load", file) => match talk::load(Path::new(file)) {
                 Ok(talk) => {
-                    self.talk = talk;
+                    term::say(format!("loaded {} messages from {file}", talk.messages.len()));
+                    self.chat.conversation.talk = talk;
                     self.turn = None;
-                    term::say(format!("loaded {} messages from {file}", self.talk.messages.len()));
                 }
                 Err(error) => error.print(),
             },
@@ -239,7 +232,7 @@ impl Chat<'_> {
     fn recall(&mut self, input: &mut Input) {
         match memory::open() {
             Ok(memory) => {
-                let left_out = self.prompter.remember(&memory);
+                let left_out = self.put_into_prompt(&memory);
                 let lines = memory.lines().len() - left_out;
                 if lines > 0 && input.interactive() {
                     let line = format!("{lines} lines of memory are in the prompt (`ember memory list`)");
@@ -256,56 +249,33 @@ impl Chat<'_> {
         self.take_up();
     }
 
-    fn session(&mut self) -> CliResult<&mut Session> {
-        self.session.as_mut().ok_or_else(|| CliError::failed(NO_SESSION))
+    /// Puts what is remembered into the prompt, as far as there is room; gives how many lines there was none for.
+    fn put_into_prompt(&mut self, memory: &Memory) -> usize {
+        let conversation = &mut self.chat.conversation;
+        let tokenizer = conversation.voice().tokenizer();
+        let (text, left_out) = memory.prompt(MEMORY, |text| tokenizer.encode(text, false, false).len());
+        conversation.memory = text;
+        left_out
     }
 
     /// Answers a message, streaming.
     fn answer(&mut self, text: &str, interactive: bool) -> CliResult<Next> {
         self.turn = None;
-        self.talk.user(text);
-        let tokens = match self.fit() {
-            Ok(tokens) => tokens,
-            Err(error) => {
-                self.talk.messages.pop();
-                if !interactive {
-                    return Err(error);
-                }
-                error.print();
+        let answer = match self.show(interactive, |chat, listener| chat.say(text, listener))? {
+            Ok(answer) => answer,
+            // It cannot be said; others can.
+            Err(error @ (ChatError::TooLong { .. } | ChatError::Template(_))) if interactive => {
+                CliError::from(error).print();
                 return Ok(Next::GoOn);
             }
+            Err(error) => return Err(error.into()),
         };
-        let messages = self.talk.messages.clone();
-        let answer = self.generate(&tokens, interactive)?;
-        self.talk.assistant(&answer.text);
-        let cut = answer.interrupted || answer.circled || answer.done.stop != StopReason::Caller;
-        self.note(messages, Shown::new(&answer.text, cut, self.adapters_in_words()));
+        let messages = self.chat.conversation.talk.messages.split_last().map(|(_, before)| before.to_vec());
+        let shown = Shown::new(&answer.text, answer.cut(), self.adapters_in_words());
+        self.note(messages.unwrap_or_default(), shown);
         if answer.interrupted && !interactive {
             return Err(CliError::interrupted());
         }
         Ok(Next::GoOn)
-    }
-
-    /// The prompt's tokens, after dropping as many of the oldest turns as leaves room for an answer.
-    fn fit(&mut self) -> CliResult<Vec<u32>> {
-        let ctx = self.session()?.ctx();
-        let room = self.args.answer.limit().unwrap_or(256).min(ctx / 4).max(1);
-        let mut dropped = 0;
-        loop {
-            let tokens = self.prompter.chat(&self.talk)?;
-            if tokens.len() + room <= ctx {
-                if dropped > 0 {
-                    let turns = if dropped == 1 { "turn" } else { "turns" };
-                    let line = format!("(the context is full: the oldest {dropped} {turns} dropped)");
-                    term::say(Paint::stderr().dim(line));
-                }
-                return Ok(tokens);
-            }
-            if !self.talk.drop_oldest() {
-                let what = format!("the message takes {} tokens, the context has {ctx}", tokens.len());
-                return Err(CliError::failed(what).advise("a shorter message, or a larger context with -c"));
-            }
-            dropped += 1;
-        }
     }
 }

@@ -6,7 +6,7 @@ use crate::cli::error::{CliError, CliResult};
 use crate::cli::interrupt::Listen;
 use crate::cli::perplexity::Score;
 use crate::cli::progress::Bar;
-use crate::session::Session;
+use crate::session::{Request, Session};
 use crate::text::{SamplerParams, Tokenizer};
 use crate::train::data::{Case, CaseKind, Match};
 
@@ -138,15 +138,12 @@ impl Work<'_> {
 
     /// The greedy answer.
     fn answer(&self, session: &mut Session, listen: &Listen, prompt: &[u32]) -> CliResult<String> {
-        let mut answer = Vec::new();
-        session.generate(prompt, SamplerParams::greedy(), self.limit, &mut |token| {
-            if listen.pressed() || self.tokenizer.is_eog(token) {
-                return ControlFlow::Break(());
-            }
-            answer.push(token);
-            ControlFlow::Continue(())
+        let turn = [Request::turn(prompt, SamplerParams::greedy(), self.tokenizer)];
+        let made = session.generate_batch(&turn, self.limit, &mut |_, _| {
+            if listen.pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
-        Ok(self.tokenizer.decode(&answer, true).trim().to_owned())
+        let answer = made.first().map(|made| self.tokenizer.decode(made.body(), true));
+        Ok(answer.unwrap_or_default().trim().to_owned())
     }
 }
 

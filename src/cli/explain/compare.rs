@@ -11,7 +11,7 @@ use crate::cli::error::{CliError, CliResult};
 use crate::cli::interrupt::Listen;
 use crate::cli::prompt::Prompter;
 use crate::explain::Answer;
-use crate::session::{SessionOptions, StopReason};
+use crate::session::{Request, SessionOptions};
 use crate::text::SamplerParams;
 
 /// Context of an answer, where the model allows it and the text needs no more.
@@ -94,17 +94,16 @@ impl Compared {
         let mut session = engine::boot(&model, &SessionOptions { ctx: Some(ctx), ..options.clone() })?;
         let (listen, tokenizer) = (Listen::new(), prompter.tokenizer());
         let limit = (args.n_predict as usize).min(session.ctx());
-        let done = session.generate(&prompt, SamplerParams::greedy(), limit, &mut |token| {
-            let over = listen.pressed() || tokenizer.is_eog(token);
-            if over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        let turn = [Request::turn(&prompt, SamplerParams::greedy(), tokenizer)];
+        let done = session.generate_batch(&turn, limit, &mut |_, _| {
+            if listen.pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         if listen.pressed() {
             return Err(CliError::interrupted());
         }
         let done = done.map_err(|e| CliError::from(e).at(self.path.display()))?;
-        let ended = done.stop == StopReason::Caller;
-        let said = if ended { &done.tokens[..done.tokens.len().saturating_sub(1)] } else { &done.tokens[..] };
-        let text = tokenizer.decode(said, true).trim().to_owned();
+        let done = done.first().ok_or_else(|| CliError::failed("the model did not answer"))?;
+        let (ended, text) = (done.ended(), tokenizer.decode(done.body(), true).trim().to_owned());
         Ok(Answer { label: self.label.clone(), manner: manner.to_owned(), text, ended })
     }
 }

@@ -95,10 +95,7 @@ const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 #[non_exhaustive]
 pub enum TemplateError {
     /// The template is not valid Jinja.
-    #[error(
-        "the chat template is not valid: line {line}: {message}; choose another with --chat-template (known: {})",
-        builtin::names_in_line()
-    )]
+    #[error("the chat template is not valid: line {line}: {message}")]
     Syntax {
         /// The line, from 1.
         line: usize,
@@ -106,10 +103,7 @@ pub enum TemplateError {
         message: String,
     },
     /// The template failed while rendering.
-    #[error(
-        "the chat template failed: line {line}: {message}; choose another with --chat-template (known: {})",
-        builtin::names_in_line()
-    )]
+    #[error("the chat template failed: line {line}: {message}")]
     Render {
         /// The line, from 1.
         line: usize,

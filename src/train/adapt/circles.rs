@@ -1,8 +1,6 @@
 //! Answers that say the same again and again: what small models fall into first when they are trained too hard.
 
-use std::ops::ControlFlow;
-
-use crate::session::{Generated, Request, SessionError, StopReason};
+use crate::session::{Generated, Request, SessionError};
 use crate::text::{SamplerParams, Tokenizer};
 use crate::train::engine::session_error;
 use crate::train::{Engine, TrainError};
@@ -25,9 +23,8 @@ pub(super) fn count(
     if prompts.is_empty() {
         return Ok(0);
     }
-    let endless = |stop| stop != StopReason::Caller;
     let Some(written) = greedy(engine, prompts, TOKENS, tokenizer)? else { return Ok(prompts.len()) };
-    Ok(written.iter().filter(|made| endless(made.stop) && in_circles(&made.tokens)).count())
+    Ok(written.iter().filter(|made| !made.ended() && in_circles(&made.tokens)).count())
 }
 
 /// The likeliest answers of the model as it is now, each of at most `limit` tokens; `None`: it cannot even write.
@@ -38,13 +35,12 @@ pub(super) fn greedy(
     tokenizer: &Tokenizer,
 ) -> Result<Option<Vec<Generated>>, TrainError> {
     let sampler = SamplerParams::greedy();
-    let requests: Vec<Request<'_>> = prompts.iter().map(|prompt| Request { prompt, sampler }).collect();
+    let requests: Vec<Request<'_>> =
+        prompts.iter().map(|prompt| Request::turn(prompt, sampler, tokenizer)).collect();
     let session = engine.session();
     // Keys and values of the model as it was before are of no use.
     session.reset();
-    let written = session.generate_batch(&requests, limit, &mut |_, token| {
-        if tokenizer.is_eog(token) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
+    let written = session.write(&requests, limit);
     match written {
         Ok(written) => Ok(Some(written)),
         Err(SessionError::NotANumber(_)) => Ok(None),

@@ -5,7 +5,6 @@ mod recipe;
 mod start;
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 pub use recipe::{Recipe, parse_size};
@@ -276,17 +275,13 @@ impl Pretrainer {
         let asked: Vec<Request<'_>> = prompts
             .iter()
             .enumerate()
-            .map(|(index, (_, prompt))| Request { prompt, sampler: sampler(index) })
+            .map(|(index, (_, prompt))| Request::turn(prompt, sampler(index), &self.tokenizer))
             .collect();
         let session = self.core.engine.session();
         // Keys and values of the model as it was before the last update are of no use.
         session.reset();
         let tokenizer = &self.tokenizer;
-        let written = session
-            .generate_batch(&asked, *max_new, &mut |_, token| {
-                if tokenizer.is_eog(token) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            })
-            .map_err(session_error)?;
+        let written = session.write(&asked, *max_new).map_err(session_error)?;
         let sample = |((prompt, _), made): (&(String, Vec<u32>), Generated)| Sample {
             prompt: prompt.clone(),
             completion: tokenizer.decode(&made.tokens, true),

@@ -1,8 +1,6 @@
 //! Letting the model write answers, as it is now, and having them judged.
 
-use std::ops::ControlFlow;
-
-use crate::session::{Request, StopReason};
+use crate::session::Request;
 use crate::text::{SamplerParams, Tokenizer};
 use crate::train::data::Random;
 use crate::train::reward::{Completion, Mix, Scores};
@@ -67,29 +65,22 @@ pub fn write(
                 seed: random.next_u64() as u32,
                 ..SamplerParams::greedy()
             };
-            requests.push(Request { prompt: &prompt.tokens, sampler });
+            requests.push(Request::turn(&prompt.tokens, sampler, tokenizer));
         }
     }
     let session = engine.session();
     // Keys and values of the model as it was before the last update are of no use.
     session.reset();
-    let written = session.generate_batch(&requests, options.max_new, &mut |_, token| {
-        if tokenizer.is_eog(token) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
+    let written = session.write(&requests, options.max_new);
     let written = written.map_err(crate::train::engine::session_error)?;
     let owners = prompts.iter().flat_map(|(index, _)| std::iter::repeat_n(*index, options.group));
-    let answers = owners.zip(&requests).zip(written).map(|((prompt, request), made)| {
-        let truncated = made.stop != StopReason::Caller;
-        let body =
-            if truncated { &made.tokens[..] } else { &made.tokens[..made.tokens.len().saturating_sub(1)] };
-        Answer {
-            prompt,
-            start: request.prompt.len(),
-            tokens: [request.prompt, &made.tokens].concat(),
-            text: tokenizer.decode(body, true),
-            old: made.log_probs,
-            truncated,
-        }
+    let answers = owners.zip(&requests).zip(written).map(|((prompt, request), made)| Answer {
+        prompt,
+        start: request.prompt.len(),
+        tokens: [request.prompt, &made.tokens].concat(),
+        text: tokenizer.decode(made.body(), true),
+        truncated: !made.ended(),
+        old: made.log_probs,
     });
     Ok(answers.collect())
 }
