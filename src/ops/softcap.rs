@@ -39,7 +39,7 @@ pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let x = c.read(1);
     let (first, y) = c.write_chunks(2, c.rows(1) * p.width as usize, 1);
     bend(&x[first..][..y.len()], p.cap, y);
-    y.iter_mut().for_each(|y| *y = *y * F::from_f32(p.cap));
+    y.iter_mut().for_each(|y| *y *= F::from_f32(p.cap));
 }
 
 fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {

@@ -119,7 +119,7 @@ pub fn plan_memory(
     profile: Profile,
 ) -> Result<(Program, Layout), SessionError> {
     let chunk = chunk(options, profile);
-    let (specs, _) = specs(options, chunk);
+    let (specs, _) = specs(options, chunk, most_outputs(model, profile));
     Ok(draw(model, options, &specs, profile)?)
 }
 
@@ -128,7 +128,7 @@ pub fn boot(model: &Model, options: &SessionOptions) -> Result<Session, SessionE
     let device = Device::open(options)?;
     let profile = device.profile(options.double);
     let chunk = chunk(options, profile);
-    let (specs, plans) = specs(options, chunk);
+    let (specs, plans) = specs(options, chunk, most_outputs(model, profile));
     let (program, layout) = draw(model, options, &specs, profile)?;
     let executor = device.boot(program, &layout, model, options.arithmetic())?;
     let sizes = Sizes { slots: options.slots.max(1), ctx: context(model, options), chunk };
@@ -177,6 +177,12 @@ pub(crate) fn chunk(options: &SessionOptions, profile: Profile) -> usize {
     options.chunk.unwrap_or(if profile.mapped_weights { CHUNK.0 } else { CHUNK.1 }).max(1)
 }
 
+/// Output rows of a step whose logits the device can bind.
+fn most_outputs(model: &Model, profile: Profile) -> usize {
+    let row = 4 * model.config().vocab as u64;
+    if profile.mapped_weights { usize::MAX } else { (profile.max_binding / row).max(1) as usize }
+}
+
 pub(crate) fn context(model: &Model, options: &SessionOptions) -> usize {
     options.positions(model.config().train_ctx, DEFAULT_CTX)
 }
@@ -202,8 +208,8 @@ fn draw(
     build_fitting(model.config(), &*weights, &build, specs, profile, options.budget)
 }
 
-/// The plans of the modes asked for, and where each will be found.
-pub(crate) fn specs(options: &SessionOptions, chunk: usize) -> (Vec<PlanSpec>, Plans) {
+/// The plans of the modes asked for, and where each will be found. `outputs`: most output rows of a step.
+pub(crate) fn specs(options: &SessionOptions, chunk: usize, outputs: usize) -> (Vec<PlanSpec>, Plans) {
     let (mut specs, mut plans) = (Vec::new(), Plans::default());
     let mut add = |spec: PlanSpec| {
         specs.push(spec);
@@ -221,13 +227,14 @@ pub(crate) fn specs(options: &SessionOptions, chunk: usize) -> (Vec<PlanSpec>, P
         plans.prefill = Some(add(PlanSpec::new(&format!("prefill {chunk}"), chunk, 1, Head::Sample)));
     }
     if options.modes.logits {
-        let rows = options.logit_rows.clamp(1, chunk);
+        let rows = options.logit_rows.clamp(1, chunk.min(outputs));
         plans.logits = Some(add(PlanSpec::new("logits x1", 1, 1, Head::Logits)));
         plans.logits_prefill =
             Some(add(PlanSpec::new(&format!("logits {chunk}"), chunk, rows, Head::Logits)));
     }
     if options.modes.score {
-        plans.score = Some(add(PlanSpec::new(&format!("score {chunk}"), chunk, chunk, Head::LogProb)));
+        let rows = chunk.min(outputs);
+        plans.score = Some(add(PlanSpec::new(&format!("score {rows}"), rows, rows, Head::LogProb)));
     }
     (specs, plans)
 }

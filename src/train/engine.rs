@@ -62,7 +62,8 @@ impl Rollouts {
     /// The plans with a KV cache, and where each is, by its number among them.
     pub(super) fn specs(self, device: &SessionOptions, profile: Profile) -> (Vec<PlanSpec>, Plans) {
         let options = SessionOptions { slots: self.slots, modes: Modes::GENERATE, ..device.clone() };
-        specs(&options, chunk(device, profile))
+        let chunk = chunk(device, profile);
+        specs(&options, chunk, chunk)
     }
 }
 
