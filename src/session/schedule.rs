@@ -204,9 +204,9 @@ impl Schedule {
         self.release();
         while self.admit(session, listener)? {}
         let piece = self.next_piece(session);
-        let who = self.to_be_fed(session, false);
+        let who = self.next_tokens(session, false);
         let launched = match piece {
-            Some(index) if !(self.was_piece && !who.is_empty()) => {
+            Some(index) if !self.was_piece || who.is_empty() => {
                 self.spare.push(who);
                 self.was_piece = true;
                 self.run_piece(session, index, listener)?;
@@ -250,7 +250,7 @@ impl Schedule {
             self.round = true;
         }
         let leave = !self.waiting.is_empty() && self.active.iter().any(|s| s.ended.is_some());
-        let who = self.to_be_fed(session, leave);
+        let who = self.next_tokens(session, leave);
         if !self.run_tokens(session, who, listener)? && !self.accept_oldest(session, listener)? {
             self.end_full(session);
             self.release();
@@ -394,7 +394,7 @@ impl Schedule {
     }
 
     /// Those that need another token, of which those in flight count as made; nobody, if they are to `leave`.
-    fn to_be_fed(&mut self, session: &Session, leave: bool) -> Vec<usize> {
+    fn next_tokens(&mut self, session: &Session, leave: bool) -> Vec<usize> {
         let mut who = self.nobody();
         for sequence in self.active.iter().filter(|s| !leave && s.ended.is_none() && !s.prefills) {
             let wanted = sequence.tokens.len() + sequence.pending < sequence.wanted.limit;

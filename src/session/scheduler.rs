@@ -135,7 +135,8 @@ impl<S: BorrowMut<Session>, T: Borrow<Tokenizer>> Scheduler<S, T> {
         self.schedule.cancel(id.0)
     }
 
-    /// Runs one step of the device and tells what it brought; a `Break` ends the job of the event. False if nothing is left to do.
+    /// Runs one step of the device and tells what it brought; a `Break` ends the job of the event. False if nothing is left to
+    /// do.
     ///
     /// # Errors
     /// [`SessionError::NotANumber`] where the model's logits are not finite, and those of the device; all jobs have ended then.
