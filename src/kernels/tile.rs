@@ -34,8 +34,6 @@ impl Prepared {
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Sums {
     None,
-    /// Those of each word's four.
-    Words,
     /// In the first of each 256 those of groups of so many weights, in order, eight here and eight in the next.
     Groups(usize),
 }
@@ -43,18 +41,13 @@ pub(super) enum Sums {
 impl Sums {
     /// Those of a format.
     pub(super) const fn of<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>() -> Sums {
-        match (B::PLUS, LEN) {
-            (true, 256) => Sums::Groups(B::GROUP),
-            (true, _) => Sums::Words,
-            (false, _) => Sums::None,
-        }
+        if B::PLUS { Sums::Groups(B::GROUP) } else { Sums::None }
     }
 
     /// How many there are in so many terms, by group.
     pub(super) fn count(self, terms: usize) -> usize {
         match self {
             Sums::None => 0,
-            Sums::Words => terms / 32,
             Sums::Groups(len) => terms / len,
         }
     }
@@ -116,30 +109,43 @@ impl<const LEN: usize> Job for Prepare<'_, LEN> {
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) {
         let Prepare { x, cols, each, sums, most, room } = self;
+        let groups = LEN / 32;
         for (t, row) in x.chunks_exact(cols.max(1)).enumerate() {
-            for (x, out) in row.as_chunks::<LEN>().0.iter().zip(room.chunks_exact_mut(LEN / 32 * each)) {
+            let blocks = row.as_chunks::<LEN>().0;
+            let mut fours = [l.zero(); 8];
+            for (b, x) in blocks.iter().enumerate() {
                 let size = x.as_chunks::<32>().0.iter().fold(0, |size, x| size.max(l.largest(four(l, x))));
                 let (by, step) = steps(size, most);
-                out[0].steps[t % 8] = step;
-                let mut fours = [l.zero(); 8];
-                for (g, x) in x.as_chunks::<32>().0.iter().enumerate() {
-                    let (x, out) = (four(l, x), &mut out[g * each + t]);
-                    out.x = l.ints().arranged(l.ints().rounded(x, by));
-                    match sums {
-                        Sums::None => {}
-                        Sums::Words => out.sums = l.to_array(l.fours(x)),
-                        Sums::Groups(_) => fours[g % 8] = l.fours(x),
+                room[b * groups * each].steps[t % 8] = step;
+                for (g, x) in (b * groups..).zip(x.as_chunks::<32>().0) {
+                    let x = four(l, x);
+                    room[g * each + t].x = l.ints().arranged(l.ints().rounded(x, by));
+                    if sums != Sums::None {
+                        fours[g % 8] = l.fours(x);
                     }
                 }
-                if sums == Sums::Groups(32) {
-                    out[t].sums = l.sums(fours);
-                } else if sums == Sums::Groups(16) {
-                    for (i, fours) in fours.into_iter().enumerate() {
-                        let [a, b, c, d, e, f, g, h] = l.to_array(fours);
-                        let pair = &mut out[i / 4 * each + t].sums[2 * i % 8..][..2];
-                        pair.copy_from_slice(&[(a + b) + (c + d), (e + f) + (g + h)]);
-                    }
+                let end = (b + 1) * groups;
+                if end.is_multiple_of(8) || b + 1 == blocks.len() {
+                    let out = &mut room[(end - 1) / 8 * 8 * each..];
+                    Self::sums(l, sums, each, t, &fours, out);
+                    fours = [l.zero(); 8];
                 }
+            }
+        }
+    }
+}
+
+impl<const LEN: usize> Prepare<'_, LEN> {
+    /// Puts down the sums of 256 activations of row `t`, or of as many as there are.
+    #[inline(always)]
+    fn sums<L: Lanes>(l: L, sums: Sums, each: usize, t: usize, fours: &[L::V; 8], out: &mut [Prepared]) {
+        if sums == Sums::Groups(32) {
+            out[t].sums = l.sums(*fours);
+        } else if sums == Sums::Groups(16) {
+            for (i, fours) in fours.iter().enumerate() {
+                let [a, b, c, d, e, f, g, h] = l.to_array(*fours);
+                let pair = &mut out[i / 4 * each + t].sums[2 * i % 8..][..2];
+                pair.copy_from_slice(&[(a + b) + (c + d), (e + f) + (g + h)]);
             }
         }
     }
@@ -214,11 +220,30 @@ impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Tiles<'_, '_, B
             let end = blocks.min(start + step);
             for (w, sums) in w.as_chunks::<R>().0.iter().zip(sums.as_chunks_mut::<R>().0) {
                 let mut acc = *sums;
+                let mut plus = [[0.0; 8]; R];
                 for b in start..end {
-                    let x = &x[b * (LEN / 32)..(b + 1) * (LEN / 32)];
                     let w: [&[u8; BYTES]; R] = std::array::from_fn(|r| &w[r][b]);
                     w.iter().for_each(|w| prefetch_ahead(&w[..], stride));
-                    block::<B, L, R, T, LEN, BYTES>(l, w, x, &mut acc);
+                    let f = block::<B, L, R, T, LEN, BYTES>(
+                        l,
+                        w,
+                        &x[b * (LEN / 32)..(b + 1) * (LEN / 32)],
+                        &mut acc,
+                    );
+                    if B::PLUS && LEN == 32 {
+                        // Of eight blocks together.
+                        for r in 0..R {
+                            plus[r][b % 8] = f[r].plus[0];
+                        }
+                        if b % 8 == 7 || b + 1 == end {
+                            for (acc, plus) in acc.iter_mut().zip(&plus) {
+                                for (acc, x) in acc.iter_mut().zip(&x[b / 8 * 8]) {
+                                    *acc = s.add_eight(*acc, l.load(plus), &x.sums);
+                                }
+                            }
+                            plus = [[0.0; 8]; R];
+                        }
+                    }
                 }
                 *sums = acc;
             }
@@ -236,7 +261,7 @@ impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Tiles<'_, '_, B
 /// Sums of the tile, by row of weights, by row of activations.
 type Acc<L, const R: usize, const T: usize> = [[<<L as Lanes>::Ints as Ints<L>>::F; T]; R];
 
-/// Adds the products of a block of some rows with their activations.
+/// Adds the products of a block of some rows with their activations; not what formats of 32 weights add to them.
 #[inline(always)]
 fn block<
     B: Block<LEN, BYTES>,
@@ -250,7 +275,7 @@ fn block<
     w: [&[u8; BYTES]; R],
     x: &[[Prepared; T]],
     acc: &mut Acc<L, R, T>,
-) {
+) -> [Factors; R] {
     let s = l.ints();
     let mut f = [const { Factors::NONE }; R];
     let mut products = [[s.none(); T]; R];
@@ -284,11 +309,7 @@ fn block<
         for t in 0..T {
             acc[r][t] = s.add(acc[r][t], worth[t], products[r][t]);
         }
-        if B::PLUS && LEN == 32 {
-            for t in 0..T {
-                acc[r][t] = s.add_eight(acc[r][t], l.splat(f[r].plus[0]), &x[0][t].sums);
-            }
-        } else if B::PLUS {
+        if B::PLUS && LEN > 32 {
             for (plus, x) in f[r].plus.as_chunks::<8>().0.iter().zip(x).take(LEN / B::GROUP / 8) {
                 for t in 0..T {
                     acc[r][t] = s.add_eight(acc[r][t], l.load(plus), &x[t].sums);
@@ -296,6 +317,7 @@ fn block<
             }
         }
     }
+    f
 }
 
 /// See [`FewRows`]: rows of a block format; past the last, it is repeated. NaN if they are not as long as the activations.

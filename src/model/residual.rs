@@ -36,12 +36,12 @@ fn fuse(plan: &mut Plan, x: TensorId, stream: TensorId) -> bool {
 /// Whether a call is a product that writes `x`, and reads it at most to add to it.
 fn makes(call: &OpCall, x: TensorId) -> bool {
     let written = call.args.iter().position(|arg| *arg == Some(x)) == Some(call.args.len() - 1);
-    matches!(call.op, Op::Linear | Op::Project) && written
+    matches!(Op::of(call), Op::Linear | Op::Project) && written
 }
 
 /// Gives a product its residual; one that adds to what another has made needs none.
 fn with(call: &mut OpCall, stream: TensorId) {
-    match call.op {
+    match Op::of(call) {
         Op::Linear => {
             let p: params::linear::Params = call.params.get();
             call.params = Words::new(params::linear::Params { has_residual: 1, ..p });
