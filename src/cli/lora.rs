@@ -156,7 +156,7 @@ pub fn with_room(options: SessionOptions, adapters: &[Loaded]) -> SessionOptions
     SessionOptions { adapters: adapter_room(adapters.iter().map(|loaded| &loaded.adapter)), ..options }
 }
 
-/// As [`Session::set_adapters`] takes them.
+/// As [`Session::set_adapters`](crate::session::Session::set_adapters) takes them.
 pub fn pairs(adapters: &[Loaded]) -> Vec<(&Adapter, f32)> {
     adapters.iter().map(|loaded| (&loaded.adapter, loaded.scale)).collect()
 }
