@@ -194,28 +194,33 @@ impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Tiles<'
     type Out = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(self, l: L) {
+    fn run<L: Lanes>(mut self, l: L) {
         match self.columns.rows {
-            1 if LEN > 32 => self.tiles::<L, 2, 1>(l),
-            1 => self.tiles::<L, 4, 1>(l),
-            2 => self.tiles::<L, 2, 2>(l),
-            3..=4 => self.tiles::<L, 1, 4>(l),
-            _ => self.tiles::<L, 1, 8>(l),
+            1 if LEN > 32 => self.tiles::<L, 2, 1, 1>(l, 0),
+            1 => self.tiles::<L, 4, 1, 1>(l, 0),
+            2 => self.tiles::<L, 2, 2, 2>(l, 0),
+            3..=4 => self.tiles::<L, 1, 4, 4>(l, 0),
+            _ if L::Ints::TALL < 8 => {
+                self.tiles::<L, 1, 4, 8>(l, 0);
+                self.tiles::<L, 1, 4, 8>(l, 4);
+            }
+            _ => self.tiles::<L, 1, 8, 8>(l, 0),
         }
     }
 }
 
 impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Tiles<'_, '_, B, LEN, BYTES> {
-    /// `R` rows of weights and `T` of activations at a time; of fewer, the last are without meaning.
+    /// `R` rows of weights at a time, and `T` of activations from `first` on, of `EACH` that lie together; of fewer, the last
+    /// are without meaning.
     #[inline(always)]
-    fn tiles<L: Lanes, const R: usize, const T: usize>(self, l: L) {
+    fn tiles<L: Lanes, const R: usize, const T: usize, const EACH: usize>(&mut self, l: L, first: usize) {
         let Columns { w, x, rows, stride } = *self.columns;
-        let x = x.as_chunks::<T>().0;
+        let x = x.as_chunks::<EACH>().0;
         let blocks = w.iter().map(|w| w.len() / BYTES).fold(x.len() / (LEN / 32), usize::min);
         let w = w.map(|w| &w.as_chunks::<BYTES>().0[..blocks]);
         let s = l.ints();
         let mut sums = [[s.zero(); T]; STRIP];
-        let step = (CACHED / T / (LEN / 32)).max(1);
+        let step = (CACHED / EACH / (LEN / 32)).max(1);
         for start in (0..blocks).step_by(step) {
             let end = blocks.min(start + step);
             for (w, sums) in w.as_chunks::<R>().0.iter().zip(sums.as_chunks_mut::<R>().0) {
@@ -224,12 +229,8 @@ impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Tiles<'_, '_, B
                 for b in start..end {
                     let w: [&[u8; BYTES]; R] = std::array::from_fn(|r| &w[r][b]);
                     w.iter().for_each(|w| prefetch_ahead(&w[..], stride));
-                    let f = block::<B, L, R, T, LEN, BYTES>(
-                        l,
-                        w,
-                        &x[b * (LEN / 32)..(b + 1) * (LEN / 32)],
-                        &mut acc,
-                    );
+                    let own = &x[b * (LEN / 32)..(b + 1) * (LEN / 32)];
+                    let f = block::<B, L, R, T, EACH, LEN, BYTES>(l, w, own, first, &mut acc);
                     if B::PLUS && LEN == 32 {
                         // Of eight blocks together.
                         for r in 0..R {
@@ -237,7 +238,7 @@ impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Tiles<'_, '_, B
                         }
                         if b % 8 == 7 || b + 1 == end {
                             for (acc, plus) in acc.iter_mut().zip(&plus) {
-                                for (acc, x) in acc.iter_mut().zip(&x[b / 8 * 8]) {
+                                for (acc, x) in acc.iter_mut().zip(&x[b / 8 * 8][first..]) {
                                     *acc = s.add_eight(*acc, l.load(plus), &x.sums);
                                 }
                             }
@@ -248,7 +249,7 @@ impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Tiles<'_, '_, B
                 *sums = acc;
             }
         }
-        for (t, out) in self.out.iter_mut().enumerate().take(rows.min(T)) {
+        for (t, out) in self.out[first..].iter_mut().enumerate().take(T.min(rows - first)) {
             let mut eight = [l.zero(); STRIP];
             for (eight, sums) in eight.iter_mut().zip(&sums) {
                 *eight = s.fold(sums[t]);
@@ -268,12 +269,14 @@ fn block<
     L: Lanes,
     const R: usize,
     const T: usize,
+    const EACH: usize,
     const LEN: usize,
     const BYTES: usize,
 >(
     l: L,
     w: [&[u8; BYTES]; R],
-    x: &[[Prepared; T]],
+    x: &[[Prepared; EACH]],
+    first: usize,
     acc: &mut Acc<L, R, T>,
 ) -> [Factors; R] {
     let s = l.ints();
@@ -296,7 +299,7 @@ fn block<
                 words = s.times::<G>(words, scales[r]);
             }
             for t in 0..T {
-                products[r][t] = s.products(products[r][t], words, &x[G][t].x);
+                products[r][t] = s.products(products[r][t], words, &x[G][first + t].x);
             }
         }
     });
@@ -307,12 +310,12 @@ fn block<
             worth = *black_box(&l.to_array(l.mul(l.splat(f[r].scale), l.load(&x[0][0].steps))));
         }
         for t in 0..T {
-            acc[r][t] = s.add(acc[r][t], worth[t], products[r][t]);
+            acc[r][t] = s.add(acc[r][t], worth[(first + t) % 8], products[r][t]);
         }
         if B::PLUS && LEN > 32 {
             for (plus, x) in f[r].plus.as_chunks::<8>().0.iter().zip(x).take(LEN / B::GROUP / 8) {
                 for t in 0..T {
-                    acc[r][t] = s.add_eight(acc[r][t], l.load(plus), &x[t].sums);
+                    acc[r][t] = s.add_eight(acc[r][t], l.load(plus), &x[first + t].sums);
                 }
             }
         }

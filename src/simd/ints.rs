@@ -11,6 +11,8 @@ use super::{Lanes, Portable};
 
 /// Whole numbers of some lanes.
 pub(crate) trait Ints<L: Lanes>: Copy {
+    /// Rows of activations whose sums fit the registers beside all else: 4 or 8.
+    const TALL: usize = 8;
     /// Thirty-two numbers of 16 bits, in an order of its own.
     type W: Copy;
     /// Sums of products.

@@ -17,6 +17,7 @@ pub(crate) struct Even(pub(crate) Avx2<false>);
 pub(crate) struct Wide(pub(crate) Avx2<true>);
 
 impl Ints<Avx2<false>> for Even {
+    const TALL: usize = 4;
     type W = [__m256i; 2];
     type I = __m256i;
     type F = __m256;
