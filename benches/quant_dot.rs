@@ -5,7 +5,8 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use emberlm::quant::{FEW, FewRows, Format, Matrix, Operand, Rows};
+use emberlm::kernels::{FEW, FewRows, Matrix, Operand, Rows};
+use emberlm::quant::Format;
 
 const COLS: usize = 1536;
 const ROWS: usize = 64;

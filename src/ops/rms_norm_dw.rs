@@ -12,7 +12,7 @@ pub static DEF: OpDef = OpDef {
     check,
     tolerance: |_, call| 64.0 + f64::from(call.params.get::<Params>().width).sqrt(),
     over: |_| Over::One,
-    cost: cost,
+    cost,
     grad: None,
 };
 

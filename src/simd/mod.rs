@@ -1,7 +1,7 @@
 //! The CPU's instruction sets behind small traits: eight float lanes, sums of integers, registers of the full width.
 //!
-//! Loops are written once over [`Lanes`], as a [`Job`], and [`run`] compiles and picks the version for this machine; those over
-//! [`wide::Wide`] likewise. What every CPU has are plain arrays. All `unsafe` of these loops is in this folder, and rests on one
+//! Loops are written once over `Lanes`, as a `Job`, and `run` compiles and picks the version for this machine; those over
+//! `wide::Wide` likewise. What every CPU has are plain arrays. All `unsafe` of these loops is in this folder, and rests on one
 //! rule: a type such as `Avx2` exists only on a CPU that was asked and said yes.
 
 #[cfg(target_arch = "x86_64")]
