@@ -75,7 +75,8 @@ impl<'a, F: Real> Context<'a, F> {
     /// Floats of a read argument; empty if absent.
     ///
     /// # Panics
-    /// This and all that follows, if a twin asks for an argument as what it is not: a fault of the twin, which the executor reports.
+    /// This and all that follows, if a twin asks for an argument as what it is not: a fault of the twin, which the executor
+    /// reports.
     pub fn read(&self, arg: usize) -> &'a [F] {
         match (self.access(arg), self.views[arg]) {
             // SAFETY: nobody writes a read argument during the call.
