@@ -2,7 +2,7 @@
 
 use super::cpu::{Context, Real};
 use super::params::adamw::Params;
-use super::{Arg, Cost, OpDef, Over, require};
+use super::{Arg, Cost, OpDef, Over, wide};
 use crate::plan::{OpCall, PlanError, Program};
 
 /// Arguments: scalars, grad, w, m, v, all but the first (1, width).
@@ -18,10 +18,7 @@ pub static DEF: OpDef = OpDef {
 
 fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     let p: Params = call.params.get();
-    for arg in 1..5 {
-        require(program, call, arg, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))?;
-    }
-    Ok(())
+    wide(program, call, 1..5, p.width)
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {

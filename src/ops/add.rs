@@ -3,7 +3,7 @@
 
 use super::cpu::{Context, Real};
 use super::params::add::Params;
-use super::{Arg, Cost, Op, OpDef, Over, require};
+use super::{Arg, Cost, Op, OpDef, Over, wide};
 use crate::plan::{OpCall, PlanError, Program, Reverse};
 
 /// Arguments: rows, x (T, width), residual like x (absent: y is a copy), y like x.
@@ -26,10 +26,7 @@ impl Params {
 
 fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     let p: Params = call.params.get();
-    for arg in 1..4 {
-        require(program, call, arg, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))?;
-    }
-    Ok(())
+    wide(program, call, 1..4, p.width)
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {

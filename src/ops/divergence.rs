@@ -4,7 +4,7 @@
 use super::cpu::{Context, Real};
 use super::logprob::log_sum_exp;
 use super::params::divergence::Params;
-use super::{Arg, Cost, OpDef, Over, require};
+use super::{Arg, Cost, OpDef, Over, require, wide};
 use crate::plan::{OpCall, PlanError, Program};
 use crate::text::softmax_scale;
 
@@ -23,9 +23,7 @@ pub static DEF: OpDef = OpDef {
 
 fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     let p: Params = call.params.get();
-    for arg in [2, 3] {
-        require(program, call, arg, |t| t.width == p.vocab as usize, || format!("must be {} wide", p.vocab))?;
-    }
+    wide(program, call, [2, 3], p.vocab)?;
     require(program, call, 4, |t| t.width == 1, || "must be 1 wide".into())
 }
 

@@ -3,7 +3,7 @@
 
 use super::cpu::{Context, Real};
 use super::params::dropout::Params;
-use super::{Arg, Cost, Op, OpDef, Over, require};
+use super::{Arg, Cost, Op, OpDef, Over, wide};
 use crate::plan::{OpCall, PlanError, Program, Reverse};
 
 /// Arguments: rows, x (T, width), y (T, width).
@@ -32,10 +32,7 @@ impl Params {
 
 fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     let p: Params = call.params.get();
-    for arg in [1, 2] {
-        require(program, call, arg, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))?;
-    }
-    Ok(())
+    wide(program, call, [1, 2], p.width)
 }
 
 /// Three words mixed into one (the finaliser of MurmurHash3, applied to each).

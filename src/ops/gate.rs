@@ -2,7 +2,7 @@
 
 use super::cpu::{Context, Real};
 use super::params::{self, gate::Params};
-use super::{Arg, Cost, Op, OpDef, Over, require};
+use super::{Arg, Cost, Op, OpDef, Over, wide};
 use crate::plan::{OpCall, PlanError, Program, Reverse};
 
 /// Arguments: rows, gate (T, width), up (T, width), y (T, width).
@@ -18,10 +18,7 @@ pub static DEF: OpDef = OpDef {
 
 fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     let p: Params = call.params.get();
-    for arg in 1..4 {
-        require(program, call, arg, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))?;
-    }
-    Ok(())
+    wide(program, call, 1..4, p.width)
 }
 
 /// Twice what the tanh form of gelu takes the tanh of, and its slope: gelu x = x / (1 + exp -bend x).

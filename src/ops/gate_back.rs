@@ -3,7 +3,7 @@
 use super::cpu::{Context, Real};
 use super::gate::bend;
 use super::params::gate_back::Params;
-use super::{Arg, Cost, OpDef, Over, require};
+use super::{Arg, Cost, OpDef, Over, wide};
 use crate::plan::{OpCall, PlanError, Program};
 
 /// Arguments: rows, gate, up, dy, dgate, dup, all (T, width).
@@ -26,10 +26,7 @@ pub static DEF: OpDef = OpDef {
 
 fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     let p: Params = call.params.get();
-    for arg in 1..6 {
-        require(program, call, arg, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))?;
-    }
-    Ok(())
+    wide(program, call, 1..6, p.width)
 }
 
 /// By passes over the rows, whose exponentials go many at a time: with s = 1 / (1 + exp -b x), x s has the slope

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::cpu::{Context, Real};
 use super::params::kv_copy::Params;
-use super::{Accepts, Access, Arg, Cost, OpDef, Over, require};
+use super::{Accepts, Access, Arg, Cost, OpDef, Over, require, wide};
 use crate::plan::{OpCall, PlanError, Program};
 
 /// Arguments: rows, cache_k (slots * ctx, width), cache_v like it, tokens (slots, ctx), if they are to be copied too.
@@ -26,9 +26,7 @@ pub static DEF: OpDef = OpDef {
 
 fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     let p: Params = call.params.get();
-    for arg in 1..3 {
-        require(program, call, arg, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))?;
-    }
+    wide(program, call, 1..3, p.width)?;
     require(program, call, 3, |t| t.width == p.ctx as usize, || format!("must be {} wide", p.ctx))
 }
 

@@ -2,7 +2,7 @@
 
 use super::cpu::{Context, Real};
 use super::params::kv_write::Params;
-use super::{Accepts, Access, Arg, Cost, OpDef, Over, require};
+use super::{Accepts, Access, Arg, Cost, OpDef, Over, wide};
 use crate::plan::{OpCall, PlanError, Program};
 
 /// Arguments: rows, k (T, width), v (T, width), cache_k (slots * ctx, width), cache_v like it.
@@ -24,10 +24,7 @@ pub static DEF: OpDef = OpDef {
 
 fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     let p: Params = call.params.get();
-    for arg in 1..5 {
-        require(program, call, arg, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))?;
-    }
-    Ok(())
+    wide(program, call, 1..5, p.width)
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::cpu::{Context, Real};
 use super::params::{self, lookup::Params};
-use super::{Accepts, Access, Arg, Cost, Op, OpDef, Over, require};
+use super::{Accepts, Access, Arg, Cost, Op, OpDef, Over, require, wide};
 use crate::plan::{OpCall, PlanError, Program, Reverse, TOKEN_FROM_TABLE};
 
 /// Arguments: rows, w (vocab, width), tokens (slots, ctx) unless `ctx` is 0, x (T, width). Without a table every row names its
@@ -27,10 +27,7 @@ pub static DEF: OpDef = OpDef {
 fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     let p: Params = call.params.get();
     require(program, call, 2, |t| t.width == p.ctx as usize, || format!("must be {} wide", p.ctx))?;
-    for arg in [1, 3] {
-        require(program, call, arg, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))?;
-    }
-    Ok(())
+    wide(program, call, [1, 3], p.width)
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {

@@ -156,3 +156,16 @@ pub(crate) fn require(
         why: why(),
     })
 }
+
+/// Shape rule helper: some arguments have rows of this width.
+pub(crate) fn wide(
+    program: &Program,
+    call: &OpCall,
+    args: impl IntoIterator<Item = usize>,
+    width: u32,
+) -> Result<(), PlanError> {
+    let mut args = args.into_iter();
+    args.try_for_each(|arg| {
+        require(program, call, arg, |t| t.width == width as usize, || format!("must be {width} wide"))
+    })
+}

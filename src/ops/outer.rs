@@ -3,7 +3,7 @@
 use super::cpu::{Columns, Context, Real};
 use super::matmul::matmul_tn;
 use super::params::outer::Params;
-use super::{Arg, Cost, OpDef, Over, require};
+use super::{Arg, Cost, OpDef, Over, require, wide};
 use crate::plan::{OpCall, PlanError, Program};
 
 /// From so many outputs on the parts share them; of fewer, as of LoRA's first factor, they share the inputs.
@@ -29,10 +29,7 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     let end = (p.dy_offset + p.out) as usize;
     let ok = |t: &crate::plan::Tensor| t.width == p.dy_stride as usize && end <= t.width;
     require(program, call, 1, ok, || format!("must be {} wide and hold column {end}", p.dy_stride))?;
-    for arg in [2, 3] {
-        require(program, call, arg, |t| t.width == p.cols as usize, || format!("must be {} wide", p.cols))?;
-    }
-    Ok(())
+    wide(program, call, [2, 3], p.cols)
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {

@@ -5,7 +5,7 @@ use super::cpu::{Context, Real};
 use super::linear::finish_rows;
 use super::matmul::{Operand, matmul_nt};
 use super::params::{self, project::Params};
-use super::{Arg, Cost, Op, OpDef, Over, require};
+use super::{Arg, Cost, Op, OpDef, Over, require, wide};
 use crate::plan::{OpCall, PlanError, Program, Reverse};
 
 /// Arguments: rows, x (T, cols), w (out, cols), bias (1, out), residual like y, y (T, y_stride).
@@ -32,9 +32,7 @@ pub static DEF: OpDef = OpDef {
 fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     let p: Params = call.params.get();
     let end = (p.y_offset + p.out) as usize;
-    for arg in [1, 2] {
-        require(program, call, arg, |t| t.width == p.cols as usize, || format!("must be {} wide", p.cols))?;
-    }
+    wide(program, call, [1, 2], p.cols)?;
     require(program, call, 3, |t| t.width == p.out as usize, || format!("must be {} wide", p.out))?;
     for arg in [4, 5] {
         let ok = |t: &crate::plan::Tensor| t.width == p.y_stride as usize && end <= t.width;

@@ -3,7 +3,7 @@
 use super::cpu::{Context, Real};
 use super::matmul::{Operand, matmul_nn};
 use super::params::project_back::Params;
-use super::{Arg, Cost, OpDef, Over, require};
+use super::{Arg, Cost, OpDef, Over, require, wide};
 use crate::plan::{OpCall, PlanError, Program};
 
 /// Arguments: rows, dy (T, dy_stride), w (out, cols), dx (T, cols).
@@ -25,10 +25,7 @@ fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     let end = (p.dy_offset + p.out) as usize;
     let ok = |t: &crate::plan::Tensor| t.width == p.dy_stride as usize && end <= t.width;
     require(program, call, 1, ok, || format!("must be {} wide and hold column {end}", p.dy_stride))?;
-    for arg in [2, 3] {
-        require(program, call, arg, |t| t.width == p.cols as usize, || format!("must be {} wide", p.cols))?;
-    }
-    Ok(())
+    wide(program, call, [2, 3], p.cols)
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {

@@ -2,7 +2,7 @@
 
 use super::cpu::{Context, Real};
 use super::params::{self, softcap::Params};
-use super::{Arg, Cost, Op, OpDef, Over, require};
+use super::{Arg, Cost, Op, OpDef, Over, wide};
 use crate::plan::{OpCall, PlanError, Program, Reverse};
 
 /// Arguments: rows, x (O, width), y like x.
@@ -18,9 +18,7 @@ pub static DEF: OpDef = OpDef {
 
 fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     let p: Params = call.params.get();
-    for arg in 1..3 {
-        require(program, call, arg, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))?;
-    }
+    wide(program, call, 1..3, p.width)?;
     if p.cap > 0.0 {
         return Ok(());
     }

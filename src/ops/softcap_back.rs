@@ -3,7 +3,7 @@
 use super::cpu::{Context, Real};
 use super::params::softcap_back::Params;
 use super::softcap::bend;
-use super::{Arg, Cost, OpDef, Over, require};
+use super::{Arg, Cost, OpDef, Over, wide};
 use crate::plan::{OpCall, PlanError, Program};
 
 /// Arguments: rows, x, dy, dx, all (O, width).
@@ -19,10 +19,7 @@ pub static DEF: OpDef = OpDef {
 
 fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
     let p: Params = call.params.get();
-    for arg in 1..4 {
-        require(program, call, arg, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))?;
-    }
-    Ok(())
+    wide(program, call, 1..4, p.width)
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU32;
 use super::parts::dealt_to;
 use super::{Cache, CacheColumns, Columns, Matrix, Pieces, Real, View};
 use crate::ops::Access;
-use crate::plan::{OpCall, Out, Row, Scalars, Step};
+use crate::plan::{OpCall, Out, Over, Row, Scalars, Step};
 
 /// One part's view of one op call.
 pub struct Context<'a, F> {
@@ -45,11 +45,7 @@ impl<'a, F: Real> Context<'a, F> {
 
     /// Active token rows (`count` 0) or output rows (1), or the one row of a fixed tensor (2).
     pub fn rows(&self, count: u32) -> usize {
-        match count {
-            1 => self.step.outs.len(),
-            2 => 1,
-            _ => self.step.rows.len(),
-        }
+        Over::of(count).rows(self.step)
     }
 
     /// The numbers of an optimizer step.
