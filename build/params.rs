@@ -42,6 +42,23 @@ pub fn files(root: &Path) -> Result<Vec<(String, PathBuf)>, String> {
     Ok(all)
 }
 
+/// The fields of a parameter struct that are plain words, with the number of the word.
+///
+/// # Errors
+/// As [`module`].
+#[cfg_attr(not(feature = "gpu"), allow(dead_code))]
+pub fn fields(text: &str) -> Result<Vec<(String, u32)>, String> {
+    let (mut fields, mut offset) = (vec![], 0);
+    for (field, ty) in parse(text)?.iter().flat_map(|one| &one.fields) {
+        let (_, bytes, _) = rust_type(ty).ok_or_else(|| format!("type `{ty}` of {field}"))?;
+        if ty == "u32" {
+            fields.push((field.clone(), offset / 4));
+        }
+        offset += bytes;
+    }
+    Ok(fields)
+}
+
 fn parse(text: &str) -> Result<Vec<Struct>, String> {
     let mut structs = Vec::new();
     let mut open: Option<Struct> = None;

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::candidates::candidates;
+use crate::params::fields;
 use naga::{AddressSpace, ScalarKind, StorageAccess, TypeInner};
 
 macro_rules! formats {
@@ -17,8 +19,12 @@ include!("../src/quant/list.rs");
 /// Cache types: file stems under `shaders/kv`.
 const CACHES: [&str; 2] = ["f32", "block16"];
 
+/// Directives of a shader's head, read by [`read_source`] and [`candidates`].
+const HEADER: [&str; 3] = ["#require ", "#params ", "#candidate "];
+
 struct Source {
     op: String,
+    params: PathBuf,
     variant: String,
     text: String,
     requires: Vec<String>,
@@ -79,11 +85,14 @@ fn read_source(root: &Path, path: &Path) -> Result<Source, String> {
         .filter_map(|l| l.trim().strip_prefix("#require "))
         .map(|f| f.trim().to_owned())
         .collect();
-    if !root.join("params").join(format!("{op}.wgsl")).exists() {
-        return Err(format!("{}: no parameters at shaders/params/{op}.wgsl", path.display()));
+    let shared = text.lines().find_map(|l| l.trim().strip_prefix("#params "));
+    let params = root.join("params").join(format!("{}.wgsl", shared.map_or(op, str::trim)));
+    if !params.exists() {
+        return Err(format!("{}: no parameters at {}", path.display(), params.display()));
     }
     Ok(Source {
         op: op.into(),
+        params,
         variant: variant.into(),
         weight: has("weight"),
         kv: has("kv"),
@@ -117,14 +126,14 @@ fn expand(
             out.push('\n');
             continue;
         }
-        if trimmed.starts_with("#require ") {
+        if HEADER.iter().any(|header| trimmed.starts_with(header)) {
             continue;
         }
         let Some(name) = trimmed.strip_prefix("#import ") else {
             return Err(format!("{}.{}: unknown directive `{trimmed}`", source.op, source.variant));
         };
         let files = match (name.trim(), weight, kv) {
-            ("params", _, _) => vec![root.join("params").join(format!("{}.wgsl", source.op))],
+            ("params", _, _) => vec![source.params.clone()],
             ("weight", Some(w), _) => {
                 vec![root.join("quant/common.wgsl"), root.join("quant").join(format!("{w}.wgsl"))]
             }
@@ -182,9 +191,13 @@ fn expand_kernel(
         let [x, y, z] = entry.workgroup_size;
         let _ = write!(passes, "Pass {{ entry: {:?}, workgroup: [{x}, {y}, {z}] }}, ", entry.name);
     }
+    let overrides: Vec<String> = module.overrides.iter().filter_map(|(_, o)| o.name.clone()).collect();
+    let fields = fields(&read(&source.params)?)?;
+    let candidates = candidates(&source.text, &fields, &overrides, module.entry_points.len())
+        .map_err(|why| format!("{name}: {why}"))?;
     Ok(format!(
         "    Kernel {{ op: {:?}, variant: {:?}, weight: {weight:?}, kv: {kv:?}, source: include_str!({:?}), \
-         passes: &[{passes}], bindings: &[{bindings}], requires: &{:?} }},\n",
+         passes: &[{passes}], bindings: &[{bindings}], requires: &{:?}, candidates: &[{candidates}] }},\n",
         source.op, source.variant, file, source.requires
     ))
 }

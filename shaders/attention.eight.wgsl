@@ -1,3 +1,4 @@
+#candidate order=3 on=software if=!part if=head_dim%32 if=head_dim<=256 grid=heads,1,1 PARTS=head_dim/32
 #require subgroup
 #import params
 #import step

@@ -1,3 +1,4 @@
+#candidate order=1 if=part grid=heads,1,splits grid=heads,1,1
 #import attend
 
 // Decode: each row's context is cut into `splits` parts that attend apart; `combine` joins them.

@@ -1,3 +1,4 @@
+#candidate order=2 on=hardware capacity=32.. one_slot if=!part if=head_dim%32 if=head_dim<=128 grid=heads,32,1 CHUNKS=head_dim/32
 #import params
 #import step
 #import seen

@@ -1,3 +1,4 @@
+#candidate order=9 if=!part grid=heads,1,1
 #import attend
 
 // y = softmax(scale q k^T) v, one workgroup per row and head, (tokens, heads * head_dim).

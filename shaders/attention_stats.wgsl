@@ -1,3 +1,5 @@
+#params attention_back
+#candidate order=9 grid=heads,4,1
 const WIDTH: u32 = 64u;
 #import params
 #import step

@@ -1,3 +1,4 @@
+#candidate order=9 grid=1,1,1
 #import params
 #import step
 #import temperature

@@ -1,3 +1,4 @@
+#candidate order=4 on=software capacity=5.. grid=out/64,8,1
 #require subgroup
 #import params
 #import step

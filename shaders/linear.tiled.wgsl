@@ -1,3 +1,4 @@
+#candidate order=5 on=hardware capacity=9.. grid=out/64,64,1
 #import params
 #import step
 #import weight

@@ -1,3 +1,13 @@
+#candidate order=1 on=hardware capacity=1,9.. rows=1 grid=out/32,1,1 ROWS=1 TOKENS=1 SLICES=8
+#candidate order=2 on=hardware capacity=2 grid=out/32,2,1 ROWS=1 TOKENS=2 SLICES=8
+#candidate order=3 on=hardware capacity=3..4 grid=out/32,4,1 ROWS=1 TOKENS=4 SLICES=8
+#candidate order=4 on=hardware capacity=5.. rows=8 grid=out/32,8,1 ROWS=1 TOKENS=8 SLICES=8
+#candidate order=1 on=software capacity=1,9.. rows=1 grid=out/128,1,1 ROWS=4 TOKENS=1 SLICES=1
+#candidate order=2 on=software capacity=2 grid=out/128,2,1 ROWS=4 TOKENS=2 SLICES=1
+#candidate order=3 on=software capacity=3..4 grid=out/128,4,1 ROWS=4 TOKENS=4 SLICES=1
+#candidate order=5 on=software capacity=5..8 grid=out/256,8,1 ROWS=8 TOKENS=8 SLICES=1
+#candidate order=6 on=software capacity=9.. rows=8 grid=out/128,8,1 ROWS=4 TOKENS=8 SLICES=1
+#candidate order=7 on=software capacity=9.. grid=out/256,8,1 ROWS=8 TOKENS=8 SLICES=1
 #import params
 #import step
 #import weight

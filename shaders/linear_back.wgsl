@@ -1,3 +1,4 @@
+#candidate order=1 on=software if=dy_stride%4 if=dy_offset%4 grid=cols/64,8,1 LANES=8
 #import params
 #import step
 #import weight

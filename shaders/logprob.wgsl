@@ -1,3 +1,4 @@
+#candidate order=9 grid=1,1,1
 #import params
 #import step
 const WIDTH: u32 = 256u;

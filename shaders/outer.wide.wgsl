@@ -1,3 +1,5 @@
+#candidate order=1 on=software if=cols%4 if=out%4 if=dy_stride%4 if=dy_offset%4 if=cols>32 grid=cols/128,1,out/8 SLICES=1
+#candidate order=1 on=hardware if=cols%4 if=out%4 if=dy_stride%4 if=dy_offset%4 if=cols>32 grid=cols/128,1,out/8 SLICES=4
 #import params
 #import step
 #import slices

@@ -1,3 +1,6 @@
+#candidate order=1 on=software if=cols%4 if=out<=32 grid=out/8,32,1 SLICES=1
+#candidate order=1 on=hardware if=cols%4 if=out<=32 if=cols<=63 grid=out/8,32,1 SLICES=1
+#candidate order=2 on=hardware if=cols%4 if=out<=32 grid=out/8,32,1 SLICES=4
 #import params
 #import step
 #import slices

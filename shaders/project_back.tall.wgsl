@@ -1,3 +1,6 @@
+#candidate order=1 on=software if=cols%4 if=out%4 if=dy_stride%4 if=dy_offset%4 if=cols<=32 grid=cols/8,32,1 SLICES=1
+#candidate order=1 on=hardware if=cols%4 if=out%4 if=dy_stride%4 if=dy_offset%4 if=cols<=32 if=out<=63 grid=cols/8,32,1 SLICES=1
+#candidate order=2 on=hardware if=cols%4 if=out%4 if=dy_stride%4 if=dy_offset%4 if=cols<=32 grid=cols/8,32,1 SLICES=4
 #import params
 #import step
 #import slices

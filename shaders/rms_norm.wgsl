@@ -1,3 +1,4 @@
+#candidate order=9 grid=groups,1,1
 #import params
 #import step
 const WIDTH: u32 = 64u;

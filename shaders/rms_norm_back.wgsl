@@ -1,3 +1,5 @@
+#candidate order=1 on=software grid=groups,1,1 WIDTH=8
+#candidate order=9 grid=groups,1,1 WIDTH=64
 #import params
 #import step
 #import reduce_pair

@@ -1,3 +1,4 @@
+#candidate order=9 grid=heads/4,1,1
 #import params
 #import step
 #import fixed

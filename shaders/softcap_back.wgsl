@@ -1,3 +1,4 @@
+#candidate order=9 grid=width/64,1,1
 #import params
 #import step
 

@@ -1,3 +1,4 @@
+#candidate order=9 grid=256,1,1
 #import params
 const WIDTH: u32 = 64u;
 #import reduce

@@ -66,7 +66,7 @@ fn check_lives(program: &Program, layout: &Layout) {
     for plan in &program.plans {
         let mut owners: Vec<(TensorId, Placement)> = Vec::new();
         for call in &plan.calls {
-            for (arg, id) in call.def().args.iter().zip(&call.args) {
+            for (arg, id) in call.def().args.iter().zip(call.args()) {
                 let Some((id, place)) = id.and_then(|id| Some((id, layout.placement(id)?))) else { continue };
                 if arg.access == Access::Write {
                     owners.retain(|(other, p)| *other == id || !overlap(*p, place));
@@ -149,7 +149,7 @@ fn products_take_residuals_along() {
         for plan in &program.plans {
             let count = |fits: &dyn Fn(&OpCall) -> bool| plan.calls.iter().filter(|call| fits(call)).count();
             assert_eq!(count(&|call| call.op == Op::Add), steps * layers, "{name}, {}", plan.name);
-            let fused = |call: &OpCall| call.op == Op::Linear && call.args[4].is_some();
+            let fused = |call: &OpCall| call.op == Op::Linear && call.arg("residual").is_some();
             assert_eq!(count(&fused), (2 - steps) * layers, "{name}, {}", plan.name);
         }
     }

@@ -3,6 +3,9 @@
 
 use std::path::Path;
 
+#[allow(dead_code)]
+#[path = "../build/candidates.rs"]
+mod candidates;
 #[path = "../build/params.rs"]
 mod params;
 #[allow(dead_code)]

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::model::forward::{Models, Weights, emit};
 use crate::model::{ModelConfig, ModelError};
-use crate::ops::Op;
 use crate::plan::{
-    BudgetError, DType, Inputs, Layout, OpCall, Out, PlanError, PlanId, Profile, Program, Role,
-    Rows as TensorRows, Tensor, TensorId, VIEW_ALIGN, WeightSource, Words,
+    BudgetError, Call, DType, Inputs, Layout, OpCall, Out, PlanError, PlanId, Profile, Program, Role,
+    Rows as TensorRows, Tensor, TensorId, VIEW_ALIGN, WeightSource,
 };
 
 /// Storage of the KV cache.
@@ -446,14 +445,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Appends a call.
-    pub fn call<P: bytemuck::Pod>(
-        &mut self,
-        op: Op,
-        label: &str,
-        args: Vec<Option<TensorId>>,
-        params: P,
-    ) -> Result<(), ModelError> {
-        let call = OpCall { op: op.into(), label: label.into(), args, params: Words::new(params) };
-        Ok(self.program.append(self.plan, call)?)
+    pub fn call<C: Call>(&mut self, label: &str, call: C) -> Result<(), ModelError> {
+        Ok(self.program.append(self.plan, OpCall::new(label, call))?)
     }
 }

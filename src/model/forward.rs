@@ -4,7 +4,7 @@ use crate::model::build::{BranchHead, Builder, Head, KvType, PlanSpec, Rows, SCA
 use crate::model::linear::{Linear, Product};
 use crate::model::residual;
 use crate::model::{Attention, FeedForward, GateKind, LayerConfig, Mixer, ModelError, Norms, RopeScaling};
-use crate::ops::{Op, params};
+use crate::ops::{self, params};
 use crate::plan::{DType, Role, Rows as TensorRows, Tensor, TensorId};
 
 /// Plans of at most this many token rows split attention over the context instead of over rows.
@@ -211,7 +211,7 @@ pub fn embed(b: &mut Builder<'_>, w: &Weights) -> Result<TensorId, ModelError> {
         let ctx = table.map_or(0, |_| b.options.ctx as u32);
         if w.embedding.trained {
             let p = params::lookup::Params { width: width as u32, scale, ctx, ..Default::default() };
-            b.call(Op::Lookup, "token_embd", vec![Some(b.rows), Some(shard.w), table, Some(x)], p)?;
+            b.call("token_embd", ops::Lookup { rows: b.rows, w: shard.w, tokens: table, x, params: p })?;
             continue;
         }
         let p = params::embed::Params {
@@ -223,8 +223,7 @@ pub fn embed(b: &mut Builder<'_>, w: &Weights) -> Result<TensorId, ModelError> {
             scale,
             ..Default::default()
         };
-        let args = vec![Some(b.rows), Some(shard.w), table, Some(x)];
-        b.call(Op::Embed, "token_embd", args, p)?;
+        b.call("token_embd", ops::Embed { rows: b.rows, w: shard.w, tokens: table, x, params: p })?;
     }
     Ok(x)
 }
@@ -245,7 +244,7 @@ fn rms_norm(
         count: rows.count(),
         eps: b.config.rms_eps,
     };
-    b.call(Op::RmsNorm, label, vec![Some(b.rows), Some(x), Some(w), Some(y)], p)?;
+    b.call(label, ops::RmsNorm { rows: b.rows, x, w, y, params: p })?;
     Ok(y)
 }
 
@@ -260,7 +259,7 @@ fn rope(
     let c = b.config;
     let y = b.activation(label, Rows::Tokens, heads * c.head_dim)?;
     let p = RopeScaling::params(c, attention, heads, factors.is_some());
-    b.call(Op::Rope, label, vec![Some(b.rows), Some(x), factors, Some(y)], p)?;
+    b.call(label, ops::Rope { rows: b.rows, x, factors, y, params: p })?;
     Ok(y)
 }
 
@@ -332,8 +331,7 @@ fn attention(
         window: config.window as u32,
         splits: splits as u32,
     };
-    let args = vec![Some(b.rows), Some(q), Some(keys), Some(values), Some(y), part];
-    b.call(Op::Attention, &label, args, p)?;
+    b.call(&label, ops::Attention { rows: b.rows, q, k: keys, v: values, y, part, params: p })?;
     layer.o.forward(b, y, Rows::Tokens, None)
 }
 
@@ -345,8 +343,10 @@ fn kv_write(
 ) -> Result<(), ModelError> {
     let (width, ctx) = (b.config.kv_width() as u32, b.options.ctx as u32);
     let p = params::kv_write::Params { width, ctx, ..Default::default() };
-    let args = vec![Some(b.rows), Some(k), Some(v), Some(cache.0), Some(cache.1)];
-    b.call(Op::KvWrite, &format!("{prefix}.kv_write"), args, p)
+    b.call(
+        &format!("{prefix}.kv_write"),
+        ops::KvWrite { rows: b.rows, k, v, cache_k: cache.0, cache_v: cache.1, params: p },
+    )
 }
 
 /// x (T, width) to (T, width).
@@ -365,7 +365,7 @@ fn feed_forward(
         FeedForward::Gated(GateKind::GeluTanh) => 1,
     };
     let p = params::gate::Params { width: b.config.ff as u32, kind, count: 0, pad0: 0 };
-    b.call(Op::Gate, &label, vec![Some(b.rows), Some(gate), Some(up), Some(y)], p)?;
+    b.call(&label, ops::Gate { rows: b.rows, gate, up, y, params: p })?;
     layer.down.forward(b, y, Rows::Tokens, None)
 }
 
@@ -376,8 +376,10 @@ pub fn share(b: &mut Builder<'_>, w: &Weights) -> Result<(), ModelError> {
         let tokens = (index == 0).then_some(b.table);
         let has_tokens = u32::from(tokens.is_some());
         let p = params::kv_copy::Params { width, ctx, has_tokens, ..Default::default() };
-        let args = vec![Some(b.rows), Some(k), Some(v), tokens];
-        b.call(Op::KvCopy, &format!("blk.{index}.kv_copy"), args, p)?;
+        b.call(
+            &format!("blk.{index}.kv_copy"),
+            ops::KvCopy { rows: b.rows, cache_k: k, cache_v: v, tokens, params: p },
+        )?;
     }
     Ok(())
 }
@@ -387,7 +389,7 @@ fn outputs(b: &mut Builder<'_>, w: &Weights, x: TensorId) -> Result<TensorId, Mo
     let width = b.config.width as u32;
     let h = b.activation("gather", Rows::Outputs, b.config.width)?;
     let p = params::gather::Params { width, ..Default::default() };
-    b.call(Op::Gather, "gather", vec![Some(b.rows), Some(b.outs), Some(x), Some(h)], p)?;
+    b.call("gather", ops::Gather { rows: b.rows, outs: b.outs, x, y: h, params: p })?;
     rms_norm(b, "output_norm", h, w.output_norm, Rows::Outputs)
 }
 
@@ -416,7 +418,7 @@ pub fn logits(b: &mut Builder<'_>, w: &Weights, x: TensorId, fetched: bool) -> R
     let x = w.output.forward(b, h, Rows::Outputs, Some(x))?;
     let y = logits(b, "logits", role)?;
     let p = params::softcap::Params { width: vocab as u32, cap, ..Default::default() };
-    b.call(Op::Softcap, "softcap", vec![Some(b.rows), Some(x), Some(y)], p)?;
+    b.call("softcap", ops::Softcap { rows: b.rows, x, y, params: p })?;
     Ok(y)
 }
 
@@ -431,8 +433,10 @@ fn sample(b: &mut Builder<'_>, logits: TensorId) -> Result<TensorId, ModelError>
         breakers2,
         ..Default::default()
     };
-    let args = vec![Some(b.rows), Some(b.outs), Some(logits), Some(b.table), Some(sampled)];
-    b.call(Op::Sample, "sample", args, p)?;
+    b.call(
+        "sample",
+        ops::Sample { rows: b.rows, outs: b.outs, logits, tokens: b.table, sampled, params: p },
+    )?;
     Ok(sampled)
 }
 
@@ -440,8 +444,7 @@ fn sample(b: &mut Builder<'_>, logits: TensorId) -> Result<TensorId, ModelError>
 pub fn divergence(b: &mut Builder<'_>, base: TensorId, other: TensorId) -> Result<TensorId, ModelError> {
     let y = b.own("divergence", Rows::Outputs, 1, 1, DType::F32, Role::Output)?;
     let p = params::divergence::Params { vocab: b.config.vocab as u32, ..Default::default() };
-    let args = vec![Some(b.rows), Some(b.outs), Some(base), Some(other), Some(y)];
-    b.call(Op::Divergence, "divergence", args, p)?;
+    b.call("divergence", ops::Divergence { rows: b.rows, outs: b.outs, base, other, y, params: p })?;
     Ok(y)
 }
 
@@ -449,6 +452,6 @@ pub fn divergence(b: &mut Builder<'_>, base: TensorId, other: TensorId) -> Resul
 pub fn log_prob(b: &mut Builder<'_>, logits: TensorId) -> Result<TensorId, ModelError> {
     let y = b.own("logprob", Rows::Outputs, 1, 1, DType::F32, Role::Output)?;
     let p = params::logprob::Params { vocab: b.config.vocab as u32, ..Default::default() };
-    b.call(Op::LogProb, "logprob", vec![Some(b.rows), Some(b.outs), Some(logits), Some(y)], p)?;
+    b.call("logprob", ops::LogProb { rows: b.rows, outs: b.outs, logits, y, params: p })?;
     Ok(y)
 }

@@ -4,7 +4,7 @@
 use crate::model::build::{BuildOptions, Builder};
 use crate::model::forward::{Weights, embed, layer, logits};
 use crate::model::{ModelConfig, ModelError};
-use crate::ops::{Op, params};
+use crate::ops::{self, params};
 use crate::plan::{OpCall, PlanId, Program, Role, TensorId, WeightSource};
 
 /// The plans of an inspection, and what the host may read between them.
@@ -89,21 +89,13 @@ fn inspected(
     input: TensorId,
     output: TensorId,
 ) -> Result<InspectedLayer, ModelError> {
-    let found = calls.iter().position(|call| call.op == Op::Attention).and_then(|at| {
-        let attention = &calls[at];
-        let (Some(queries), Some(keys)) = (*attention.args.get(1)?, *attention.args.get(2)?) else {
-            return None;
-        };
+    let attention = |(at, call): (usize, &OpCall)| Some((at, call.get::<ops::Attention>()?));
+    let found = calls.iter().enumerate().find_map(attention).and_then(|(at, attention)| {
         // The first that reads the stream as a residual behind attention writes the stream with attention in it.
-        let adds = |call: &&OpCall| {
-            let of = |name: &str| {
-                let at = call.def().args.iter().position(|arg| arg.name == name)?;
-                call.args.get(at).copied().flatten()
-            };
-            of("residual") == Some(input)
-        };
-        let attended = calls[at..].iter().find(adds)?.args.last().copied().flatten()?;
-        Some(InspectedLayer { input, attended, output, queries, keys, attention: attention.params.get() })
+        let adds = |call: &&OpCall| call.arg("residual") == Some(input);
+        let attended = calls[at..].iter().find(adds)?.arg("y")?;
+        let (queries, keys) = (attention.q, attention.k);
+        Some(InspectedLayer { input, attended, output, queries, keys, attention: attention.params })
     });
     found.ok_or_else(|| ModelError::Tensor {
         name: format!("blk.{index}"),

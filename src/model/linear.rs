@@ -3,7 +3,7 @@
 
 use crate::model::ModelError;
 use crate::model::build::{Builder, PairShape, Rows};
-use crate::ops::{Op, params};
+use crate::ops::{self, params};
 use crate::plan::{DType, TensorId, WeightSource};
 use crate::quant::{Format, GROUP_ROWS};
 
@@ -119,8 +119,10 @@ impl Linear {
                 has_bias: u32::from(shard.bias.is_some()),
                 ..Default::default()
             };
-            let args = vec![Some(b.rows), Some(x), Some(shard.w), shard.bias, None, Some(y)];
-            b.call(Op::Linear, &self.label, args, p)?;
+            b.call(
+                &self.label,
+                ops::Linear { rows: b.rows, x, w: shard.w, bias: shard.bias, residual: None, y, params: p },
+            )?;
         }
         if let Some(Some(lora)) = self.lora.get(b.branch) {
             lora.forward(b, &self.label, x, y, rows)?;
@@ -177,7 +179,7 @@ impl Lora {
             let width = b.program.get(x).width;
             input = b.activation(&format!("{label}.dropout"), rows, width)?;
             let p = params::dropout::Params::new(width, b.dropout(), self.id);
-            b.call(Op::Dropout, &format!("{label}.dropout"), vec![Some(b.rows), Some(x), Some(input)], p)?;
+            b.call(&format!("{label}.dropout"), ops::Dropout { rows: b.rows, x, y: input, params: p })?;
         }
         let h = b.activation(&format!("{label}.lora"), rows, self.rank)?;
         Product { w: self.a, ..Product::of(input, h) }.emit(b, &format!("{label}.lora_a"), rows)?;
@@ -214,8 +216,18 @@ impl Product {
             has_bias: u32::from(self.bias.is_some()),
             ..Default::default()
         };
-        let args = vec![Some(b.rows), Some(self.x), Some(self.w), self.bias, None, Some(self.y)];
-        b.call(Op::Project, label, args, p)
+        b.call(
+            label,
+            ops::Project {
+                rows: b.rows,
+                x: self.x,
+                w: self.w,
+                bias: self.bias,
+                residual: None,
+                y: self.y,
+                params: p,
+            },
+        )
     }
 }
 

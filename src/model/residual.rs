@@ -3,8 +3,8 @@
 
 use crate::model::ModelError;
 use crate::model::build::{Builder, Rows};
-use crate::ops::{Op, params};
-use crate::plan::{OpCall, Plan, TensorId, Words};
+use crate::ops::{self, params};
+use crate::plan::{OpCall, Plan, TensorId};
 
 /// Appends x + stream, both (T, width): the residual stream behind a part of a layer.
 pub(super) fn add(
@@ -18,42 +18,51 @@ pub(super) fn add(
     }
     let width = b.config.width;
     let y = b.activation(label, Rows::Tokens, width)?;
-    let args = vec![Some(b.rows), Some(x), Some(stream), Some(y)];
-    b.call(Op::Add, label, args, params::add::Params::new(width, true))?;
+    b.call(
+        label,
+        ops::Add {
+            rows: b.rows,
+            x,
+            residual: Some(stream),
+            y,
+            params: params::add::Params::new(width, true),
+        },
+    )?;
     Ok(y)
 }
 
 /// Lets the products that make `x` add the stream, if products are all that it has been used for: `x` is then the sum.
 fn fuse(plan: &mut Plan, x: TensorId, stream: TensorId) -> bool {
-    let uses = || plan.calls.iter().filter(|call| call.args.contains(&Some(x)));
+    let uses = || plan.calls.iter().filter(|call| call.args().contains(&Some(x)));
     if uses().count() == 0 || !uses().all(|call| makes(call, x)) {
         return false;
     }
-    plan.calls.iter_mut().filter(|call| call.args.contains(&Some(x))).for_each(|call| with(call, stream));
+    plan.calls.iter_mut().filter(|call| call.args().contains(&Some(x))).for_each(|call| with(call, stream));
     true
 }
 
 /// Whether a call is a product that writes `x`, and reads it at most to add to it.
 fn makes(call: &OpCall, x: TensorId) -> bool {
-    let written = call.args.iter().position(|arg| *arg == Some(x)) == Some(call.args.len() - 1);
-    matches!(Op::of(call), Op::Linear | Op::Project) && written
+    let reads = |args: &[Option<TensorId>]| args.contains(&Some(x));
+    match (call.get::<ops::Linear>(), call.get::<ops::Project>()) {
+        (Some(linear), _) => linear.y == x && !reads(&[Some(linear.x), linear.residual]),
+        (_, Some(project)) => project.y == x && !reads(&[Some(project.x), project.residual]),
+        _ => false,
+    }
 }
 
 /// Gives a product its residual; one that adds to what another has made needs none.
 fn with(call: &mut OpCall, stream: TensorId) {
-    match Op::of(call) {
-        Op::Linear => {
-            let p: params::linear::Params = call.params.get();
-            call.params = Words::new(params::linear::Params { has_residual: 1, ..p });
-        }
-        _ => {
-            let p: params::project::Params = call.params.get();
-            if p.accumulate != 0 {
-                return;
-            }
-            call.params = Words::new(params::project::Params { has_residual: 1, ..p });
-        }
+    let label = std::mem::take(&mut call.label);
+    if let Some(mut linear) = call.get::<ops::Linear>() {
+        linear.residual = Some(stream);
+        linear.params.has_residual = 1;
+        *call = OpCall::new(label, linear);
+    } else if let Some(mut project) = call.get::<ops::Project>().filter(|p| p.params.accumulate == 0) {
+        project.residual = Some(stream);
+        project.params.has_residual = 1;
+        *call = OpCall::new(label, project);
+    } else {
+        call.label = label;
     }
-    let residual = call.def().args.iter().position(|arg| arg.name == "residual");
-    residual.into_iter().for_each(|at| call.args[at] = Some(stream));
 }

@@ -10,7 +10,7 @@ use crate::model::forward::{
     Models, Weights, divergence, embed, emit, layer, log_prob, logits, scalar, share,
 };
 use crate::model::{ModelConfig, ModelError};
-use crate::ops::{Op, params, sumsq};
+use crate::ops::{self, params, sumsq};
 use crate::plan::{
     DType, OpCall, PlanId, Program, Reverse, Role, Rows as TensorRows, Tensor, TensorId, WeightSource,
 };
@@ -236,7 +236,7 @@ fn hidden_gradient(b: &mut Builder<'_>, spec: TrainSpec) -> Result<TensorId, Mod
     let (dtype, role) = (DType::F32, Role::Tape { branch: b.program.branch });
     let dx = b.program.tensor(Tensor { name, dtype, rows, width, role, plan: None })?;
     let p = params::fill::Params { width: width as u32, count: 0, value: 0.0, pad0: 0 };
-    b.call(Op::Fill, "d hidden", vec![Some(b.rows), Some(dx)], p)?;
+    b.call("d hidden", ops::Fill { rows: b.rows, y: dx, params: p })?;
     Ok(dx)
 }
 
@@ -253,7 +253,7 @@ fn open(b: &mut Builder<'_>, name: &str, rows: usize, outputs: usize) -> PlanId 
 
 /// Whether calls use something that is trained.
 fn sums_of(calls: &[OpCall], sums: &HashMap<TensorId, TensorId>) -> bool {
-    calls.iter().flat_map(|c| c.args.iter().flatten()).any(|id| sums.contains_key(id))
+    calls.iter().flat_map(|c| c.args().iter().flatten()).any(|id| sums.contains_key(id))
 }
 
 /// Gradients and moments like the blocks, and the gradient of each trained tensor as a part of its block's.
@@ -305,11 +305,11 @@ fn head_gradient(
     let fetched = if seed == made {
         let y = log_prob(b, made)?;
         let p = params::logprob_back::Params { vocab: b.config.vocab as u32, ..Default::default() };
-        b.call(Op::LogProbBack, "logprob_back", vec![Some(b.rows), Some(b.outs), Some(y), Some(made)], p)?;
+        b.call("logprob_back", ops::LogProbBack { rows: b.rows, outs: b.outs, y, logits: made, params: p })?;
         y
     } else {
         let p = params::coefs::Params { width: 1, ..Default::default() };
-        b.call(Op::Coefs, "d scalar", vec![Some(b.rows), Some(b.outs), Some(seed)], p)?;
+        b.call("d scalar", ops::Coefs { rows: b.rows, outs: b.outs, dy: seed, params: p })?;
         made
     };
     b.program.plans[plan.index()].fetch = Some(fetched);
@@ -353,7 +353,7 @@ fn optimizer(b: &mut Builder<'_>, blocks: &[Block]) -> Result<(PlanId, PlanId, P
     b.plan = clear;
     for block in blocks {
         let p = params::fill::Params { width: width(b, block), count: 2, value: 0.0, pad0: 0 };
-        b.call(Op::Fill, "clear", vec![Some(b.rows), Some(block.gradient)], p)?;
+        b.call("clear", ops::Fill { rows: b.rows, y: block.gradient, params: p })?;
     }
     let norm = b.program.open_plan("norm", 0, 0);
     b.plan = norm;
@@ -367,18 +367,27 @@ fn optimizer(b: &mut Builder<'_>, blocks: &[Block]) -> Result<(PlanId, PlanId, P
     })?;
     for (row, block) in blocks.iter().enumerate() {
         let p = params::sumsq::Params { width: width(b, block), row: row as u32, ..Default::default() };
-        b.call(Op::SumSq, "norm", vec![Some(b.rows), Some(block.gradient), Some(squares)], p)?;
+        b.call("norm", ops::SumSq { rows: b.rows, x: block.gradient, y: squares, params: p })?;
     }
     b.program.plans[norm.index()].fetch = Some(squares);
     let update = b.program.open_plan("update", 0, 0);
     b.plan = update;
-    let scalars = b.program.inputs.and_then(|i| i.scalars);
+    let missing = || ModelError::Tensor { name: "step.scalars".into(), why: "is not there".into() };
+    let scalars = b.program.inputs.and_then(|i| i.scalars).ok_or_else(missing)?;
     for block in blocks {
         let decays = u32::from(block.decays);
         let p = params::adamw::Params { width: width(b, block), decays, ..Default::default() };
-        let args =
-            vec![scalars, Some(block.gradient), Some(block.values), Some(block.first), Some(block.second)];
-        b.call(Op::AdamW, "update", args, p)?;
+        b.call(
+            "update",
+            ops::AdamW {
+                scalars,
+                grad: block.gradient,
+                w: block.values,
+                m: block.first,
+                v: block.second,
+                params: p,
+            },
+        )?;
     }
     Ok((clear, norm, update))
 }

@@ -3,19 +3,22 @@
 
 use super::cpu::{Context, Real};
 use super::params::add::Params;
-use super::{Arg, Cost, Op, OpDef, Over, wide};
-use crate::plan::{OpCall, PlanError, Program, Reverse};
+use crate::plan::{Cost, Over, PlanError, Reverse, Shapes};
 
-/// Arguments: rows, x (T, width), residual like x (absent: y is a copy), y like x.
-pub static DEF: OpDef = OpDef {
-    stem: "add",
-    args: &[Arg::input("rows"), Arg::read("x"), Arg::read("residual").optional(), Arg::write("y")],
-    check,
-    tolerance: |_, _| 1.0,
+op! {
+    /// Arguments: rows, x (T, width), residual like x (absent: y is a copy), y like x.
+    Add(Params) "add" {
+        rows: Read U32,
+        x: Read F32,
+        residual: Read F32 (optional),
+        y: Write F32,
+    }
+    check: check,
+    tolerance: |_| 1.0,
     over: |_| Over::Tokens,
     cost: |_, _| Cost::FEW,
-    grad: Some(grad),
-};
+    grad: grad,
+}
 
 impl Params {
     /// Parameters for rows of `width` elements.
@@ -24,16 +27,15 @@ impl Params {
     }
 }
 
-fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    wide(program, call, 1..4, p.width)
+fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
+    s.wide([AT.x, AT.residual, AT.y], p.width)
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
-    let p: Params = c.params();
+    let p = c.params::<Add>();
     let width = p.width as usize;
-    let (x, residual) = (c.read(1), c.read(2));
-    let (first, y) = c.write_chunks(3, c.rows(0), width);
+    let (x, residual) = (c.read(AT.x), c.read(AT.residual));
+    let (first, y) = c.write_chunks(AT.y, c.rows(Over::Tokens), width);
     let range = first * width..first * width + y.len();
     y.copy_from_slice(&x[range.clone()]);
     if p.has_residual != 0 {
@@ -42,19 +44,12 @@ pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
 }
 
 /// The gradient of both is dy. That of `x` is a copy, as dy itself goes on to collect what else the residual's depends on.
-fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    let [rows, x, residual, y] = call.each()?;
+fn grad(r: &mut Reverse<'_>, call: &Add) -> Result<(), PlanError> {
+    let p = call.params;
+    let Add { rows, x, residual, y, .. } = *call;
     let Some(dy) = r.gradient(y) else { return Ok(()) };
-    match r.flow(x)? {
-        None => {}
-        Some((dx, false)) => {
-            r.call(Op::Add, call, vec![rows, Some(dy), None, Some(dx)], Params { has_residual: 0, ..p })?;
-        }
-        Some(_) => {
-            let why = "its input must not be used elsewhere".into();
-            return Err(PlanError::Call { call: call.label.clone(), why });
-        }
+    if let Some(dx) = r.fresh(x)? {
+        r.call(Add { rows, x: dy, residual: None, y: dx, params: Params { has_residual: 0, ..p } })?;
     }
-    r.pass(call, residual, dy)
+    r.pass(residual, dy)
 }

@@ -8,8 +8,8 @@ use super::attention_tile::{
 };
 use super::cpu::{Cache, Columns, Context, Real};
 use super::params::{self, attention::Params};
-use super::{Accepts, Access, Arg, Cost, Op, OpDef, Over, require};
-use crate::plan::{OpCall, PlanError, Program, Reverse, Row, Rows};
+use super::{AttentionDkv, AttentionDq, AttentionStats};
+use crate::plan::{Cost, Over, PlanError, Reverse, Row, Rows, Shapes};
 
 /// Positions scored together.
 const BLOCK: usize = 32;
@@ -22,55 +22,42 @@ const MANY: usize = 16;
 /// Largest head width.
 pub const MAX_HEAD_DIM: usize = 256;
 
-/// Arguments: rows, q (T, heads * head_dim), k and v (slots * ctx, kv_heads * head_dim), y like q,
-/// part (T * heads * splits, head_dim + 2): scratch of the split kernel.
-pub static DEF: OpDef = OpDef {
-    stem: "attention",
-    args: &[
-        Arg::input("rows"),
-        Arg::read("q"),
-        Arg::new("k", Access::Read, Accepts::Cache),
-        Arg::new("v", Access::Read, Accepts::Cache),
-        Arg::write("y"),
-        Arg::write("part").optional(),
-    ],
-    check,
-    tolerance: |_, call| 64.0 + 4.0 * f64::from(call.params.get::<Params>().head_dim).sqrt(),
-    over: |_| Over::Tokens,
-    cost: |call, load| {
-        let p: Params = call.params.get();
-        Cost::products(2 * load.pairs, &[p.heads, p.head_dim])
-    },
-    grad: Some(grad),
-};
-
-fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    let (wide, kv) = ((p.heads * p.head_dim) as usize, (p.kv_heads * p.head_dim) as usize);
-    let sound = p.kv_heads > 0 && p.heads.is_multiple_of(p.kv_heads) && p.head_dim as usize <= MAX_HEAD_DIM;
-    require(
-        program,
-        call,
-        1,
-        |t| t.width == wide && sound,
-        || format!("must be {wide} wide, heads a multiple of kv heads, head width at most {MAX_HEAD_DIM}"),
-    )?;
-    for arg in [2, 3] {
-        require(program, call, arg, |t| t.width == kv, || format!("must be {kv} wide"))?;
+op! {
+    /// Arguments: rows, q (T, heads * head_dim), k and v (slots * ctx, kv_heads * head_dim), y like q,
+    /// part (T * heads * splits, head_dim + 2): scratch of the split kernel.
+    Attention(Params) "attention" {
+        rows: Read U32,
+        q: Read F32,
+        k: Read Cache,
+        v: Read Cache,
+        y: Write F32,
+        part: Write F32 (optional),
     }
-    require(program, call, 4, |t| t.width == wide, || format!("must be {wide} wide"))?;
-    require(program, call, 5, |t| t.width == p.head_dim as usize + 2, || "must be head_dim + 2 wide".into())
+    check: check,
+    tolerance: |p| 64.0 + 4.0 * f64::from(p.head_dim).sqrt(),
+    over: |_| Over::Tokens,
+    cost: |p, load| Cost::products(2 * load.pairs, &[p.heads, p.head_dim]),
+    grad: grad,
+}
+
+fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
+    let sound = p.kv_heads > 0 && p.heads.is_multiple_of(p.kv_heads) && p.head_dim as usize <= MAX_HEAD_DIM;
+    let why = || format!("heads must be a multiple of kv heads, their width at most {MAX_HEAD_DIM}");
+    s.require(AT.q, |_| sound, why)?;
+    s.wide([AT.q, AT.y], p.heads * p.head_dim)?;
+    s.wide([AT.k, AT.v], p.kv_heads * p.head_dim)?;
+    s.wide([AT.part], p.head_dim + 2)
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
-    let p: Params = c.params();
-    if p.softcap == 0.0 && c.rows(0) >= MANY {
+    let p = c.params::<Attention>();
+    if p.softcap == 0.0 && c.rows(Over::Tokens) >= MANY {
         return tiled(c, &p);
     }
     let (heads, dim) = (p.heads as usize, p.head_dim as usize);
     let group = heads / p.kv_heads as usize;
-    let (q, k, v) = (c.read(1), c.cache(2), c.cache(3));
-    let (first, y) = c.write_chunks(4, c.rows(0) * heads, dim);
+    let (q, k, v) = (c.read(AT.q), c.cache(AT.k), c.cache(AT.v));
+    let (first, y) = c.write_chunks(AT.y, c.rows(Over::Tokens) * heads, dim);
     // Heads that share a KV head go together: its rows are read once.
     let (mut next, mut rest) = (first, y);
     while !rest.is_empty() {
@@ -86,9 +73,9 @@ pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
 /// Many rows: a block of them against a span of positions at a time, by products of tiles.
 fn tiled<F: Real>(c: &Context<'_, F>, p: &Params) {
     let (heads, dim, kv_heads) = (p.heads as usize, p.head_dim as usize, p.kv_heads as usize);
-    let rows = c.rows(0);
+    let rows = c.rows(Over::Tokens);
     let each = block_rows(rows, c.parts());
-    let mut y = c.write_pieces(4, each * heads * dim);
+    let mut y = c.write_pieces(AT.y, each * heads * dim);
     let mut scratch = Scratch {
         weights: [F::ZERO; ATTENTION_BLOCK * SPAN],
         keys: [F::ZERO; SPAN * MAX_HEAD_DIM],
@@ -129,7 +116,7 @@ fn attend_block<F: Real>(
     y: &mut [F],
 ) {
     let (heads, dim, kv_heads) = (p.heads as usize, p.head_dim as usize, p.kv_heads as usize);
-    let (q, k, v) = (c.read(1), c.cache(2), c.cache(3));
+    let (q, k, v) = (c.read(AT.q), c.cache(AT.k), c.cache(AT.v));
     let group = heads / kv_heads;
     let seen = |t: usize| seen(p, c.row(t));
     let all = union(ts.clone().map(seen));
@@ -296,11 +283,11 @@ fn cap<F: Real>(p: &Params, score: F) -> F {
 }
 
 /// For training steps, in which k and v are the step's own rows rather than a cache.
-fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    let [rows, q, k, v, y, _] = call.each()?;
+fn grad(r: &mut Reverse<'_>, call: &Attention) -> Result<(), PlanError> {
+    let p = call.params;
+    let Attention { rows, q, k, v, y, .. } = *call;
     let Some(dy) = r.gradient(y) else { return Ok(()) };
-    let shape = params::attention_stats::Params {
+    let shape = params::attention_back::Params {
         heads: p.heads,
         kv_heads: p.kv_heads,
         head_dim: p.head_dim,
@@ -309,30 +296,18 @@ fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
         softcap: p.softcap,
         ..Default::default()
     };
-    let stats = r.scratch(call, "stats", Rows::Tokens(1), 2 * p.heads as usize)?;
-    r.call(Op::AttentionStats, call, vec![rows, q, k, y, Some(dy), Some(stats)], shape)?;
-    let parts = (r.flow(q)?, r.flow(k)?, r.flow(v)?);
-    let fresh = |part: Option<(crate::plan::TensorId, bool)>| part.is_none_or(|(_, accumulate)| !accumulate);
-    if !(fresh(parts.0) && fresh(parts.1) && fresh(parts.2)) {
-        return Err(PlanError::Call {
-            call: call.label.clone(),
-            why: "its inputs must not be used elsewhere".into(),
-        });
+    let stats = r.scratch("stats", Rows::Tokens(1), 2 * p.heads as usize)?;
+    r.call(AttentionStats { rows, q, k, y, dy, stats, params: shape })?;
+    let (dq, dk, dv) = (r.fresh(q)?, r.fresh(k)?, r.fresh(v)?);
+    if let Some(dq) = dq {
+        r.call(AttentionDq { rows, q, k, v, dy, stats, dq, params: shape })?;
     }
-    if let Some((dq, _)) = parts.0 {
-        r.call(Op::AttentionDq, call, vec![rows, q, k, v, Some(dy), Some(stats), Some(dq)], shape)?;
+    if dk.is_none() && dv.is_none() {
+        return Ok(());
     }
-    let (dk, dv) = match (parts.1, parts.2) {
-        (None, None) => return Ok(()),
-        // The two are made together: the one that nobody wants goes to scratch.
-        (dk, dv) => {
-            let width = (p.kv_heads * p.head_dim) as usize;
-            let mut or_scratch = |part: Option<(crate::plan::TensorId, bool)>, what| match part {
-                Some((id, _)) => Ok(id),
-                None => r.scratch(call, what, Rows::Tokens(1), width),
-            };
-            (or_scratch(dk, "dk")?, or_scratch(dv, "dv")?)
-        }
-    };
-    r.call(Op::AttentionDkv, call, vec![rows, q, k, v, Some(dy), Some(stats), Some(dk), Some(dv)], shape)
+    // The two are made together: the one that nobody wants goes to scratch.
+    let width = (p.kv_heads * p.head_dim) as usize;
+    let dk = dk.map_or_else(|| r.scratch("dk", Rows::Tokens(1), width), Ok)?;
+    let dv = dv.map_or_else(|| r.scratch("dv", Rows::Tokens(1), width), Ok)?;
+    r.call(AttentionDkv { rows, q, k, v, dy, stats, dk, dv, params: shape })
 }

@@ -6,47 +6,39 @@ use std::ops::Range;
 use super::attention_stats::check_widths;
 use super::attention_tile::{BLOCK, Head, SPAN, Tile, block_rows, dots, mix_back, overlap, spans, weigh};
 use super::cpu::{Columns, Context, Real};
-use super::params::attention_dkv::Params;
-use super::params::attention_stats::Params as Shape;
-use super::{Arg, Cost, OpDef, Over, require};
-use crate::plan::{OpCall, PlanError, Program};
+use super::params::attention_back::Params;
+use crate::plan::{Cost, Over, PlanError, Shapes};
 
-/// Arguments: rows, q and dy (T, heads * head_dim), k and v (T, kv_heads * head_dim), stats (T, heads * 2), dk and dv like
-/// k. A row is seen by later rows only, and sequences lie one behind another.
-pub static DEF: OpDef = OpDef {
-    stem: "attention_dkv",
-    args: &[
-        Arg::input("rows"),
-        Arg::read("q"),
-        Arg::read("k"),
-        Arg::read("v"),
-        Arg::read("dy"),
-        Arg::read("stats"),
-        Arg::write("dk"),
-        Arg::write("dv"),
-    ],
-    check,
-    tolerance: |_, call| 128.0 + 8.0 * f64::from(call.params.get::<Params>().head_dim).sqrt(),
+op! {
+    /// Arguments: rows, q and dy (T, heads * head_dim), k and v (T, kv_heads * head_dim), stats (T, heads * 2), dk and dv like
+    /// k. A row is seen by later rows only, and sequences lie one behind another.
+    AttentionDkv(Params) "attention_dkv" {
+        rows: Read U32,
+        q: Read F32,
+        k: Read F32,
+        v: Read F32,
+        dy: Read F32,
+        stats: Read F32,
+        dk: Write F32,
+        dv: Write F32,
+    }
+    check: check,
+    tolerance: |p| 128.0 + 8.0 * f64::from(p.head_dim).sqrt(),
     over: |_| Over::Tokens,
-    cost: |call, load| {
-        let p: Params = call.params.get();
-        Cost::products(4 * load.pairs, &[p.heads, p.head_dim])
-    },
-    grad: None,
-};
+    cost: |p, load| Cost::products(4 * load.pairs, &[p.heads, p.head_dim]),
+}
 
-fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
-    let p: Shape = call.params.get();
-    check_widths(program, call, &p, &[1, 4], &[2, 3, 6, 7])?;
-    require(program, call, 5, |t| t.width == 2 * p.heads as usize, || "must be 2 * heads wide".into())
+fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
+    check_widths(s, p, &[AT.q, AT.dy], &[AT.k, AT.v, AT.dk, AT.dv])?;
+    s.require(AT.stats, |t| t.width == 2 * p.heads as usize, || "must be 2 * heads wide".into())
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
-    let p: Shape = c.params();
+    let p = c.params::<AttentionDkv>();
     let (_, kv) = p.widths();
-    let rows = c.rows(0);
+    let rows = c.rows(Over::Tokens);
     let each = block_rows(rows, c.parts());
-    let (mut dk, mut dv) = (c.write_pieces(6, each * kv), c.write_pieces(7, each * kv));
+    let (mut dk, mut dv) = (c.write_pieces(AT.dk, each * kv), c.write_pieces(AT.dv, each * kv));
     let mut tiles = [[F::ZERO; BLOCK * SPAN]; 2];
     for block in c.deal(rows.div_ceil(each)) {
         let js = block * each..rows.min((block + 1) * each);
@@ -69,7 +61,7 @@ pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
 /// What the rows of one head add to a block of keys, tile by tile.
 fn tiled<F: Real>(
     c: &Context<'_, F>,
-    p: &Shape,
+    p: &Params,
     js: Range<usize>,
     end: usize,
     head: usize,
@@ -78,13 +70,13 @@ fn tiled<F: Real>(
 ) {
     let (heads, dim, kv_heads) = (p.heads as usize, p.head_dim as usize, p.kv_heads as usize);
     let kv_head = head / (heads / kv_heads);
-    let (stats, scale) = (c.read(5), F::from_f32(p.scale));
-    let key = Head::of(c.read(2), kv_heads, dim, kv_head, js.start);
-    let value = Head::of(c.read(3), kv_heads, dim, kv_head, js.start);
+    let (stats, scale) = (c.read(AT.stats), F::from_f32(p.scale));
+    let key = Head::of(c.read(AT.k), kv_heads, dim, kv_head, js.start);
+    let value = Head::of(c.read(AT.v), kv_heads, dim, kv_head, js.start);
     for ts in spans(js.start..end) {
         let size = (ts.len(), js.len());
-        let query = Head::of(c.read(1), heads, dim, head, ts.start);
-        let dy = Head::of(c.read(4), heads, dim, head, ts.start);
+        let query = Head::of(c.read(AT.q), heads, dim, head, ts.start);
+        let dy = Head::of(c.read(AT.dy), heads, dim, head, ts.start);
         dots(query, key, size, scale, weights, BLOCK);
         dots(dy, value, size, F::ONE, slopes, BLOCK);
         let tiles = weights.chunks_mut(BLOCK).zip(slopes.chunks_mut(BLOCK));
@@ -105,7 +97,7 @@ fn tiled<F: Real>(
 /// The same for capped scores, one by one.
 fn capped<F: Real>(
     c: &Context<'_, F>,
-    p: &Shape,
+    p: &Params,
     js: Range<usize>,
     end: usize,
     head: usize,
@@ -113,7 +105,7 @@ fn capped<F: Real>(
 ) {
     let (heads, dim, kv_heads) = (p.heads as usize, p.head_dim as usize, p.kv_heads as usize);
     let kv_head = head / (heads / kv_heads);
-    let (q, k, v, dy, stats) = (c.read(1), c.read(2), c.read(3), c.read(4), c.read(5));
+    let (q, k, v, dy, stats) = (c.read(AT.q), c.read(AT.k), c.read(AT.v), c.read(AT.dy), c.read(AT.stats));
     for (i, j) in js.enumerate() {
         let item = j * kv_heads + kv_head;
         let (key, value) = (&k[item * dim..][..dim], &v[item * dim..][..dim]);

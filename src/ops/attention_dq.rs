@@ -4,45 +4,37 @@
 use super::attention_stats::check_widths;
 use super::attention_tile::{BLOCK, Head, SPAN, Tile, block_rows, dots, mix, overlap, seen_by, spans, weigh};
 use super::cpu::{Columns, Context, Real};
-use super::params::attention_dq::Params;
-use super::params::attention_stats::Params as Shape;
-use super::{Arg, Cost, OpDef, Over, require};
-use crate::plan::{OpCall, PlanError, Program};
+use super::params::attention_back::Params;
+use crate::plan::{Cost, Over, PlanError, Shapes};
 
-/// Arguments: rows, q and dy (T, heads * head_dim), k and v (T, kv_heads * head_dim), stats (T, heads * 2), dq like q.
-pub static DEF: OpDef = OpDef {
-    stem: "attention_dq",
-    args: &[
-        Arg::input("rows"),
-        Arg::read("q"),
-        Arg::read("k"),
-        Arg::read("v"),
-        Arg::read("dy"),
-        Arg::read("stats"),
-        Arg::write("dq"),
-    ],
-    check,
-    tolerance: |_, call| 128.0 + 8.0 * f64::from(call.params.get::<Params>().head_dim).sqrt(),
+op! {
+    /// Arguments: rows, q and dy (T, heads * head_dim), k and v (T, kv_heads * head_dim), stats (T, heads * 2), dq like q.
+    AttentionDq(Params) "attention_dq" {
+        rows: Read U32,
+        q: Read F32,
+        k: Read F32,
+        v: Read F32,
+        dy: Read F32,
+        stats: Read F32,
+        dq: Write F32,
+    }
+    check: check,
+    tolerance: |p| 128.0 + 8.0 * f64::from(p.head_dim).sqrt(),
     over: |_| Over::Tokens,
-    cost: |call, load| {
-        let p: Params = call.params.get();
-        Cost::products(3 * load.pairs, &[p.heads, p.head_dim])
-    },
-    grad: None,
-};
+    cost: |p, load| Cost::products(3 * load.pairs, &[p.heads, p.head_dim]),
+}
 
-fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
-    let p: Shape = call.params.get();
-    check_widths(program, call, &p, &[1, 4, 6], &[2, 3])?;
-    require(program, call, 5, |t| t.width == 2 * p.heads as usize, || "must be 2 * heads wide".into())
+fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
+    check_widths(s, p, &[AT.q, AT.dy, AT.dq], &[AT.k, AT.v])?;
+    s.require(AT.stats, |t| t.width == 2 * p.heads as usize, || "must be 2 * heads wide".into())
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
-    let p: Shape = c.params();
+    let p = c.params::<AttentionDq>();
     let (heads, dim) = (p.heads as usize, p.head_dim as usize);
-    let rows = c.rows(0);
+    let rows = c.rows(Over::Tokens);
     let each = block_rows(rows, c.parts());
-    let mut dq = c.write_pieces(6, each * heads * dim);
+    let mut dq = c.write_pieces(AT.dq, each * heads * dim);
     let mut tiles = [[F::ZERO; BLOCK * SPAN]; 2];
     for block in c.deal(rows.div_ceil(each)) {
         let ts = block * each..rows.min((block + 1) * each);
@@ -61,7 +53,7 @@ pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
 /// A block's rows of one head, tile by tile.
 fn tiled<F: Real>(
     c: &Context<'_, F>,
-    p: &Shape,
+    p: &Params,
     ts: std::ops::Range<usize>,
     head: usize,
     [weights, slopes]: &mut [Tile<F>; 2],
@@ -69,13 +61,13 @@ fn tiled<F: Real>(
 ) {
     let (heads, dim, kv_heads) = (p.heads as usize, p.head_dim as usize, p.kv_heads as usize);
     let kv_head = head / (heads / kv_heads);
-    let (stats, scale) = (c.read(5), F::from_f32(p.scale));
-    let query = Head::of(c.read(1), heads, dim, head, ts.start);
-    let dy = Head::of(c.read(4), heads, dim, head, ts.start);
+    let (stats, scale) = (c.read(AT.stats), F::from_f32(p.scale));
+    let query = Head::of(c.read(AT.q), heads, dim, head, ts.start);
+    let dy = Head::of(c.read(AT.dy), heads, dim, head, ts.start);
     for span in spans(seen_by(c, p, ts.clone())) {
         let size = (ts.len(), span.len());
-        let key = Head::of(c.read(2), kv_heads, dim, kv_head, span.start);
-        let value = Head::of(c.read(3), kv_heads, dim, kv_head, span.start);
+        let key = Head::of(c.read(AT.k), kv_heads, dim, kv_head, span.start);
+        let value = Head::of(c.read(AT.v), kv_heads, dim, kv_head, span.start);
         dots(query, key, size, scale, weights, SPAN);
         dots(dy, value, size, F::ONE, slopes, SPAN);
         let tiles = weights.chunks_mut(SPAN).zip(slopes.chunks_mut(SPAN));
@@ -93,11 +85,11 @@ fn tiled<F: Real>(
 }
 
 /// The same for capped scores, one by one.
-fn capped<F: Real>(c: &Context<'_, F>, p: &Shape, ts: std::ops::Range<usize>, head: usize, dq: &mut [F]) {
+fn capped<F: Real>(c: &Context<'_, F>, p: &Params, ts: std::ops::Range<usize>, head: usize, dq: &mut [F]) {
     let (heads, dim) = (p.heads as usize, p.head_dim as usize);
     let group = heads / p.kv_heads as usize;
     let (_, kv) = p.widths();
-    let (q, k, v, dy, stats) = (c.read(1), c.read(2), c.read(3), c.read(4), c.read(5));
+    let (q, k, v, dy, stats) = (c.read(AT.q), c.read(AT.k), c.read(AT.v), c.read(AT.dy), c.read(AT.stats));
     for (i, t) in ts.enumerate() {
         let item = t * heads + head;
         let (query, dy) = (&q[item * dim..][..dim], &dy[item * dim..][..dim]);

@@ -3,31 +3,25 @@
 
 use super::attention_tile::{BLOCK, Head, SPAN, Tile, block_rows, dots, overlap, seen_by, spans};
 use super::cpu::{Context, Real};
-use super::params::attention_stats::Params;
-use super::{Arg, Cost, OpDef, Over, require};
-use crate::plan::{OpCall, PlanError, Program, Row};
+use super::params::attention_back::Params;
+use crate::plan::{Cost, Over, PlanError, Row, Shapes};
 
-/// Arguments: rows, q, y and dy (T, heads * head_dim), k (T, kv_heads * head_dim), stats (T, heads * 2): log-sum, delta.
-/// Row t of a training step has position t, so that k is indexed by position.
-pub static DEF: OpDef = OpDef {
-    stem: "attention_stats",
-    args: &[
-        Arg::input("rows"),
-        Arg::read("q"),
-        Arg::read("k"),
-        Arg::read("y"),
-        Arg::read("dy"),
-        Arg::write("stats"),
-    ],
-    check,
-    tolerance: |_, call| 64.0 + 4.0 * f64::from(call.params.get::<Params>().head_dim).sqrt(),
+op! {
+    /// Arguments: rows, q, y and dy (T, heads * head_dim), k (T, kv_heads * head_dim), stats (T, heads * 2): log-sum, delta.
+    /// Row t of a training step has position t, so that k is indexed by position.
+    AttentionStats(Params) "attention_stats" {
+        rows: Read U32,
+        q: Read F32,
+        k: Read F32,
+        y: Read F32,
+        dy: Read F32,
+        stats: Write F32,
+    }
+    check: check,
+    tolerance: |p| 64.0 + 4.0 * f64::from(p.head_dim).sqrt(),
     over: |_| Over::Tokens,
-    cost: |call, load| {
-        let p: Params = call.params.get();
-        Cost::products(load.pairs, &[p.heads, p.head_dim])
-    },
-    grad: None,
-};
+    cost: |p, load| Cost::products(load.pairs, &[p.heads, p.head_dim]),
+}
 
 impl Params {
     /// Positions that a row sees.
@@ -56,16 +50,14 @@ impl Params {
     }
 }
 
-fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    check_widths(program, call, &p, &[1, 3, 4], &[2])?;
-    require(program, call, 5, |t| t.width == 2 * p.heads as usize, || "must be 2 * heads wide".into())
+fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
+    check_widths(s, p, &[AT.q, AT.y, AT.dy], &[AT.k])?;
+    s.require(AT.stats, |t| t.width == 2 * p.heads as usize, || "must be 2 * heads wide".into())
 }
 
 /// Shape rule of the three gradient ops of attention.
 pub(super) fn check_widths(
-    program: &Program,
-    call: &OpCall,
+    s: &Shapes<'_>,
     p: &Params,
     wide: &[usize],
     narrow: &[usize],
@@ -75,19 +67,19 @@ pub(super) fn check_widths(
     for (args, width) in [(wide, q), (narrow, kv)] {
         for &arg in args {
             let why = || format!("must be {width} wide, heads a multiple of kv heads");
-            require(program, call, arg, |t| t.width == width && sound, why)?;
+            s.require(arg, |t| t.width == width && sound, why)?;
         }
     }
     Ok(())
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
-    let p: Params = c.params();
+    let p = c.params::<AttentionStats>();
     let (heads, dim) = (p.heads as usize, p.head_dim as usize);
-    let (y, dy) = (c.read(3), c.read(4));
-    let rows = c.rows(0);
+    let (y, dy) = (c.read(AT.y), c.read(AT.dy));
+    let rows = c.rows(Over::Tokens);
     let each = block_rows(rows, c.parts());
-    let mut stats = c.write_pieces(5, each * 2 * heads);
+    let mut stats = c.write_pieces(AT.stats, each * 2 * heads);
     let mut tile = [F::ZERO; BLOCK * SPAN];
     for block in c.deal(rows.div_ceil(each)) {
         let ts = block * each..rows.min((block + 1) * each);
@@ -118,9 +110,9 @@ fn tiled_log_sums<F: Real>(
     let (heads, dim, kv_heads) = (p.heads as usize, p.head_dim as usize, p.kv_heads as usize);
     let kv_head = head / (heads / kv_heads);
     let mut running = [(F::LOWEST, F::ZERO); BLOCK];
-    let query = Head::of(c.read(1), heads, dim, head, ts.start);
+    let query = Head::of(c.read(AT.q), heads, dim, head, ts.start);
     for span in spans(seen_by(c, p, ts.clone())) {
-        let key = Head::of(c.read(2), kv_heads, dim, kv_head, span.start);
+        let key = Head::of(c.read(AT.k), kv_heads, dim, kv_head, span.start);
         dots(query, key, (ts.len(), span.len()), F::from_f32(p.scale), tile, SPAN);
         for ((t, row), running) in ts.clone().zip(tile.chunks_mut(SPAN)).zip(&mut running) {
             let seen = &mut row[overlap(&p.seen(c.row(t)), &span)];
@@ -147,7 +139,7 @@ fn capped_log_sums<F: Real>(
     stats: &mut [F],
 ) {
     let (heads, dim) = (p.heads as usize, p.head_dim as usize);
-    let (q, k) = (c.read(1), c.read(2));
+    let (q, k) = (c.read(AT.q), c.read(AT.k));
     let (_, kv) = p.widths();
     for (i, t) in ts.enumerate() {
         let query = &q[(t * heads + head) * dim..][..dim];

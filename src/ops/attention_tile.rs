@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::cpu::{Columns, Context, Real};
-use super::params::attention_stats::Params;
+use super::params::attention_back::Params;
 use crate::kernels::{Left, Operand, Right};
 
 /// Most rows of a step that are dealt out together.

@@ -2,28 +2,28 @@
 
 use super::cpu::{Context, Real};
 use super::params::coefs::Params;
-use super::{Arg, Cost, OpDef, Over, require};
-use crate::plan::{OpCall, PlanError, Program};
+use crate::plan::{Cost, Over, PlanError, Shapes};
 
-/// Arguments: rows, outs, dy (O, 1).
-pub static DEF: OpDef = OpDef {
-    stem: "coefs",
-    args: &[Arg::input("rows"), Arg::input("outs"), Arg::write("dy")],
-    check,
-    tolerance: |_, _| 0.0,
+op! {
+    /// Arguments: rows, outs, dy (O, 1).
+    Coefs(Params) "coefs" {
+        rows: Read U32,
+        outs: Read U32,
+        dy: Write F32,
+    }
+    check: check,
+    tolerance: |_| 0.0,
     over: |_| Over::Outputs,
     cost: |_, _| Cost::FEW,
-    grad: None,
-};
+}
 
-fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    require(program, call, 2, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))
+fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
+    s.wide([AT.dy], p.width)
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
-    let width = c.params::<Params>().width as usize;
-    let (first, dy) = c.write_chunks(2, c.rows(1), width);
+    let width = c.params::<Coefs>().width as usize;
+    let (first, dy) = c.write_chunks(AT.dy, c.rows(Over::Outputs), width);
     for (i, dy) in dy.chunks_mut(width).enumerate() {
         dy.fill(F::from_f32(c.out(first + i).coef));
     }

@@ -4,27 +4,29 @@
 use super::cpu::{Context, Real};
 use super::logprob::log_sum_exp;
 use super::params::divergence::Params;
-use super::{Arg, Cost, OpDef, Over, require, wide};
-use crate::plan::{OpCall, PlanError, Program};
+use crate::plan::{Cost, Over, PlanError, Shapes};
 use crate::text::softmax_scale;
 
-/// Arguments: rows, outs, base (O, vocab), other (O, vocab), y (O, 1).
-pub static DEF: OpDef = OpDef {
-    stem: "divergence",
-    args: &[Arg::input("rows"), Arg::input("outs"), Arg::read("base"), Arg::read("other"), Arg::write("y")],
-    check,
+op! {
+    /// Arguments: rows, outs, base (O, vocab), other (O, vocab), y (O, 1).
+    Divergence(Params) "divergence" {
+        rows: Read U32,
+        outs: Read U32,
+        base: Read F32,
+        other: Read F32,
+        y: Write F32,
+    }
+    check: check,
     // WGSL's exponential is good to 3 + 2|x| units, and what weighs anything has |x| below 20; twice that, and as much
     // again for the difference of about 1 that leaves 1/30 where the series ends.
-    tolerance: |_, call| 128.0 + f64::from(call.params.get::<Params>().vocab).sqrt(),
+    tolerance: |p| 128.0 + f64::from(p.vocab).sqrt(),
     over: |_| Over::Outputs,
-    cost: |call, load| Cost::other(12 * load.outputs, &[call.params.get::<Params>().vocab]),
-    grad: None,
-};
+    cost: |p, load| Cost::other(12 * load.outputs, &[p.vocab]),
+}
 
-fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    wide(program, call, [2, 3], p.vocab)?;
-    require(program, call, 4, |t| t.width == 1, || "must be 1 wide".into())
+fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
+    s.wide([AT.base, AT.other], p.vocab)?;
+    s.wide([AT.y], 1)
 }
 
 /// What a token adds: q - p - p log(q / p). The terms sum to the divergence, as p and q sum to 1, and none is below zero.
@@ -41,9 +43,9 @@ fn gap<F: Real>(log_p: F, log_q: F) -> F {
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
-    let vocab = c.params::<Params>().vocab as usize;
-    let (base, other) = (c.read(2), c.read(3));
-    let (first, y) = c.write_chunks(4, c.rows(1), 1);
+    let vocab = c.params::<Divergence>().vocab as usize;
+    let (base, other) = (c.read(AT.base), c.read(AT.other));
+    let (first, y) = c.write_chunks(AT.y, c.rows(Over::Outputs), 1);
     for (o, y) in y.iter_mut().enumerate() {
         let scale = F::from_f32(softmax_scale(c.out(first + o).temperature));
         let (base, other) = (&base[(first + o) * vocab..][..vocab], &other[(first + o) * vocab..][..vocab]);

@@ -3,19 +3,21 @@
 
 use super::cpu::{Context, Real};
 use super::params::dropout::Params;
-use super::{Arg, Cost, Op, OpDef, Over, wide};
-use crate::plan::{OpCall, PlanError, Program, Reverse};
+use crate::plan::{Cost, Over, PlanError, Reverse, Shapes};
 
-/// Arguments: rows, x (T, width), y (T, width).
-pub static DEF: OpDef = OpDef {
-    stem: "dropout",
-    args: &[Arg::input("rows"), Arg::read("x"), Arg::update("y")],
-    check,
-    tolerance: |_, _| 4.0,
+op! {
+    /// Arguments: rows, x (T, width), y (T, width).
+    Dropout(Params) "dropout" {
+        rows: Read U32,
+        x: Read F32,
+        y: Update F32,
+    }
+    check: check,
+    tolerance: |_| 4.0,
     over: |_| Over::Tokens,
     cost: |_, _| Cost::FEW,
-    grad: Some(grad),
-};
+    grad: grad,
+}
 
 impl Params {
     /// Parameters for a rate in 0..1.
@@ -30,9 +32,8 @@ impl Params {
     }
 }
 
-fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    wide(program, call, [1, 2], p.width)
+fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
+    s.wide([AT.x, AT.y], p.width)
 }
 
 /// Three words mixed into one (the finaliser of MurmurHash3, applied to each).
@@ -48,10 +49,10 @@ pub fn hash(seed: u32, use_row: u32, column: u32) -> u32 {
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
-    let p: Params = c.params();
+    let p = c.params::<Dropout>();
     let width = p.width as usize;
-    let x = c.read(1);
-    let (first, y) = c.write_chunks(2, c.rows(0), width);
+    let x = c.read(AT.x);
+    let (first, y) = c.write_chunks(AT.y, c.rows(Over::Tokens), width);
     for (i, y) in y.chunks_mut(width).enumerate() {
         let t = first + i;
         let row = p.id.wrapping_mul(0x9e37_79b9).wrapping_add(t as u32);
@@ -63,11 +64,11 @@ pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     }
 }
 
-fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    let [rows, x, y] = call.each()?;
+fn grad(r: &mut Reverse<'_>, call: &Dropout) -> Result<(), PlanError> {
+    let p = call.params;
+    let Dropout { rows, x, y, .. } = *call;
     let Some(dy) = r.gradient(y) else { return Ok(()) };
     let Some((dx, accumulate)) = r.flow(x)? else { return Ok(()) };
     let q = Params { accumulate: u32::from(accumulate), ..p };
-    r.call(Op::Dropout, call, vec![rows, Some(dy), Some(dx)], q)
+    r.call(Dropout { rows, x: dy, y: dx, params: q })
 }

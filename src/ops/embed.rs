@@ -4,38 +4,34 @@ use std::sync::atomic::Ordering;
 
 use super::cpu::{Context, Real};
 use super::params::embed::Params;
-use super::{Accepts, Access, Arg, Cost, OpDef, Over, require};
-use crate::plan::{OpCall, PlanError, Program, TOKEN_FROM_TABLE};
+use crate::plan::{Cost, Over, PlanError, Shapes, TOKEN_FROM_TABLE};
 
-/// Arguments: rows, w (vocab, width), tokens (slots, ctx) unless `ctx` is 0, x (T, width).
-pub static DEF: OpDef = OpDef {
-    stem: "embed",
-    args: &[
-        Arg::input("rows"),
-        Arg::new("w", Access::Read, Accepts::Matrix),
-        Arg::new("tokens", Access::Update, Accepts::U32).optional(),
-        Arg::write("x"),
-    ],
-    check,
-    tolerance: |_, _| 2.0,
+op! {
+    /// Arguments: rows, w (vocab, width), tokens (slots, ctx) unless `ctx` is 0, x (T, width).
+    Embed(Params) "embed" {
+        rows: Read U32,
+        w: Read Matrix,
+        tokens: Update U32 (optional),
+        x: Write F32,
+    }
+    check: check,
+    tolerance: |_| 2.0,
     over: |_| Over::Tokens,
     cost: |_, _| Cost::FEW,
-    grad: None,
-};
+}
 
-fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    require(program, call, 1, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))?;
-    require(program, call, 2, |t| t.width == p.ctx as usize, || format!("must be {} wide", p.ctx))?;
-    require(program, call, 3, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))
+fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
+    s.wide([AT.w], p.width)?;
+    s.wide([AT.tokens], p.ctx)?;
+    s.wide([AT.x], p.width)
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
-    let p: Params = c.params();
+    let p = c.params::<Embed>();
     let width = p.width as usize;
-    let w = c.matrix(1, width);
-    let tokens = c.words(2);
-    let (first, x) = c.write_chunks(3, c.rows(0), width);
+    let w = c.matrix(AT.w, width);
+    let tokens = c.words(AT.tokens);
+    let (first, x) = c.write_chunks(AT.x, c.rows(Over::Tokens), width);
     // The longest block holds 256 weights.
     let mut decoded = [0f32; 256];
     for (i, x) in x.chunks_mut(width).enumerate() {

@@ -2,30 +2,26 @@
 
 use super::cpu::{Context, Real};
 use super::params::fill::Params;
-use super::{Arg, Cost, OpDef, Over, require};
-use crate::plan::{OpCall, PlanError, Program};
+use crate::plan::{Cost, Over, PlanError, Shapes};
 
-/// Arguments: rows, y (T, width).
-pub static DEF: OpDef = OpDef {
-    stem: "fill",
-    args: &[Arg::input("rows"), Arg::write("y")],
-    check,
-    tolerance: |_, _| 0.0,
-    over: |call| Over::of(call.params.get::<Params>().count),
-    cost: |call, load| {
-        let p: Params = call.params.get();
-        Cost::other(load.over(Over::of(p.count)), &[p.width])
-    },
-    grad: None,
-};
+op! {
+    /// Arguments: rows, y (T, width).
+    Fill(Params) "fill" {
+        rows: Read U32,
+        y: Write F32,
+    }
+    check: check,
+    tolerance: |_| 0.0,
+    over: |p| Over::of(p.count),
+    cost: |p, load| Cost::other(load.over(Over::of(p.count)), &[p.width]),
+}
 
-fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    require(program, call, 1, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))
+fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
+    s.wide([AT.y], p.width)
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
-    let p: Params = c.params();
-    let (_, y) = c.write_chunks(1, c.rows(p.count) * p.width as usize, 1);
+    let p = c.params::<Fill>();
+    let (_, y) = c.write_chunks(AT.y, c.rows(Over::of(p.count)) * p.width as usize, 1);
     y.fill(F::from_f32(p.value));
 }

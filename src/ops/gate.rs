@@ -1,24 +1,27 @@
 //! Gated activation (Shazeer 2020): y = act(gate) * up, with silu or the tanh form of gelu.
 
+use super::GateBack;
 use super::cpu::{Context, Real};
 use super::params::{self, gate::Params};
-use super::{Arg, Cost, Op, OpDef, Over, wide};
-use crate::plan::{OpCall, PlanError, Program, Reverse};
+use crate::plan::{Cost, Over, PlanError, Reverse, Shapes};
 
-/// Arguments: rows, gate (T, width), up (T, width), y (T, width).
-pub static DEF: OpDef = OpDef {
-    stem: "gate",
-    args: &[Arg::input("rows"), Arg::read("gate"), Arg::read("up"), Arg::write("y")],
-    check,
-    tolerance: |_, _| 16.0,
-    over: |call| Over::of(call.params.get::<Params>().count),
+op! {
+    /// Arguments: rows, gate (T, width), up (T, width), y (T, width).
+    Gate(Params) "gate" {
+        rows: Read U32,
+        gate: Read F32,
+        up: Read F32,
+        y: Write F32,
+    }
+    check: check,
+    tolerance: |_| 16.0,
+    over: |p| Over::of(p.count),
     cost: |_, _| Cost::FEW,
-    grad: Some(grad),
-};
+    grad: grad,
+}
 
-fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    wide(program, call, 1..4, p.width)
+fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
+    s.wide([AT.gate, AT.up, AT.y], p.width)
 }
 
 /// Twice what the tanh form of gelu takes the tanh of, and its slope: gelu x = x / (1 + exp -bend x).
@@ -29,16 +32,16 @@ pub(super) fn bend<F: Real>(x: F) -> (F, F) {
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
-    let p: Params = c.params();
+    let p = c.params::<Gate>();
     let width = p.width as usize;
-    let (gate, up) = (c.read(1), c.read(2));
+    let (gate, up) = (c.read(AT.gate), c.read(AT.up));
     // Chunks of 8 elements rather than rows, so that a single row is shared out too; a remainder is its own chunk.
-    let total = c.rows(p.count) * width;
+    let total = c.rows(Over::of(p.count)) * width;
     let (first, y) = if total.is_multiple_of(8) {
-        let (first, y) = c.write_chunks(3, total / 8, 8);
+        let (first, y) = c.write_chunks(AT.y, total / 8, 8);
         (first * 8, y)
     } else {
-        c.write_chunks(3, total, 1)
+        c.write_chunks(AT.y, total, 1)
     };
     let (gate, up) = (&gate[first..][..y.len()], &up[first..][..y.len()]);
     // By passes over the row, whose exponentials go many at a time.
@@ -50,16 +53,13 @@ pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     }
 }
 
-fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    let [rows, gate, up, y] = call.each()?;
+fn grad(r: &mut Reverse<'_>, call: &Gate) -> Result<(), PlanError> {
+    let p = call.params;
+    let Gate { rows, gate, up, y, .. } = *call;
     let Some(dy) = r.gradient(y) else { return Ok(()) };
-    let (Some((dgate, false)), Some((dup, false))) = (r.flow(gate)?, r.flow(up)?) else {
-        return Err(PlanError::Call {
-            call: call.label.clone(),
-            why: "both factors need gradients of their own".into(),
-        });
+    let (Some(dgate), Some(dup)) = (r.fresh(gate)?, r.fresh(up)?) else {
+        return Err(r.fails("both factors need gradients"));
     };
     let q = params::gate_back::Params { width: p.width, kind: p.kind, count: p.count, pad0: 0 };
-    r.call(Op::GateBack, call, vec![rows, gate, up, Some(dy), Some(dgate), Some(dup)], q)
+    r.call(GateBack { rows, gate, up, dy, dgate, dup, params: q })
 }

@@ -3,40 +3,36 @@
 use super::cpu::{Context, Real};
 use super::gate::bend;
 use super::params::gate_back::Params;
-use super::{Arg, Cost, OpDef, Over, wide};
-use crate::plan::{OpCall, PlanError, Program};
+use crate::plan::{Cost, Over, PlanError, Shapes};
 
-/// Arguments: rows, gate, up, dy, dgate, dup, all (T, width).
-pub static DEF: OpDef = OpDef {
-    stem: "gate_back",
-    args: &[
-        Arg::input("rows"),
-        Arg::read("gate"),
-        Arg::read("up"),
-        Arg::read("dy"),
-        Arg::write("dgate"),
-        Arg::write("dup"),
-    ],
-    check,
-    tolerance: |_, _| 32.0,
-    over: |call| Over::of(call.params.get::<Params>().count),
+op! {
+    /// Arguments: rows, gate, up, dy, dgate, dup, all (T, width).
+    GateBack(Params) "gate_back" {
+        rows: Read U32,
+        gate: Read F32,
+        up: Read F32,
+        dy: Read F32,
+        dgate: Write F32,
+        dup: Write F32,
+    }
+    check: check,
+    tolerance: |_| 32.0,
+    over: |p| Over::of(p.count),
     cost: |_, _| Cost::FEW,
-    grad: None,
-};
+}
 
-fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    wide(program, call, 1..6, p.width)
+fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
+    s.wide([AT.gate, AT.up, AT.dy, AT.dgate, AT.dup], p.width)
 }
 
 /// By passes over the rows, whose exponentials go many at a time: with s = 1 / (1 + exp -b x), x s has the slope
 /// s (1 + x b' (1 - s)).
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
-    let p: Params = c.params();
-    let (gate, up, dy) = (c.read(1), c.read(2), c.read(3));
+    let p = c.params::<GateBack>();
+    let (gate, up, dy) = (c.read(AT.gate), c.read(AT.up), c.read(AT.dy));
     let width = p.width as usize;
-    let (first, dgate) = c.write_chunks(4, c.rows(p.count), width);
-    let (_, dup) = c.write_chunks(5, c.rows(p.count), width);
+    let (first, dgate) = c.write_chunks(AT.dgate, c.rows(Over::of(p.count)), width);
+    let (_, dup) = c.write_chunks(AT.dup, c.rows(Over::of(p.count)), width);
     let at = first * width;
     let bent = |g: F| if p.kind == 1 { bend(g) } else { (g, F::ONE) };
     dgate.iter_mut().zip(&gate[at..]).for_each(|(d, g)| *d = -bent(*g).0);

@@ -5,45 +5,41 @@ use std::sync::atomic::Ordering;
 
 use super::cpu::{Context, Real};
 use super::params::kv_copy::Params;
-use super::{Accepts, Access, Arg, Cost, OpDef, Over, require, wide};
-use crate::plan::{OpCall, PlanError, Program};
+use crate::plan::{Cost, Over, PlanError, Shapes};
 
-/// Arguments: rows, cache_k (slots * ctx, width), cache_v like it, tokens (slots, ctx), if they are to be copied too.
-pub static DEF: OpDef = OpDef {
-    stem: "kv_copy",
-    args: &[
-        Arg::input("rows"),
-        Arg::new("cache_k", Access::Update, Accepts::Cache),
-        Arg::new("cache_v", Access::Update, Accepts::Cache),
-        Arg::new("tokens", Access::Update, Accepts::U32).optional(),
-    ],
-    check,
-    tolerance: |_, _| 0.0,
+op! {
+    /// Arguments: rows, cache_k (slots * ctx, width), cache_v like it, tokens (slots, ctx), if they are to be copied too.
+    KvCopy(Params) "kv_copy" {
+        rows: Read U32,
+        cache_k: Update Cache,
+        cache_v: Update Cache,
+        tokens: Update U32 (optional),
+    }
+    check: check,
+    tolerance: |_| 0.0,
     over: |_| Over::Tokens,
     cost: |_, _| Cost::FEW,
-    grad: None,
-};
+}
 
-fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    wide(program, call, 1..3, p.width)?;
-    require(program, call, 3, |t| t.width == p.ctx as usize, || format!("must be {} wide", p.ctx))
+fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
+    s.wide([AT.cache_k, AT.cache_v], p.width)?;
+    s.wide([AT.tokens], p.ctx)
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
-    let p: Params = c.params();
+    let p = c.params::<KvCopy>();
     let ctx = p.ctx as usize;
-    let places = (0..c.rows(0)).map(|t| {
+    let places = (0..c.rows(Over::Tokens)).map(|t| {
         let row = c.row(t);
         (row.token as usize * ctx + row.pos as usize, row.slot as usize * ctx + row.pos as usize)
     });
-    for cache in [1, 2] {
+    for cache in [AT.cache_k, AT.cache_v] {
         let mut cache = c.write_cache(cache, p.width as usize);
         places.clone().for_each(|(from, to)| cache.copy(from, to));
     }
-    if c.present(3) {
-        let tokens = c.words(3);
-        for t in c.share(c.rows(0), 1) {
+    if c.present(AT.tokens) {
+        let tokens = c.words(AT.tokens);
+        for t in c.share(c.rows(Over::Tokens), 1) {
             let row = c.row(t);
             let (from, to) = (row.token as usize * ctx, row.slot as usize * ctx);
             let token = tokens[from + row.pos as usize].load(Ordering::Relaxed);

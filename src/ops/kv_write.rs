@@ -2,39 +2,35 @@
 
 use super::cpu::{Context, Real};
 use super::params::kv_write::Params;
-use super::{Accepts, Access, Arg, Cost, OpDef, Over, wide};
-use crate::plan::{OpCall, PlanError, Program};
+use crate::plan::{Cost, Over, PlanError, Shapes};
 
-/// Arguments: rows, k (T, width), v (T, width), cache_k (slots * ctx, width), cache_v like it.
-pub static DEF: OpDef = OpDef {
-    stem: "kv_write",
-    args: &[
-        Arg::input("rows"),
-        Arg::read("k"),
-        Arg::read("v"),
-        Arg::new("cache_k", Access::Update, Accepts::Cache),
-        Arg::new("cache_v", Access::Update, Accepts::Cache),
-    ],
-    check,
-    tolerance: |_, _| 0.0,
+op! {
+    /// Arguments: rows, k (T, width), v (T, width), cache_k (slots * ctx, width), cache_v like it.
+    KvWrite(Params) "kv_write" {
+        rows: Read U32,
+        k: Read F32,
+        v: Read F32,
+        cache_k: Update Cache,
+        cache_v: Update Cache,
+    }
+    check: check,
+    tolerance: |_| 0.0,
     over: |_| Over::Tokens,
     cost: |_, _| Cost::FEW,
-    grad: None,
-};
+}
 
-fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    wide(program, call, 1..5, p.width)
+fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
+    s.wide([AT.k, AT.v, AT.cache_k, AT.cache_v], p.width)
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
-    let p: Params = c.params();
+    let p = c.params::<KvWrite>();
     let width = p.width as usize;
-    for (source, cache) in [(1, 3), (2, 4)] {
+    for (source, cache) in [(AT.k, AT.cache_k), (AT.v, AT.cache_v)] {
         let values = c.read(source);
         let mut cache = c.write_cache(cache, width);
         let range = cache.range();
-        for t in 0..c.rows(0) {
+        for t in 0..c.rows(Over::Tokens) {
             let row = c.row(t);
             let at = row.slot as usize * p.ctx as usize + row.pos as usize;
             cache.store(at, &values[t * width..][range.clone()]);

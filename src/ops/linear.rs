@@ -1,54 +1,44 @@
 //! Linear layer over an encoded matrix: y = x w^T (+ bias) (+ residual). The sole matmul of the forward.
 
+use super::LinearBack;
 use super::cpu::{Columns, Context, Real};
 use super::matmul::{Operand, matmul_nt};
 use super::params::{self, linear::Params};
-use super::{Accepts, Access, Arg, Cost, Op, OpDef, Over, require};
-use crate::plan::{OpCall, PlanError, Program, Reverse};
+use crate::plan::{Cost, Over, PlanError, Reverse, Shapes};
 
-/// Arguments: rows, x (T, cols), w (out, cols), bias (1, out), residual like y, y (T, y_stride).
-pub static DEF: OpDef = OpDef {
-    stem: "linear",
-    args: &[
-        Arg::input("rows"),
-        Arg::read("x"),
-        Arg::new("w", Access::Read, Accepts::Matrix),
-        Arg::read("bias").optional(),
-        Arg::read("residual").optional(),
-        Arg::write("y"),
-    ],
-    check,
-    tolerance: |_, call| 4.0 + 2.0 * f64::from(call.params.get::<Params>().cols).sqrt(),
-    over: |call| Over::of(call.params.get::<Params>().count),
-    cost: |call, load| {
-        let p: Params = call.params.get();
-        Cost::products(load.over(Over::of(p.count)), &[p.cols, p.out])
-    },
-    grad: Some(grad),
-};
-
-fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    let end = (p.y_offset + p.out) as usize;
-    require(program, call, 1, |t| t.width == p.cols as usize, || format!("must be {} wide", p.cols))?;
-    require(program, call, 2, |t| t.width == p.cols as usize, || format!("must be {} wide", p.cols))?;
-    require(program, call, 3, |t| t.width == p.out as usize, || format!("must be {} wide", p.out))?;
-    for arg in [4, 5] {
-        let ok = |t: &crate::plan::Tensor| t.width == p.y_stride as usize && end <= t.width;
-        require(program, call, arg, ok, || format!("must be {} wide and hold column {end}", p.y_stride))?;
+op! {
+    /// Arguments: rows, x (T, cols), w (out, cols), bias (1, out), residual like y, y (T, y_stride).
+    Linear(Params) "linear" {
+        rows: Read U32,
+        x: Read F32,
+        w: Read Matrix,
+        bias: Read F32 (optional),
+        residual: Read F32 (optional),
+        y: Write F32,
     }
-    Ok(())
+    check: check,
+    tolerance: |p| 4.0 + 2.0 * f64::from(p.cols).sqrt(),
+    over: |p| Over::of(p.count),
+    cost: |p, load| Cost::products(load.over(Over::of(p.count)), &[p.cols, p.out]),
+    grad: grad,
+}
+
+fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
+    s.wide([AT.x, AT.w], p.cols)?;
+    s.wide([AT.bias], p.out)?;
+    s.holds(AT.residual, p.y_stride, p.y_offset + p.out)?;
+    s.holds(AT.y, p.y_stride, p.y_offset + p.out)
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
-    let p: Params = c.params();
+    let p = c.params::<Linear>();
     let (cols, offset) = (p.cols as usize, p.y_offset as usize);
-    let rows = c.rows(p.count);
-    let w = c.matrix(2, cols);
-    let mut y = c.write_columns(5, p.y_stride as usize, offset, p.out as usize, 16);
-    let bias = (p.has_bias != 0).then(|| c.read(3));
-    let residual = (p.has_residual != 0).then(|| c.read(4));
-    matmul_nt(&Operand::Encoded(w), cols, offset, c.read(1), rows, F::ONE, false, &mut y);
+    let rows = c.rows(Over::of(p.count));
+    let w = c.matrix(AT.w, cols);
+    let mut y = c.write_columns(AT.y, p.y_stride as usize, offset, p.out as usize, 16);
+    let bias = (p.has_bias != 0).then(|| c.read(AT.bias));
+    let residual = (p.has_residual != 0).then(|| c.read(AT.residual));
+    matmul_nt(&Operand::Encoded(w), cols, offset, c.read(AT.x), rows, F::ONE, false, &mut y);
     finish_rows(bias, residual, offset, p.y_stride as usize, 0..rows, &mut y);
 }
 
@@ -74,9 +64,9 @@ pub(super) fn finish_rows<F: Real>(
 }
 
 /// dx (+)= dy w through the frozen matrix; the residual's gradient is dy itself.
-fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    let [rows, x, w, _, residual, y] = call.each()?;
+fn grad(r: &mut Reverse<'_>, call: &Linear) -> Result<(), PlanError> {
+    let p = call.params;
+    let Linear { rows, x, w, residual, y, .. } = *call;
     let Some(dy) = r.gradient(y) else { return Ok(()) };
     if let Some((dx, accumulate)) = r.flow(x)? {
         let q = params::linear_back::Params {
@@ -89,7 +79,7 @@ fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
             accumulate: u32::from(accumulate),
             ..Default::default()
         };
-        r.call(Op::LinearBack, call, vec![rows, Some(dy), w, Some(dx)], q)?;
+        r.call(LinearBack { rows, dy, w, dx, params: q })?;
     }
-    r.pass(call, residual, dy)
+    r.pass(residual, dy)
 }

@@ -2,25 +2,26 @@
 
 use super::cpu::{Context, Real};
 use super::params::logprob::Params;
-use super::{Arg, Cost, OpDef, Over, require};
-use crate::plan::{OpCall, PlanError, Program};
+use crate::plan::{Cost, Over, PlanError, Shapes};
 use crate::text::softmax_scale;
 
-/// Arguments: rows, outs, logits (O, vocab), y (O, 1).
-pub static DEF: OpDef = OpDef {
-    stem: "logprob",
-    args: &[Arg::input("rows"), Arg::input("outs"), Arg::read("logits"), Arg::write("y")],
-    check,
-    tolerance: |_, call| 32.0 + f64::from(call.params.get::<Params>().vocab).sqrt(),
+op! {
+    /// Arguments: rows, outs, logits (O, vocab), y (O, 1).
+    LogProb(Params) "logprob" {
+        rows: Read U32,
+        outs: Read U32,
+        logits: Read F32,
+        y: Write F32,
+    }
+    check: check,
+    tolerance: |p| 32.0 + f64::from(p.vocab).sqrt(),
     over: |_| Over::Outputs,
-    cost: |call, load| Cost::other(4 * load.outputs, &[call.params.get::<Params>().vocab]),
-    grad: None,
-};
+    cost: |p, load| Cost::other(4 * load.outputs, &[p.vocab]),
+}
 
-fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    require(program, call, 2, |t| t.width == p.vocab as usize, || format!("must be {} wide", p.vocab))?;
-    require(program, call, 3, |t| t.width == 1, || "must be 1 wide".into())
+fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
+    s.wide([AT.logits], p.vocab)?;
+    s.wide([AT.y], 1)
 }
 
 /// The largest of the logits, and log sum exp of `scale` times what they are above it.
@@ -30,9 +31,9 @@ pub fn log_sum_exp<F: Real>(logits: &[F], scale: F) -> (F, F) {
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
-    let vocab = c.params::<Params>().vocab as usize;
-    let logits = c.read(2);
-    let (first, y) = c.write_chunks(3, c.rows(1), 1);
+    let vocab = c.params::<LogProb>().vocab as usize;
+    let logits = c.read(AT.logits);
+    let (first, y) = c.write_chunks(AT.y, c.rows(Over::Outputs), 1);
     for (o, y) in y.iter_mut().enumerate() {
         let logits = &logits[(first + o) * vocab..][..vocab];
         let out = c.out(first + o);

@@ -3,32 +3,33 @@
 
 use super::cpu::{Context, Real};
 use super::params::logprob_back::Params;
-use super::{Arg, Cost, OpDef, Over, require};
-use crate::plan::{OpCall, PlanError, Program};
+use crate::plan::{Cost, Over, PlanError, Shapes};
 use crate::text::softmax_scale;
 
-/// Arguments: rows, outs, y (O, 1): the labels' log-probabilities, logits (O, vocab).
-pub static DEF: OpDef = OpDef {
-    stem: "logprob_back",
-    args: &[Arg::input("rows"), Arg::input("outs"), Arg::read("y"), Arg::update("logits")],
-    check,
+op! {
+    /// Arguments: rows, outs, y (O, 1): the labels' log-probabilities, logits (O, vocab).
+    LogProbBack(Params) "logprob_back" {
+        rows: Read U32,
+        outs: Read U32,
+        y: Read F32,
+        logits: Update F32,
+    }
+    check: check,
     // The log-probability is a difference of numbers of the logits' size, and the exponential makes it relative.
-    tolerance: |_, _| 64.0,
+    tolerance: |_| 64.0,
     over: |_| Over::Outputs,
-    cost: |call, load| Cost::other(4 * load.outputs, &[call.params.get::<Params>().vocab]),
-    grad: None,
-};
+    cost: |p, load| Cost::other(4 * load.outputs, &[p.vocab]),
+}
 
-fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    require(program, call, 2, |t| t.width == 1, || "must be 1 wide".into())?;
-    require(program, call, 3, |t| t.width == p.vocab as usize, || format!("must be {} wide", p.vocab))
+fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
+    s.wide([AT.y], 1)?;
+    s.wide([AT.logits], p.vocab)
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
-    let vocab = c.params::<Params>().vocab as usize;
-    let y = c.read(2);
-    let (first, logits) = c.write_chunks(3, c.rows(1), vocab);
+    let vocab = c.params::<LogProbBack>().vocab as usize;
+    let y = c.read(AT.y);
+    let (first, logits) = c.write_chunks(AT.logits, c.rows(Over::Outputs), vocab);
     for (o, logits) in logits.chunks_mut(vocab).enumerate() {
         let out = c.out(first + o);
         let scale = F::from_f32(softmax_scale(out.temperature));

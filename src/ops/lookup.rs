@@ -2,40 +2,38 @@
 
 use std::sync::atomic::Ordering;
 
+use super::LookupBack;
 use super::cpu::{Context, Real};
 use super::params::{self, lookup::Params};
-use super::{Accepts, Access, Arg, Cost, Op, OpDef, Over, require, wide};
-use crate::plan::{OpCall, PlanError, Program, Reverse, TOKEN_FROM_TABLE};
+use crate::plan::{Cost, Over, PlanError, Reverse, Shapes, TOKEN_FROM_TABLE};
 
-/// Arguments: rows, w (vocab, width), tokens (slots, ctx) unless `ctx` is 0, x (T, width). Without a table every row names its
-/// token.
-pub static DEF: OpDef = OpDef {
-    stem: "lookup",
-    args: &[
-        Arg::input("rows"),
-        Arg::read("w"),
-        Arg::new("tokens", Access::Update, Accepts::U32).optional(),
-        Arg::write("x"),
-    ],
-    check,
-    tolerance: |_, _| 2.0,
+op! {
+    /// Arguments: rows, w (vocab, width), tokens (slots, ctx) unless `ctx` is 0, x (T, width). Without a table every row names its
+    /// token.
+    Lookup(Params) "lookup" {
+        rows: Read U32,
+        w: Read F32,
+        tokens: Update U32 (optional),
+        x: Write F32,
+    }
+    check: check,
+    tolerance: |_| 2.0,
     over: |_| Over::Tokens,
     cost: |_, _| Cost::FEW,
-    grad: Some(grad),
-};
+    grad: grad,
+}
 
-fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    require(program, call, 2, |t| t.width == p.ctx as usize, || format!("must be {} wide", p.ctx))?;
-    wide(program, call, [1, 3], p.width)
+fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
+    s.wide([AT.tokens], p.ctx)?;
+    s.wide([AT.w, AT.x], p.width)
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
-    let p: Params = c.params();
+    let p = c.params::<Lookup>();
     let width = p.width as usize;
-    let w = c.read(1);
-    let tokens = c.words(2);
-    let (first, x) = c.write_chunks(3, c.rows(0), width);
+    let w = c.read(AT.w);
+    let tokens = c.words(AT.tokens);
+    let (first, x) = c.write_chunks(AT.x, c.rows(Over::Tokens), width);
     for (i, x) in x.chunks_mut(width).enumerate() {
         let row = c.row(first + i);
         let mut token = row.token;
@@ -52,10 +50,10 @@ pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     }
 }
 
-fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    let [rows, w, _, x] = call.each()?;
+fn grad(r: &mut Reverse<'_>, call: &Lookup) -> Result<(), PlanError> {
+    let p = call.params;
+    let Lookup { rows, w, x, .. } = *call;
     let (Some(dx), Some(dw)) = (r.gradient(x), r.sum(w)) else { return Ok(()) };
     let q = params::lookup_back::Params { width: p.width, scale: p.scale, ..Default::default() };
-    r.call(Op::LookupBack, call, vec![rows, Some(dx), Some(dw)], q)
+    r.call(LookupBack { rows, dx, dw, params: q })
 }

@@ -2,32 +2,32 @@
 
 use super::cpu::{Context, Real};
 use super::params::lookup_back::Params;
-use super::{Arg, Cost, OpDef, Over, wide};
-use crate::plan::{OpCall, PlanError, Program};
+use crate::plan::{Cost, Over, PlanError, Shapes};
 
-/// Arguments: rows, dx (T, width), dw (vocab, width).
-pub static DEF: OpDef = OpDef {
-    stem: "lookup_back",
-    args: &[Arg::input("rows"), Arg::read("dx"), Arg::update("dw")],
-    check,
-    tolerance: |_, _| 16.0,
+op! {
+    /// Arguments: rows, dx (T, width), dw (vocab, width).
+    LookupBack(Params) "lookup_back" {
+        rows: Read U32,
+        dx: Read F32,
+        dw: Update F32,
+    }
+    check: check,
+    tolerance: |_| 16.0,
     over: |_| Over::One,
-    cost: |call, load| Cost::other(2 * load.rows, &[call.params.get::<Params>().width]),
-    grad: None,
-};
+    cost: |p, load| Cost::other(2 * load.rows, &[p.width]),
+}
 
-fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    wide(program, call, [1, 2], p.width)
+fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
+    s.wide([AT.dx, AT.dw], p.width)
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
-    let p: Params = c.params();
+    let p = c.params::<LookupBack>();
     let width = p.width as usize;
-    let dx = c.read(1);
-    let mut dw = c.write_columns(2, width, 0, width, 16);
+    let dx = c.read(AT.dx);
+    let mut dw = c.write_columns(AT.dw, width, 0, width, 16);
     let range = dw.range.clone();
-    for t in 0..c.rows(0) {
+    for t in 0..c.rows(Over::Tokens) {
         let dw = dw.row_mut(c.row(t).token as usize);
         F::axpy(F::from_f32(p.scale), &dx[t * width..][range.clone()], dw);
     }

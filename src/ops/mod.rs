@@ -1,6 +1,9 @@
 //! The op table. An op is one stem: `shaders/<stem>.wgsl`, `shaders/params/<stem>.wgsl` and `src/ops/<stem>.rs`
 //! (arguments, shape rule, CPU twin, tolerance, gradient rule).
 
+#[macro_use]
+mod define;
+
 pub mod adamw;
 pub mod add;
 pub mod attention;
@@ -42,7 +45,7 @@ pub mod softcap_back;
 pub mod sumsq;
 
 pub use crate::plan::{Accepts, Access, Arg, Cost, GradRule, OpDef, Over, params};
-use crate::plan::{OpCall, OpRef, PlanError, Program, Tensor};
+use crate::plan::{OpCall, OpRef};
 
 /// What an op does on the CPU, in both precisions.
 #[derive(Clone, Copy)]
@@ -55,6 +58,8 @@ pub struct Twin {
 
 macro_rules! op_table {
     ($($variant:ident => $module:ident),* $(,)?) => {
+        $(pub use $module::$variant;)*
+
         /// Number of an op in the table.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         #[allow(missing_docs)]
@@ -134,38 +139,4 @@ impl PartialEq<Op> for OpRef {
     fn eq(&self, op: &Op) -> bool {
         self.number == *op as u16
     }
-}
-
-/// Shape rule helper: names the call and the argument in the error.
-pub(crate) fn require(
-    program: &Program,
-    call: &OpCall,
-    arg: usize,
-    ok: impl FnOnce(&Tensor) -> bool,
-    why: impl FnOnce() -> String,
-) -> Result<(), PlanError> {
-    let Some(id) = call.args[arg] else { return Ok(()) };
-    let tensor = program.get(id);
-    if ok(tensor) {
-        return Ok(());
-    }
-    Err(PlanError::Argument {
-        call: call.label.clone(),
-        arg: call.def().args[arg].name,
-        tensor: tensor.name.clone(),
-        why: why(),
-    })
-}
-
-/// Shape rule helper: some arguments have rows of this width.
-pub(crate) fn wide(
-    program: &Program,
-    call: &OpCall,
-    args: impl IntoIterator<Item = usize>,
-    width: u32,
-) -> Result<(), PlanError> {
-    let mut args = args.into_iter();
-    args.try_for_each(|arg| {
-        require(program, call, arg, |t| t.width == width as usize, || format!("must be {width} wide"))
-    })
 }

@@ -3,44 +3,40 @@
 use super::cpu::{Context, Real};
 use super::matmul::{Operand, matmul_nn};
 use super::params::project_back::Params;
-use super::{Arg, Cost, OpDef, Over, require, wide};
-use crate::plan::{OpCall, PlanError, Program};
+use crate::plan::{Cost, Over, PlanError, Shapes};
 
-/// Arguments: rows, dy (T, dy_stride), w (out, cols), dx (T, cols).
-pub static DEF: OpDef = OpDef {
-    stem: "project_back",
-    args: &[Arg::input("rows"), Arg::read("dy"), Arg::read("w"), Arg::update("dx")],
-    check,
-    tolerance: |_, call| 4.0 + 2.0 * f64::from(call.params.get::<Params>().out).sqrt(),
-    over: |call| Over::of(call.params.get::<Params>().count),
-    cost: |call, load| {
-        let p: Params = call.params.get();
-        Cost::products(load.over(Over::of(p.count)), &[p.cols, p.out])
-    },
-    grad: None,
-};
+op! {
+    /// Arguments: rows, dy (T, dy_stride), w (out, cols), dx (T, cols).
+    ProjectBack(Params) "project_back" {
+        rows: Read U32,
+        dy: Read F32,
+        w: Read F32,
+        dx: Update F32,
+    }
+    check: check,
+    tolerance: |p| 4.0 + 2.0 * f64::from(p.out).sqrt(),
+    over: |p| Over::of(p.count),
+    cost: |p, load| Cost::products(load.over(Over::of(p.count)), &[p.cols, p.out]),
+}
 
-fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    let end = (p.dy_offset + p.out) as usize;
-    let ok = |t: &crate::plan::Tensor| t.width == p.dy_stride as usize && end <= t.width;
-    require(program, call, 1, ok, || format!("must be {} wide and hold column {end}", p.dy_stride))?;
-    wide(program, call, [2, 3], p.cols)
+fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
+    s.holds(AT.dy, p.dy_stride, p.dy_offset + p.out)?;
+    s.wide([AT.w, AT.dx], p.cols)
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
-    let p: Params = c.params();
+    let p = c.params::<ProjectBack>();
     let cols = p.cols as usize;
-    let w = Operand::Plain { values: c.read(2) };
-    let mut dx = c.write_columns(3, cols, 0, cols, 16);
+    let w = Operand::Plain { values: c.read(AT.w) };
+    let mut dx = c.write_columns(AT.dx, cols, 0, cols, 16);
     matmul_nn(
         &w,
         cols,
         p.out as usize,
-        c.read(1),
+        c.read(AT.dy),
         p.dy_stride as usize,
         p.dy_offset as usize,
-        c.rows(p.count),
+        c.rows(Over::of(p.count)),
         F::from_f32(p.alpha),
         p.accumulate != 0,
         &mut dx,

@@ -2,33 +2,34 @@
 
 use super::cpu::{Context, Real};
 use super::params::{self, rms_norm::Params};
-use super::{Arg, Cost, Op, OpDef, Over, require};
-use crate::plan::{OpCall, PlanError, Program, Reverse};
+use super::{RmsNormBack, RmsNormDw};
+use crate::plan::{Cost, Over, PlanError, Reverse, Shapes};
 
-/// Arguments: rows, x (T, groups * width), w (1, width), y like x.
-pub static DEF: OpDef = OpDef {
-    stem: "rms_norm",
-    args: &[Arg::input("rows"), Arg::read("x"), Arg::read("w"), Arg::write("y")],
-    check,
-    tolerance: |_, call| 4.0 + f64::from(call.params.get::<Params>().width).sqrt(),
-    over: |call| Over::of(call.params.get::<Params>().count),
+op! {
+    /// Arguments: rows, x (T, groups * width), w (1, width), y like x.
+    RmsNorm(Params) "rms_norm" {
+        rows: Read U32,
+        x: Read F32,
+        w: Read F32,
+        y: Write F32,
+    }
+    check: check,
+    tolerance: |p| 4.0 + f64::from(p.width).sqrt(),
+    over: |p| Over::of(p.count),
     cost: |_, _| Cost::FEW,
-    grad: Some(grad),
-};
+    grad: grad,
+}
 
-fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    let wide = (p.width * p.groups) as usize;
-    require(program, call, 1, |t| t.width == wide, || format!("must be {wide} wide"))?;
-    require(program, call, 2, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))?;
-    require(program, call, 3, |t| t.width == wide, || format!("must be {wide} wide"))
+fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
+    s.wide([AT.x, AT.y], p.width * p.groups)?;
+    s.wide([AT.w], p.width)
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
-    let p: Params = c.params();
+    let p = c.params::<RmsNorm>();
     let width = p.width as usize;
-    let (x, w) = (c.read(1), c.read(2));
-    let (first, y) = c.write_chunks(3, c.rows(p.count) * p.groups as usize, width);
+    let (x, w) = (c.read(AT.x), c.read(AT.w));
+    let (first, y) = c.write_chunks(AT.y, c.rows(Over::of(p.count)) * p.groups as usize, width);
     for (i, y) in y.chunks_mut(width).enumerate() {
         let x = &x[(first + i) * width..][..width];
         let mean = F::dot(x, x) / F::from_f64(width as f64);
@@ -39,13 +40,13 @@ pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     }
 }
 
-fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    let [rows, x, w, y] = call.each()?;
+fn grad(r: &mut Reverse<'_>, call: &RmsNorm) -> Result<(), PlanError> {
+    let p = call.params;
+    let RmsNorm { rows, x, w, y, .. } = *call;
     let Some(dy) = r.gradient(y) else { return Ok(()) };
     if let Some(dw) = r.sum(w) {
         let q = params::rms_norm_dw::Params { width: p.width, groups: p.groups, count: p.count, eps: p.eps };
-        r.call(Op::RmsNormDw, call, vec![rows, x, Some(dy), Some(dw)], q)?;
+        r.call(RmsNormDw { rows, x, dy, dw, params: q })?;
     }
     let Some((dx, accumulate)) = r.flow(x)? else { return Ok(()) };
     let q = params::rms_norm_back::Params {
@@ -56,5 +57,5 @@ fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
         accumulate: u32::from(accumulate),
         ..Default::default()
     };
-    r.call(Op::RmsNormBack, call, vec![rows, x, w, Some(dy), Some(dx)], q)
+    r.call(RmsNormBack { rows, x, w, dy, dx, params: q })
 }

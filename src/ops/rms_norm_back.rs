@@ -3,35 +3,34 @@
 
 use super::cpu::{Context, Real};
 use super::params::rms_norm_back::Params;
-use super::{Arg, Cost, OpDef, Over, require};
-use crate::plan::{OpCall, PlanError, Program};
+use crate::plan::{Cost, Over, PlanError, Shapes};
 
-/// Arguments: rows, x (T, groups * width), w (1, width), dy and dx like x.
-pub static DEF: OpDef = OpDef {
-    stem: "rms_norm_back",
-    args: &[Arg::input("rows"), Arg::read("x"), Arg::read("w"), Arg::read("dy"), Arg::update("dx")],
-    check,
-    tolerance: |_, call| 8.0 + 2.0 * f64::from(call.params.get::<Params>().width).sqrt(),
-    over: |call| Over::of(call.params.get::<Params>().count),
-    cost: |_, _| Cost::FEW,
-    grad: None,
-};
-
-fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    let wide = (p.width * p.groups) as usize;
-    for arg in [1, 3, 4] {
-        require(program, call, arg, |t| t.width == wide, || format!("must be {wide} wide"))?;
+op! {
+    /// Arguments: rows, x (T, groups * width), w (1, width), dy and dx like x.
+    RmsNormBack(Params) "rms_norm_back" {
+        rows: Read U32,
+        x: Read F32,
+        w: Read F32,
+        dy: Read F32,
+        dx: Update F32,
     }
-    require(program, call, 2, |t| t.width == p.width as usize, || format!("must be {} wide", p.width))
+    check: check,
+    tolerance: |p| 8.0 + 2.0 * f64::from(p.width).sqrt(),
+    over: |p| Over::of(p.count),
+    cost: |_, _| Cost::FEW,
+}
+
+fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
+    s.wide([AT.x, AT.dy, AT.dx], p.width * p.groups)?;
+    s.wide([AT.w], p.width)
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
-    let p: Params = c.params();
+    let p = c.params::<RmsNormBack>();
     let width = p.width as usize;
-    let (x, w, dy) = (c.read(1), c.read(2), c.read(3));
+    let (x, w, dy) = (c.read(AT.x), c.read(AT.w), c.read(AT.dy));
     let count = F::from_f64(width as f64);
-    let (first, dx) = c.write_chunks(4, c.rows(p.count) * p.groups as usize, width);
+    let (first, dx) = c.write_chunks(AT.dx, c.rows(Over::of(p.count)) * p.groups as usize, width);
     for (i, dx) in dx.chunks_mut(width).enumerate() {
         let at = (first + i) * width;
         let (x, dy) = (&x[at..at + width], &dy[at..at + width]);

@@ -3,39 +3,28 @@
 use super::attention::MAX_HEAD_DIM;
 use super::cpu::{Context, Real};
 use super::params::rope::Params;
-use super::{Arg, Cost, Op, OpDef, Over, require};
-use crate::plan::{OpCall, PlanError, Program, Reverse};
+use crate::plan::{Cost, Over, PlanError, Reverse, Shapes};
 
-/// Arguments: rows, x (T, heads * head_dim), factors (1, rope_dim / 2), y like x.
-pub static DEF: OpDef = OpDef {
-    stem: "rope",
-    args: &[Arg::input("rows"), Arg::read("x"), Arg::read("factors").optional(), Arg::write("y")],
-    check,
+op! {
+    /// Arguments: rows, x (T, heads * head_dim), factors (1, rope_dim / 2), y like x.
+    Rope(Params) "rope" {
+        rows: Read U32,
+        x: Read F32,
+        factors: Read F32 (optional),
+        y: Write F32,
+    }
+    check: check,
     // A device takes angles from fixed point, exact modulo a turn; sine and cosine are good to an epsilon or two.
-    tolerance: |_, _| 8.0,
+    tolerance: |_| 8.0,
     over: |_| Over::Tokens,
     cost: |_, _| Cost::FEW,
-    grad: Some(grad),
-};
+    grad: grad,
+}
 
-fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    let wide = (p.heads * p.head_dim) as usize;
-    require(
-        program,
-        call,
-        1,
-        |t| t.width == wide && p.rope_dim <= p.head_dim,
-        || format!("must be {wide} wide"),
-    )?;
-    require(
-        program,
-        call,
-        2,
-        |t| t.width * 2 == p.rope_dim as usize,
-        || "must hold rope_dim / 2 factors".into(),
-    )?;
-    require(program, call, 3, |t| t.width == wide, || format!("must be {wide} wide"))
+fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
+    s.wide([AT.x, AT.y], p.heads * p.head_dim)?;
+    s.require(AT.x, |_| p.rope_dim <= p.head_dim, || "must have heads as wide as what rotates".into())?;
+    s.require(AT.factors, |t| t.width * 2 == p.rope_dim as usize, || "must hold rope_dim / 2 factors".into())
 }
 
 impl Params {
@@ -79,10 +68,10 @@ pub fn frequency(p: &Params, i: usize, factor: f64) -> f64 {
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
-    let p: Params = c.params();
+    let p = c.params::<Rope>();
     let (heads, dim) = (p.heads as usize, p.head_dim as usize);
     let half = p.rope_dim as usize / 2;
-    let (x, factors) = (c.read(1), c.read(2));
+    let (x, factors) = (c.read(AT.x), c.read(AT.factors));
     let wide = heads * dim;
     let factor = |pair: usize| factors.get(pair).map_or(1.0, |f| f.to_f64());
     let mut frequencies = [0.0; MAX_HEAD_DIM / 2];
@@ -90,7 +79,7 @@ pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     for (pair, of) in frequencies.iter_mut().enumerate() {
         *of = frequency(&p, pair, factor(pair));
     }
-    let (first, y) = c.write_chunks(3, c.rows(0), wide);
+    let (first, y) = c.write_chunks(AT.y, c.rows(Over::Tokens), wide);
     for (i, y) in y.chunks_mut(wide).enumerate() {
         let t = first + i;
         let x = &x[t * wide..][..wide];
@@ -112,21 +101,10 @@ pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
 }
 
 /// A rotation's gradient is rotated back, and of the same magnitude.
-fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    let [rows, x, factors, y] = call.each()?;
+fn grad(r: &mut Reverse<'_>, call: &Rope) -> Result<(), PlanError> {
+    let p = call.params;
+    let Rope { rows, x, factors, y, .. } = *call;
     let Some(dy) = r.gradient(y) else { return Ok(()) };
-    match r.flow(x)? {
-        None => Ok(()),
-        Some((dx, false)) => r.call(
-            Op::Rope,
-            call,
-            vec![rows, Some(dy), factors, Some(dx)],
-            Params { inverse: 1 - p.inverse, ..p },
-        ),
-        Some(_) => Err(PlanError::Call {
-            call: call.label.clone(),
-            why: "its input must not be used elsewhere".into(),
-        }),
-    }
+    let Some(dx) = r.fresh(x)? else { return Ok(()) };
+    r.call(Rope { rows, x: dy, factors, y: dx, params: Params { inverse: 1 - p.inverse, ..p } })
 }

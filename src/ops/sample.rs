@@ -4,41 +4,37 @@ use std::sync::atomic::Ordering;
 
 use super::cpu::{Context, Real};
 use super::params::sample::Params;
-use super::{Accepts, Access, Arg, Cost, OpDef, Over, require};
-use crate::plan::{OpCall, PlanError, Program};
+use crate::plan::{Cost, Over, PlanError, Shapes};
 use crate::text::{Breakers, MAX_DRY_LAST_N, MAX_LAST_N, SamplerParams};
 
-/// Arguments: rows, outs, logits (O, vocab), tokens (slots, ctx), sampled (O, 4): token, bits of its
-/// log-probability under the full softmax at the temperature, status (1: a logit is not a number), 0.
-pub static DEF: OpDef = OpDef {
-    stem: "sample",
-    args: &[
-        Arg::input("rows"),
-        Arg::input("outs"),
-        Arg::read("logits"),
-        Arg::new("tokens", Access::Update, Accepts::U32),
-        Arg::new("sampled", Access::Write, Accepts::U32),
-    ],
-    check,
-    tolerance: |_, _| 0.0,
+op! {
+    /// Arguments: rows, outs, logits (O, vocab), tokens (slots, ctx), sampled (O, 4): token, bits of its
+    /// log-probability under the full softmax at the temperature, status (1: a logit is not a number), 0.
+    Sample(Params) "sample" {
+        rows: Read U32,
+        outs: Read U32,
+        logits: Read F32,
+        tokens: Update U32,
+        sampled: Write U32,
+    }
+    check: check,
+    tolerance: |_| 0.0,
     over: |_| Over::Outputs,
-    cost: |call, load| Cost::other(64 * load.outputs, &[call.params.get::<Params>().vocab]),
-    grad: None,
-};
+    cost: |p, load| Cost::other(64 * load.outputs, &[p.vocab]),
+}
 
-fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    require(program, call, 2, |t| t.width == p.vocab as usize, || format!("must be {} wide", p.vocab))?;
-    require(program, call, 3, |t| t.width == p.ctx as usize, || format!("must be {} wide", p.ctx))?;
-    require(program, call, 4, |t| t.width == 4, || "must be 4 wide".into())
+fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
+    s.wide([AT.logits], p.vocab)?;
+    s.wide([AT.tokens], p.ctx)?;
+    s.wide([AT.sampled], 4)
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
-    let p: Params = c.params();
+    let p = c.params::<Sample>();
     let (vocab, ctx) = (p.vocab as usize, p.ctx as usize);
-    let (logits, tokens, sampled) = (c.read(2), c.words(3), c.words(4));
+    let (logits, tokens, sampled) = (c.read(AT.logits), c.words(AT.tokens), c.words(AT.sampled));
     let breakers = Breakers::from_vectors([p.breakers0, p.breakers1, p.breakers2]);
-    for o in c.share(c.rows(1), 1) {
+    for o in c.share(c.rows(Over::Outputs), 1) {
         let out = c.out(o);
         let sampler = SamplerParams {
             temperature: out.temperature,

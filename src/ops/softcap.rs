@@ -1,28 +1,27 @@
 //! Capped logits (Gemma Team 2024): y = cap tanh(x / cap), of the step's output rows.
 
+use super::SoftcapBack;
 use super::cpu::{Context, Real};
 use super::params::{self, softcap::Params};
-use super::{Arg, Cost, Op, OpDef, Over, wide};
-use crate::plan::{OpCall, PlanError, Program, Reverse};
+use crate::plan::{Cost, Over, PlanError, Reverse, Shapes};
 
-/// Arguments: rows, x (O, width), y like x.
-pub static DEF: OpDef = OpDef {
-    stem: "softcap",
-    args: &[Arg::input("rows"), Arg::read("x"), Arg::write("y")],
-    check,
-    tolerance: |_, _| 16.0,
-    over: |_| Over::Outputs,
-    cost: |call, load| Cost::other(8 * load.outputs, &[call.params.get::<Params>().width]),
-    grad: Some(grad),
-};
-
-fn check(program: &Program, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    wide(program, call, 1..3, p.width)?;
-    if p.cap > 0.0 {
-        return Ok(());
+op! {
+    /// Arguments: rows, x (O, width), y like x.
+    Softcap(Params) "softcap" {
+        rows: Read U32,
+        x: Read F32,
+        y: Write F32,
     }
-    Err(PlanError::Call { call: call.label.clone(), why: format!("a cap of {} is none", p.cap) })
+    check: check,
+    tolerance: |_| 16.0,
+    over: |_| Over::Outputs,
+    cost: |p, load| Cost::other(8 * load.outputs, &[p.width]),
+    grad: grad,
+}
+
+fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
+    s.wide([AT.x, AT.y], p.width)?;
+    if p.cap > 0.0 { Ok(()) } else { Err(s.call.fails(format!("a cap of {} is none", p.cap))) }
 }
 
 /// tanh(x / cap) of all elements, whose exponentials go many at a time: tanh v = 1 - 2 / (1 + exp 2v).
@@ -33,26 +32,18 @@ pub(super) fn bend<F: Real>(x: &[F], cap: f32, y: &mut [F]) {
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
-    let p: Params = c.params();
-    let x = c.read(1);
-    let (first, y) = c.write_chunks(2, c.rows(1) * p.width as usize, 1);
+    let p = c.params::<Softcap>();
+    let x = c.read(AT.x);
+    let (first, y) = c.write_chunks(AT.y, c.rows(Over::Outputs) * p.width as usize, 1);
     bend(&x[first..][..y.len()], p.cap, y);
     y.iter_mut().for_each(|y| *y *= F::from_f32(p.cap));
 }
 
-fn grad(r: &mut Reverse<'_>, call: &OpCall) -> Result<(), PlanError> {
-    let p: Params = call.params.get();
-    let [rows, x, y] = call.each()?;
+fn grad(r: &mut Reverse<'_>, call: &Softcap) -> Result<(), PlanError> {
+    let p = call.params;
+    let Softcap { rows, x, y, .. } = *call;
     let Some(dy) = r.gradient(y) else { return Ok(()) };
-    match r.flow(x)? {
-        None => Ok(()),
-        Some((dx, false)) => {
-            let q = params::softcap_back::Params { width: p.width, cap: p.cap, ..Default::default() };
-            r.call(Op::SoftcapBack, call, vec![rows, x, Some(dy), Some(dx)], q)
-        }
-        Some(_) => {
-            let why = "its input must not be used elsewhere".into();
-            Err(PlanError::Call { call: call.label.clone(), why })
-        }
-    }
+    let Some(dx) = r.fresh(x)? else { return Ok(()) };
+    let params = params::softcap_back::Params { width: p.width, cap: p.cap, ..Default::default() };
+    r.call(SoftcapBack { rows, x, dy, dx, params })
 }

@@ -328,7 +328,7 @@ fn lives(program: &Program, plan: PlanId) -> Vec<Life> {
     let calls = &program.plans[plan.index()].calls;
     let mut span: Vec<Option<(usize, usize)>> = vec![None; program.tensors.len()];
     for (at, call) in calls.iter().enumerate() {
-        for id in call.args.iter().flatten() {
+        for id in call.args().iter().flatten() {
             let entry = span[id.index()].get_or_insert((at, at));
             entry.1 = at;
         }

@@ -3,6 +3,7 @@
 //! Nothing here knows a GPU or a file: the same [`Program`] runs on every executor.
 
 mod budget;
+mod call;
 mod layout;
 mod load;
 mod op;
@@ -12,10 +13,11 @@ mod tensor;
 mod weights;
 
 pub use budget::{BudgetError, Demand};
+pub use call::{Call, OpCall, Shapes, Words};
 pub use layout::{Layout, Placement, Profile, Segment, SegmentKind};
 pub use load::{Load, Over};
 pub use op::{Accepts, Access, Arg, Cost, GradRule, OpDef, OpRef};
-pub use program::{Inputs, OpCall, Plan, PlanError, PlanId, Program, Words};
+pub use program::{Inputs, Plan, PlanError, PlanId, Program};
 pub use reverse::Reverse;
 pub use tensor::{DType, Role, Rows, Tensor, TensorId, VIEW_ALIGN};
 pub use weights::{WeightError, WeightShape, WeightSource, Weights};

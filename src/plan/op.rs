@@ -1,6 +1,6 @@
 //! What a plan knows of an op: its description, which lies with its twin in `ops`.
 
-use super::{DType, Load, OpCall, Over, PlanError, Program, Reverse};
+use super::{DType, Load, OpCall, Over, PlanError, Reverse, Shapes};
 
 /// How an op uses an argument.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,31 +40,6 @@ pub struct Arg {
 }
 
 impl Arg {
-    pub(crate) const fn new(name: &'static str, access: Access, accepts: Accepts) -> Self {
-        Self { name, access, accepts, optional: false }
-    }
-
-    pub(crate) const fn read(name: &'static str) -> Self {
-        Self::new(name, Access::Read, Accepts::F32)
-    }
-
-    pub(crate) const fn write(name: &'static str) -> Self {
-        Self::new(name, Access::Write, Accepts::F32)
-    }
-
-    pub(crate) const fn update(name: &'static str) -> Self {
-        Self::new(name, Access::Update, Accepts::F32)
-    }
-
-    pub(crate) const fn input(name: &'static str) -> Self {
-        Self::new(name, Access::Read, Accepts::U32)
-    }
-
-    pub(crate) const fn optional(mut self) -> Self {
-        self.optional = true;
-        self
-    }
-
     /// Whether the op writes it.
     pub fn written(&self) -> bool {
         self.access != Access::Read
@@ -118,10 +93,10 @@ pub struct OpDef {
     /// Arguments in the order of [`OpCall::args`].
     pub args: &'static [Arg],
     /// Shape rule.
-    pub check: fn(&Program, &OpCall) -> Result<(), PlanError>,
+    pub check: fn(&Shapes<'_>) -> Result<(), PlanError>,
     /// Error bound of a device result against the twin, for outputs of the given reduction length: relative to
     /// the norm of the output, in units of f32 epsilon.
-    pub tolerance: fn(&Program, &OpCall) -> f64,
+    pub tolerance: fn(&OpCall) -> f64,
     /// Which rows a call works on.
     pub over: fn(&OpCall) -> Over,
     /// What a call costs.

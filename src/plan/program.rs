@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::plan::{Access, DType, OpDef, OpRef, Role, Rows, Tensor, TensorId, VIEW_ALIGN};
+use crate::plan::{Access, DType, OpCall, Role, Rows, Shapes, Tensor, TensorId, VIEW_ALIGN};
 
 /// Why a program could not be built: a bug in a model description or a shape that does not fit.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -40,64 +40,6 @@ impl PlanId {
     /// Index into [`Program::plans`].
     pub fn index(self) -> usize {
         self.0 as usize
-    }
-}
-
-/// An op's parameters as words: the bytes of the op's generated `Params`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Words {
-    words: [u32; 16],
-    len: usize,
-}
-
-impl Words {
-    /// Packs a parameter struct of at most 64 bytes.
-    pub fn new<P: bytemuck::Pod>(params: P) -> Self {
-        const { assert!(size_of::<P>() <= 64 && size_of::<P>().is_multiple_of(4)) };
-        let mut words = [0u32; 16];
-        let bytes = bytemuck::bytes_of(&params);
-        bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
-        Self { words, len: bytes.len() / 4 }
-    }
-
-    /// The struct back; the type is the one it was packed from.
-    pub fn get<P: bytemuck::Pod>(&self) -> P {
-        bytemuck::pod_read_unaligned(&bytemuck::cast_slice(&self.words)[..size_of::<P>()])
-    }
-
-    /// The raw bytes, as a uniform buffer takes them.
-    pub fn bytes(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.words[..self.len])
-    }
-}
-
-/// One op call of a plan.
-#[derive(Clone, Debug, PartialEq)]
-pub struct OpCall {
-    /// Which op.
-    pub op: OpRef,
-    /// For people: `blk.3.attn_q`.
-    pub label: String,
-    /// One entry per argument of the op, in its order; `None` for an absent optional one.
-    pub args: Vec<Option<TensorId>>,
-    /// Parameters.
-    pub params: Words,
-}
-
-impl OpCall {
-    /// The op's definition.
-    pub fn def(&self) -> &'static OpDef {
-        self.op.def
-    }
-
-    /// All arguments, for a rule that knows how many there are.
-    ///
-    /// # Errors
-    /// [`PlanError::Call`] if there are not so many.
-    pub fn each<const N: usize>(&self) -> Result<[Option<TensorId>; N], PlanError> {
-        let why = || format!("has {} arguments where its rule takes {N}", self.args.len());
-        let fail = |_| PlanError::Call { call: self.label.clone(), why: why() };
-        self.args[..].try_into().map_err(fail)
     }
 }
 
@@ -217,7 +159,7 @@ impl Program {
         let own = |tensor: &Tensor| tensor.plan == Some(plan) && tensor.role == Role::Activation;
         let mut kept = Vec::new();
         for call in std::mem::take(&mut self.plans[index].calls).into_iter().rev() {
-            let args = call.def().args.iter().zip(&call.args).filter_map(|(arg, id)| Some((arg, (*id)?)));
+            let args = call.def().args.iter().zip(call.args()).filter_map(|(arg, id)| Some((arg, (*id)?)));
             let live =
                 args.clone().any(|(arg, id)| arg.written() && (needed.contains(&id) || !own(self.get(id))));
             if live {
@@ -251,21 +193,20 @@ impl Program {
     /// Checks a call against its op and appends it.
     pub fn append(&mut self, plan: PlanId, call: OpCall) -> Result<(), PlanError> {
         let def = call.def();
-        let fail = |why: String| PlanError::Call { call: call.label.clone(), why };
-        if call.args.len() != def.args.len() {
-            return Err(fail(format!(
+        if call.args().len() != def.args.len() {
+            return Err(call.fails(format!(
                 "{} takes {} arguments, {} given",
                 def.stem,
                 def.args.len(),
-                call.args.len()
+                call.args().len()
             )));
         }
-        for (arg, id) in def.args.iter().zip(&call.args) {
+        for (arg, id) in def.args.iter().zip(call.args()) {
             let Some(id) = id else {
                 if arg.optional {
                     continue;
                 }
-                return Err(fail(format!("argument `{}` is missing", arg.name)));
+                return Err(call.fails(format!("argument `{}` is missing", arg.name)));
             };
             let tensor = self.get(*id);
             let foreign = tensor.plan.is_some_and(|p| p != plan);
@@ -289,7 +230,7 @@ impl Program {
                 why: why.into(),
             });
         }
-        (def.check)(self, &call)?;
+        (def.check)(&Shapes { program: self, call: &call })?;
         self.plans[plan.index()].calls.push(call);
         Ok(())
     }

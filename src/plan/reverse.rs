@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::plan::{OpCall, OpRef, PlanError, PlanId, Program, Role, Rows, Tensor, TensorId, Words};
+use crate::plan::{Call, DType, OpCall, PlanError, PlanId, Program, Role, Rows, Tensor, TensorId};
 
 /// Appends the gradient of calls to a plan. Each op's rule says what its inputs' gradients are made of; this keeps track of
 /// which tensors have one, and of which ask for one.
@@ -15,12 +15,14 @@ pub struct Reverse<'a> {
     sums: &'a HashMap<TensorId, TensorId>,
     /// Tensors that a trained tensor has gone into.
     wanted: HashSet<TensorId>,
+    /// Label of the call that is being walked.
+    of: String,
 }
 
 impl<'a> Reverse<'a> {
     /// A walk that appends to `plan`; `sums` has the gradient of every trained tensor, zero when a window of steps begins.
     pub fn new(program: &'a mut Program, plan: PlanId, sums: &'a HashMap<TensorId, TensorId>) -> Self {
-        Self { program, plan, flows: HashMap::new(), sums, wanted: HashSet::new() }
+        Self { program, plan, flows: HashMap::new(), sums, wanted: HashSet::new(), of: String::new() }
     }
 
     /// The gradient of `x` is `dx`, and is wanted.
@@ -41,46 +43,44 @@ impl<'a> Reverse<'a> {
     pub fn walk(&mut self, calls: &[OpCall]) -> Result<(), PlanError> {
         for call in calls {
             let def = call.def();
-            let mut args = def.args.iter().zip(&call.args).filter_map(|(arg, id)| Some((arg, (*id)?)));
+            let mut args = def.args.iter().zip(call.args()).filter_map(|(arg, id)| Some((arg, (*id)?)));
             if args.any(|(_, id)| self.wanted.contains(&id) || self.sums.contains_key(&id)) {
-                let written = def.args.iter().zip(&call.args).filter(|(arg, _)| arg.written());
+                let written = def.args.iter().zip(call.args()).filter(|(arg, _)| arg.written());
                 self.wanted.extend(written.filter_map(|(_, id)| *id));
             }
         }
         for call in calls.iter().rev() {
             let def = call.def();
             let mut written =
-                def.args.iter().zip(&call.args).filter(|(a, _)| a.written()).filter_map(|(_, i)| *i);
+                def.args.iter().zip(call.args()).filter(|(a, _)| a.written()).filter_map(|(_, i)| *i);
             if !written.any(|id| self.flows.contains_key(&id) && self.wanted.contains(&id)) {
                 continue;
             }
-            match def.grad {
-                Some(rule) => rule(self, call)?,
-                None => {
-                    let why = format!("{} has no gradient", def.stem);
-                    return Err(PlanError::Call { call: call.label.clone(), why });
-                }
-            }
+            let rule = def.grad.ok_or_else(|| call.fails(format!("{} has no gradient", def.stem)))?;
+            self.of.clone_from(&call.label);
+            rule(self, call)?;
         }
         Ok(())
     }
 
     /// Where the gradient of an output is, if anything depends on it.
-    pub fn gradient(&self, y: Option<TensorId>) -> Option<TensorId> {
-        y.and_then(|y| self.flows.get(&y).copied())
+    pub fn gradient(&self, y: TensorId) -> Option<TensorId> {
+        self.flows.get(&y).copied()
     }
 
     /// The sum that takes the gradient of a trained tensor.
-    pub fn sum(&self, w: Option<TensorId>) -> Option<TensorId> {
-        w.and_then(|w| self.sums.get(&w).copied())
+    pub fn sum(&self, w: impl Into<Option<TensorId>>) -> Option<TensorId> {
+        w.into().and_then(|w| self.sums.get(&w).copied())
     }
 
     /// Where the gradient of an input goes, and whether it is added to what is there; `None` if nobody wants it.
     ///
     /// # Errors
     /// [`PlanError`] if the tensor cannot be made.
-    pub fn flow(&mut self, x: Option<TensorId>) -> Result<Option<(TensorId, bool)>, PlanError> {
-        let Some(x) = x.filter(|x| self.wanted.contains(x)) else { return Ok(None) };
+    pub fn flow(&mut self, x: TensorId) -> Result<Option<(TensorId, bool)>, PlanError> {
+        if !self.wanted.contains(&x) {
+            return Ok(None);
+        }
         if let Some(dx) = self.flows.get(&x) {
             return Ok(Some((*dx, true)));
         }
@@ -100,55 +100,55 @@ impl<'a> Reverse<'a> {
         Ok(Some((dx, false)))
     }
 
+    /// Where the gradient of an input goes that no other call reads; `None` if nobody wants it.
+    ///
+    /// # Errors
+    /// As [`Reverse::flow`], and if there is a gradient already.
+    pub fn fresh(&mut self, x: TensorId) -> Result<Option<TensorId>, PlanError> {
+        match self.flow(x)? {
+            Some((_, true)) => Err(self.fails("its inputs must not be used elsewhere")),
+            fresh => Ok(fresh.map(|(dx, _)| dx)),
+        }
+    }
+
+    /// An error about the call that is being walked.
+    pub fn fails(&self, why: &str) -> PlanError {
+        PlanError::Call { call: self.of.clone(), why: why.into() }
+    }
+
     /// The gradient of `x` is that of the output, `dy`, which nobody needs any more once this call has been walked.
     ///
     /// # Errors
     /// [`PlanError`] if `x` has a gradient of its own already.
-    pub fn pass(&mut self, call: &OpCall, x: Option<TensorId>, dy: TensorId) -> Result<(), PlanError> {
+    pub fn pass(&mut self, x: Option<TensorId>, dy: TensorId) -> Result<(), PlanError> {
         let Some(x) = x.filter(|x| self.wanted.contains(x)) else { return Ok(()) };
         match self.flows.insert(x, dy) {
             None => Ok(()),
             // Another piece of the same matrix was here before.
             Some(before) if before == dy => Ok(()),
-            Some(_) => {
-                let why = "its residual's gradient must come first".into();
-                Err(PlanError::Call { call: call.label.clone(), why })
-            }
+            Some(_) => Err(self.fails("its residual's gradient must come first")),
         }
     }
 
-    /// Appends a call of the gradient of `of`.
+    /// Appends a call of the gradient of the one that is being walked.
     ///
     /// # Errors
     /// As [`Program::append`].
-    pub fn call<P: bytemuck::Pod>(
-        &mut self,
-        op: impl Into<OpRef>,
-        of: &OpCall,
-        args: Vec<Option<TensorId>>,
-        params: P,
-    ) -> Result<(), PlanError> {
-        for id in args.iter().flatten() {
+    pub fn call<C: Call>(&mut self, call: C) -> Result<(), PlanError> {
+        let call = OpCall::new(format!("{}.{}", self.of, C::op().def.stem), call);
+        for id in call.args().iter().flatten() {
             self.program.keep(*id, self.plan);
         }
-        let op: OpRef = op.into();
-        let label = format!("{}.{}", of.label, op.def.stem);
-        self.program.append(self.plan, OpCall { op, label, args, params: Words::new(params) })
+        self.program.append(self.plan, call)
     }
 
     /// A tensor of the plan, for what passes from one call of a gradient to the next.
     ///
     /// # Errors
     /// [`PlanError`] if the name is taken.
-    pub fn scratch(
-        &mut self,
-        of: &OpCall,
-        what: &str,
-        rows: Rows,
-        width: usize,
-    ) -> Result<TensorId, PlanError> {
-        let name = format!("{}: {}.{what}", self.program.plans[self.plan.index()].name, of.label);
-        let (dtype, role) = (crate::plan::DType::F32, Role::Activation);
+    pub fn scratch(&mut self, what: &str, rows: Rows, width: usize) -> Result<TensorId, PlanError> {
+        let name = format!("{}: {}.{what}", self.program.plans[self.plan.index()].name, self.of);
+        let (dtype, role) = (DType::F32, Role::Activation);
         self.program.tensor(Tensor { name, dtype, rows, width, role, plan: Some(self.plan) })
     }
 }

@@ -4,10 +4,8 @@ use std::time::Instant;
 
 use crate::exec::Executor;
 use crate::model::Model;
-use crate::ops::{Op, params};
-use crate::plan::{
-    DType, Inputs, Layout, OpCall, PlanId, Program, Role, Row, Rows, Step, Tensor, TensorId, Words,
-};
+use crate::ops::{self, params};
+use crate::plan::{DType, Inputs, Layout, OpCall, PlanId, Program, Role, Row, Rows, Step, Tensor, TensorId};
 use crate::session::SessionOptions;
 use crate::session::boot::Device;
 use crate::train::TrainError;
@@ -107,14 +105,11 @@ fn program(model: &Model) -> Result<(Program, [(TensorId, usize); 2], [u64; 2]),
         alpha: 1.0,
         ..Default::default()
     };
-    let calls = [
-        (Op::Linear, x, w, y, Words::new(encoded)),
-        (Op::Project, wide_x, plain, wide_y, Words::new(project)),
-    ];
-    for (op, x, w, y, params) in calls {
-        let plan = p.open_plan(op.def().stem, ROWS, 0);
-        let args = vec![Some(rows), Some(x), Some(w), None, None, Some(y)];
-        let call = OpCall { op: op.into(), label: "peak".into(), args, params };
+    let product = ops::Linear { rows, x, w, bias: None, residual: None, y, params: encoded };
+    let plain =
+        ops::Project { rows, x: wide_x, w: plain, bias: None, residual: None, y: wide_y, params: project };
+    for call in [OpCall::new("peak", product), OpCall::new("peak", plain)] {
+        let plan = p.open_plan(call.def().stem, ROWS, 0);
         p.append(plan, call).map_err(crate::model::ModelError::from)?;
     }
     let work = [(ROWS * out * cols) as u64, (ROWS * WIDE * WIDE) as u64];

@@ -275,7 +275,7 @@ fn views<F: CpuReal>(
 ) -> Result<Vec<Vec<Vec<View<F>>>>, ExecError> {
     let view = |id: &Option<TensorId>| id.map_or(Ok(View::Absent), |id| memory.view(program, weights, id));
     let calls = |plan: &crate::plan::Plan| {
-        plan.calls.iter().map(|call| call.args.iter().map(view).collect()).collect::<Result<Vec<_>, _>>()
+        plan.calls.iter().map(|call| call.args().iter().map(view).collect()).collect::<Result<Vec<_>, _>>()
     };
     program.plans.iter().map(calls).collect()
 }

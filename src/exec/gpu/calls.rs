@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use super::arena::Arena;
+use super::candidates::Tuning;
 use super::device::Device;
 use super::error::guarded;
 use super::kernels::{BindingKind, Compiled, KERNELS, Kernel, Recipe, compile};
-use super::launch::{Choice, Grid, Tuning, When, choices, work};
+use super::launch::{Choice, Grid, When, choices, work};
 use crate::exec::ExecError;
 use crate::ops::Op;
 use crate::plan::{OpCall, Over, PlanId, Program, SegmentKind, Step};
@@ -98,7 +99,7 @@ fn upload_params(device: &Device, arena: &Arena, program: &Program) -> Result<()
     for (index, plan) in program.plans.iter().enumerate() {
         for (at, call) in plan.calls.iter().enumerate() {
             let offset = arena.layout().params_offset(program, PlanId(index as u32), at) as usize;
-            let params = call.params.bytes();
+            let params = call.words().bytes();
             bytes[offset..offset + params.len()].copy_from_slice(params);
         }
     }
@@ -149,11 +150,11 @@ fn bind_group(
 ) -> Result<wgpu::BindGroup, ExecError> {
     let def = call.def();
     let fail = |what: &str| ExecError::Internal(format!("{}: {what}", call.label));
-    let written = def.args.iter().zip(&call.args).find_map(|(arg, id)| id.filter(|_| arg.written()));
+    let written = def.args.iter().zip(call.args()).find_map(|(arg, id)| id.filter(|_| arg.written()));
     let mut entries = Vec::new();
     for binding in KERNELS[recipe.kernel].bindings {
         let resource = if binding.kind == BindingKind::Uniform {
-            arena.params(params_offset, call.params.bytes().len() as u64)?
+            arena.params(params_offset, call.words().bytes().len() as u64)?
         } else {
             let arg = def.args.iter().position(|a| a.name == binding.name);
             let arg = arg.ok_or_else(|| fail(&format!("the shader's `{}` is no argument", binding.name)))?;
@@ -161,7 +162,7 @@ fn bind_group(
                 BindingKind::Read => program.inputs.map(|i| i.rows),
                 _ => written,
             };
-            arena.binding(call.args[arg].or(stand_in).ok_or_else(|| fail("nothing to bind"))?)?
+            arena.binding(call.args()[arg].or(stand_in).ok_or_else(|| fail("nothing to bind"))?)?
         };
         entries.push(wgpu::BindGroupEntry { binding: binding.index, resource });
     }

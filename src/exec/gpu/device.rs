@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::candidates::Tuning;
 use super::error::device_error;
-use super::launch::Tuning;
 use crate::exec::{DeviceInfo, DeviceKind, ExecError};
 
 /// Which adapter to open.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::candidates::{Candidate, Condition, Expression, Term, Tuning};
 use super::device::Device;
 use super::error::guarded;
 use crate::exec::ExecError;
@@ -57,6 +58,8 @@ pub struct Kernel {
     pub bindings: &'static [Binding],
     /// Device features it needs, as its `#require` lines say.
     pub requires: &'static [&'static str],
+    /// When it is taken, and how, as its `#candidate` lines say.
+    pub candidates: &'static [Candidate],
 }
 
 include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
@@ -76,14 +79,10 @@ impl Kernel {
         })
     }
 
-    /// Looks up a shader; weight format and cache type are ignored where the shader has none.
-    pub fn find(op: &str, variant: &str, weight: Option<&str>, kv: Option<&str>) -> Result<usize, ExecError> {
-        let fits = |k: &Kernel| {
-            let axis = |has: Option<&str>, wanted: Option<&str>| has.is_none() || has == wanted;
-            k.op == op && k.variant == variant && axis(k.weight, weight) && axis(k.kv, kv)
-        };
-        let found = KERNELS.iter().position(fits);
-        found.ok_or_else(|| ExecError::Internal(format!("no kernel {op}.{variant} {weight:?} {kv:?}")))
+    /// Whether it computes this op with weights of this format and this type of cache.
+    pub fn fits(&self, op: &str, weight: Option<&str>, kv: Option<&str>) -> bool {
+        let axis = |has: Option<&str>, wanted: Option<&str>| has.is_none() || has == wanted;
+        self.op == op && axis(self.weight, weight) && axis(self.kv, kv)
     }
 }
 

@@ -8,6 +8,7 @@
 mod arena;
 mod bandwidth;
 mod calls;
+mod candidates;
 mod device;
 mod error;
 mod governor;
@@ -19,9 +20,9 @@ mod run;
 mod selftest;
 mod upload;
 
+pub use candidates::Tuning;
 pub use device::{AdapterChoice, AdapterReport, GpuOptions, report};
 pub use kernels::{Binding, BindingKind, KERNELS, Kernel, Pass};
-pub use launch::Tuning;
 pub use run::GpuExecutor;
 pub use selftest::{CaseReport, selftest};
 

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use super::arena::Arena;
 use super::calls::{Call, prepare};
+use super::candidates::Tuning;
 use super::device::{Device, GpuOptions};
 use super::governor::Governor;
-use super::launch::Tuning;
 use super::probe::Stopwatch;
 use super::ring::{Fetch, Ring};
 use super::upload::upload_weights;

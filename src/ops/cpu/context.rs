@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU32;
 use super::parts::dealt_to;
 use super::{Cache, CacheColumns, Columns, Matrix, Pieces, Real, View};
 use crate::ops::Access;
-use crate::plan::{OpCall, Out, Over, Row, Scalars, Step};
+use crate::plan::{Call, OpCall, Out, Over, Row, Scalars, Step};
 
 /// One part's view of one op call.
 pub struct Context<'a, F> {
@@ -38,14 +38,14 @@ impl<'a, F: Real> Context<'a, F> {
         self.parts
     }
 
-    /// The parameters.
-    pub fn params<P: bytemuck::Pod>(&self) -> P {
-        self.call.params.get()
+    /// The parameters of the op that the twin is of.
+    pub fn params<C: Call>(&self) -> C::Params {
+        self.call.params::<C>()
     }
 
-    /// Active token rows (`count` 0) or output rows (1), or the one row of a fixed tensor (2).
-    pub fn rows(&self, count: u32) -> usize {
-        Over::of(count).rows(self.step)
+    /// Active rows of the step.
+    pub fn rows(&self, over: Over) -> usize {
+        over.rows(self.step)
     }
 
     /// The numbers of an optimizer step.

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::exec::{WeightShape, WeightSource, Weights};
-use crate::ops::{Op, block16};
+use crate::ops::block16;
 use crate::plan::{
-    DType, Inputs, OpCall, Out, PlanError, PlanId, Program, Role, Row, Rows, Step, Tensor, TensorId,
-    WeightError, Words,
+    Call, DType, Inputs, OpCall, Out, PlanError, PlanId, Program, Role, Row, Rows, Step, Tensor, TensorId,
+    WeightError,
 };
 use crate::quant::Format;
 
@@ -186,18 +186,15 @@ impl Bench {
     }
 
     /// Ends a case: a plan of `capacity` rows with this one call.
-    pub fn case<P: bytemuck::Pod>(
+    pub fn case<C: Call>(
         &mut self,
         name: String,
-        op: Op,
         capacity: usize,
-        args: Vec<Option<TensorId>>,
-        params: P,
+        call: C,
         step: Step,
     ) -> Result<Case, PlanError> {
         let plan = self.program.open_plan(&name, capacity, capacity);
-        self.program
-            .append(plan, OpCall { op: op.into(), label: name.clone(), args, params: Words::new(params) })?;
+        self.program.append(plan, OpCall::new(name.clone(), call))?;
         Ok(Case { name, plan, step, inputs: std::mem::take(&mut self.inputs) })
     }
 

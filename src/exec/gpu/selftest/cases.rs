@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, Case};
 use super::{cases_attention, cases_optimizer, cases_products, cases_training};
-use crate::ops::{Op, params};
+use crate::ops::{self, params};
 use crate::plan::{DType, PlanError, Step, TOKEN_FROM_TABLE};
 use crate::quant::Format;
 
@@ -71,9 +71,13 @@ fn embed(b: &mut Bench, format: Format, table: bool) -> Result<Case, PlanError> 
         scale: 1.5,
         ..Default::default()
     };
-    let args = vec![Some(b.rows), Some(w), tokens, Some(x)];
     let kind = if table { "" } else { " without a table" };
-    b.case(format!("embed {}{kind}", format.name()), Op::Embed, count, args, p, step)
+    b.case(
+        format!("embed {}{kind}", format.name()),
+        count,
+        ops::Embed { rows: b.rows, w, tokens, x, params: p },
+        step,
+    )
 }
 
 pub(super) fn planes(format: Format, rows: usize, cols: usize) -> [u32; 4] {
@@ -120,14 +124,7 @@ fn linear(b: &mut Bench, c: &Product) -> Result<Case, PlanError> {
         if c.extras { ", bias, residual" } else { "" }
     );
     let step = b.step(c.count, 0);
-    b.case(
-        name,
-        Op::Linear,
-        c.capacity,
-        vec![Some(b.rows), Some(x), Some(w), bias, residual, Some(y)],
-        p,
-        step,
-    )
+    b.case(name, c.capacity, ops::Linear { rows: b.rows, x, w, bias, residual, y, params: p }, step)
 }
 
 /// One row, and more than a tile of rows.
@@ -183,8 +180,12 @@ fn norms(b: &mut Bench) -> Cases {
             eps: 1e-5,
         };
         let step = b.step(count, 0);
-        let args = vec![Some(b.rows), Some(x), Some(w), Some(y)];
-        cases.push(b.case(format!("rms_norm {groups} x {width}"), Op::RmsNorm, 20, args, p, step)?);
+        cases.push(b.case(
+            format!("rms_norm {groups} x {width}"),
+            20,
+            ops::RmsNorm { rows: b.rows, x, w, y, params: p },
+            step,
+        )?);
     }
     Ok(cases)
 }
@@ -209,9 +210,8 @@ fn ropes(b: &mut Bench) -> Cases {
             let magnitude = if scaled { 1.25 } else { 1.0 };
             let p = params::rope::Params { inverse, magnitude, ..forward };
             let step = b.step(count, first);
-            let args = vec![Some(b.rows), Some(x), factors, Some(y)];
             let name = format!("rope {rope_dim} of {dim} at {first}{}", ["", ", inverse"][inverse as usize]);
-            cases.push(b.case(name, Op::Rope, count, args, p, step)?);
+            cases.push(b.case(name, count, ops::Rope { rows: b.rows, x, factors, y, params: p }, step)?);
         }
     }
     Ok(cases)
@@ -232,8 +232,12 @@ fn kv_write(b: &mut Bench, block16: bool) -> Result<Case, PlanError> {
     let p = params::kv_write::Params { width: width as u32, ctx: ctx as u32, ..Default::default() };
     let mut step = b.step(count, 7);
     step.rows[2].slot = 2;
-    let args = vec![Some(b.rows), Some(k), Some(v), Some(cache_k), Some(cache_v)];
-    b.case(format!("kv_write {}", kv_name(block16)), Op::KvWrite, count, args, p, step)
+    b.case(
+        format!("kv_write {}", kv_name(block16)),
+        count,
+        ops::KvWrite { rows: b.rows, k, v, cache_k, cache_v, params: p },
+        step,
+    )
 }
 
 fn kv_copy(b: &mut Bench, block16: bool) -> Result<Case, PlanError> {
@@ -247,8 +251,12 @@ fn kv_copy(b: &mut Bench, block16: bool) -> Result<Case, PlanError> {
     let mut step = b.step(count, 7);
     step.rows.iter_mut().for_each(|row| row.token = 0);
     step.rows[2].token = 2;
-    let args = vec![Some(b.rows), Some(cache_k), Some(cache_v), block16.then_some(tokens)];
-    b.case(format!("kv_copy {}", kv_name(block16)), Op::KvCopy, count, args, p, step)
+    b.case(
+        format!("kv_copy {}", kv_name(block16)),
+        count,
+        ops::KvCopy { rows: b.rows, cache_k, cache_v, tokens: block16.then_some(tokens), params: p },
+        step,
+    )
 }
 
 fn kv_name(block16: bool) -> &'static str {
@@ -333,8 +341,7 @@ fn attention(b: &mut Bench, block16: bool, a: &Attention) -> Result<Case, PlanEr
         a.splits,
         if a.mixed { ", two slots" } else { "" }
     );
-    let args = vec![Some(b.rows), Some(q), Some(k), Some(v), Some(y), part];
-    b.case(name, Op::Attention, capacity, args, p, step)
+    b.case(name, capacity, ops::Attention { rows: b.rows, q, k, v, y, part, params: p }, step)
 }
 
 fn gates(b: &mut Bench) -> Cases {
@@ -345,8 +352,12 @@ fn gates(b: &mut Bench) -> Cases {
         let y = b.output(DType::F32, 5, 360)?;
         let p = params::gate::Params { width: 360, kind, count: 0, pad0: 0 };
         let step = b.step(3, 0);
-        let args = vec![Some(b.rows), Some(gate), Some(up), Some(y)];
-        cases.push(b.case(format!("gate {name}"), Op::Gate, 5, args, p, step)?);
+        cases.push(b.case(
+            format!("gate {name}"),
+            5,
+            ops::Gate { rows: b.rows, gate, up, y, params: p },
+            step,
+        )?);
     }
     Ok(cases)
 }
@@ -355,9 +366,13 @@ fn add(b: &mut Bench, with_residual: bool) -> Result<Case, PlanError> {
     let (x, residual) = (b.floats(7, 264, 1.0)?, b.floats(7, 264, 3.0)?);
     let y = b.output(DType::F32, 7, 264)?;
     let p = params::add::Params::new(264, with_residual);
-    let args = vec![Some(b.rows), Some(x), with_residual.then_some(residual), Some(y)];
     let step = b.step(5, 0);
-    b.case(format!("add, residual {with_residual}"), Op::Add, 7, args, p, step)
+    b.case(
+        format!("add, residual {with_residual}"),
+        7,
+        ops::Add { rows: b.rows, x, residual: with_residual.then_some(residual), y, params: p },
+        step,
+    )
 }
 
 fn softcap(b: &mut Bench) -> Result<Case, PlanError> {
@@ -365,7 +380,7 @@ fn softcap(b: &mut Bench) -> Result<Case, PlanError> {
     let y = b.output(DType::F32, 4, 1003)?;
     let p = params::softcap::Params { width: 1003, cap: 30.0, ..Default::default() };
     let step = b.step(3, 0);
-    b.case("softcap".into(), Op::Softcap, 4, vec![Some(b.rows), Some(x), Some(y)], p, step)
+    b.case("softcap".into(), 4, ops::Softcap { rows: b.rows, x, y, params: p }, step)
 }
 
 fn gather(b: &mut Bench) -> Result<Case, PlanError> {
@@ -373,7 +388,7 @@ fn gather(b: &mut Bench) -> Result<Case, PlanError> {
     let y = b.output(DType::F32, 7, 264)?;
     let p = params::gather::Params { width: 264, ..Default::default() };
     let step = b.step(6, 0);
-    b.case("gather".into(), Op::Gather, 7, vec![Some(b.rows), Some(b.outs), Some(x), Some(y)], p, step)
+    b.case("gather".into(), 7, ops::Gather { rows: b.rows, outs: b.outs, x, y, params: p }, step)
 }
 
 /// How the sampler is asked: temperature, top k, top p, min p, penalty.
@@ -398,8 +413,12 @@ fn heads(b: &mut Bench) -> Cases {
         let p = params::logprob::Params { vocab: vocab as u32, ..Default::default() };
         let mut step = b.step(count, 0);
         step.outs.iter_mut().zip(SAMPLERS).for_each(|(out, s)| out.temperature = s.0);
-        let args = vec![Some(b.rows), Some(b.outs), Some(logits), Some(y)];
-        cases.push(b.case(format!("logprob of {vocab}"), Op::LogProb, count, args, p, step)?);
+        cases.push(b.case(
+            format!("logprob of {vocab}"),
+            count,
+            ops::LogProb { rows: b.rows, outs: b.outs, logits, y, params: p },
+            step,
+        )?);
         cases.push(sample(b, vocab, false)?);
     }
     cases.push(sample(b, 500, true)?);
@@ -422,9 +441,8 @@ fn sample(b: &mut Bench, vocab: usize, damaged: bool) -> Result<Case, PlanError>
     let sampled = b.output(DType::U32, count, 4)?;
     let p = params::sample::Params { vocab: vocab as u32, ctx: ctx as u32, ..Default::default() };
     let step = sampler_step(b, count);
-    let args = vec![Some(b.rows), Some(b.outs), Some(logits), Some(tokens), Some(sampled)];
     let name = format!("sample of {vocab}{}", if damaged { ", damaged" } else { "" });
-    b.case(name, Op::Sample, count, args, p, step)
+    b.case(name, count, ops::Sample { rows: b.rows, outs: b.outs, logits, tokens, sampled, params: p }, step)
 }
 
 /// A row per sampler; the last is at the end of its slot, where there is no next position.

@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, Case};
 use super::cases::Cases;
-use crate::ops::{Op, params};
+use crate::ops::{self, params};
 use crate::plan::{DType, PlanError, Step, TensorId};
 
 struct Shape {
@@ -58,7 +58,7 @@ fn stats(b: &mut Bench, shape: &Shape, rows: usize) -> Result<TensorId, PlanErro
 fn gradients(b: &mut Bench, shape: &Shape) -> Cases {
     let capacity = shape.count + 3;
     let (wide, narrow) = (shape.heads * shape.dim, shape.kv_heads * shape.dim);
-    let p = params::attention_stats::Params {
+    let params = params::attention_back::Params {
         heads: shape.heads as u32,
         kv_heads: shape.kv_heads as u32,
         head_dim: shape.dim as u32,
@@ -68,29 +68,9 @@ fn gradients(b: &mut Bench, shape: &Shape) -> Cases {
         ..Default::default()
     };
     let mut cases: Vec<Case> = Vec::new();
-    for op in [Op::AttentionStats, Op::AttentionDq, Op::AttentionDkv] {
-        let q = Some(b.floats(capacity, wide, 2.0)?);
-        let k = Some(b.floats(capacity, narrow, 2.0)?);
-        let dy = Some(b.floats(capacity, wide, 1.0)?);
-        let other = if op == Op::AttentionStats { wide } else { narrow };
-        let other = Some(b.floats(capacity, other, 1.0)?);
-        let rows = Some(b.rows);
-        let mut args = vec![rows, q, k, other, dy];
-        if op == Op::AttentionStats {
-            args.push(Some(b.output(DType::F32, capacity, shape.heads * 2)?));
-        } else {
-            args.push(Some(stats(b, shape, capacity)?));
-        }
-        if op == Op::AttentionDq {
-            args.push(Some(b.output(DType::F32, capacity, wide)?));
-        }
-        if op == Op::AttentionDkv {
-            args.push(Some(b.output(DType::F32, capacity, narrow)?));
-            args.push(Some(b.output(DType::F32, capacity, narrow)?));
-        }
-        let name = format!(
-            "{} {}/{} heads of {}, {} rows in {} sequences, window {}, cap {}",
-            op.def().stem,
+    let name = |stem: &str| {
+        format!(
+            "{stem} {}/{} heads of {}, {} rows in {} sequences, window {}, cap {}",
             shape.heads,
             shape.kv_heads,
             shape.dim,
@@ -98,9 +78,27 @@ fn gradients(b: &mut Bench, shape: &Shape) -> Cases {
             shape.starts.len(),
             shape.window,
             shape.softcap
-        );
-        let step = packed(b, shape);
-        cases.push(b.case(name, op, capacity, args, p, step)?);
-    }
+        )
+    };
+    let (rows, step) = (b.rows, packed(b, shape));
+    let (q, k) = (b.floats(capacity, wide, 2.0)?, b.floats(capacity, narrow, 2.0)?);
+    let (dy, y) = (b.floats(capacity, wide, 1.0)?, b.floats(capacity, wide, 1.0)?);
+    let made = b.output(DType::F32, capacity, shape.heads * 2)?;
+    let call = ops::AttentionStats { rows, q, k, y, dy, stats: made, params };
+    cases.push(b.case(name("attention_stats"), capacity, call, step)?);
+
+    let (q, k) = (b.floats(capacity, wide, 2.0)?, b.floats(capacity, narrow, 2.0)?);
+    let (dy, v) = (b.floats(capacity, wide, 1.0)?, b.floats(capacity, narrow, 1.0)?);
+    let (stats, step) = (self::stats(b, shape, capacity)?, packed(b, shape));
+    let dq = b.output(DType::F32, capacity, wide)?;
+    let call = ops::AttentionDq { rows, q, k, v, dy, stats, dq, params };
+    cases.push(b.case(name("attention_dq"), capacity, call, step)?);
+
+    let (q, k) = (b.floats(capacity, wide, 2.0)?, b.floats(capacity, narrow, 2.0)?);
+    let (dy, v) = (b.floats(capacity, wide, 1.0)?, b.floats(capacity, narrow, 1.0)?);
+    let (stats, step) = (self::stats(b, shape, capacity)?, packed(b, shape));
+    let (dk, dv) = (b.output(DType::F32, capacity, narrow)?, b.output(DType::F32, capacity, narrow)?);
+    let call = ops::AttentionDkv { rows, q, k, v, dy, stats, dk, dv, params };
+    cases.push(b.case(name("attention_dkv"), capacity, call, step)?);
     Ok(cases)
 }

@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, Case};
 use super::cases::Cases;
-use crate::ops::{Op, params, sumsq};
+use crate::ops::{self, params, sumsq};
 use crate::plan::{DType, PlanError, Scalars};
 
 /// Elements that lanes must stride over; and so many that a workgroup of 64 lanes for each 64 of them would exceed every
@@ -30,7 +30,7 @@ fn fill(b: &mut Bench, width: usize, count: u32, rows: usize) -> Result<Case, Pl
     let p = params::fill::Params { width: width as u32, count, value: -1.5, pad0: 0 };
     // A fixed tensor is filled in a step without rows too.
     let step = b.step(if count == 2 { 0 } else { rows }, 0);
-    b.case(format!("fill {rows} x {width}"), Op::Fill, held, vec![Some(b.rows), Some(y)], p, step)
+    b.case(format!("fill {rows} x {width}"), held, ops::Fill { rows: b.rows, y, params: p }, step)
 }
 
 /// One of three rows of the pieces is written.
@@ -39,7 +39,7 @@ fn sumsq(b: &mut Bench, width: usize, row: u32) -> Result<Case, PlanError> {
     let y = b.floats(3, sumsq::PIECES, 1.0)?;
     let p = params::sumsq::Params { width: width as u32, row, ..Default::default() };
     let step = b.step(0, 0);
-    b.case(format!("sumsq of {width}"), Op::SumSq, 1, vec![Some(b.rows), Some(x), Some(y)], p, step)
+    b.case(format!("sumsq of {width}"), 1, ops::SumSq { rows: b.rows, x, y, params: p }, step)
 }
 
 fn adamw(b: &mut Bench, width: usize) -> Result<Case, PlanError> {
@@ -61,6 +61,5 @@ fn adamw(b: &mut Bench, width: usize) -> Result<Case, PlanError> {
         correct1: 0.271,
         correct2: 0.0297,
     };
-    let args = vec![Some(b.scalars), Some(grad), Some(w), Some(m), Some(v)];
-    b.case(format!("adamw of {width}"), Op::AdamW, 1, args, p, step)
+    b.case(format!("adamw of {width}"), 1, ops::AdamW { scalars: b.scalars, grad, w, m, v, params: p }, step)
 }

@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, Case};
 use super::cases::{Cases, cols, planes};
-use crate::ops::{Op, params};
+use crate::ops::{self, params};
 use crate::plan::{DType, PlanError, TensorId};
 use crate::quant::Format;
 
@@ -87,8 +87,12 @@ fn linear_back(b: &mut Bench, format: Format, c: &Product) -> Result<Case, PlanE
         ..Default::default()
     };
     let step = b.step(c.count, 0);
-    let args = vec![Some(b.rows), Some(dy), Some(w), Some(dx)];
-    b.case(c.name(&format!("linear_back {}", format.name())), Op::LinearBack, c.capacity, args, p, step)
+    b.case(
+        c.name(&format!("linear_back {}", format.name())),
+        c.capacity,
+        ops::LinearBack { rows: b.rows, dy, w, dx, params: p },
+        step,
+    )
 }
 
 /// Products with trained matrices.
@@ -145,8 +149,12 @@ fn project(b: &mut Bench, c: &Product) -> Result<Case, PlanError> {
         ..Default::default()
     };
     let step = b.step(c.count, 0);
-    let args = vec![Some(b.rows), Some(x), Some(w), bias, residual, Some(y)];
-    b.case(c.name("project"), Op::Project, c.capacity, args, p, step)
+    b.case(
+        c.name("project"),
+        c.capacity,
+        ops::Project { rows: b.rows, x, w, bias, residual, y, params: p },
+        step,
+    )
 }
 
 fn project_back(b: &mut Bench, c: &Product) -> Result<Case, PlanError> {
@@ -165,8 +173,7 @@ fn project_back(b: &mut Bench, c: &Product) -> Result<Case, PlanError> {
         pad0: 0,
     };
     let step = b.step(c.count, 0);
-    let args = vec![Some(b.rows), Some(dy), Some(w), Some(dx)];
-    b.case(c.name("project_back"), Op::ProjectBack, c.capacity, args, p, step)
+    b.case(c.name("project_back"), c.capacity, ops::ProjectBack { rows: b.rows, dy, w, dx, params: p }, step)
 }
 
 fn outer(b: &mut Bench, c: &Product) -> Result<Case, PlanError> {
@@ -184,6 +191,5 @@ fn outer(b: &mut Bench, c: &Product) -> Result<Case, PlanError> {
         ..Default::default()
     };
     let step = b.step(c.count, 0);
-    let args = vec![Some(b.rows), Some(dy), Some(x), Some(dw)];
-    b.case(c.name("outer"), Op::Outer, c.capacity, args, p, step)
+    b.case(c.name("outer"), c.capacity, ops::Outer { rows: b.rows, dy, x, dw, params: p }, step)
 }

@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, Case};
 use super::cases::Cases;
-use crate::ops::{Op, params};
+use crate::ops::{self, params};
 use crate::plan::{DType, PlanError};
 
 /// How DRY is asked: multiplier, base, allowed length, how far back; and the temperature and penalty beside it.
@@ -60,7 +60,6 @@ fn case(
         (out.temperature, out.repeat_penalty) = (asked.4, asked.5);
         (out.repeat_last_n, out.seed, out.slot) = (64, o as u32, (o % 4) as u32);
     }
-    let args = vec![Some(b.rows), Some(b.outs), Some(logits), Some(tokens), Some(sampled)];
     let name = format!("sample with DRY at {first}{}", if breakers { ", breakers" } else { "" });
-    b.case(name, Op::Sample, count, args, p, step)
+    b.case(name, count, ops::Sample { rows: b.rows, outs: b.outs, logits, tokens, sampled, params: p }, step)
 }

@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, Case};
 use super::cases::Cases;
-use crate::ops::{Op, params};
+use crate::ops::{self, params};
 use crate::plan::{DType, PlanError, Step, TOKEN_FROM_TABLE, TensorId};
 use crate::text::softmax_scale;
 
@@ -54,9 +54,8 @@ fn norms(b: &mut Bench) -> Cases {
             ..Default::default()
         };
         let (rows, step) = (b.rows, b.step(count, 0));
-        let args = vec![Some(rows), Some(x), Some(w), Some(dy), Some(dx)];
         let name = format!("rms_norm_back {groups} x {width}, {count} rows");
-        cases.push(b.case(name, Op::RmsNormBack, 20, args, p, step)?);
+        cases.push(b.case(name, 20, ops::RmsNormBack { rows, x, w, dy, dx, params: p }, step)?);
         let x = b.floats(20, width * groups, 3.0)?;
         let dy = b.floats(20, width * groups, 1.0)?;
         let dw = b.floats(1, width, 1.0)?;
@@ -67,9 +66,8 @@ fn norms(b: &mut Bench) -> Cases {
             eps: 1e-5,
         };
         let step = b.step(count, 0);
-        let args = vec![Some(rows), Some(x), Some(dy), Some(dw)];
         let name = format!("rms_norm_dw {groups} x {width}, {count} rows");
-        cases.push(b.case(name, Op::RmsNormDw, 20, args, p, step)?);
+        cases.push(b.case(name, 20, ops::RmsNormDw { rows, x, dy, dw, params: p }, step)?);
     }
     Ok(cases)
 }
@@ -84,8 +82,12 @@ fn gates(b: &mut Bench) -> Cases {
         let dup = b.output(DType::F32, 5, 360)?;
         let p = params::gate_back::Params { width: 360, kind, count: (count % 2) as u32, pad0: 0 };
         let step = b.step(count, 0);
-        let args = vec![Some(b.rows), Some(gate), Some(up), Some(dy), Some(dgate), Some(dup)];
-        cases.push(b.case(format!("gate_back {name}"), Op::GateBack, 5, args, p, step)?);
+        cases.push(b.case(
+            format!("gate_back {name}"),
+            5,
+            ops::GateBack { rows: b.rows, gate, up, dy, dgate, dup, params: p },
+            step,
+        )?);
     }
     Ok(cases)
 }
@@ -95,8 +97,7 @@ fn softcap_back(b: &mut Bench) -> Result<Case, PlanError> {
     let dx = b.output(DType::F32, 4, 1003)?;
     let p = params::softcap_back::Params { width: 1003, cap: 30.0, ..Default::default() };
     let step = b.step(3, 0);
-    let args = vec![Some(b.rows), Some(x), Some(dy), Some(dx)];
-    b.case("softcap_back".into(), Op::SoftcapBack, 4, args, p, step)
+    b.case("softcap_back".into(), 4, ops::SoftcapBack { rows: b.rows, x, dy, dx, params: p }, step)
 }
 
 fn dropout(b: &mut Bench, count: usize, accumulate: bool) -> Result<Case, PlanError> {
@@ -113,8 +114,7 @@ fn dropout(b: &mut Bench, count: usize, accumulate: bool) -> Result<Case, PlanEr
     };
     let mut step = b.step(count, 0);
     step.seed = 0x9abc_def0 + count as u32;
-    let args = vec![Some(b.rows), Some(x), Some(y)];
-    b.case(format!("dropout, {count} rows"), Op::Dropout, capacity, args, p, step)
+    b.case(format!("dropout, {count} rows"), capacity, ops::Dropout { rows: b.rows, x, y, params: p }, step)
 }
 
 fn bias_back(b: &mut Bench, count: usize) -> Result<Case, PlanError> {
@@ -127,8 +127,12 @@ fn bias_back(b: &mut Bench, count: usize) -> Result<Case, PlanError> {
         count: (count / 2 % 2) as u32,
     };
     let step = b.step(count, 0);
-    let args = vec![Some(b.rows), Some(dy), Some(db)];
-    b.case(format!("bias_back, {count} rows"), Op::BiasBack, count + 1, args, p, step)
+    b.case(
+        format!("bias_back, {count} rows"),
+        count + 1,
+        ops::BiasBack { rows: b.rows, dy, db, params: p },
+        step,
+    )
 }
 
 /// Several outputs name one row.
@@ -136,11 +140,9 @@ fn coefs(b: &mut Bench, count: usize) -> Result<Case, PlanError> {
     let dy = b.output(DType::F32, count, 1)?;
     let mut step = b.step(count, 0);
     step.outs.iter_mut().enumerate().for_each(|(o, out)| out.coef = o as f32 - 2.5);
-    let (args, p) = (
-        vec![Some(b.rows), Some(b.outs), Some(dy)],
-        params::coefs::Params { width: 1, ..Default::default() },
-    );
-    b.case(format!("coefs, {count} rows"), Op::Coefs, count, args, p, step)
+    let params = params::coefs::Params { width: 1, ..Default::default() };
+    let call = ops::Coefs { rows: b.rows, outs: b.outs, dy, params };
+    b.case(format!("coefs, {count} rows"), count, call, step)
 }
 
 fn gather_back(b: &mut Bench, count: usize) -> Result<Case, PlanError> {
@@ -152,8 +154,12 @@ fn gather_back(b: &mut Bench, count: usize) -> Result<Case, PlanError> {
     for out in &mut step.outs {
         out.row -= out.row % 3;
     }
-    let args = vec![Some(b.rows), Some(b.outs), Some(dy), Some(dx)];
-    b.case(format!("gather_back, {count} rows"), Op::GatherBack, capacity, args, p, step)
+    b.case(
+        format!("gather_back, {count} rows"),
+        capacity,
+        ops::GatherBack { rows: b.rows, outs: b.outs, dy, dx, params: p },
+        step,
+    )
 }
 
 /// Shape of the table of `lookup`, and positions of a slot of the token table.
@@ -184,9 +190,13 @@ fn lookup(b: &mut Bench, count: usize, table: bool) -> Result<Case, PlanError> {
     let x = b.output(DType::F32, capacity, width)?;
     let ctx = if table { ctx as u32 } else { 0 };
     let p = params::lookup::Params { width: width as u32, scale: 1.5, ctx, ..Default::default() };
-    let args = vec![Some(b.rows), Some(w), tokens, Some(x)];
     let kind = if table { "" } else { " without a table" };
-    b.case(format!("lookup, {count} rows{kind}"), Op::Lookup, capacity, args, p, step)
+    b.case(
+        format!("lookup, {count} rows{kind}"),
+        capacity,
+        ops::Lookup { rows: b.rows, w, tokens, x, params: p },
+        step,
+    )
 }
 
 fn lookup_back(b: &mut Bench, count: usize) -> Result<Case, PlanError> {
@@ -195,8 +205,12 @@ fn lookup_back(b: &mut Bench, count: usize) -> Result<Case, PlanError> {
     let dx = b.floats(capacity, width, 1.0)?;
     let dw = b.floats(vocab, width, 1.0)?;
     let p = params::lookup_back::Params { width: width as u32, scale: 1.5, ..Default::default() };
-    let args = vec![Some(b.rows), Some(dx), Some(dw)];
-    b.case(format!("lookup_back, {count} rows"), Op::LookupBack, capacity, args, p, step)
+    b.case(
+        format!("lookup_back, {count} rows"),
+        capacity,
+        ops::LookupBack { rows: b.rows, dx, dw, params: p },
+        step,
+    )
 }
 
 /// With the labels' log-probabilities that belong to the logits.
@@ -215,8 +229,12 @@ fn logprob_back(b: &mut Bench, vocab: usize, count: usize) -> Result<Case, PlanE
     let y = b.words(DType::F32, count + 1, 1, bits(&logprobs))?;
     let logits = b.words(DType::F32, count + 1, vocab, bits(&values))?;
     let p = params::logprob_back::Params { vocab: vocab as u32, ..Default::default() };
-    let args = vec![Some(b.rows), Some(b.outs), Some(y), Some(logits)];
-    b.case(format!("logprob_back of {vocab}"), Op::LogProbBack, count + 1, args, p, step)
+    b.case(
+        format!("logprob_back of {vocab}"),
+        count + 1,
+        ops::LogProbBack { rows: b.rows, outs: b.outs, y, logits, params: p },
+        step,
+    )
 }
 
 /// Of logits that are far apart, near, and the same.
@@ -234,6 +252,10 @@ fn divergence(b: &mut Bench, vocab: usize, count: usize) -> Result<Case, PlanErr
     let other = b.words(DType::F32, count + 1, vocab, bits(&other))?;
     let y = b.output(DType::F32, count + 1, 1)?;
     let p = params::divergence::Params { vocab: vocab as u32, ..Default::default() };
-    let args = vec![Some(b.rows), Some(b.outs), Some(base), Some(other), Some(y)];
-    b.case(format!("divergence of {vocab}"), Op::Divergence, count + 1, args, p, step)
+    b.case(
+        format!("divergence of {vocab}"),
+        count + 1,
+        ops::Divergence { rows: b.rows, outs: b.outs, base, other, y, params: p },
+        step,
+    )
 }

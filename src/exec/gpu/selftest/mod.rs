@@ -114,7 +114,7 @@ fn run(
     case: &Case,
 ) -> Result<CaseReport, ExecError> {
     let call = &bench.program.plans[case.plan.index()].calls[0];
-    let state = State::of(layout, call.args.iter().flatten().copied());
+    let state = State::of(layout, call.args().iter().flatten().copied());
     state.fill(executor)?;
     write_inputs(executor, case)?;
     let before = state.read(executor)?;
@@ -154,9 +154,9 @@ fn compare(
 ) -> CaseReport {
     let call = &bench.program.plans[case.plan.index()].calls[0];
     let mut report = CaseReport { name: case.name.clone(), kernel: String::new(), error: 0.0, failure: None };
-    for (arg, id) in call.def().args.iter().zip(&call.args) {
+    for (arg, id) in call.def().args.iter().zip(call.args()) {
         let Some(id) = id.filter(|_| arg.written()) else { continue };
-        let tolerance = (call.def().tolerance)(&bench.program, call) * f64::from(f32::EPSILON);
+        let tolerance = (call.def().tolerance)(call) * f64::from(f32::EPSILON);
         let was = before.tensor(layout, id);
         let (expected, got) = (expected.tensor(layout, id), found.tensor(layout, id));
         let verdict = match (bench.program.get(id).dtype, arg.name, arg.accepts) {

@@ -50,7 +50,7 @@ pub fn run(bench: &Bench, layout: &Layout, case: &Case, state: &mut State) -> Re
     let call = &bench.program.plans[case.plan.index()].calls[0];
     let weights = bench.weights();
     let mut storage = Vec::new();
-    for id in &call.args {
+    for id in call.args() {
         storage.push(match id {
             Some(id) => load(bench, layout, &weights, *id, state)?,
             None => Storage::Absent,
@@ -58,7 +58,7 @@ pub fn run(bench: &Bench, layout: &Layout, case: &Case, state: &mut State) -> Re
     }
     let views: Vec<View<f32>> = storage.iter_mut().map(Storage::view).collect();
     (Op::of(call).twin().single)(&Context::new(call, &case.step, &views, 0, 1));
-    for (id, storage) in call.args.iter().zip(&storage) {
+    for (id, storage) in call.args().iter().zip(&storage) {
         if let Some(id) = id.filter(|id| bench.program.get(*id).role == Role::State) {
             state.tensor(layout, id).copy_from_slice(&storage.words());
         }
