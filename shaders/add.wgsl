@@ -12,7 +12,7 @@
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let words = p.width / 4u;
-    if id.x >= words || id.y >= active_rows(rows[0], 0u) {
+    if id.x >= words || id.y >= active_rows(rows[0], TOKEN_ROWS) {
         return;
     }
     let at = id.y * words + id.x;

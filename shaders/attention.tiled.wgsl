@@ -85,7 +85,7 @@ fn weigh(row: u32, start: u32) {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let count = active_rows(rows[0], 0u);
+    let count = active_rows(rows[0], TOKEN_ROWS);
     let first_row = group.y * TILE;
     let head = group.x;
     let words = p.head_dim / 4u;

@@ -25,7 +25,7 @@ var<workgroup> partial: array<vec4<f32>, 512>;   // (key, lane) of dk, then of d
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let count = active_rows(rows[0], 0u);
+    let count = active_rows(rows[0], TOKEN_ROWS);
     let kv_head = group.x;
     let first = group.y * 4u;
     let words = p.head_dim / 4u;

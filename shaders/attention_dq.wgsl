@@ -22,7 +22,7 @@ var<workgroup> partial: array<vec4<f32>, 256>; // (row, lane)
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let count = active_rows(rows[0], 0u);
+    let count = active_rows(rows[0], TOKEN_ROWS);
     let head = group.x;
     let token = group.y * 4u;
     let words = p.head_dim / 4u;

@@ -21,7 +21,7 @@ const LOWEST: f32 = -3.4e38;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let count = active_rows(rows[0], 0u);
+    let count = active_rows(rows[0], TOKEN_ROWS);
     let head = group.x;
     let token = group.y * 4u;
     let words = p.head_dim / 4u;

@@ -29,7 +29,7 @@ fn gap(log_p: f32, log_q: f32) -> f32 {
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let o = group.y;
-    if o >= active_rows(rows[0], 1u) {
+    if o >= active_rows(rows[0], OUTPUT_ROWS) {
         return;
     }
     let first = o * p.vocab;

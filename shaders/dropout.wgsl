@@ -20,10 +20,10 @@ fn mix_bits(word: u32) -> u32 {
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let t = group.y;
-    if t >= active_rows(rows[0], 0u) {
+    if t >= active_rows(rows[0], TOKEN_ROWS) {
         return;
     }
-    let seed = mix_bits(mix_bits(rows[0].first) ^ (p.id * 0x9e3779b9u + t));
+    let seed = mix_bits(mix_bits(dropout_seed(rows[0])) ^ (p.id * 0x9e3779b9u + t));
     for (var i = lane; i < p.width; i += 64u) {
         let at = t * p.width + i;
         var value = select(0.0, x[at] * p.scale, mix_bits(seed ^ i) >= p.threshold);

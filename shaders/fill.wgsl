@@ -7,15 +7,13 @@
 @group(0) @binding(2) var<storage, read> rows: array<Row>;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 
-const ONE: u32 = 2u; // count of a fixed tensor: its one row, whatever the step holds
-
 @compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    if p.count != ONE && group.y >= active_rows(rows[0], p.count) {
+    if p.count != ONE_ROW && group.y >= active_rows(rows[0], p.count) {
         return;
     }
     for (var i = group.x * 64u + lane; i < p.width; i += groups.x * 64u) {

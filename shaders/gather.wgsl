@@ -12,7 +12,7 @@
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let words = p.width / 4u;
-    if id.x >= words || id.y >= active_rows(rows[0], 1u) {
+    if id.x >= words || id.y >= active_rows(rows[0], OUTPUT_ROWS) {
         return;
     }
     y[id.y * words + id.x] = x[outs[id.y].row * words + id.x];

@@ -14,7 +14,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if id.x >= p.width {
         return;
     }
-    let count = active_rows(rows[0], 1u);
+    let count = active_rows(rows[0], OUTPUT_ROWS);
     for (var o = 0u; o < count; o++) {
         dx[outs[o].row * p.width + id.x] += dy[o * p.width + id.x];
     }

@@ -17,7 +17,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         return;
     }
     let row = rows[1u + id.y];
-    let source = row.token * p.ctx + row.pos;
+    let source = source_slot(row) * p.ctx + row.pos;
     let to = row.slot * p.ctx + row.pos;
     cache_k[to * words + id.x] = cache_k[source * words + id.x];
     cache_v[to * words + id.x] = cache_v[source * words + id.x];

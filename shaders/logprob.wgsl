@@ -13,7 +13,7 @@ const WIDTH: u32 = 256u;
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let o = group.y;
-    if o >= active_rows(rows[0], 1u) {
+    if o >= active_rows(rows[0], OUTPUT_ROWS) {
         return;
     }
     let base = o * p.vocab;

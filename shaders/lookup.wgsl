@@ -14,7 +14,7 @@ const FROM_TABLE: u32 = 0xffffffffu;
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let t = group.y;
-    if t >= active_rows(rows[0], 0u) {
+    if t >= active_rows(rows[0], TOKEN_ROWS) {
         return;
     }
     let row = rows[1u + t];

@@ -13,7 +13,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if id.x >= p.width {
         return;
     }
-    let count = active_rows(rows[0], 0u);
+    let count = active_rows(rows[0], TOKEN_ROWS);
     let last = arrayLength(&dw) / p.width - 1u;
     for (var t = 0u; t < count; t++) {
         dw[min(rows[1u + t].token, last) * p.width + id.x] += p.scale * dx[t * p.width + id.x];

@@ -257,7 +257,7 @@ fn draw(lane: u32, base: u32, out: Out, key: u32, top: f32) -> u32 {
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let o = group.y;
-    if o >= active_rows(rows[0], 1u) {
+    if o >= active_rows(rows[0], OUTPUT_ROWS) {
         return;
     }
     let out = outs[o];

@@ -10,7 +10,7 @@
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    if id.x >= p.width || id.y >= active_rows(rows[0], 1u) {
+    if id.x >= p.width || id.y >= active_rows(rows[0], OUTPUT_ROWS) {
         return;
     }
     let at = id.y * p.width + id.x;

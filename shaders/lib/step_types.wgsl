@@ -1,11 +1,12 @@
 // What changes from step to step. One Row per token row of the plan, one Out per output row.
-// rows[0] is the header: slot = number of token rows, pos = number of output rows, first = seed of this step's dropout.
+// rows[0] is the header, read by the functions of `step`: slot = number of token rows, pos = number of output rows, first = seed of this
+// step's dropout.
 
 struct Row {
     slot: u32,   // slot of the KV cache
     pos: u32,    // position of the token in its sequence
     first: u32,  // first position this row may attend to (packed sequences)
-    token: u32,  // token id, or 0xffffffff: read it from the token table at (slot, pos)
+    token: u32,  // token id, or 0xffffffff: read it from the token table at (slot, pos); of a row that is copied, the slot it comes from
 }
 
 struct Out {

@@ -160,8 +160,8 @@ pub fn check_step(program: &Program, plan: PlanId, step: &Step) -> Result<(), Ex
                 row.slot, row.pos, row.first
             ));
         }
-        if copies && row.token as usize >= slots {
-            return fail(format!("row {t}: slot {} to copy from is not among {slots}", row.token));
+        if copies && row.source_slot() >= slots {
+            return fail(format!("row {t}: slot {} to copy from is not among {slots}", row.source_slot()));
         }
         if (row.token != TOKEN_FROM_TABLE || plan.packed) && row.token as usize >= inputs.vocab {
             return fail(format!(

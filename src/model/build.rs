@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::model::forward::{Models, Weights, emit};
 use crate::model::{ModelConfig, ModelError};
 use crate::plan::{
-    BudgetError, Call, DType, Inputs, Layout, OpCall, Out, PlanError, PlanId, Profile, Program, Role,
-    Rows as TensorRows, Tensor, TensorId, VIEW_ALIGN, WeightSource,
+    BudgetError, Call, DType, Inputs, Layout, OpCall, Out, Over, PlanError, PlanId, Profile, Program, Role,
+    Rows, Tensor, TensorId, VIEW_ALIGN, WeightSource,
 };
 
 /// Storage of the KV cache.
@@ -173,7 +173,7 @@ pub fn build(
     builder.check_adapters()?;
     let model = Models { first: model, others: None };
     for spec in specs {
-        builder.plan = builder.program.open_plan(&spec.name, spec.tokens, spec.outputs);
+        builder.open(&spec.name, spec.tokens, spec.outputs);
         emit(&mut builder, &model, spec)?;
     }
     Ok(builder.program)
@@ -209,25 +209,6 @@ pub fn build_fitting(
     Err(refusal.with_fit(fit.or(Some("a smaller model, or a smaller format (ember quantize)".into()))).into())
 }
 
-/// Symbolic rows of an activation.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Rows {
-    /// One per token row.
-    Tokens,
-    /// One per output row.
-    Outputs,
-}
-
-impl Rows {
-    /// The `count` parameter of ops.
-    pub fn count(self) -> u32 {
-        match self {
-            Rows::Tokens => 0,
-            Rows::Outputs => 1,
-        }
-    }
-}
-
 /// Appends calls to the open plan.
 pub struct Builder<'a> {
     /// The program being built.
@@ -252,6 +233,8 @@ pub struct Builder<'a> {
     pub branches: Vec<Branch>,
     /// The one whose plans are being built, or whose tensors are declared.
     pub branch: usize,
+    /// Plans that are opened have no KV cache: see [`Plan::packed`](crate::plan::Plan::packed).
+    pub packed: bool,
     /// What labels of activations begin with, where a plan has a layer twice.
     pub part: &'static str,
     /// Weights that are declared are the trained model's own; otherwise they are frozen.
@@ -272,7 +255,7 @@ impl<'a> Builder<'a> {
         let input = |name: &str, rows, width| Tensor {
             name: name.into(),
             dtype: DType::U32,
-            rows: TensorRows::Fixed(rows),
+            rows: Rows::fixed(rows),
             width,
             role: Role::Input,
             plan: None,
@@ -301,10 +284,28 @@ impl<'a> Builder<'a> {
             blocks,
             branches,
             branch,
+            packed: false,
             part: "",
             own: options.train == Train::All,
             uses,
         })
+    }
+
+    /// Opens a plan of the current branch; calls are appended to it from now on.
+    pub fn open(&mut self, name: &str, tokens: usize, outputs: usize) -> PlanId {
+        self.plan = match self.packed {
+            true => self.program.open_packed_plan(name, tokens, outputs, self.branch as u32),
+            false => self.program.open_plan(name, tokens, outputs),
+        };
+        self.plan
+    }
+
+    /// Does something as another branch.
+    pub fn within<T>(&mut self, branch: usize, make: impl FnOnce(&mut Self) -> T) -> T {
+        let before = std::mem::replace(&mut self.branch, branch);
+        let made = make(self);
+        self.branch = before;
+        made
     }
 
     /// Branches whose adapters are added to the weights that are being declared: where the first model's own weights are
@@ -319,7 +320,7 @@ impl<'a> Builder<'a> {
 
     /// Rate of dropout of the plans being built: it is for training.
     pub fn dropout(&self) -> f32 {
-        if self.program.packed { self.branches[self.branch].adapters.dropout } else { 0.0 }
+        if self.packed { self.branches[self.branch].adapters.dropout } else { 0.0 }
     }
 
     /// A number for each use of dropout.
@@ -350,7 +351,7 @@ impl<'a> Builder<'a> {
             let block = self.program.tensor(Tensor {
                 name: format!("trained.{}", self.blocks.len()),
                 dtype: DType::F32,
-                rows: TensorRows::Fixed(1),
+                rows: Rows::fixed(1),
                 width: 0,
                 role: Role::Trained,
                 plan: None,
@@ -382,7 +383,7 @@ impl<'a> Builder<'a> {
     }
 
     /// A new activation of the open plan.
-    pub fn activation(&mut self, label: &str, rows: Rows, width: usize) -> Result<TensorId, ModelError> {
+    pub fn activation(&mut self, label: &str, rows: Over, width: usize) -> Result<TensorId, ModelError> {
         self.own(label, rows, 1, width, DType::F32, Role::Activation)
     }
 
@@ -390,17 +391,14 @@ impl<'a> Builder<'a> {
     pub fn own(
         &mut self,
         label: &str,
-        rows: Rows,
+        rows: Over,
         per: usize,
         width: usize,
         dtype: DType,
         role: Role,
     ) -> Result<TensorId, ModelError> {
         let plan = &self.program.plans[self.plan.index()];
-        let rows = match rows {
-            Rows::Tokens => TensorRows::Tokens(per),
-            Rows::Outputs => TensorRows::Outputs(per),
-        };
+        let rows = Rows::each(rows, per);
         let name = format!("{}: {}{label}", plan.name, self.part);
         Ok(self.program.tensor(Tensor { name, dtype, rows, width, role, plan: Some(self.plan) })?)
     }

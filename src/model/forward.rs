@@ -1,11 +1,11 @@
 //! The forward, written once: decode, prefill and scoring are modes of it.
 
-use crate::model::build::{BranchHead, Builder, Head, KvType, PlanSpec, Rows, SCALAR_HEAD};
+use crate::model::build::{BranchHead, Builder, Head, KvType, PlanSpec, SCALAR_HEAD};
 use crate::model::linear::{Linear, Product};
 use crate::model::residual;
 use crate::model::{Attention, FeedForward, GateKind, LayerConfig, Mixer, ModelError, Norms, RopeScaling};
 use crate::ops::{self, params};
-use crate::plan::{DType, Role, Rows as TensorRows, Tensor, TensorId};
+use crate::plan::{DType, Over, Role, Rows, Tensor, TensorId};
 
 /// Plans of at most this many token rows split attention over the context instead of over rows.
 const DECODE_ROWS: usize = 8;
@@ -131,19 +131,16 @@ impl Layer {
 
 /// The vectors of the branches that make one number of a position.
 fn scalar_heads(b: &mut Builder<'_>) -> Result<Vec<Option<TensorId>>, ModelError> {
-    let before = b.branch;
     let mut heads = vec![None; b.branches.len()];
     for index in b.adapted() {
-        b.branch = index;
         let branch = b.branches[index].clone();
         let name = format!("{}{SCALAR_HEAD}", branch.prefix(index));
         let width = b.config.width;
         heads[index] = match branch.head {
-            BranchHead::Scalar => Some(b.trained(&name, 1, width, true)?),
+            BranchHead::Scalar => Some(b.within(index, |b| b.trained(&name, 1, width, true))?),
             BranchHead::Tokens | BranchHead::Divergence => None,
         };
     }
-    b.branch = before;
     Ok(heads)
 }
 
@@ -152,7 +149,7 @@ fn cache(b: &mut Builder<'_>, name: &str) -> Result<TensorId, ModelError> {
         KvType::Block16 => DType::Block16,
         KvType::F32 => DType::F32,
     };
-    let rows = TensorRows::Fixed(b.options.slots * b.options.ctx);
+    let rows = Rows::fixed(b.options.slots * b.options.ctx);
     let width = b.config.kv_width();
     Ok(b.program.tensor(Tensor { name: name.into(), dtype, rows, width, role: Role::State, plan: None })?)
 }
@@ -177,11 +174,11 @@ pub fn emit(b: &mut Builder<'_>, models: &Models, spec: &PlanSpec) -> Result<(),
 /// Appends one decoder layer: x (T, width) to (T, width).
 pub fn layer(b: &mut Builder<'_>, w: &Weights, index: usize, x: TensorId) -> Result<TensorId, ModelError> {
     let (layer, prefix) = (&w.layers[index], format!("blk.{index}"));
-    let h = rms_norm(b, &format!("{prefix}.attn_norm"), x, layer.attn_norm, Rows::Tokens)?;
+    let h = rms_norm(b, &format!("{prefix}.attn_norm"), x, layer.attn_norm, Over::Tokens)?;
     let Mixer::Attention(config) = &layer.config.mixer;
     let a = attention(b, &prefix, layer, config, h, w.rope_factors)?; // (T, width)
     let x = add(b, &format!("{prefix}.post_attention"), a, layer.attn_after, x)?;
-    let h = rms_norm(b, &format!("{prefix}.ffn_norm"), x, layer.ffn_norm, Rows::Tokens)?;
+    let h = rms_norm(b, &format!("{prefix}.ffn_norm"), x, layer.ffn_norm, Over::Tokens)?;
     let f = feed_forward(b, &prefix, layer, h)?; // (T, width)
     add(b, &format!("{prefix}.post_ffw"), f, layer.ffn_after, x)
 }
@@ -195,7 +192,7 @@ fn add(
     stream: TensorId,
 ) -> Result<TensorId, ModelError> {
     let part = match norm {
-        Some(norm) => rms_norm(b, &format!("{label}_norm"), part, norm, Rows::Tokens)?,
+        Some(norm) => rms_norm(b, &format!("{label}_norm"), part, norm, Over::Tokens)?,
         None => part,
     };
     residual::add(b, label, part, stream)
@@ -205,8 +202,8 @@ fn add(
 pub fn embed(b: &mut Builder<'_>, w: &Weights) -> Result<TensorId, ModelError> {
     let width = b.config.width;
     let scale = if b.config.arch.scale_embedding { (width as f32).sqrt() } else { 1.0 };
-    let x = b.activation("embedding", Rows::Tokens, width)?;
-    let table = (!b.program.packed).then_some(b.table);
+    let x = b.activation("embedding", Over::Tokens, width)?;
+    let table = (!b.packed).then_some(b.table);
     for shard in &w.embedding.shards {
         let ctx = table.map_or(0, |_| b.options.ctx as u32);
         if w.embedding.trained {
@@ -234,7 +231,7 @@ fn rms_norm(
     label: &str,
     x: TensorId,
     w: TensorId,
-    rows: Rows,
+    rows: Over,
 ) -> Result<TensorId, ModelError> {
     let (wide, width) = (b.program.get(x).width, b.program.get(w).width);
     let y = b.activation(label, rows, wide)?;
@@ -257,7 +254,7 @@ fn rope(
     factors: Option<TensorId>,
 ) -> Result<TensorId, ModelError> {
     let c = b.config;
-    let y = b.activation(label, Rows::Tokens, heads * c.head_dim)?;
+    let y = b.activation(label, Over::Tokens, heads * c.head_dim)?;
     let p = RopeScaling::params(c, attention, heads, factors.is_some());
     b.call(label, ops::Rope { rows: b.rows, x, factors, y, params: p })?;
     Ok(y)
@@ -272,9 +269,9 @@ fn rotated(
     heads: usize,
     factors: Option<TensorId>,
 ) -> Result<TensorId, ModelError> {
-    let mut y = linear.forward(b, x, Rows::Tokens, None)?;
+    let mut y = linear.forward(b, x, Over::Tokens, None)?;
     if let Some(norm) = norm {
-        y = rms_norm(b, &format!("{}_norm", linear.label), y, norm, Rows::Tokens)?;
+        y = rms_norm(b, &format!("{}_norm", linear.label), y, norm, Over::Tokens)?;
     }
     rope(b, &format!("{}_rope", linear.label), attention, y, heads, factors)
 }
@@ -291,11 +288,11 @@ fn attention(
     let c = b.config;
     let factors = factors.filter(|_| config.rope_scaled);
     let tokens = b.program.plans[b.plan.index()].tokens;
-    let cache = layer.cache.filter(|_| !b.program.packed);
+    let cache = layer.cache.filter(|_| !b.packed);
     let ctx = if cache.is_some() { b.options.ctx } else { tokens };
     let q = rotated(b, config, (&layer.q, layer.q_norm), x, c.heads, factors)?;
     let k = rotated(b, config, (&layer.k, layer.k_norm), x, c.kv_heads, factors)?;
-    let v = layer.v.forward(b, x, Rows::Tokens, None)?;
+    let v = layer.v.forward(b, x, Over::Tokens, None)?;
     let (keys, values) = match cache {
         Some(cache) => {
             kv_write(b, prefix, (k, v), cache)?;
@@ -311,7 +308,7 @@ fn attention(
         let rows = c.heads * splits;
         Some(b.own(
             &format!("{label}.part"),
-            Rows::Tokens,
+            Over::Tokens,
             rows,
             c.head_dim + 2,
             DType::F32,
@@ -320,7 +317,7 @@ fn attention(
     } else {
         None
     };
-    let y = b.activation(&label, Rows::Tokens, c.heads * c.head_dim)?;
+    let y = b.activation(&label, Over::Tokens, c.heads * c.head_dim)?;
     let p = params::attention::Params {
         heads: c.heads as u32,
         kv_heads: c.kv_heads as u32,
@@ -332,7 +329,7 @@ fn attention(
         splits: splits as u32,
     };
     b.call(&label, ops::Attention { rows: b.rows, q, k: keys, v: values, y, part, params: p })?;
-    layer.o.forward(b, y, Rows::Tokens, None)
+    layer.o.forward(b, y, Over::Tokens, None)
 }
 
 fn kv_write(
@@ -356,17 +353,17 @@ fn feed_forward(
     layer: &Layer,
     x: TensorId,
 ) -> Result<TensorId, ModelError> {
-    let gate = layer.gate.forward(b, x, Rows::Tokens, None)?;
-    let up = layer.up.forward(b, x, Rows::Tokens, None)?;
+    let gate = layer.gate.forward(b, x, Over::Tokens, None)?;
+    let up = layer.up.forward(b, x, Over::Tokens, None)?;
     let label = format!("{prefix}.gate");
-    let y = b.activation(&label, Rows::Tokens, b.config.ff)?;
+    let y = b.activation(&label, Over::Tokens, b.config.ff)?;
     let kind = match layer.config.feed_forward {
         FeedForward::Gated(GateKind::Silu) => 0,
         FeedForward::Gated(GateKind::GeluTanh) => 1,
     };
-    let p = params::gate::Params { width: b.config.ff as u32, kind, count: 0, pad0: 0 };
+    let p = params::gate::Params { width: b.config.ff as u32, kind, count: Over::Tokens.count(), pad0: 0 };
     b.call(&label, ops::Gate { rows: b.rows, gate, up, y, params: p })?;
-    layer.down.forward(b, y, Rows::Tokens, None)
+    layer.down.forward(b, y, Over::Tokens, None)
 }
 
 /// Appends copies of all layers' keys and values, and of the tokens, from slot to slot.
@@ -387,18 +384,18 @@ pub fn share(b: &mut Builder<'_>, w: &Weights) -> Result<(), ModelError> {
 /// What a head works on: the output rows of the last layer, normed, (O, width).
 fn outputs(b: &mut Builder<'_>, w: &Weights, x: TensorId) -> Result<TensorId, ModelError> {
     let width = b.config.width as u32;
-    let h = b.activation("gather", Rows::Outputs, b.config.width)?;
+    let h = b.activation("gather", Over::Outputs, b.config.width)?;
     let p = params::gather::Params { width, ..Default::default() };
     b.call("gather", ops::Gather { rows: b.rows, outs: b.outs, x, y: h, params: p })?;
-    rms_norm(b, "output_norm", h, w.output_norm, Rows::Outputs)
+    rms_norm(b, "output_norm", h, w.output_norm, Over::Outputs)
 }
 
 /// The number that the branch makes of each output row, (O, 1), fetched; `None` for a branch that has no such head.
 pub fn scalar(b: &mut Builder<'_>, w: &Weights, x: TensorId) -> Result<Option<TensorId>, ModelError> {
     let Some(head) = w.heads.get(b.branch).copied().flatten() else { return Ok(None) };
     let h = outputs(b, w, x)?;
-    let y = b.own("scalar", Rows::Outputs, 1, 1, DType::F32, Role::Output)?;
-    Product { w: head, ..Product::of(h, y) }.emit(b, "scalar", Rows::Outputs)?;
+    let y = b.own("scalar", Over::Outputs, 1, 1, DType::F32, Role::Output)?;
+    Product { w: head, ..Product::of(h, y) }.emit(b, "scalar", Over::Outputs)?;
     Ok(Some(y))
 }
 
@@ -408,14 +405,14 @@ pub fn logits(b: &mut Builder<'_>, w: &Weights, x: TensorId, fetched: bool) -> R
     let h = outputs(b, w, x)?;
     let role = if fetched { Role::Output } else { Role::Activation };
     let logits =
-        |b: &mut Builder<'_>, label: &str, role| b.own(label, Rows::Outputs, 1, vocab, DType::F32, role);
+        |b: &mut Builder<'_>, label: &str, role| b.own(label, Over::Outputs, 1, vocab, DType::F32, role);
     let cap = b.config.softcap;
     if cap == 0.0 {
         let y = logits(b, "logits", role)?;
-        return w.output.forward(b, h, Rows::Outputs, Some(y));
+        return w.output.forward(b, h, Over::Outputs, Some(y));
     }
     let x = logits(b, "raw logits", Role::Activation)?;
-    let x = w.output.forward(b, h, Rows::Outputs, Some(x))?;
+    let x = w.output.forward(b, h, Over::Outputs, Some(x))?;
     let y = logits(b, "logits", role)?;
     let p = params::softcap::Params { width: vocab as u32, cap, ..Default::default() };
     b.call("softcap", ops::Softcap { rows: b.rows, x, y, params: p })?;
@@ -423,7 +420,7 @@ pub fn logits(b: &mut Builder<'_>, w: &Weights, x: TensorId, fetched: bool) -> R
 }
 
 fn sample(b: &mut Builder<'_>, logits: TensorId) -> Result<TensorId, ModelError> {
-    let sampled = b.own("sampled", Rows::Outputs, 1, 4, DType::U32, Role::Output)?;
+    let sampled = b.own("sampled", Over::Outputs, 1, 4, DType::U32, Role::Output)?;
     let [breakers0, breakers1, breakers2] = b.config.breakers.vectors();
     let p = params::sample::Params {
         vocab: b.config.vocab as u32,
@@ -442,7 +439,7 @@ fn sample(b: &mut Builder<'_>, logits: TensorId) -> Result<TensorId, ModelError>
 
 /// How far `other`'s softmax is from `base`'s at each output row, (O, 1), fetched.
 pub fn divergence(b: &mut Builder<'_>, base: TensorId, other: TensorId) -> Result<TensorId, ModelError> {
-    let y = b.own("divergence", Rows::Outputs, 1, 1, DType::F32, Role::Output)?;
+    let y = b.own("divergence", Over::Outputs, 1, 1, DType::F32, Role::Output)?;
     let p = params::divergence::Params { vocab: b.config.vocab as u32, ..Default::default() };
     b.call("divergence", ops::Divergence { rows: b.rows, outs: b.outs, base, other, y, params: p })?;
     Ok(y)
@@ -450,7 +447,7 @@ pub fn divergence(b: &mut Builder<'_>, base: TensorId, other: TensorId) -> Resul
 
 /// Log-probabilities of the output rows' labels, (O, 1), fetched.
 pub fn log_prob(b: &mut Builder<'_>, logits: TensorId) -> Result<TensorId, ModelError> {
-    let y = b.own("logprob", Rows::Outputs, 1, 1, DType::F32, Role::Output)?;
+    let y = b.own("logprob", Over::Outputs, 1, 1, DType::F32, Role::Output)?;
     let p = params::logprob::Params { vocab: b.config.vocab as u32, ..Default::default() };
     b.call("logprob", ops::LogProb { rows: b.rows, outs: b.outs, logits, y, params: p })?;
     Ok(y)

@@ -52,9 +52,8 @@ pub fn build_inspection(
     let mut b = Builder::new(config, weights, options, rows, outputs)?;
     let model = Weights::declare(&mut b, false)?;
     b.check_adapters()?;
-    b.program.packed = true;
-    let forward = b.program.open_plan("inspect", rows, 0);
-    b.plan = forward;
+    b.packed = true;
+    let forward = b.open("inspect", rows, 0);
     let mut x = embed(&mut b, &model)?;
     let mut layers = Vec::with_capacity(config.layers.len());
     for index in 0..config.layers.len() {
@@ -63,8 +62,7 @@ pub fn build_inspection(
         layers.push(inspected(&b.program.plans[forward.index()].calls[start..], index, x, output)?);
         x = output;
     }
-    let lens = b.program.open_plan("lens", rows, outputs);
-    b.plan = lens;
+    let lens = b.open("lens", rows, outputs);
     for layer in &layers {
         for id in [layer.input, layer.attended, layer.output, layer.queries, layer.keys] {
             b.program.keep(id, lens);
@@ -72,7 +70,7 @@ pub fn build_inspection(
     }
     let lens_input = crate::plan::Tensor {
         name: "lens input".into(),
-        role: Role::Tape { branch: b.program.branch },
+        role: Role::Tape { branch: b.branch as u32 },
         plan: None,
         ..b.program.get(x).clone()
     };

@@ -2,9 +2,9 @@
 //! LoRA enters (Hu et al. 2021): y = W x + scale B (A x).
 
 use crate::model::ModelError;
-use crate::model::build::{Builder, PairShape, Rows};
+use crate::model::build::{Builder, PairShape};
 use crate::ops::{self, params};
-use crate::plan::{DType, TensorId, WeightSource};
+use crate::plan::{DType, Over, TensorId, WeightSource};
 use crate::quant::{Format, GROUP_ROWS};
 
 /// Rows of a matrix that one binding holds.
@@ -96,7 +96,7 @@ impl Linear {
         &self,
         b: &mut Builder<'_>,
         x: TensorId,
-        rows: Rows,
+        rows: Over,
         output: Option<TensorId>,
     ) -> Result<TensorId, ModelError> {
         let y = match output {
@@ -139,13 +139,10 @@ impl Lora {
         rows: usize,
         cols: usize,
     ) -> Result<Vec<Option<Self>>, ModelError> {
-        let before = b.branch;
         let mut all = vec![None; b.branches.len()];
         for branch in b.adapted() {
-            b.branch = branch;
-            all[branch] = Lora::declare(b, label, rows, cols)?;
+            all[branch] = b.within(branch, |b| Lora::declare(b, label, rows, cols))?;
         }
-        b.branch = before;
         Ok(all)
     }
 
@@ -172,7 +169,7 @@ impl Lora {
         label: &str,
         x: TensorId,
         y: TensorId,
-        rows: Rows,
+        rows: Over,
     ) -> Result<(), ModelError> {
         let mut input = x;
         if b.dropout() > 0.0 {
@@ -203,7 +200,7 @@ impl Product {
         Self { x, w: x, bias: None, y, alpha: 1.0, accumulate: false }
     }
 
-    pub(super) fn emit(&self, b: &mut Builder<'_>, label: &str, rows: Rows) -> Result<(), ModelError> {
+    pub(super) fn emit(&self, b: &mut Builder<'_>, label: &str, rows: Over) -> Result<(), ModelError> {
         let out = b.program.capacity_rows(self.w) as u32;
         let p = params::project::Params {
             cols: b.program.get(self.w).width as u32,

@@ -2,9 +2,9 @@
 //! the product adds it and there is no further step.
 
 use crate::model::ModelError;
-use crate::model::build::{Builder, Rows};
+use crate::model::build::Builder;
 use crate::ops::{self, params};
-use crate::plan::{OpCall, Plan, TensorId};
+use crate::plan::{OpCall, Over, Plan, TensorId};
 
 /// Appends x + stream, both (T, width): the residual stream behind a part of a layer.
 pub(super) fn add(
@@ -17,7 +17,7 @@ pub(super) fn add(
         return Ok(x);
     }
     let width = b.config.width;
-    let y = b.activation(label, Rows::Tokens, width)?;
+    let y = b.activation(label, Over::Tokens, width)?;
     b.call(
         label,
         ops::Add {

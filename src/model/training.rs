@@ -5,14 +5,14 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use crate::model::build::{BranchHead, BuildOptions, Builder, OpenBlock, PlanSpec, Rows, Train};
+use crate::model::build::{BranchHead, BuildOptions, Builder, OpenBlock, PlanSpec, Train};
 use crate::model::forward::{
     Models, Weights, divergence, embed, emit, layer, log_prob, logits, scalar, share,
 };
 use crate::model::{ModelConfig, ModelError};
 use crate::ops::{self, params, sumsq};
 use crate::plan::{
-    DType, OpCall, PlanId, Program, Reverse, Role, Rows as TensorRows, Tensor, TensorId, WeightSource,
+    DType, OpCall, Over, PlanId, Program, Reverse, Role, Rows, Tensor, TensorId, WeightSource,
 };
 
 /// Sizes of a training step.
@@ -105,28 +105,26 @@ pub fn build_training(
     b.check_adapters()?;
     let (blocks, sums) = declare_gradients(&mut b)?;
 
-    b.program.packed = true;
+    b.packed = true;
     let mut passes = Vec::new();
     for branch in 0..b.branches.len() {
-        (b.branch, b.program.branch) = (branch, branch as u32);
-        passes.push(match b.branches[branch].head {
-            BranchHead::Divergence => apart(&mut b, &models, spec)?,
-            _ => pass(&mut b, models.of(branch), &sums, spec)?,
-        });
+        passes.push(b.within(branch, |b| match b.branches[branch].head {
+            BranchHead::Divergence => apart(b, &models, spec),
+            _ => pass(b, models.of(branch), &sums, spec),
+        })?);
     }
-    (b.branch, b.program.branch) = (0, 0);
     let (clear, norm, update) = optimizer(&mut b, &blocks)?;
 
-    b.program.packed = false;
+    b.packed = false;
     let mut made = Vec::new();
     for spec in cached {
-        b.plan = b.program.open_plan(&spec.name, spec.tokens, spec.outputs);
+        b.open(&spec.name, spec.tokens, spec.outputs);
         emit(&mut b, &models, spec)?;
         made.push(b.plan);
     }
     let mut shared = None;
     if !cached.is_empty() {
-        b.plan = b.program.open_plan("share", tokens, 0);
+        b.open("share", tokens, 0);
         share(&mut b, &models.first)?;
         shared = Some(b.plan);
     }
@@ -208,23 +206,21 @@ fn apart(b: &mut Builder<'_>, models: &Models, spec: TrainSpec) -> Result<Pass, 
     let both = [(this, ""), (0, "first ")];
     let mut hidden = Vec::new();
     for (branch, part) in both {
-        (b.branch, b.part) = (branch, part);
-        let model = models.of(branch);
-        let mut x = embed(b, model)?;
-        for index in 0..b.config.layers.len() {
-            x = layer(b, model, index, x)?;
-        }
-        hidden.push(x);
+        b.part = part;
+        hidden.push(b.within(branch, |b| {
+            let model = models.of(branch);
+            let first = embed(b, model)?;
+            (0..b.config.layers.len()).try_fold(first, |x, index| layer(b, model, index, x))
+        })?);
     }
-    b.branch = this;
     let score = open(b, "score", spec.rows, spec.outputs);
     let mut made = Vec::new();
     for ((branch, part), x) in both.into_iter().zip(hidden) {
-        (b.branch, b.part) = (branch, part);
+        b.part = part;
         b.program.keep(x, score);
-        made.push(logits(b, models.of(branch), x, false)?);
+        made.push(b.within(branch, |b| logits(b, models.of(branch), x, false))?);
     }
-    (b.branch, b.part) = (this, "");
+    b.part = "";
     b.program.plans[score.index()].fetch = Some(divergence(b, made[0], made[1])?);
     Ok(Pass { forward, score, head: None, backward: None })
 }
@@ -232,10 +228,10 @@ fn apart(b: &mut Builder<'_>, models: &Models, spec: TrainSpec) -> Result<Pass, 
 /// The gradient of the last layer's output, zeroed by the forward.
 fn hidden_gradient(b: &mut Builder<'_>, spec: TrainSpec) -> Result<TensorId, ModelError> {
     let name = format!("{}d hidden", b.branches[b.branch].prefix(b.branch));
-    let (rows, width) = (TensorRows::Fixed(spec.rows), b.config.width);
-    let (dtype, role) = (DType::F32, Role::Tape { branch: b.program.branch });
+    let (rows, width) = (Rows::fixed(spec.rows), b.config.width);
+    let (dtype, role) = (DType::F32, Role::Tape { branch: b.branch as u32 });
     let dx = b.program.tensor(Tensor { name, dtype, rows, width, role, plan: None })?;
-    let p = params::fill::Params { width: width as u32, count: 0, value: 0.0, pad0: 0 };
+    let p = params::fill::Params { width: width as u32, count: Over::Tokens.count(), value: 0.0, pad0: 0 };
     b.call("d hidden", ops::Fill { rows: b.rows, y: dx, params: p })?;
     Ok(dx)
 }
@@ -247,8 +243,7 @@ fn open(b: &mut Builder<'_>, name: &str, rows: usize, outputs: usize) -> PlanId 
     } else {
         format!("{}{name}", b.branches[b.branch].prefix(b.branch))
     };
-    b.plan = b.program.open_plan(&name, rows, outputs);
-    b.plan
+    b.open(&name, rows, outputs)
 }
 
 /// Whether calls use something that is trained.
@@ -262,7 +257,7 @@ fn declare_gradients(b: &mut Builder<'_>) -> Result<(Vec<Block>, HashMap<TensorI
     let open: Vec<OpenBlock> = b.blocks.iter().filter(|o| b.branches[o.branch].trained).copied().collect();
     for (index, OpenBlock { id: values, taken: width, branch, decays }) in open.into_iter().enumerate() {
         let mut like = |name: &str, role: Role| {
-            let (rows, dtype) = (TensorRows::Fixed(1), DType::F32);
+            let (rows, dtype) = (Rows::fixed(1), DType::F32);
             b.program.tensor(Tensor { name: format!("{name}.{index}"), dtype, rows, width, role, plan: None })
         };
         let gradient = like("gradient", Role::Gradient)?;
@@ -298,7 +293,7 @@ fn head_gradient(
         BranchHead::Scalar | BranchHead::Divergence => {
             let fail = || ModelError::Tensor { name: "score.weight".into(), why: "is not there".into() };
             let made = scalar(b, model, x)?.ok_or_else(fail)?;
-            (made, b.activation("d scalar", Rows::Outputs, 1)?)
+            (made, b.activation("d scalar", Over::Outputs, 1)?)
         }
     };
     let calls = b.program.plans[plan.index()].calls.clone();
@@ -349,18 +344,17 @@ fn layer_gradient(
 /// Plans that zero the gradients, measure them, and step.
 fn optimizer(b: &mut Builder<'_>, blocks: &[Block]) -> Result<(PlanId, PlanId, PlanId), ModelError> {
     let width = |b: &Builder<'_>, block: &Block| b.program.get(block.values).width as u32;
-    let clear = b.program.open_plan("clear", 0, 0);
-    b.plan = clear;
+    let clear = b.open("clear", 0, 0);
     for block in blocks {
-        let p = params::fill::Params { width: width(b, block), count: 2, value: 0.0, pad0: 0 };
+        let p =
+            params::fill::Params { width: width(b, block), count: Over::One.count(), value: 0.0, pad0: 0 };
         b.call("clear", ops::Fill { rows: b.rows, y: block.gradient, params: p })?;
     }
-    let norm = b.program.open_plan("norm", 0, 0);
-    b.plan = norm;
+    let norm = b.open("norm", 0, 0);
     let squares = b.program.tensor(Tensor {
         name: "norm: squares".into(),
         dtype: DType::F32,
-        rows: TensorRows::Fixed(blocks.len().max(1)),
+        rows: Rows::fixed(blocks.len().max(1)),
         width: sumsq::PIECES,
         role: Role::Output,
         plan: Some(norm),
@@ -370,8 +364,7 @@ fn optimizer(b: &mut Builder<'_>, blocks: &[Block]) -> Result<(PlanId, PlanId, P
         b.call("norm", ops::SumSq { rows: b.rows, x: block.gradient, y: squares, params: p })?;
     }
     b.program.plans[norm.index()].fetch = Some(squares);
-    let update = b.program.open_plan("update", 0, 0);
-    b.plan = update;
+    let update = b.open("update", 0, 0);
     let missing = || ModelError::Tensor { name: "step.scalars".into(), why: "is not there".into() };
     let scalars = b.program.inputs.and_then(|i| i.scalars).ok_or_else(missing)?;
     for block in blocks {

@@ -296,7 +296,7 @@ fn grad(r: &mut Reverse<'_>, call: &Attention) -> Result<(), PlanError> {
         softcap: p.softcap,
         ..Default::default()
     };
-    let stats = r.scratch("stats", Rows::Tokens(1), 2 * p.heads as usize)?;
+    let stats = r.scratch("stats", Rows::each(Over::Tokens, 1), 2 * p.heads as usize)?;
     r.call(AttentionStats { rows, q, k, y, dy, stats, params: shape })?;
     let (dq, dk, dv) = (r.fresh(q)?, r.fresh(k)?, r.fresh(v)?);
     if let Some(dq) = dq {
@@ -307,7 +307,7 @@ fn grad(r: &mut Reverse<'_>, call: &Attention) -> Result<(), PlanError> {
     }
     // The two are made together: the one that nobody wants goes to scratch.
     let width = (p.kv_heads * p.head_dim) as usize;
-    let dk = dk.map_or_else(|| r.scratch("dk", Rows::Tokens(1), width), Ok)?;
-    let dv = dv.map_or_else(|| r.scratch("dv", Rows::Tokens(1), width), Ok)?;
+    let dk = dk.map_or_else(|| r.scratch("dk", Rows::each(Over::Tokens, 1), width), Ok)?;
+    let dv = dv.map_or_else(|| r.scratch("dv", Rows::each(Over::Tokens, 1), width), Ok)?;
     r.call(AttentionDkv { rows, q, k, v, dy, stats, dk, dv, params: shape })
 }

@@ -31,7 +31,7 @@ pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let ctx = p.ctx as usize;
     let places = (0..c.rows(Over::Tokens)).map(|t| {
         let row = c.row(t);
-        (row.token as usize * ctx + row.pos as usize, row.slot as usize * ctx + row.pos as usize)
+        (row.source_slot() * ctx + row.pos as usize, row.slot as usize * ctx + row.pos as usize)
     });
     for cache in [AT.cache_k, AT.cache_v] {
         let mut cache = c.write_cache(cache, p.width as usize);
@@ -41,7 +41,7 @@ pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
         let tokens = c.words(AT.tokens);
         for t in c.share(c.rows(Over::Tokens), 1) {
             let row = c.row(t);
-            let (from, to) = (row.token as usize * ctx, row.slot as usize * ctx);
+            let (from, to) = (row.source_slot() * ctx, row.slot as usize * ctx);
             let token = tokens[from + row.pos as usize].load(Ordering::Relaxed);
             tokens[to + row.pos as usize].store(token, Ordering::Relaxed);
         }

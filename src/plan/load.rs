@@ -14,12 +14,21 @@ pub enum Over {
 }
 
 impl Over {
-    /// As the `count` parameter of ops says.
+    /// As the `count` parameter of ops says: what [`Over::count`] made.
     pub fn of(count: u32) -> Self {
         match count {
             1 => Over::Outputs,
             2 => Over::One,
             _ => Over::Tokens,
+        }
+    }
+
+    /// The `count` parameter of ops.
+    pub fn count(self) -> u32 {
+        match self {
+            Over::Tokens => 0,
+            Over::Outputs => 1,
+            Over::One => 2,
         }
     }
 

@@ -33,6 +33,23 @@ pub mod params {
 /// `Row::token` of a row whose token is read from the token table on the device.
 pub const TOKEN_FROM_TABLE: u32 = u32::MAX;
 
+impl Row {
+    /// The row before the others on a device: how many token rows and output rows follow, and the seed of dropout.
+    pub fn header(tokens: usize, outputs: usize, seed: u32) -> Self {
+        Self { slot: tokens as u32, pos: outputs as u32, first: seed, token: 0 }
+    }
+
+    /// A position of a slot that is copied there from another slot: see [`Row::source_slot`].
+    pub fn copied(from: usize, slot: usize, pos: usize) -> Self {
+        Self { slot: slot as u32, pos: pos as u32, first: 0, token: from as u32 }
+    }
+
+    /// Of a row that is copied, the slot that it is copied from.
+    pub fn source_slot(self) -> usize {
+        self.token as usize
+    }
+}
+
 /// One step's inputs: a row per token and a row per output, within the plan's capacity.
 #[derive(Clone, Debug, Default)]
 pub struct Step {
@@ -60,10 +77,6 @@ impl Step {
 
     /// Number of active rows of a symbolic row count.
     pub fn active(&self, rows: Rows) -> usize {
-        match rows {
-            Rows::Fixed(n) => n,
-            Rows::Tokens(per) => self.rows.len() * per,
-            Rows::Outputs(per) => self.outs.len() * per,
-        }
+        rows.over.rows(self) * rows.per
     }
 }

@@ -62,6 +62,13 @@ pub struct Plan {
     pub branch: u32,
 }
 
+impl Plan {
+    fn empty(name: &str, tokens: usize, outputs: usize) -> Self {
+        let name = name.into();
+        Self { name, tokens, outputs, calls: vec![], fetch: None, packed: false, branch: 0 }
+    }
+}
+
 /// Tensors and plans. Append-only while being built.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Program {
@@ -73,10 +80,6 @@ pub struct Program {
     pub inputs: Option<Inputs>,
     /// What the host sets and the optimizer changes, named as in a file.
     pub trained: Vec<TensorId>,
-    /// Branch of the plans that are opened from now on.
-    pub branch: u32,
-    /// Whether they are without a KV cache.
-    pub packed: bool,
     names: HashSet<String>,
 }
 
@@ -117,27 +120,22 @@ impl Program {
     pub fn capacity_rows(&self, id: TensorId) -> usize {
         let tensor = self.get(id);
         let plan = tensor.plan.and_then(|p| self.plans.get(p.index()));
-        match (tensor.rows, plan) {
-            (Rows::Fixed(n), _) => n,
-            (Rows::Tokens(per), Some(plan)) => plan.tokens * per,
-            (Rows::Outputs(per), Some(plan)) => plan.outputs * per,
-            // Shared tensors have fixed rows (checked by `append`).
-            (_, None) => 0,
-        }
+        // Shared tensors have fixed rows (checked by `append`).
+        tensor.rows.if_fixed().or(plan.map(|plan| tensor.rows.capacity(plan))).unwrap_or(0)
     }
 
-    /// Opens a plan; calls are appended to the last one opened.
+    /// Opens a plan over the KV cache.
     pub fn open_plan(&mut self, name: &str, tokens: usize, outputs: usize) -> PlanId {
-        let (name, branch) = (name.into(), self.branch);
-        self.plans.push(Plan {
-            name,
-            tokens,
-            outputs,
-            calls: vec![],
-            fetch: None,
-            packed: self.packed,
-            branch,
-        });
+        self.push_plan(Plan { packed: false, ..Plan::empty(name, tokens, outputs) })
+    }
+
+    /// Opens a plan without a KV cache, of a branch: see [`Plan::packed`] and [`Plan::branch`].
+    pub fn open_packed_plan(&mut self, name: &str, tokens: usize, outputs: usize, branch: u32) -> PlanId {
+        self.push_plan(Plan { packed: true, branch, ..Plan::empty(name, tokens, outputs) })
+    }
+
+    fn push_plan(&mut self, plan: Plan) -> PlanId {
+        self.plans.push(plan);
         PlanId(self.plans.len() as u32 - 1)
     }
 
@@ -147,7 +145,7 @@ impl Program {
         let tensor = &mut self.tensors[id.index()];
         if let Some(of) = tensor.plan.filter(|p| *p != plan) {
             let branch = self.plans[of.index()].branch;
-            (tensor.plan, tensor.role, tensor.rows) = (None, Role::Tape { branch }, Rows::Fixed(rows));
+            (tensor.plan, tensor.role, tensor.rows) = (None, Role::Tape { branch }, Rows::fixed(rows));
         }
     }
 
@@ -187,7 +185,7 @@ impl Program {
             return Err(PlanError::Call { call: name.into(), why });
         }
         let role = Role::View { of, first };
-        self.tensor(Tensor { name: name.into(), dtype, rows: Rows::Fixed(rows), width, role, plan: None })
+        self.tensor(Tensor { name: name.into(), dtype, rows: Rows::fixed(rows), width, role, plan: None })
     }
 
     /// Checks a call against its op and appends it.
@@ -210,7 +208,7 @@ impl Program {
             };
             let tensor = self.get(*id);
             let foreign = tensor.plan.is_some_and(|p| p != plan);
-            let unsized_shared = tensor.plan.is_none() && !matches!(tensor.rows, Rows::Fixed(_));
+            let unsized_shared = tensor.plan.is_none() && tensor.rows.if_fixed().is_none();
             let frozen = arg.written() && matches!(tensor.role, Role::Weight { .. } | Role::Input);
             let why = if foreign {
                 "belongs to another plan"
@@ -246,6 +244,6 @@ impl Program {
     ) -> Result<TensorId, PlanError> {
         let shard = if first_row == 0 { name.to_owned() } else { format!("{name}[{first_row}..]") };
         let role = Role::Weight { source: name.into(), first_row };
-        self.tensor(Tensor { name: shard, dtype, rows: Rows::Fixed(rows), width, role, plan: None })
+        self.tensor(Tensor { name: shard, dtype, rows: Rows::fixed(rows), width, role, plan: None })
     }
 }

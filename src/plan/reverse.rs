@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::plan::{Call, DType, OpCall, PlanError, PlanId, Program, Role, Rows, Tensor, TensorId};
+use crate::plan::{Call, DType, OpCall, Over, PlanError, PlanId, Program, Role, Rows, Tensor, TensorId};
 
 /// Appends the gradient of calls to a plan. Each op's rule says what its inputs' gradients are made of; this keeps track of
 /// which tensors have one, and of which ask for one.
@@ -86,12 +86,10 @@ impl<'a> Reverse<'a> {
         }
         let like = self.program.get(x).clone();
         // A tensor kept for this plan has the rows of the plan it came from.
-        let rows = match like.rows {
-            Rows::Fixed(n) => match self.program.plans[self.plan.index()].tokens {
-                tokens if tokens > 0 && n.is_multiple_of(tokens) => Rows::Tokens(n / tokens),
-                _ => Rows::Fixed(n),
-            },
-            rows => rows,
+        let tokens = self.program.plans[self.plan.index()].tokens;
+        let rows = match like.rows.if_fixed() {
+            Some(n) if tokens > 0 && n.is_multiple_of(tokens) => Rows::each(Over::Tokens, n / tokens),
+            _ => like.rows,
         };
         let name = format!("{}: d {}", self.program.plans[self.plan.index()].name, like.name);
         let dx = Tensor { name, rows, role: Role::Activation, plan: Some(self.plan), ..like };

@@ -1,6 +1,6 @@
 //! Tensors of a program: all are matrices (rows, width) in row-major order.
 
-use crate::plan::PlanId;
+use crate::plan::{Over, Plan, PlanId};
 use crate::quant::Format;
 
 /// Number of a tensor in its program.
@@ -27,15 +27,35 @@ pub enum DType {
     Matrix(Format),
 }
 
-/// Row count: fixed, or a multiple of the plan's capacity in token rows or output rows.
+/// Row count of a tensor: so many for each of the rows that a call may work on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Rows {
+pub struct Rows {
+    /// Of what.
+    pub over: Over,
+    /// How many for each.
+    pub per: usize,
+}
+
+impl Rows {
     /// The same in every step.
-    Fixed(usize),
-    /// So many rows per token row.
-    Tokens(usize),
-    /// So many rows per output row.
-    Outputs(usize),
+    pub const fn fixed(rows: usize) -> Self {
+        Self { over: Over::One, per: rows }
+    }
+
+    /// So many for each row of a kind.
+    pub const fn each(over: Over, per: usize) -> Self {
+        Self { over, per }
+    }
+
+    /// The number, if it is the same in every step.
+    pub fn if_fixed(self) -> Option<usize> {
+        (self.over == Over::One).then_some(self.per)
+    }
+
+    /// Most rows in a plan's steps.
+    pub fn capacity(self, plan: &Plan) -> usize {
+        self.over.capacity(plan) * self.per
+    }
 }
 
 /// Views begin at multiples of so many elements, the largest offset alignment that a device may ask for.

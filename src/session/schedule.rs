@@ -341,7 +341,7 @@ impl Schedule {
         for first in (held..most).step_by(width) {
             session.step.clear();
             for pos in first..most.min(first + width) {
-                let row = Row { slot: slot as u32, pos: pos as u32, first: 0, token: source as u32 };
+                let row = Row::copied(source, slot, pos);
                 session.step.rows.push(row);
             }
             let nobody = self.nobody();

@@ -253,6 +253,6 @@ mod tests {
         };
         let (program, ..) = plan(&model, &options, crate::exec::cpu::profile::<f32>()).unwrap();
         let factor = program.trained.iter().map(|id| program.get(*id)).find(|t| t.name.ends_with("lora_a"));
-        assert_eq!(factor.map(|t| t.rows), Some(crate::plan::Rows::Fixed(4)));
+        assert_eq!(factor.map(|t| t.rows), Some(crate::plan::Rows::fixed(4)));
     }
 }

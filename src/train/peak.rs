@@ -77,7 +77,7 @@ fn program(model: &Model) -> Result<(Program, [(TensorId, usize); 2], [u64; 2]),
     let planes = shape.format.planes(out, cols).to_u32().ok_or_else(|| fail("is too large"))?;
     let mut p = Program::default();
     let mut tensor = |name: &str, dtype, rows: usize, width, role| {
-        let rows = Rows::Fixed(rows);
+        let rows = Rows::fixed(rows);
         let tensor = Tensor { name: name.into(), dtype, rows, width, role, plan: None };
         p.tensor(tensor).map_err(crate::model::ModelError::from)
     };

@@ -139,8 +139,7 @@ impl Ring {
         if slot.uploading.get() != MAPPED {
             return Err(ExecError::Device("the driver did not give an upload buffer back".into()));
         }
-        let header =
-            Row { slot: step.rows.len() as u32, pos: step.outs.len() as u32, first: step.seed, token: 0 };
+        let header = Row::header(step.rows.len(), step.outs.len(), step.seed);
         let rows_bytes = (1 + step.rows.len() as u64) * size_of::<Row>() as u64;
         let outs_bytes = size_of_val(step.outs.as_slice()) as u64;
         write(&slot.upload, 0, bytemuck::bytes_of(&header))?;

@@ -70,7 +70,7 @@ impl Bench {
         let input = |name: &str, rows, width| Tensor {
             name: name.into(),
             dtype: DType::U32,
-            rows: Rows::Fixed(rows),
+            rows: Rows::fixed(rows),
             width,
             role: Role::Input,
             plan: None,
@@ -121,7 +121,7 @@ impl Bench {
         self.program.tensor(Tensor {
             name,
             dtype,
-            rows: Rows::Fixed(rows),
+            rows: Rows::fixed(rows),
             width,
             role: Role::State,
             plan: None,
