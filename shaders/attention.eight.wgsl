@@ -3,6 +3,7 @@
 #import params
 #import step
 #import seen
+#import ring
 #import kv
 
 // y = softmax(scale q k^T) v, for a CPU that runs shaders (see linear.eight): a workgroup of eight lanes for each row and
@@ -41,9 +42,10 @@ fn main(
     }
     var top = LOWEST;
     var sum = 0.0;
+    let turned = turns(start);
     for (var at = start; at < end; at += LANES) {
         // Lanes past the end see the last position again, at no weight.
-        let key = base + min(at + lane, end - 1u) * stride;
+        let key = base + wrapped(min(at + lane, end - 1u) - turned) * stride;
         var dots = vec4<f32>(0.0);
         for (var i = 0u; i < PARTS; i++) {
             let word = key + LANES * i;
@@ -75,7 +77,7 @@ fn main(
         for (var i = 0u; i < PARTS; i++) {
             var part = value[i] * shrink;
             for (var j = 0u; j < LANES; j++) {
-                let word = base + min(at + j, end - 1u) * stride + lane + LANES * i;
+                let word = base + wrapped(min(at + j, end - 1u) - turned) * stride + lane + LANES * i;
                 part += weights[j] * kv_unpack(v[word]);
             }
             value[i] = part;

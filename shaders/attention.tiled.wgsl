@@ -102,7 +102,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             for (var r = down; r < TILE; r += 8u) {
                 let t = min(first_row + r, count - 1u);
                 q_tile[cell(r, across)] = q[(t * p.heads + head) * words + chunk * WORDS + across] * p.scale;
-                let key = base + min(at + r, end - 1u) * stride + chunk * WORDS + across;
+                let key = base + (min(at + r, end - 1u) % p.ctx) * stride + chunk * WORDS + across;
                 kv_tile[cell(r, across)] = kv_unpack(k[key]);
             }
             workgroupBarrier();
@@ -130,7 +130,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         workgroupBarrier();
         for (var chunk = 0u; chunk < CHUNKS; chunk++) {
             for (var r = down; r < TILE; r += 8u) {
-                let source = base + min(at + r, end - 1u) * stride + chunk * WORDS + across;
+                let source = base + (min(at + r, end - 1u) % p.ctx) * stride + chunk * WORDS + across;
                 kv_tile[cell(r, across)] = kv_unpack(v[source]);
             }
             workgroupBarrier();

@@ -17,11 +17,11 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         return;
     }
     let row = rows[1u + id.y];
-    let source = source_slot(row) * p.ctx + row.pos;
-    let to = row.slot * p.ctx + row.pos;
+    let source = source_slot(row) * p.ctx + row.pos % p.ctx;
+    let to = row.slot * p.ctx + row.pos % p.ctx;
     cache_k[to * words + id.x] = cache_k[source * words + id.x];
     cache_v[to * words + id.x] = cache_v[source * words + id.x];
     if id.x == 0u && p.has_tokens != 0u {
-        tokens[to] = tokens[source];
+        tokens[row.slot * p.table + row.pos] = tokens[source_slot(row) * p.table + row.pos];
     }
 }

@@ -19,7 +19,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     }
     let row = rows[1u + id.y];
     let source = id.y * words + id.x;
-    let to = (row.slot * p.ctx + row.pos) * words + id.x;
+    let to = (row.slot * p.ctx + row.pos % p.ctx) * words + id.x;
     cache_k[to] = kv_pack(k[source]);
     cache_v[to] = kv_pack(v[source]);
 }

@@ -16,7 +16,11 @@ use emberlm::train::{Engine, EngineOptions, LoraOptions, Recompute, Rollouts, Se
 const LIMIT: usize = 12;
 
 fn model() -> Model {
-    open(&golden("arch/llama-untied.gguf"))
+    of("llama-untied")
+}
+
+fn of(name: &str) -> Model {
+    open(&golden("arch").join(format!("{name}.gguf")))
 }
 
 /// Three prompts; the first two have a beginning in common, and each is asked for several times.
@@ -49,8 +53,8 @@ fn engine_options(model: &Model, device: DeviceChoice, slots: usize) -> EngineOp
     }
 }
 
-fn compare(device: DeviceChoice) {
-    let model = model();
+fn compare(device: DeviceChoice, model: &str) {
+    let model = of(model);
     let prompts = prompts();
     let requests = requests(&prompts);
     let alone = options(device.clone(), KvType::F32, Modes::GENERATE);
@@ -91,12 +95,19 @@ fn compare(device: DeviceChoice) {
 
 #[test]
 fn groups_share_their_prompt_on_the_cpu() {
-    compare(DeviceChoice::Cpu);
+    compare(DeviceChoice::Cpu, "llama-untied");
 }
 
 #[test]
 fn groups_share_their_prompt_on_the_gpu() {
-    compare(DeviceChoice::Gpu);
+    compare(DeviceChoice::Gpu, "llama-untied");
+}
+
+/// Most of its layers have a window of 8, and rings of 32 positions.
+#[test]
+fn groups_share_rings() {
+    compare(DeviceChoice::Cpu, "gemma3");
+    compare(DeviceChoice::Gpu, "gemma3");
 }
 
 #[test]

@@ -4,6 +4,7 @@ const WIDTH: u32 = 64u;
 #import params
 #import step
 #import seen
+#import ring
 #import kv
 #import reduce
 
@@ -43,11 +44,12 @@ fn attend(lane: u32, t: u32, head: u32, row: Row, start: u32, end: u32) -> Atten
     var top = LOWEST;
     var sum = 0.0;
     var value = vec4<f32>(0.0);
+    let turned = turns(start);
     for (var at = start; at < end; at += WIDTH) {
         let count = min(WIDTH, end - at);
         var score = LOWEST;
         if lane < count {
-            let key = base + (at + lane) * stride;
+            let key = base + wrapped(at + lane - turned) * stride;
             var dots = vec4<f32>(0.0);
             for (var i = 0u; i < words; i++) {
                 dots += query[i] * kv_unpack(k[key + i]);
@@ -63,7 +65,7 @@ fn attend(lane: u32, t: u32, head: u32, row: Row, start: u32, end: u32) -> Atten
         top = new_top;
         if slice < slices {
             for (var j = slice; j < count; j += slices) {
-                value += weights[j] * kv_unpack(v[base + (at + j) * stride + column]);
+                value += weights[j] * kv_unpack(v[base + wrapped(at + j - turned) * stride + column]);
             }
         }
         workgroupBarrier();

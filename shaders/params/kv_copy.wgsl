@@ -1,6 +1,6 @@
 struct Params {
     width: u32,      // kv_heads * head_dim
-    ctx: u32,        // positions per slot
+    ctx: u32,        // positions per slot, a ring
     has_tokens: u32, // the token table is copied too
-    pad0: u32,
+    table: u32,      // positions per slot of the token table
 }

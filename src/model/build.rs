@@ -233,6 +233,8 @@ pub struct Builder<'a> {
     pub branches: Vec<Branch>,
     /// The one whose plans are being built, or whose tensors are declared.
     pub branch: usize,
+    /// Most token rows of a step of the plans over the KV cache.
+    pub together: usize,
     /// Plans that are opened have no KV cache: see [`Plan::packed`](crate::plan::Plan::packed).
     pub packed: bool,
     /// What labels of activations begin with, where a plan has a layer twice.
@@ -269,7 +271,7 @@ impl<'a> Builder<'a> {
         let table = Tensor { role: Role::State, ..input("tokens", options.slots, options.ctx) };
         let table = program.tensor(table)?;
         let (slots, ctx, vocab) = (options.slots, options.ctx, config.vocab);
-        program.inputs = Some(Inputs { rows, outs, scalars, slots, ctx, vocab });
+        program.inputs = Some(Inputs { rows, outs, scalars, slots, ctx, vocab, ring: None });
         let (plan, blocks, branches) = (PlanId(0), vec![], options.all_branches());
         let (branch, uses) = (0, 0);
         Ok(Self {
@@ -284,6 +286,7 @@ impl<'a> Builder<'a> {
             blocks,
             branches,
             branch,
+            together: tokens,
             packed: false,
             part: "",
             own: options.train == Train::All,

@@ -5,8 +5,10 @@ use crate::model::linear::{Linear, Product};
 use crate::model::residual;
 use crate::model::{Attention, FeedForward, GateKind, LayerConfig, Mixer, ModelError, Norms, RopeScaling};
 use crate::ops::{self, params};
-use crate::plan::{DType, Over, Role, Rows, Tensor, TensorId};
+use crate::plan::{DType, Over, Ring, Role, Rows, Tensor, TensorId};
 
+/// Rings of the KV cache are multiples of so many positions.
+const RING: usize = 32;
 /// Plans of at most this many token rows split attention over the context instead of over rows.
 const DECODE_ROWS: usize = 8;
 /// Positions per split of decode attention, and the most splits.
@@ -40,7 +42,7 @@ struct Layer {
     down: Linear,
     ffn_after: Option<TensorId>,
     /// Keys and values between steps; the plans of a training step have their own rows instead.
-    cache: Option<(TensorId, TensorId)>,
+    cache: Option<KvCache>,
 }
 
 /// The models of a program: the first branch's, and, where its own weights are trained, the frozen ones of the others.
@@ -86,7 +88,7 @@ impl Layer {
     fn declare(b: &mut Builder<'_>, index: usize, caches: bool) -> Result<Self, ModelError> {
         let c = b.config;
         let config = c.layers[index].clone();
-        let Mixer::Attention(Attention { qk_norm, .. }) = config.mixer;
+        let Mixer::Attention(Attention { qk_norm, window, .. }) = config.mixer;
         let name = |part: &str| format!("blk.{index}.{part}");
         let (q_width, kv_width) = (c.heads * c.head_dim, c.kv_width());
         let linear = |b: &mut Builder<'_>, part: &str, rows, cols| {
@@ -113,10 +115,7 @@ impl Layer {
             attn_after: norm_if(b, around, "post_attention_norm.weight", c.width)?,
             ffn_norm: norm(b, "ffn_norm.weight", c.width)?,
             ffn_after: norm_if(b, around, "post_ffw_norm.weight", c.width)?,
-            cache: match caches {
-                true => Some((cache(b, &format!("kv.{index}.k"))?, cache(b, &format!("kv.{index}.v"))?)),
-                false => None,
-            },
+            cache: if caches { Some(KvCache::declare(b, index, window)?) } else { None },
             config,
             q,
             k,
@@ -144,14 +143,39 @@ fn scalar_heads(b: &mut Builder<'_>) -> Result<Vec<Option<TensorId>>, ModelError
     Ok(heads)
 }
 
-fn cache(b: &mut Builder<'_>, name: &str) -> Result<TensorId, ModelError> {
-    let dtype = match b.options.kv {
-        KvType::Block16 => DType::Block16,
-        KvType::F32 => DType::F32,
-    };
-    let rows = Rows::fixed(b.options.slots * b.options.ctx);
-    let width = b.config.kv_width();
-    Ok(b.program.tensor(Tensor { name: name.into(), dtype, rows, width, role: Role::State, plan: None })?)
+/// Keys and values of a layer.
+#[derive(Clone, Copy)]
+struct KvCache {
+    k: TensorId,
+    v: TensorId,
+    /// Positions per slot: all of the context, or a ring of those that a window and a step need.
+    positions: usize,
+}
+
+impl KvCache {
+    /// `window`: positions that a row sees, 0 for all.
+    fn declare(b: &mut Builder<'_>, index: usize, window: usize) -> Result<Self, ModelError> {
+        let dtype = match b.options.kv {
+            KvType::Block16 => DType::Block16,
+            KvType::F32 => DType::F32,
+        };
+        // A step's last row must not overwrite what its first one sees.
+        let ring = (window + b.together).next_multiple_of(RING);
+        let positions = if window > 0 { b.options.ctx.min(ring) } else { b.options.ctx };
+        if positions < b.options.ctx
+            && let Some(inputs) = &mut b.program.inputs
+        {
+            let own = Ring { length: positions, spare: positions - window };
+            let least = |a: Ring| Ring { length: a.length.min(own.length), spare: a.spare.min(own.spare) };
+            inputs.ring = Some(inputs.ring.map_or(own, least));
+        }
+        let (rows, width) = (Rows::fixed(b.options.slots * positions), b.config.kv_width());
+        let mut declare = |part: &str| {
+            let name = format!("kv.{index}.{part}");
+            b.program.tensor(Tensor { name, dtype, rows, width, role: Role::State, plan: None })
+        };
+        Ok(Self { k: declare("k")?, v: declare("v")?, positions })
+    }
 }
 
 /// Appends the whole model to the open plan.
@@ -289,14 +313,14 @@ fn attention(
     let factors = factors.filter(|_| config.rope_scaled);
     let tokens = b.program.plans[b.plan.index()].tokens;
     let cache = layer.cache.filter(|_| !b.packed);
-    let ctx = if cache.is_some() { b.options.ctx } else { tokens };
+    let ctx = cache.map_or(tokens, |cache| cache.positions);
     let q = rotated(b, config, (&layer.q, layer.q_norm), x, c.heads, factors)?;
     let k = rotated(b, config, (&layer.k, layer.k_norm), x, c.kv_heads, factors)?;
     let v = layer.v.forward(b, x, Over::Tokens, None)?;
     let (keys, values) = match cache {
         Some(cache) => {
             kv_write(b, prefix, (k, v), cache)?;
-            cache
+            (cache.k, cache.v)
         }
         None => (k, v),
     };
@@ -336,13 +360,13 @@ fn kv_write(
     b: &mut Builder<'_>,
     prefix: &str,
     (k, v): (TensorId, TensorId),
-    cache: (TensorId, TensorId),
+    cache: KvCache,
 ) -> Result<(), ModelError> {
-    let (width, ctx) = (b.config.kv_width() as u32, b.options.ctx as u32);
+    let (width, ctx) = (b.config.kv_width() as u32, cache.positions as u32);
     let p = params::kv_write::Params { width, ctx, ..Default::default() };
     b.call(
         &format!("{prefix}.kv_write"),
-        ops::KvWrite { rows: b.rows, k, v, cache_k: cache.0, cache_v: cache.1, params: p },
+        ops::KvWrite { rows: b.rows, k, v, cache_k: cache.k, cache_v: cache.v, params: p },
     )
 }
 
@@ -368,14 +392,14 @@ fn feed_forward(
 
 /// Appends copies of all layers' keys and values, and of the tokens, from slot to slot.
 pub fn share(b: &mut Builder<'_>, w: &Weights) -> Result<(), ModelError> {
-    let (width, ctx) = (b.config.kv_width() as u32, b.options.ctx as u32);
-    for (index, (k, v)) in w.layers.iter().filter_map(|layer| layer.cache).enumerate() {
+    let (width, table) = (b.config.kv_width() as u32, b.options.ctx as u32);
+    for (index, cache) in w.layers.iter().filter_map(|layer| layer.cache).enumerate() {
         let tokens = (index == 0).then_some(b.table);
         let has_tokens = u32::from(tokens.is_some());
-        let p = params::kv_copy::Params { width, ctx, has_tokens, ..Default::default() };
+        let p = params::kv_copy::Params { width, ctx: cache.positions as u32, has_tokens, table };
         b.call(
             &format!("blk.{index}.kv_copy"),
-            ops::KvCopy { rows: b.rows, cache_k: k, cache_v: v, tokens, params: p },
+            ops::KvCopy { rows: b.rows, cache_k: cache.k, cache_v: cache.v, tokens, params: p },
         )?;
     }
     Ok(())

@@ -101,6 +101,7 @@ pub fn build_training(
     let most = |f: fn(&PlanSpec) -> usize| cached.iter().map(f).max().unwrap_or(0);
     let (tokens, outputs) = (spec.rows.max(most(|s| s.tokens)), spec.outputs.max(most(|s| s.outputs)));
     let mut b = Builder::new(config, weights, &options, tokens, outputs)?;
+    b.together = most(|s| s.tokens);
     let models = declare(&mut b, !cached.is_empty())?;
     b.check_adapters()?;
     let (blocks, sums) = declare_gradients(&mut b)?;

@@ -128,7 +128,7 @@ fn attend_block<F: Real>(
         running.iter_mut().for_each(|r| r.fill((F::LOWEST, F::ZERO)));
         for span in spans(all.clone()) {
             for (i, j) in span.clone().enumerate() {
-                let from = ((slot + j) * kv_heads + kv_head) * dim;
+                let from = ((slot + j % p.ctx as usize) * kv_heads + kv_head) * dim;
                 k.load(from, &mut scratch.keys[i * dim..(i + 1) * dim]);
                 v.load(from, &mut scratch.values[i * dim..(i + 1) * dim]);
             }
@@ -215,8 +215,12 @@ fn attend<F: Real>(
 ) {
     let dim = p.head_dim as usize;
     let stride = p.kv_heads as usize * dim;
-    let base = row.slot as usize * p.ctx as usize * stride + kv_head * dim;
+    let ctx = p.ctx as usize;
+    let base = row.slot as usize * ctx * stride + kv_head * dim;
     let Range { start: first, end } = seen(p, row);
+    // A row sees no more positions than the ring has.
+    let turned = first - first % ctx;
+    let place = |j: usize| base + if j - turned < ctx { j - turned } else { j - turned - ctx } * stride;
     let mut softmax = [Softmax { max: F::LOWEST, sum: F::ZERO, weights: [F::ZERO; BLOCK] }; MAX_TOGETHER];
     y.fill(F::ZERO);
     let mut line = [F::ZERO; MAX_HEAD_DIM];
@@ -225,9 +229,9 @@ fn attend<F: Real>(
         let count = BLOCK.min(end - start);
         for j in 0..count {
             // Rows of one KV head lie too far apart for the CPU to foresee.
-            k.prefetch(base + (start + j + AHEAD).min(end - 1) * stride, dim);
-            v.prefetch(base + (start + j) * stride, dim);
-            k.load(base + (start + j) * stride, line);
+            k.prefetch(place((start + j + AHEAD).min(end - 1)), dim);
+            v.prefetch(place(start + j), dim);
+            k.load(place(start + j), line);
             for (q, softmax) in q.chunks_exact(dim).zip(&mut softmax) {
                 softmax.weights[j] = cap(p, F::dot(q, line) * F::from_f32(p.scale));
             }
@@ -236,7 +240,7 @@ fn attend<F: Real>(
             softmax.block(count, y);
         }
         for j in 0..count {
-            v.load(base + (start + j) * stride, line);
+            v.load(place(start + j), line);
             for (y, softmax) in y.chunks_exact_mut(dim).zip(&softmax) {
                 F::axpy(softmax.weights[j], line, y);
             }

@@ -23,15 +23,16 @@ op! {
 
 fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
     s.wide([AT.cache_k, AT.cache_v], p.width)?;
-    s.wide([AT.tokens], p.ctx)
+    s.wide([AT.tokens], p.table)
 }
 
 pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let p = c.params::<KvCopy>();
-    let ctx = p.ctx as usize;
+    let (ctx, table) = (p.ctx as usize, p.table as usize);
     let places = (0..c.rows(Over::Tokens)).map(|t| {
         let row = c.row(t);
-        (row.source_slot() * ctx + row.pos as usize, row.slot as usize * ctx + row.pos as usize)
+        let pos = row.pos as usize % ctx;
+        (row.source_slot() * ctx + pos, row.slot as usize * ctx + pos)
     });
     for cache in [AT.cache_k, AT.cache_v] {
         let mut cache = c.write_cache(cache, p.width as usize);
@@ -41,7 +42,7 @@ pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
         let tokens = c.words(AT.tokens);
         for t in c.share(c.rows(Over::Tokens), 1) {
             let row = c.row(t);
-            let (from, to) = (row.source_slot() * ctx, row.slot as usize * ctx);
+            let (from, to) = (row.source_slot() * table, row.slot as usize * table);
             let token = tokens[from + row.pos as usize].load(Ordering::Relaxed);
             tokens[to + row.pos as usize].store(token, Ordering::Relaxed);
         }

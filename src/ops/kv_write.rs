@@ -32,7 +32,7 @@ pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
         let range = cache.range();
         for t in 0..c.rows(Over::Tokens) {
             let row = c.row(t);
-            let at = row.slot as usize * p.ctx as usize + row.pos as usize;
+            let at = row.slot as usize * p.ctx as usize + (row.pos % p.ctx) as usize;
             cache.store(at, &values[t * width..][range.clone()]);
         }
     }

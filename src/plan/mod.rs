@@ -17,7 +17,7 @@ pub use call::{Call, OpCall, Shapes, Words};
 pub use layout::{Layout, Placement, Profile, Segment, SegmentKind};
 pub use load::{Load, Over};
 pub use op::{Accepts, Access, Arg, Cost, GradRule, OpDef, OpRef};
-pub use program::{Inputs, Plan, PlanError, PlanId, Program};
+pub use program::{Inputs, Plan, PlanError, PlanId, Program, Ring};
 pub use reverse::Reverse;
 pub use tensor::{DType, Role, Rows, Tensor, TensorId, VIEW_ALIGN};
 pub use weights::{WeightError, WeightShape, WeightSource, Weights};

@@ -83,6 +83,23 @@ pub struct Program {
     names: HashSet<String>,
 }
 
+/// What a cache that holds the window of its layer only has of a slot: positions in a ring, the newest over the oldest. Of several
+/// such caches the least of each number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ring {
+    /// Positions per slot.
+    pub length: usize,
+    /// Positions that it holds beside the window of the next one: how far a sequence can be cut back.
+    pub spare: usize,
+}
+
+impl Ring {
+    /// Whether a sequence can go on from position `at` after `written` positions of its slot were written.
+    pub fn reaches(self, at: usize, written: usize) -> bool {
+        at == 0 || written <= self.length || written <= at + self.spare
+    }
+}
+
 /// The step inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inputs {
@@ -98,6 +115,8 @@ pub struct Inputs {
     pub ctx: usize,
     /// Vocabulary size.
     pub vocab: usize,
+    /// Caches that hold less than `ctx` positions.
+    pub ring: Option<Ring>,
 }
 
 impl Program {

@@ -155,7 +155,7 @@ impl Session {
     ) -> Self {
         let most = |f: fn(&crate::plan::Plan) -> usize| executor.program().plans.iter().map(f).max();
         let (tokens, outputs) = (most(|p| p.tokens).unwrap_or(1), most(|p| p.outputs).unwrap_or(1));
-        let slot = Slot { held: Vec::with_capacity(sizes.ctx) };
+        let slot = Slot { held: Vec::with_capacity(sizes.ctx), written: 0 };
         Session {
             model: model.clone(),
             layout,

@@ -90,8 +90,20 @@ pub enum SessionError {
 /// One sequence's place in the KV cache.
 #[derive(Clone, Debug, Default)]
 struct Slot {
-    /// Tokens whose keys and values the cache holds.
+    /// Tokens whose keys and values the cache holds; of layers with a window, those that the ring still has.
     held: Vec<u32>,
+    /// Positions that were written since the first was written last.
+    written: usize,
+}
+
+impl Slot {
+    /// Cuts the sequence back to so many tokens, which the rings reach.
+    fn cut(&mut self, tokens: usize) {
+        self.held.truncate(tokens);
+        if tokens == 0 {
+            self.written = 0;
+        }
+    }
 }
 
 /// The plans a session was booted with.
@@ -226,7 +238,8 @@ impl Session {
         let plan = self.plans.score.ok_or(SessionError::Mode("score"))?;
         self.begin(0, tokens)?;
         let wanted = first.max(1) - 1;
-        self.slots[0].held.truncate(wanted);
+        let kept = self.reached(0, wanted.min(self.slots[0].held.len()));
+        self.slots[0].cut(kept);
         let inputs = &tokens[..tokens.len() - 1];
         let logprobs = self.in_windows(plan, inputs, wanted, |at| tokens[at + 1])?;
         match logprobs.iter().position(|logprob| !logprob.is_finite()) {
@@ -281,7 +294,7 @@ impl Session {
             return Err(SessionError::Slot { slot, slots });
         }
         let common = self.common(slot, tokens);
-        self.slots[slot].held.truncate(common);
+        self.slots[slot].cut(common);
         Ok(common)
     }
 
@@ -289,7 +302,15 @@ impl Session {
     /// caller wants.
     fn common(&self, slot: usize, prompt: &[u32]) -> usize {
         let before_last = prompt.split_last().map_or(prompt, |(_, before)| before);
-        self.slots[slot].held.iter().zip(before_last).take_while(|(a, b)| a == b).count()
+        let common = self.slots[slot].held.iter().zip(before_last).take_while(|(a, b)| a == b).count();
+        self.reached(slot, common)
+    }
+
+    /// `tokens` if a slot's sequence can be cut back to so many; else 0, as what their successors would see is overwritten.
+    fn reached(&self, slot: usize, tokens: usize) -> usize {
+        let ring = self.executor.program().inputs.and_then(|inputs| inputs.ring);
+        let reaches = ring.is_none_or(|ring| ring.reaches(tokens, self.slots[slot].written));
+        if reaches { tokens } else { 0 }
     }
 
     /// Runs tokens in chunks; the last one's output row is computed. The ticket is that of the last chunk.
@@ -333,6 +354,10 @@ impl Session {
     }
 
     fn submit(&mut self, plan: PlanId) -> Result<Ticket, SessionError> {
+        for row in &self.step.rows {
+            let written = &mut self.slots[row.slot as usize].written;
+            *written = (*written).max(row.pos as usize + 1);
+        }
         Ok(self.executor.submit(plan, &self.step)?)
     }
 

@@ -349,6 +349,8 @@ impl Schedule {
         }
         if most > held {
             session.slots[slot].held.extend_from_slice(&prompt[held..most]);
+            // Its rings are now the other's.
+            session.slots[slot].written = session.slots[source].written;
         }
         Ok(most.max(held))
     }

@@ -90,7 +90,8 @@ fn program(model: &Model) -> Result<(Program, [(TensorId, usize); 2], [u64; 2]),
     let plain = tensor("plain", DType::F32, WIDE, WIDE, Role::Trained)?;
     let w =
         p.weight(name, 0, out, cols, DType::Matrix(shape.format)).map_err(crate::model::ModelError::from)?;
-    p.inputs = Some(Inputs { rows, outs, scalars: None, slots: 1, ctx: ROWS, vocab: model.config().vocab });
+    let vocab = model.config().vocab;
+    p.inputs = Some(Inputs { rows, outs, scalars: None, slots: 1, ctx: ROWS, vocab, ring: None });
     let encoded = params::linear::Params {
         planes,
         cols: cols as u32,

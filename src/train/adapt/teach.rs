@@ -138,6 +138,8 @@ pub enum Lecture<'a> {
 pub(super) const ANSWER: usize = 40;
 /// Rounds before the facts are asked for first; the last of them and all that follow are gone at half the learning rate.
 pub const BLIND: u64 = 3;
+/// Most wordings of a fact that a round takes; the next one takes others.
+const WORDINGS: usize = 12;
 /// A round's loss below which it is worth asking.
 const LEARNT: f64 = 0.4;
 /// Rounds of moving back, at most.
@@ -283,9 +285,9 @@ impl<'a> School<'a> {
     fn round(&mut self, round: u64) -> Step<f64> {
         let mut items: Vec<usize> = Vec::new();
         for (range, recall) in self.places.iter().zip(&self.recalls) {
-            items.extend(range.clone());
-            if round > BLIND && !recall.firm() {
-                items.extend(range.clone());
+            let times = if round > BLIND && !recall.firm() { 2 } else { 1 };
+            for _ in 0..times {
+                items.extend(drawn(range, &mut self.random));
             }
         }
         let rehearsals = self.rehearsals((items.len() as f64 * self.replay).ceil() as usize);
@@ -397,6 +399,16 @@ impl<'a> School<'a> {
     fn is_late(&self) -> bool {
         self.until.is_some_and(|until| Instant::now() + self.asking >= until)
     }
+}
+
+/// What a round takes of a fact's examples: the question as it was asked, and some of the other wordings.
+fn drawn(examples: &Range<usize>, random: &mut Random) -> Vec<usize> {
+    let mut others: Vec<usize> = examples.clone().skip(1).collect();
+    if others.len() >= WORDINGS {
+        random.shuffle(&mut others);
+        others.truncate(WORDINGS - 1);
+    }
+    examples.clone().take(1).chain(others).collect()
 }
 
 pub(super) fn go_on(flow: ControlFlow<()>) -> Step<()> {

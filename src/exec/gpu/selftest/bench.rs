@@ -78,8 +78,15 @@ impl Bench {
         let rows = program.tensor(input("rows", 1 + MOST_ROWS, 4))?;
         let outs = program.tensor(input("outs", MOST_ROWS, size_of::<Out>() / 4))?;
         let scalars = program.tensor(input("scalars", 1, 8))?;
-        program.inputs =
-            Some(Inputs { rows, outs, scalars: Some(scalars), slots: SLOTS, ctx: CTX, vocab: VOCAB });
+        program.inputs = Some(Inputs {
+            rows,
+            outs,
+            scalars: Some(scalars),
+            slots: SLOTS,
+            ctx: CTX,
+            vocab: VOCAB,
+            ring: None,
+        });
         Ok(Self {
             program,
             rows,

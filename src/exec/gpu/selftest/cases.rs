@@ -230,7 +230,8 @@ fn kv_write(b: &mut Bench, block16: bool) -> Result<Case, PlanError> {
     let cache_k = b.cache(block16, 3 * ctx, width)?;
     let cache_v = b.cache(block16, 3 * ctx, width)?;
     let p = params::kv_write::Params { width: width as u32, ctx: ctx as u32, ..Default::default() };
-    let mut step = b.step(count, 7);
+    // Over the end of the ring.
+    let mut step = b.step(count, 21);
     step.rows[2].slot = 2;
     b.case(
         format!("kv_write {}", kv_name(block16)),
@@ -244,11 +245,12 @@ fn kv_copy(b: &mut Bench, block16: bool) -> Result<Case, PlanError> {
     let (width, ctx, count) = (192, 24, 9);
     let cache_k = b.cache(block16, 3 * ctx, width)?;
     let cache_v = b.cache(block16, 3 * ctx, width)?;
-    let words = (0..3 * ctx as u32).map(|i| i * 7 % 50).collect();
-    let tokens = b.words(DType::U32, 3, ctx, words)?;
-    let (width, ctx) = (width as u32, ctx as u32);
-    let p = params::kv_copy::Params { width, ctx, has_tokens: u32::from(block16), ..Default::default() };
-    let mut step = b.step(count, 7);
+    let table = 32;
+    let words = (0..3 * table as u32).map(|i| i * 7 % 50).collect();
+    let tokens = b.words(DType::U32, 3, table, words)?;
+    let (width, ctx, table) = (width as u32, ctx as u32, table as u32);
+    let p = params::kv_copy::Params { width, ctx, has_tokens: u32::from(block16), table };
+    let mut step = b.step(count, 20);
     step.rows.iter_mut().for_each(|row| row.token = 0);
     step.rows[2].token = 2;
     b.case(
@@ -301,6 +303,10 @@ fn attentions(b: &mut Bench, block16: bool) -> Cases {
         Attention { heads: 2, kv_heads: 1, dim: 256, first: 100, count: 35, ..base },
         Attention { heads: 2, kv_heads: 2, dim: 80, first: 64, count: 33, ..base },
         Attention { heads: 2, kv_heads: 1, dim: 256, first: 190, splits: 4, ..base },
+        // Positions over the end of the ring that the cache is then.
+        Attention { first: 590, splits: 2, window: 33, ..base },
+        Attention { first: 405, count: 3, window: 120, softcap: 2.0, ..base },
+        Attention { first: 380, count: 70, window: 100, ..base },
     ];
     list.iter().map(|a| attention(b, block16, a)).collect()
 }

@@ -1,6 +1,8 @@
 //! The same question in other words, by rule: what a fact is taught with, and what is asked afterwards to see whether it is
 //! known. English questions are turned around; others are only written differently.
 
+mod thesaurus;
+
 use std::collections::BTreeSet;
 
 /// Other wordings of a question. No wording is in both lists, and none is the question itself.
@@ -24,19 +26,66 @@ const DETERMINERS: [&str; 11] =
     ["the", "a", "an", "my", "our", "your", "his", "her", "their", "this", "that"];
 
 /// Pieces of a question, with `*` for what they are about, and other ways to ask it.
-const TURNS: [(&str, &[&str]); 12] = [
-    ("what is *'s name", &["what is * called", "which name does * have", "the name of *"]),
-    ("what is * called", &["what is the name of *", "which name does * have", "the name of *"]),
-    ("what is my name", &["what am I called", "who am I", "my name"]),
-    ("how old is *", &["what is the age of *", "the age of *"]),
-    ("what colour is *", &["which colour does * have", "the colour of *"]),
-    ("what color is *", &["which color does * have", "the color of *"]),
-    ("where does * live", &["in which place does * live", "where is the home of *"]),
-    ("where is *", &["in which place is *", "where do I find *", "the place of *"]),
-    ("when is *", &["on which day is *", "what is the date of *", "the date of *"]),
-    ("who is *", &["which person is *", "the name of *"]),
-    ("what is *", &["which one is *", "name *", "*"]),
-    ("which * is *", &["what * is *"]),
+const TURNS: [(&str, &[&str]); 24] = [
+    (
+        "what is *'s name",
+        &["what is * called", "which name does * have", "the name of *", "who is *", "what do we call *"],
+    ),
+    (
+        "what is my name",
+        &["what am I called", "who am I", "my name", "what do people call me", "tell me who I am"],
+    ),
+    (
+        "what is * called",
+        &["what is the name of *", "which name does * have", "the name of *", "what do we call *"],
+    ),
+    ("how old is *", &["what is the age of *", "the age of *", "which age has *", "how many years is * old"]),
+    ("what colour is *", &["which colour does * have", "the colour of *", "in which colour is *"]),
+    ("what color is *", &["which color does * have", "the color of *", "in which color is *"]),
+    (
+        "where does * live",
+        &[
+            "in which place does * live",
+            "where is the home of *",
+            "which town is * in",
+            "what is the address of *",
+        ],
+    ),
+    ("where does * work", &["who employs *", "what is the workplace of *", "which company is * with"]),
+    (
+        "where do I work",
+        &["who employs me", "what is my workplace", "my job is at which place", "which firm am I with"],
+    ),
+    (
+        "what does * do for a living",
+        &["what is the job of *", "which work does * do", "how does * earn money"],
+    ),
+    ("what does * do", &["what is the job of *", "which work does * do"]),
+    (
+        "what am I allergic to",
+        &["which allergy do I have", "what does my body not tolerate", "what must I avoid"],
+    ),
+    (
+        "when does * end",
+        &["until which date does * go", "what is the last day of *", "the end of *", "when is * over"],
+    ),
+    ("when does * start", &["from which date on is *", "what is the first day of *", "the start of *"]),
+    (
+        "when does * *",
+        &["on which day does * *", "at what time does * *", "what is the date on which * will *"],
+    ),
+    ("which day is * *", &["when is * *", "on what day is * *", "what is the day on which * is *"]),
+    ("where is *", &["in which place is *", "where do I find *", "the place of *", "where did we put *"]),
+    (
+        "when is *",
+        &["on which day is *", "what is the date of *", "the date of *", "on what date do I have *"],
+    ),
+    ("who is *", &["which person is *", "the name of *", "what is the name of *", "tell me the name of *"]),
+    ("what is the * of *", &["which * does * have", "*'s * please", "how do I get the * of *"]),
+    ("what is *", &["which one is *", "name *", "*", "I forgot *", "please give me *"]),
+    ("which * is *", &["what * is *", "what is the * of *"]),
+    ("who *", &["what is the name of the person who *", "which person *", "do you know the one who *"]),
+    ("how many * are *", &["what number of * is *", "the number of * *"]),
 ];
 
 /// Other wordings of `question`, always the same ones.
@@ -70,6 +119,10 @@ pub fn wordings(question: &str) -> Wordings {
                 large_first(&turned)
             };
             if index % 3 == 1 { asked.push(turned) } else { taught.push(turned) }
+        }
+        for (index, other) in thesaurus::variants(&small).into_iter().enumerate() {
+            let other = format!("{}?", large_first(&other));
+            if index % 4 == 3 { asked.push(other) } else { taught.push(other) }
         }
     }
     distinct(question, taught, asked)
@@ -256,7 +309,7 @@ mod tests {
         #[test]
         fn any_text_has_wordings(text in "\\PC{0,60}") {
             let made = wordings(&text);
-            proptest::prop_assert!(made.taught.len() + made.asked.len() <= 24);
+            proptest::prop_assert!(made.taught.len() + made.asked.len() <= 40);
         }
     }
 }
