@@ -189,7 +189,7 @@ fn expand_kernel(
     let mut passes = String::new();
     for entry in &module.entry_points {
         let [x, y, z] = entry.workgroup_size;
-        let _ = write!(passes, "Pass {{ entry: {:?}, workgroup: [{x}, {y}, {z}] }}, ", entry.name);
+        let _ = write!(passes, "EntryPoint {{ entry: {:?}, workgroup: [{x}, {y}, {z}] }}, ", entry.name);
     }
     let overrides: Vec<String> = module.overrides.iter().filter_map(|(_, o)| o.name.clone()).collect();
     let fields = fields(&read(&source.params)?)?;

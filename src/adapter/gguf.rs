@@ -50,14 +50,14 @@ impl Adapter {
         };
         read_info(metadata, &mut adapter);
         for tensor in &gguf.tensors {
-            match Part::of(&tensor.name)? {
-                Part::Ignored => adapter.ignored.push(tensor.name.clone()),
-                Part::Head => adapter.head = Some(read_head(stream, tensor)?),
-                Part::A(base) => {
+            match Factor::of(&tensor.name)? {
+                Factor::Ignored => adapter.ignored.push(tensor.name.clone()),
+                Factor::Head => adapter.head = Some(read_head(stream, tensor)?),
+                Factor::A(base) => {
                     let b = partner(&gguf, tensor, base, LORA_B)?;
                     adapter.pairs.push(read_pair(stream, base, tensor, b)?);
                 }
-                Part::B(base) => drop(partner(&gguf, tensor, base, LORA_A)?),
+                Factor::B(base) => drop(partner(&gguf, tensor, base, LORA_A)?),
             }
         }
         adapter.check()?;
@@ -148,7 +148,7 @@ fn read_info(metadata: &Metadata, adapter: &mut Adapter) {
 }
 
 /// What a tensor's name says it is.
-enum Part<'a> {
+enum Factor<'a> {
     /// A of the named target.
     A(&'a str),
     /// B of the named target.
@@ -159,20 +159,20 @@ enum Part<'a> {
     Head,
 }
 
-impl<'a> Part<'a> {
+impl<'a> Factor<'a> {
     fn of(name: &'a str) -> Result<Self, AdapterError> {
         let target = |full: &'a str| {
             let no_matrix = || AdapterError::tensor(name, "does not update a matrix (`….weight`)");
             full.strip_suffix(WEIGHT).filter(|target| !target.is_empty()).ok_or_else(no_matrix)
         };
         if let Some(full) = name.strip_suffix(LORA_A) {
-            Ok(Part::A(target(full)?))
+            Ok(Factor::A(target(full)?))
         } else if let Some(full) = name.strip_suffix(LORA_B) {
-            Ok(Part::B(target(full)?))
+            Ok(Factor::B(target(full)?))
         } else if name == HEAD {
-            Ok(Part::Head)
+            Ok(Factor::Head)
         } else if name.ends_with("_norm.weight") {
-            Ok(Part::Ignored)
+            Ok(Factor::Ignored)
         } else {
             Err(AdapterError::tensor(name, "ends in neither `.lora_a` nor `.lora_b`"))
         }

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use crate::session::{Generated, StopReason};
 use crate::text::{
-    LoopGuard, Part, Patience, SamplerParams, StopStrings, ThinkMarks, Thoughts, TokenStream, Tokenizer,
+    LoopGuard, Patience, SamplerParams, StopStrings, ThinkMarks, Thoughts, TokenStream, Tokenizer, Utterance,
 };
 
 /// Attempts at an answer that begins with what was said twice before: as it is, firmer, and as it is whatever it says.
@@ -155,7 +155,7 @@ struct Writing {
     guard: Option<LoopGuard>,
     /// Thoughts are shown as they come: of them a circle is only noticed.
     thoughts_guard: Option<LoopGuard>,
-    parts: Vec<Part>,
+    parts: Vec<Utterance>,
     text: String,
     answer: String,
     /// Bytes of the answer and of what was cut off behind it.
@@ -204,13 +204,13 @@ impl Writing {
         let mut parts = std::mem::take(&mut self.parts);
         for part in parts.drain(..) {
             let said = match &part {
-                Part::Thought(text) => {
+                Utterance::Thought(text) => {
                     if let Some(guard) = &mut self.thoughts_guard {
                         guard.push(text);
                     }
                     listener(Piece::Thought(text))
                 }
-                Part::Answer(text) => {
+                Utterance::Answer(text) => {
                     self.told += text.len();
                     let piece = self.stop.push(text);
                     let piece = match &mut self.guard {

@@ -12,18 +12,18 @@ use crate::io::{MappedFile, MemStream};
 /// several parts is read as one file: offsets count through all parts.
 #[derive(Debug)]
 pub struct GgufFile {
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Vec<PartFile>,
     pub(super) header: Gguf,
 }
 
 /// A mapped file, and where its bytes begin among those of all parts.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct PartFile {
     pub mapped: MappedFile,
     pub start: u64,
 }
 
-impl Part {
+impl PartFile {
     /// Maps a file and reads its header.
     pub fn open(path: impl AsRef<Path>) -> Result<(Self, Gguf), GgufError> {
         let mapped = MappedFile::open(path)?;
@@ -37,10 +37,10 @@ impl GgufFile {
     /// data is not touched.
     ///
     /// # Errors
-    /// [`GgufError`], if the file cannot be opened or is not a sound GGUF file; [`GgufError::Part`] if it is one of
+    /// [`GgufError`], if the file cannot be opened or is not a sound GGUF file; [`GgufError::PartFile`] if it is one of
     /// several and the others do not lie beside it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, GgufError> {
-        let (part, header) = Part::open(&path)?;
+        let (part, header) = PartFile::open(&path)?;
         split::join(path.as_ref(), part, header)
     }
 

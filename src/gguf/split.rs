@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::{GgufError, quoted};
-use super::file::{GgufFile, Part};
+use super::file::{GgufFile, PartFile};
 use super::index::NameIndex;
 use super::{Gguf, Metadata};
 
@@ -19,14 +19,14 @@ fn place(metadata: &Metadata) -> Result<Option<(u16, u16)>, GgufError> {
 }
 
 /// The file itself if it is whole, all parts together if it is one of them.
-pub(super) fn join(path: &Path, part: Part, header: Gguf) -> Result<GgufFile, GgufError> {
+pub(super) fn join(path: &Path, part: PartFile, header: Gguf) -> Result<GgufFile, GgufError> {
     let Some((number, count)) = place(&header.metadata)? else {
         return Ok(GgufFile { parts: vec![part], header });
     };
     let paths = paths(path, number, count)?;
     let mut joined: Option<GgufFile> = None;
     for (index, path) in (0..count).zip(&paths) {
-        let (mut part, mut header) = Part::open(path).map_err(|e| missing(number, count, path, &e))?;
+        let (mut part, mut header) = PartFile::open(path).map_err(|e| missing(number, count, path, &e))?;
         if place(&header.metadata)? != Some((index, count)) {
             let problem = format!("`{}` is not part {} of it", path.display(), u32::from(index) + 1);
             return Err(GgufError::Part { number: u32::from(number) + 1, count: count.into(), problem });

@@ -136,7 +136,7 @@ impl<Y: Rows> FewRows<'_, Y> {
             if whole > 0 {
                 let x = std::array::from_fn(|t| &x(t)[..whole]);
                 let (fresh, last) = (start == 0, last && whole == len);
-                wide::run(Pass { lines, x, rows: self.rows, fresh, last, ahead: now, sums, folded });
+                wide::run(Accumulate { lines, x, rows: self.rows, fresh, last, ahead: now, sums, folded });
             }
             if whole < len {
                 // The last weights, filled up with zeros.
@@ -150,7 +150,16 @@ impl<Y: Rows> FewRows<'_, Y> {
                 }
                 let x = tail.each_ref().map(|t| &t[..]);
                 let fresh = start + whole == 0;
-                wide::run(Pass { lines: &rest, x, rows: self.rows, fresh, last, ahead: &[], sums, folded });
+                wide::run(Accumulate {
+                    lines: &rest,
+                    x,
+                    rows: self.rows,
+                    fresh,
+                    last,
+                    ahead: &[],
+                    sums,
+                    folded,
+                });
             }
             (start, at, ahead) = (start + len, at + pieces.bytes, later);
         }
@@ -204,7 +213,7 @@ struct Pieces {
 }
 
 /// Adds the products of decoded weights and activations to the sums.
-struct Pass<'a> {
+struct Accumulate<'a> {
     lines: &'a [[f32; DEPTH]; GROUP],
     /// As many whole vectors each; rows past the last repeat it.
     x: [&'a [f32]; FEW],
@@ -221,7 +230,7 @@ struct Pass<'a> {
     folded: &'a mut [Folded; GROUP],
 }
 
-impl WideJob for Pass<'_> {
+impl WideJob for Accumulate<'_> {
     #[inline(always)]
     fn run<S: Wide>(self, s: S) {
         let x = self.x.map(|x| x.as_chunks::<LANES>().0);

@@ -147,9 +147,9 @@ impl WideJob for Kept<'_> {
         let mut sums = [[[0.0; LANES]; FEW]; GROUP];
         let mut folded = [[[0.0; 8]; FEW]; GROUP];
         let (lines, x, rows, ahead, fresh) = (self.lines, self.x, self.rows, &[], true);
-        Pass { lines, x, rows, fresh, last: false, ahead, sums: &mut sums, folded: &mut folded }.run(s);
+        Accumulate { lines, x, rows, fresh, last: false, ahead, sums: &mut sums, folded: &mut folded }.run(s);
         let mut parts = [[[0.0; LANES]; FEW]; GROUP];
-        Pass { lines, x, rows, fresh, last: true, ahead, sums: &mut parts, folded: &mut folded }.run(s);
+        Accumulate { lines, x, rows, fresh, last: true, ahead, sums: &mut parts, folded: &mut folded }.run(s);
         for (folded, sums) in folded.iter().zip(&sums) {
             for (folded, sums) in folded.iter().zip(sums).take(rows) {
                 let sum = |i: usize| (sums[i] + sums[i + 16]) + (sums[i + 8] + sums[i + 24]);

@@ -116,7 +116,7 @@ impl<Y: Rows> WideJob for Blocked<'_, '_, Y> {
             let cols = block_width(&p.right, p.width, col, 2 * S::W);
             for k in (0..p.depth).step_by(DEPTH) {
                 let depth = DEPTH.min(p.depth - k);
-                let block = Block { k, depth, col, cols, panel: 2 * S::W, narrow: S::W };
+                let block = Panel { k, depth, col, cols, panel: 2 * S::W, narrow: S::W };
                 block.pack(&p.right, panels);
                 let tiles = p.rows.div_ceil(S::ROWS);
                 for i in 0..tiles {
@@ -154,7 +154,7 @@ fn block_width(right: &Right<'_, f32>, width: usize, col: usize, panel: usize) -
 }
 
 /// A block of R.
-struct Block {
+struct Panel {
     k: usize,
     depth: usize,
     col: usize,
@@ -164,7 +164,7 @@ struct Block {
     narrow: usize,
 }
 
-impl Block {
+impl Panel {
     /// First column, width and where it starts in the scratch, of the panel of column `col`.
     fn place(&self, col: usize) -> (usize, usize, usize) {
         let first = col / self.panel * self.panel;

@@ -10,7 +10,7 @@ use super::gemm::Rows;
 use super::operand::Matrix;
 use super::round::steps;
 use super::tile::{Sums, four};
-use crate::quant::codec::{Block, Factors, each_group};
+use crate::quant::codec::{BlockCodec, Factors, each_group};
 use crate::simd::wide::{self, TileJob, Wide, WideJob};
 use crate::simd::{self, Ints, Job, Lanes};
 
@@ -30,7 +30,7 @@ const TALL: usize = 14;
 #[derive(Clone, Copy)]
 pub(super) struct Many {
     pack: fn(&[&[u8]; 8], &mut Packed, usize, usize),
-    /// See [`Block::MOST`].
+    /// See [`BlockCodec::MOST`].
     most: f32,
     sums: Sums,
     /// Weights in a block.
@@ -38,7 +38,7 @@ pub(super) struct Many {
 }
 
 /// That of a block format.
-pub(super) const fn many<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>() -> Many {
+pub(super) const fn many<B: BlockCodec<LEN, BYTES>, const LEN: usize, const BYTES: usize>() -> Many {
     Many { pack: pack::<B, LEN, BYTES>, most: B::MOST, sums: Sums::of::<B, LEN, BYTES>(), len: LEN }
 }
 
@@ -245,7 +245,7 @@ fn pack_block(
 }
 
 /// Eight columns from column `col` on, of whole blocks of weights.
-fn pack<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
+fn pack<B: BlockCodec<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
     rows: &[&[u8]; 8],
     packed: &mut Packed,
     panel: usize,
@@ -262,7 +262,7 @@ struct Pack<'a, B, const LEN: usize, const BYTES: usize> {
     format: PhantomData<B>,
 }
 
-impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Pack<'_, B, LEN, BYTES> {
+impl<B: BlockCodec<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Pack<'_, B, LEN, BYTES> {
     type Out = ();
 
     #[inline(always)]

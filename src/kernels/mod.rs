@@ -24,7 +24,7 @@ use crate::quant::{Format, float, iq4_nl, k_affine, k_symmetric, legacy};
 struct Kernels {
     dot: fn(&[u8], &[f32]) -> f32,
     /// With a few rows of activations, each as `dot` to the bit; of block formats.
-    few: Option<tile::Product>,
+    few: Option<tile::TileProduct>,
     /// With many; of block formats.
     many: Option<many::Many>,
 }

@@ -5,14 +5,14 @@ use std::marker::PhantomData;
 use super::dot::Floats;
 use super::few::FEW;
 use super::tile::{Columns, STRIP, Tiles, prepared_by};
-use crate::quant::codec::{Block, Decode, Encode, Factors, each_group};
+use crate::quant::codec::{BlockCodec, Decode, Encode, Factors, each_group};
 use crate::quant::float::Float;
 use crate::quant::tests::noise;
 use crate::quant::{float, iq4_nl, k_affine, k_symmetric, legacy};
 use crate::simd::{Portable, run, run_portable};
 
 /// Products with one to eight rows of activations, of rows of blocks of any number.
-fn products_agree<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
+fn products_agree<B: BlockCodec<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
     row: &[u8],
     activations: impl Fn(usize) -> Vec<f32>,
 ) {
@@ -63,7 +63,7 @@ fn products_agree<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
 }
 
 /// The most that rounding activations changes: half of what one is worth, of each, times what its code is multiplied by.
-fn rounding<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(row: &[u8], x: &[f32]) -> f64 {
+fn rounding<B: BlockCodec<LEN, BYTES>, const LEN: usize, const BYTES: usize>(row: &[u8], x: &[f32]) -> f64 {
     let mut all = 0.0;
     for (block, x) in row.as_chunks::<BYTES>().0.iter().zip(x.as_chunks::<LEN>().0) {
         let largest = x.iter().fold(0.0f64, |a, x| a.max(f64::from(x.abs())));
@@ -83,7 +83,7 @@ fn rounding<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(row: &[u
 
 /// Blocks of nothing but extremes, whatever their bytes mean: the largest and smallest scales, zeros and denormals, and
 /// activations from denormals to large.
-fn extremes_agree<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>() {
+fn extremes_agree<B: BlockCodec<LEN, BYTES>, const LEN: usize, const BYTES: usize>() {
     let n = 5 * LEN;
     for scale in [0.0, 1e-7, 3e-5, 1.0, 3e4] {
         let src: Vec<f32> = noise(n, 3).into_iter().map(|v| v * scale).collect();
@@ -96,7 +96,7 @@ fn extremes_agree<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>() 
 }
 
 /// Blocks as an encoder makes them.
-fn blocks_agree<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>() {
+fn blocks_agree<B: BlockCodec<LEN, BYTES>, const LEN: usize, const BYTES: usize>() {
     let (src, mut row) = (noise(5 * LEN, 1), vec![0; 5 * BYTES]);
     run(Encode::<B, LEN, BYTES> { src: &src, out: &mut row, format: PhantomData });
     products_agree::<B, LEN, BYTES>(&row, |n| noise(n, 2));

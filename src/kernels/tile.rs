@@ -11,7 +11,7 @@ use std::ops::Range;
 use super::few::FEW;
 use super::operand::Matrix;
 use super::round::steps;
-use crate::quant::codec::{Block, Factors, each_group};
+use crate::quant::codec::{BlockCodec, Factors, each_group};
 use crate::simd::{Ints, Job, Lanes, prefetch_ahead, run};
 
 /// Thirty-two activations as the products read them.
@@ -40,7 +40,7 @@ pub(super) enum Sums {
 
 impl Sums {
     /// Those of a format.
-    pub(super) const fn of<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>() -> Sums {
+    pub(super) const fn of<B: BlockCodec<LEN, BYTES>, const LEN: usize, const BYTES: usize>() -> Sums {
         if B::PLUS { Sums::Groups(B::GROUP) } else { Sums::None }
     }
 
@@ -63,7 +63,7 @@ thread_local! {
 
 /// Hands on the activations of rows of `cols`, prepared for a format, those of the same columns together; what does not
 /// fill a block is left out.
-fn prepared<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize, T>(
+fn prepared<B: BlockCodec<LEN, BYTES>, const LEN: usize, const BYTES: usize, T>(
     x: &[f32],
     cols: usize,
     with: impl FnOnce(&[Prepared]) -> T,
@@ -72,7 +72,7 @@ fn prepared<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize, T>(
 }
 
 /// [`prepared`], by a way of running it: what it is made by has to read it.
-pub(super) fn prepared_by<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize, T>(
+pub(super) fn prepared_by<B: BlockCodec<LEN, BYTES>, const LEN: usize, const BYTES: usize, T>(
     run: fn(Prepare<'_, LEN>),
     x: &[f32],
     cols: usize,
@@ -180,7 +180,7 @@ pub(super) struct Columns<'a> {
 
 /// Products of a matrix's rows, from the first to the last of the range, with rows of activations: handed out for
 /// [`STRIP`] rows at a time, by row of activations.
-pub(super) type Product =
+pub(super) type TileProduct =
     fn(Matrix<'_>, Range<usize>, (&[f32], usize), &mut dyn FnMut(usize, &[[f32; STRIP]; FEW]));
 
 /// [`Columns`] of a format.
@@ -190,7 +190,7 @@ pub(super) struct Tiles<'a, 'b, B, const LEN: usize, const BYTES: usize> {
     pub format: PhantomData<B>,
 }
 
-impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Tiles<'_, '_, B, LEN, BYTES> {
+impl<B: BlockCodec<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Tiles<'_, '_, B, LEN, BYTES> {
     type Out = ();
 
     #[inline(always)]
@@ -209,7 +209,7 @@ impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Tiles<'
     }
 }
 
-impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Tiles<'_, '_, B, LEN, BYTES> {
+impl<B: BlockCodec<LEN, BYTES>, const LEN: usize, const BYTES: usize> Tiles<'_, '_, B, LEN, BYTES> {
     /// `R` rows of weights at a time, and `T` of activations from `first` on, of `EACH` that lie together; of fewer, the last
     /// are without meaning.
     #[inline(always)]
@@ -265,7 +265,7 @@ type Acc<L, const R: usize, const T: usize> = [[<<L as Lanes>::Ints as Ints<L>>:
 /// Adds the products of a block of some rows with their activations; not what formats of 32 weights add to them.
 #[inline(always)]
 fn block<
-    B: Block<LEN, BYTES>,
+    B: BlockCodec<LEN, BYTES>,
     L: Lanes,
     const R: usize,
     const T: usize,
@@ -324,7 +324,7 @@ fn block<
 }
 
 /// See [`FewRows`]: rows of a block format; past the last, it is repeated. NaN if they are not as long as the activations.
-pub(super) fn rows<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
+pub(super) fn rows<B: BlockCodec<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
     w: Matrix<'_>,
     columns: Range<usize>,
     (x, cols): (&[f32], usize),
@@ -347,7 +347,10 @@ pub(super) fn rows<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
 }
 
 /// Dot product of a row of a block format, over the blocks that both have.
-pub(super) fn dot<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(row: &[u8], x: &[f32]) -> f32 {
+pub(super) fn dot<B: BlockCodec<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
+    row: &[u8],
+    x: &[f32],
+) -> f32 {
     prepared::<B, LEN, BYTES, _>(x, x.len(), |x| {
         let mut out = [[0.0; STRIP]; FEW];
         let columns = Columns { w: [row; STRIP], x, rows: 1, stride: 0 };

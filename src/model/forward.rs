@@ -1,7 +1,7 @@
 //! The forward, written once: decode, prefill and scoring are modes of it.
 
 use crate::model::build::{BranchHead, Builder, Head, KvType, PlanSpec, SCALAR_HEAD};
-use crate::model::linear::{Linear, Product};
+use crate::model::linear::{Linear, Projection};
 use crate::model::residual;
 use crate::model::{Attention, FeedForward, GateKind, LayerConfig, Mixer, ModelError, Norms, RopeScaling};
 use crate::ops::{self, params};
@@ -419,7 +419,7 @@ pub fn scalar(b: &mut Builder<'_>, w: &Weights, x: TensorId) -> Result<Option<Te
     let Some(head) = w.heads.get(b.branch).copied().flatten() else { return Ok(None) };
     let h = outputs(b, w, x)?;
     let y = b.own("scalar", Over::Outputs, 1, 1, DType::F32, Role::Output)?;
-    Product { w: head, ..Product::of(h, y) }.emit(b, "scalar", Over::Outputs)?;
+    Projection { w: head, ..Projection::of(h, y) }.emit(b, "scalar", Over::Outputs)?;
     Ok(Some(y))
 }
 

@@ -105,7 +105,7 @@ impl Linear {
         };
         for shard in &self.shards {
             if self.trained {
-                let product = Product { w: shard.w, bias: shard.bias, ..Product::of(x, y) };
+                let product = Projection { w: shard.w, bias: shard.bias, ..Projection::of(x, y) };
                 product.emit(b, &self.label, rows)?;
                 continue;
             }
@@ -179,14 +179,14 @@ impl Lora {
             b.call(&format!("{label}.dropout"), ops::Dropout { rows: b.rows, x, y: input, params: p })?;
         }
         let h = b.activation(&format!("{label}.lora"), rows, self.rank)?;
-        Product { w: self.a, ..Product::of(input, h) }.emit(b, &format!("{label}.lora_a"), rows)?;
-        let back = Product { w: self.b, alpha: self.scale, accumulate: true, ..Product::of(h, y) };
+        Projection { w: self.a, ..Projection::of(input, h) }.emit(b, &format!("{label}.lora_a"), rows)?;
+        let back = Projection { w: self.b, alpha: self.scale, accumulate: true, ..Projection::of(h, y) };
         back.emit(b, &format!("{label}.lora_b"), rows)
     }
 }
 
 /// A product with a trained matrix.
-pub(super) struct Product {
+pub(super) struct Projection {
     pub(super) x: TensorId,
     pub(super) w: TensorId,
     pub(super) bias: Option<TensorId>,
@@ -195,7 +195,7 @@ pub(super) struct Product {
     pub(super) accumulate: bool,
 }
 
-impl Product {
+impl Projection {
     pub(super) fn of(x: TensorId, y: TensorId) -> Self {
         Self { x, w: x, bias: None, y, alpha: 1.0, accumulate: false }
     }

@@ -26,7 +26,7 @@ pub use file::Model;
 pub use inspect::{InspectedLayer, Inspection, build_inspection};
 pub use layer::{Attention, FeedForward, LayerConfig, Mixer};
 pub use rope::{RopeScaling, Yarn};
-pub use training::{Block, Pass, TrainPlans, TrainSpec, build_training};
+pub use training::{BranchPlans, TrainPlans, TrainSpec, TrainedBlock, build_training};
 
 use crate::gguf::GgufError;
 use crate::plan::{BudgetError, PlanError};

@@ -28,7 +28,7 @@ pub struct TrainSpec {
 
 /// The plans of one branch. What they hand to each other is lost when another branch runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pass {
+pub struct BranchPlans {
     /// Token rows to the last layer's output, which stays.
     pub forward: PlanId,
     /// After `forward`: log-probabilities of the output rows' labels, or the scalar head's numbers, fetched.
@@ -43,7 +43,7 @@ pub struct Pass {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrainPlans {
     /// By branch, the model itself first.
-    pub passes: Vec<Pass>,
+    pub passes: Vec<BranchPlans>,
     /// Plans with a KV cache, as asked for.
     pub cached: Vec<PlanId>,
     /// Copies of keys and values from slot to slot, if there is a KV cache.
@@ -55,12 +55,12 @@ pub struct TrainPlans {
     /// One step of the optimizer.
     pub update: PlanId,
     /// Blocks of what is trained, their gradients, and the optimizer's two moments.
-    pub blocks: Vec<Block>,
+    pub blocks: Vec<TrainedBlock>,
 }
 
 /// A block of what is trained and what belongs to it, all (1, width).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Block {
+pub struct TrainedBlock {
     /// Values.
     pub values: TensorId,
     /// Gradients.
@@ -149,7 +149,7 @@ fn pass(
     model: &Weights,
     sums: &HashMap<TensorId, TensorId>,
     spec: TrainSpec,
-) -> Result<Pass, ModelError> {
+) -> Result<BranchPlans, ModelError> {
     let config = b.config;
     let forward = open(b, "forward", spec.rows, 0);
     let first = embed(b, model)?;
@@ -178,7 +178,7 @@ fn pass(
         BranchHead::Divergence => None,
     };
     b.program.plans[score.index()].fetch = fetched;
-    let Some(dx) = dx else { return Ok(Pass { forward, score, head: None, backward: None }) };
+    let Some(dx) = dx else { return Ok(BranchPlans { forward, score, head: None, backward: None }) };
 
     let head = open(b, "head", spec.rows, spec.outputs);
     head_gradient(b, model, sums, x, dx)?;
@@ -196,12 +196,12 @@ fn pass(
         walk.walk(&embeds)?;
     }
     b.program.prune(backward);
-    Ok(Pass { forward, score, head: Some(head), backward: Some(backward) })
+    Ok(BranchPlans { forward, score, head: Some(head), backward: Some(backward) })
 }
 
 /// The plans of a branch that the first one is compared with: the layers as each of them is, over the same rows, then both
 /// logits of a chunk of the outputs.
-fn apart(b: &mut Builder<'_>, models: &Models, spec: TrainSpec) -> Result<Pass, ModelError> {
+fn apart(b: &mut Builder<'_>, models: &Models, spec: TrainSpec) -> Result<BranchPlans, ModelError> {
     let this = b.branch;
     let forward = open(b, "forward", spec.rows, 0);
     let both = [(this, ""), (0, "first ")];
@@ -223,7 +223,7 @@ fn apart(b: &mut Builder<'_>, models: &Models, spec: TrainSpec) -> Result<Pass, 
     }
     b.part = "";
     b.program.plans[score.index()].fetch = Some(divergence(b, made[0], made[1])?);
-    Ok(Pass { forward, score, head: None, backward: None })
+    Ok(BranchPlans { forward, score, head: None, backward: None })
 }
 
 /// The gradient of the last layer's output, zeroed by the forward.
@@ -253,7 +253,9 @@ fn sums_of(calls: &[OpCall], sums: &HashMap<TensorId, TensorId>) -> bool {
 }
 
 /// Gradients and moments like the blocks, and the gradient of each trained tensor as a part of its block's.
-fn declare_gradients(b: &mut Builder<'_>) -> Result<(Vec<Block>, HashMap<TensorId, TensorId>), ModelError> {
+fn declare_gradients(
+    b: &mut Builder<'_>,
+) -> Result<(Vec<TrainedBlock>, HashMap<TensorId, TensorId>), ModelError> {
     let mut blocks = Vec::new();
     let open: Vec<OpenBlock> = b.blocks.iter().filter(|o| b.branches[o.branch].trained).copied().collect();
     for (index, OpenBlock { id: values, taken: width, branch, decays }) in open.into_iter().enumerate() {
@@ -263,7 +265,7 @@ fn declare_gradients(b: &mut Builder<'_>) -> Result<(Vec<Block>, HashMap<TensorI
         };
         let gradient = like("gradient", Role::Gradient)?;
         let (first, second) = (like("moment1", Role::Moment)?, like("moment2", Role::Moment)?);
-        blocks.push(Block { values, gradient, first, second, branch, decays });
+        blocks.push(TrainedBlock { values, gradient, first, second, branch, decays });
     }
     let mut sums = HashMap::new();
     for id in b.program.trained.clone() {
@@ -343,8 +345,8 @@ fn layer_gradient(
 }
 
 /// Plans that zero the gradients, measure them, and step.
-fn optimizer(b: &mut Builder<'_>, blocks: &[Block]) -> Result<(PlanId, PlanId, PlanId), ModelError> {
-    let width = |b: &Builder<'_>, block: &Block| b.program.get(block.values).width as u32;
+fn optimizer(b: &mut Builder<'_>, blocks: &[TrainedBlock]) -> Result<(PlanId, PlanId, PlanId), ModelError> {
+    let width = |b: &Builder<'_>, block: &TrainedBlock| b.program.get(block.values).width as u32;
     let clear = b.open("clear", 0, 0);
     for block in blocks {
         let p =

@@ -72,7 +72,7 @@ macro_rules! each_group {
 pub(crate) use each_group;
 
 /// A format of `LEN` integer codes in `BYTES` bytes with a scale, and perhaps a summand, for each group.
-pub(crate) trait Block<const LEN: usize, const BYTES: usize> {
+pub(crate) trait BlockCodec<const LEN: usize, const BYTES: usize> {
     /// Bytes that a block adds to each device plane.
     const PLANES: &'static [usize];
     /// Weights that share a scale: 16 or 32.
@@ -99,7 +99,7 @@ pub(crate) trait Block<const LEN: usize, const BYTES: usize> {
     /// what rounding adds to them is.
     const MIDDLE: u8 = Self::CENTRE;
 
-    /// [`Block::factors`], of values less the middle instead of the centre.
+    /// [`BlockCodec::factors`], of values less the middle instead of the centre.
     #[inline(always)]
     fn about_middle<L: Lanes>(l: L, block: &[u8; BYTES], out: &mut Factors) {
         Self::factors(l, block, out);
@@ -133,7 +133,7 @@ pub(crate) trait Block<const LEN: usize, const BYTES: usize> {
 /// The table row of a block format.
 pub(crate) const fn block_codec<B, const LEN: usize, const BYTES: usize>() -> Codec
 where
-    B: Block<LEN, BYTES>,
+    B: BlockCodec<LEN, BYTES>,
 {
     Codec {
         block_len: LEN,
@@ -153,7 +153,7 @@ pub(crate) struct Decode<'a, B, const LEN: usize, const BYTES: usize> {
     pub format: PhantomData<B>,
 }
 
-impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Decode<'_, B, LEN, BYTES> {
+impl<B: BlockCodec<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Decode<'_, B, LEN, BYTES> {
     type Out = ();
 
     #[inline(always)]
@@ -179,7 +179,7 @@ impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Decode<
     }
 }
 
-fn decode<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(bytes: &[u8], out: &mut [f32]) {
+fn decode<B: BlockCodec<LEN, BYTES>, const LEN: usize, const BYTES: usize>(bytes: &[u8], out: &mut [f32]) {
     run(Decode::<B, LEN, BYTES> { bytes, out, format: PhantomData });
 }
 
@@ -190,7 +190,7 @@ pub(crate) struct Encode<'a, B, const LEN: usize, const BYTES: usize> {
     pub format: PhantomData<B>,
 }
 
-impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Encode<'_, B, LEN, BYTES> {
+impl<B: BlockCodec<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Encode<'_, B, LEN, BYTES> {
     type Out = ();
 
     #[inline(always)]
@@ -201,11 +201,11 @@ impl<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Encode<
     }
 }
 
-fn encode<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(src: &[f32], out: &mut [u8]) {
+fn encode<B: BlockCodec<LEN, BYTES>, const LEN: usize, const BYTES: usize>(src: &[f32], out: &mut [u8]) {
     run(Encode::<B, LEN, BYTES> { src, out, format: PhantomData });
 }
 
-fn to_planes<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>(block: &[u8], out: &mut [u8]) {
+fn to_planes<B: BlockCodec<LEN, BYTES>, const LEN: usize, const BYTES: usize>(block: &[u8], out: &mut [u8]) {
     if let Some(block) = block.first_chunk::<BYTES>() {
         B::to_planes(block, out);
     }
@@ -226,7 +226,7 @@ pub(crate) fn f16_at<L: Lanes>(l: L, block: &[u8], at: usize) -> f32 {
 /// All codes of a block, as bytes.
 pub(crate) fn all_codes<B, const LEN: usize, const BYTES: usize>(block: &[u8; BYTES]) -> [u8; LEN]
 where
-    B: Block<LEN, BYTES>,
+    B: BlockCodec<LEN, BYTES>,
 {
     let mut codes = [0; LEN];
     each_group!(LEN, G => {

@@ -1,7 +1,7 @@
 //! IQ4_NL: 32 weights, an f16 scale and 4-bit indices into a fixed table of sixteen unevenly spaced integers
 //! (ggml's `kvalues_iq4nl`).
 
-use super::codec::{Block, Scales, all_codes, f16_at, join_nibbles, part};
+use super::codec::{BlockCodec, Scales, all_codes, f16_at, join_nibbles, part};
 use super::device::{View, pack_bits};
 use super::search::{importance, sums};
 use crate::simd::Lanes;
@@ -15,7 +15,7 @@ const STEPS: i32 = 12;
 /// f16 scale, 16 bytes of nibbles.
 pub(crate) struct Iq4Nl;
 
-impl Block<32, 18> for Iq4Nl {
+impl BlockCodec<32, 18> for Iq4Nl {
     const PLANES: &'static [usize] = &[16, 2];
     const GROUP: usize = 32;
     const CENTRE: u8 = 127;

@@ -2,7 +2,7 @@
 //!
 //! Layouts follow ggml (`block_q2_K`, `block_q4_K`, `block_q5_K`); the encoders are a search of our own.
 
-use super::codec::{Block, Factors, Scales, all_codes, f16_at, join_nibbles, part};
+use super::codec::{BlockCodec, Factors, Scales, all_codes, f16_at, join_nibbles, part};
 use super::device::{View, pack_bits};
 use super::legacy::pair;
 use super::search::affine;
@@ -16,7 +16,7 @@ pub(crate) struct Q4K;
 /// As Q4_K, with 32 bytes of fifth bits before the nibbles.
 pub(crate) struct Q5K;
 
-impl Block<256, 84> for Q2K {
+impl BlockCodec<256, 84> for Q2K {
     const PLANES: &'static [usize] = &[64, 16, 4];
     const GROUP: usize = 16;
     const CENTRE: u8 = 0;
@@ -78,7 +78,7 @@ impl Block<256, 84> for Q2K {
     }
 }
 
-impl Block<256, 144> for Q4K {
+impl BlockCodec<256, 144> for Q4K {
     const PLANES: &'static [usize] = &[128, 16, 4];
     const GROUP: usize = 32;
     const CENTRE: u8 = 0;
@@ -120,7 +120,7 @@ impl Block<256, 144> for Q4K {
     }
 }
 
-impl Block<256, 176> for Q5K {
+impl BlockCodec<256, 176> for Q5K {
     const PLANES: &'static [usize] = &[128, 32, 16, 4];
     const GROUP: usize = 32;
     const CENTRE: u8 = 0;

@@ -2,7 +2,7 @@
 //!
 //! Layouts follow ggml (`block_q3_K`, `block_q6_K`); the encoders are a search of our own.
 
-use super::codec::{Block, Factors, Scales, all_codes, f16_at, join_nibbles, part};
+use super::codec::{BlockCodec, Factors, Scales, all_codes, f16_at, join_nibbles, part};
 use super::device::{View, pack_bits};
 use super::k_affine::codes2;
 use super::search::symmetric;
@@ -14,7 +14,7 @@ pub(crate) struct Q3K;
 /// 128 bytes of nibbles, 64 bytes of upper 2-bit codes, 16 signed scales, f16 d.
 pub(crate) struct Q6K;
 
-impl Block<256, 110> for Q3K {
+impl BlockCodec<256, 110> for Q3K {
     const PLANES: &'static [usize] = &[64, 32, 16, 2];
     const GROUP: usize = 16;
     const CENTRE: u8 = 4;
@@ -74,7 +74,7 @@ impl Block<256, 110> for Q3K {
     }
 }
 
-impl Block<256, 210> for Q6K {
+impl BlockCodec<256, 210> for Q6K {
     // Times 32 * 128, and that 32 times, it stays below 2^31.
     const MOST: f32 = 16383.0;
     const PLANES: &'static [usize] = &[128, 64, 16, 2];

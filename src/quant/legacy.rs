@@ -2,7 +2,7 @@
 //!
 //! Layouts and encoders follow ggml (`ggml-common.h`, `quantize_row_*_ref`), to the byte.
 
-use super::codec::{Block, Scales, all_codes, f16_at, join_nibbles, part};
+use super::codec::{BlockCodec, Scales, all_codes, f16_at, join_nibbles, part};
 use super::device::{View, pack_bits};
 use crate::simd::Lanes;
 use crate::simd::half::{from_f16, to_f16_le};
@@ -18,7 +18,7 @@ pub(crate) struct Q5_1;
 /// f16 scale, 32 signed bytes.
 pub(crate) struct Q8_0;
 
-impl Block<32, 18> for Q4_0 {
+impl BlockCodec<32, 18> for Q4_0 {
     const PLANES: &'static [usize] = &[16, 2];
     const GROUP: usize = 32;
     const CENTRE: u8 = 8;
@@ -52,7 +52,7 @@ impl Block<32, 18> for Q4_0 {
     }
 }
 
-impl Block<32, 20> for Q4_1 {
+impl BlockCodec<32, 20> for Q4_1 {
     const PLANES: &'static [usize] = &[16, 4];
     const GROUP: usize = 32;
     const CENTRE: u8 = 0;
@@ -88,7 +88,7 @@ impl Block<32, 20> for Q4_1 {
     }
 }
 
-impl Block<32, 22> for Q5_0 {
+impl BlockCodec<32, 22> for Q5_0 {
     const PLANES: &'static [usize] = &[16, 4, 2];
     const GROUP: usize = 32;
     const CENTRE: u8 = 16;
@@ -124,7 +124,7 @@ impl Block<32, 22> for Q5_0 {
     }
 }
 
-impl Block<32, 24> for Q5_1 {
+impl BlockCodec<32, 24> for Q5_1 {
     const PLANES: &'static [usize] = &[16, 4, 4];
     const GROUP: usize = 32;
     const CENTRE: u8 = 0;
@@ -162,7 +162,7 @@ impl Block<32, 24> for Q5_1 {
     }
 }
 
-impl Block<32, 34> for Q8_0 {
+impl BlockCodec<32, 34> for Q8_0 {
     const PLANES: &'static [usize] = &[32, 2];
     const GROUP: usize = 32;
     const CENTRE: u8 = 128;

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use super::codec::{Block, Decode, Encode};
+use super::codec::{BlockCodec, Decode, Encode};
 use super::{iq4_nl, k_affine, k_symmetric, legacy};
 use crate::simd::{run, run_portable};
 
@@ -16,7 +16,7 @@ pub(crate) fn noise(n: usize, seed: u32) -> Vec<f32> {
     (0..n).map(|_| next()).collect()
 }
 
-fn blocks_agree<B: Block<LEN, BYTES>, const LEN: usize, const BYTES: usize>() {
+fn blocks_agree<B: BlockCodec<LEN, BYTES>, const LEN: usize, const BYTES: usize>() {
     const BLOCKS: usize = 5;
     let n = BLOCKS * LEN;
     let src = noise(n, 1);

@@ -33,7 +33,7 @@ pub use stream::TokenStream;
 #[cfg(feature = "train")]
 pub use template::from_json;
 pub use template::{ChatTemplate, Message, TemplateError, TemplateValue, TemplateVars, builtin_names, utc};
-pub use think::{Part, ThinkMarks, Thoughts};
+pub use think::{ThinkMarks, Thoughts, Utterance};
 pub use tokenizer::{Segment, Tokenizer};
 #[cfg(feature = "tokenizer")]
 pub use train::{BpeOptions, BpeTrainingError, TrainedBpe, train_bpe};

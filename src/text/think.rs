@@ -51,7 +51,7 @@ impl ThinkMarks {
 
 /// A piece of what a model wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
+pub enum Utterance {
     /// Of its thoughts.
     Thought(String),
     /// Of its answer.
@@ -96,23 +96,23 @@ impl Thoughts {
     }
 
     /// Adds text; what is now told apart goes to `parts`.
-    pub fn push(&mut self, text: &str, parts: &mut Vec<Part>) {
+    pub fn push(&mut self, text: &str, parts: &mut Vec<Utterance>) {
         self.held.push_str(text);
         while self.step(parts) {}
     }
 
     /// Ends the text: what was held back is what it seemed to be.
-    pub fn finish(&mut self, parts: &mut Vec<Part>) {
+    pub fn finish(&mut self, parts: &mut Vec<Utterance>) {
         let held = std::mem::take(&mut self.held);
         match self.at {
-            Where::Thinking => give(held.trim_end(), Part::Thought, parts),
-            Where::Beginning | Where::Answer => give(&held, Part::Answer, parts),
+            Where::Thinking => give(held.trim_end(), Utterance::Thought, parts),
+            Where::Beginning | Where::Answer => give(&held, Utterance::Answer, parts),
             Where::Opened | Where::Closed => {}
         }
     }
 
     /// Goes one state on; false if more text is needed for that.
-    fn step(&mut self, parts: &mut Vec<Part>) -> bool {
+    fn step(&mut self, parts: &mut Vec<Utterance>) -> bool {
         let Some(marks) = self.marks else { return self.rest_is_answer(parts) };
         let words = self.held.trim_start();
         let begun = !words.is_empty();
@@ -143,21 +143,21 @@ impl Thoughts {
         }
     }
 
-    fn rest_is_answer(&mut self, parts: &mut Vec<Part>) -> bool {
-        give(&self.held, Part::Answer, parts);
+    fn rest_is_answer(&mut self, parts: &mut Vec<Utterance>) -> bool {
+        give(&self.held, Utterance::Answer, parts);
         self.held.clear();
         false
     }
 
     /// Gives out thoughts up to the closing mark, or to where it, or white space before it, may have begun.
-    fn thought(&mut self, marks: ThinkMarks, parts: &mut Vec<Part>) -> bool {
+    fn thought(&mut self, marks: ThinkMarks, parts: &mut Vec<Utterance>) -> bool {
         let (end, after) = match find(&self.held, [marks.close].into_iter()) {
             Found::At(start, end) => (start, Some(end)),
             Found::From(at) => (at, None),
         };
         let thought = self.held.get(..end).unwrap_or_default().trim_end();
         let given = thought.len();
-        give(thought, Part::Thought, parts);
+        give(thought, Utterance::Thought, parts);
         self.held.drain(..after.unwrap_or(given));
         if after.is_some() {
             self.at = Where::Closed;
@@ -166,7 +166,7 @@ impl Thoughts {
     }
 }
 
-fn give(text: &str, part: fn(String) -> Part, parts: &mut Vec<Part>) {
+fn give(text: &str, part: fn(String) -> Utterance, parts: &mut Vec<Utterance>) {
     if !text.is_empty() {
         parts.push(part(text.to_owned()));
     }
@@ -190,8 +190,8 @@ mod tests {
         let (mut thought, mut answer) = (String::new(), String::new());
         for part in parts {
             match part {
-                Part::Thought(text) => thought.push_str(&text),
-                Part::Answer(text) => answer.push_str(&text),
+                Utterance::Thought(text) => thought.push_str(&text),
+                Utterance::Answer(text) => answer.push_str(&text),
             }
         }
         (thought, answer)

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::exec::{DeviceInfo, Executor, Ticket};
-use crate::model::{AdapterShape, Branch, BranchHead, Model, Pass, PlanSpec, Train, TrainPlans, TrainSpec};
+use crate::model::{
+    AdapterShape, Branch, BranchHead, BranchPlans, Model, PlanSpec, Train, TrainPlans, TrainSpec,
+};
 use crate::plan::{Layout, Out, PlanId, Profile, Program, Row, Scalars, Step, TensorId};
 use crate::session::boot::{Device, Sizes, chunk, specs};
 use crate::session::{Modes, Plans, Session, SessionOptions};
@@ -295,7 +297,7 @@ impl Engine {
         Ok(scores)
     }
 
-    fn pass(&self, branch: usize) -> Result<Pass, TrainError> {
+    fn pass(&self, branch: usize) -> Result<BranchPlans, TrainError> {
         let missing = || TrainError::Adapter(format!("the engine was booted without branch {branch}"));
         self.plans.passes.get(branch).copied().ok_or_else(missing)
     }

@@ -72,7 +72,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Contents, AdapterError> {
             copies.push(BaseCopy { target, rows, cols, values: values(name, &tensor)? });
             continue;
         }
-        let part = Part::of(name)?;
+        let part = Factor::of(name)?;
         if *layout.get_or_insert(part.layout) != part.layout {
             return Err(AdapterError::tensor(
                 name,
@@ -124,21 +124,21 @@ fn damaged(error: &safetensors::SafeTensorError) -> AdapterError {
 }
 
 /// What a tensor's name says.
-struct Part<'a> {
+struct Factor<'a> {
     module: &'a str,
     is_b: bool,
     layout: Layout,
 }
 
-impl<'a> Part<'a> {
+impl<'a> Factor<'a> {
     fn of(name: &'a str) -> Result<Self, AdapterError> {
         let bare = bare(name);
         let peft = |mark, is_b| {
             let (module, rest) = bare.split_once(mark)?;
             let layout = Layout::Peft;
-            matches!(rest, "weight" | "default.weight").then_some(Part { module, is_b, layout })
+            matches!(rest, "weight" | "default.weight").then_some(Factor { module, is_b, layout })
         };
-        let mlx = |mark, is_b| Some(Part { module: bare.strip_suffix(mark)?, is_b, layout: Layout::Mlx });
+        let mlx = |mark, is_b| Some(Factor { module: bare.strip_suffix(mark)?, is_b, layout: Layout::Mlx });
         let part = peft(".lora_A.", false)
             .or_else(|| peft(".lora_B.", true))
             .or_else(|| mlx(".lora_a", false))

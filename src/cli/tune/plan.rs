@@ -7,7 +7,7 @@ use crate::cli::term;
 use crate::cli::tune::args::TuneShapeArgs;
 use crate::cli::tune::plan_data::Sizes;
 use crate::cli::tune::shared;
-use crate::model::{AdapterShape, Branch, BranchHead, Model, Pass, Train, TrainPlans, TrainSpec};
+use crate::model::{AdapterShape, Branch, BranchHead, BranchPlans, Model, Train, TrainPlans, TrainSpec};
 use crate::plan::{Layout, Profile, Program};
 use crate::session::SessionOptions;
 use crate::train::pretrain::OUTPUTS;
@@ -192,7 +192,7 @@ impl TuneStep {
 
 /// Multiply-adds of forward, heads and gradient.
 pub fn step_work(program: &Program, plans: &TrainPlans, load: Load) -> u64 {
-    let parts = |pass: &Pass| [Some(pass.forward), pass.head, pass.backward];
+    let parts = |pass: &BranchPlans| [Some(pass.forward), pass.head, pass.backward];
     let first = plans.passes.first().map(parts).into_iter().flatten().flatten();
     first.map(|p| multiply_adds(program, p, load)).sum()
 }

@@ -32,7 +32,7 @@ pub struct Binding {
 
 /// One entry point.
 #[derive(Clone, Copy, Debug)]
-pub struct Pass {
+pub struct EntryPoint {
     /// Name.
     pub entry: &'static str,
     /// Size as written; zero where an override constant gives it.
@@ -53,7 +53,7 @@ pub struct Kernel {
     /// Expanded text.
     pub source: &'static str,
     /// Entry points in the order in which they run.
-    pub passes: &'static [Pass],
+    pub passes: &'static [EntryPoint],
     /// Bindings by number.
     pub bindings: &'static [Binding],
     /// Device features it needs, as its `#require` lines say.
@@ -144,7 +144,7 @@ fn build(device: &Device, recipe: &Recipe, checked: bool) -> Result<Compiled, Ex
             ..wgpu::PipelineLayoutDescriptor::default()
         });
         let constants: Vec<(&str, f64)> = recipe.constants.iter().map(|(n, v)| (*n, f64::from(*v))).collect();
-        let pipeline = |pass: &Pass| {
+        let pipeline = |pass: &EntryPoint| {
             device.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(&name),
                 layout: Some(&pipeline_layout),

@@ -22,7 +22,7 @@ mod upload;
 
 pub use candidates::Tuning;
 pub use device::{AdapterChoice, AdapterReport, GpuOptions, report};
-pub use kernels::{Binding, BindingKind, KERNELS, Kernel, Pass};
+pub use kernels::{Binding, BindingKind, EntryPoint, KERNELS, Kernel};
 pub use run::GpuExecutor;
 pub use selftest::{CaseReport, selftest};
 

@@ -13,7 +13,7 @@ const SEALED: u32 = 2;
 const CHECKSUM: usize = SIZE - 32;
 
 /// A header block as bytes.
-pub type Block = [u8; SIZE];
+pub type HeaderBytes = [u8; SIZE];
 
 /// What a slot says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub enum Parsed {
 impl Header {
     /// Little-endian: magic, version, state (1 writing, 2 sealed), sequence, length, the payload's sha256, zeros,
     /// and the sha256 of all this.
-    pub fn encode(&self) -> Block {
+    pub fn encode(&self) -> HeaderBytes {
         let mut block = [0; SIZE];
         block[..8].copy_from_slice(&MAGIC);
         block[8..12].copy_from_slice(&VERSION.to_le_bytes());
@@ -57,7 +57,7 @@ impl Header {
     }
 
     /// Reads a block back.
-    pub fn parse(block: &Block) -> Parsed {
+    pub fn parse(block: &HeaderBytes) -> Parsed {
         if block.iter().all(|&byte| byte == 0) || block.iter().all(|&byte| byte == 0xff) {
             return Parsed::Blank;
         }
@@ -78,11 +78,11 @@ impl Header {
     }
 }
 
-fn u32_at(block: &Block, at: usize) -> u32 {
+fn u32_at(block: &HeaderBytes, at: usize) -> u32 {
     u32::from_le_bytes(std::array::from_fn(|i| block[at + i]))
 }
 
-fn u64_at(block: &Block, at: usize) -> u64 {
+fn u64_at(block: &HeaderBytes, at: usize) -> u64 {
     u64::from_le_bytes(std::array::from_fn(|i| block[at + i]))
 }
 

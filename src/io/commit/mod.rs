@@ -301,7 +301,11 @@ fn is_sound<S: Slots>(slots: &mut S, slot: Slot, header: Header) -> Result<bool,
 }
 
 /// Writes a header and returns when it is on the medium.
-fn write_flushed<S: Slots>(slots: &mut S, slot: Slot, block: &header::Block) -> Result<(), CommitError> {
+fn write_flushed<S: Slots>(
+    slots: &mut S,
+    slot: Slot,
+    block: &header::HeaderBytes,
+) -> Result<(), CommitError> {
     let written = slots.write_at(slot, 0, block);
     written.map_err(|e| CommitError::storage(slot, 0, "writing the header", &e))?;
     flush(slots, slot)

@@ -106,7 +106,7 @@ pub(crate) fn first_candidate(stage: &Stage, masks: &[Mask]) -> usize {
 /// Where the match of `stage` that starts at `at` ends, if there is one. `at` lies within the piece and is not
 /// before [`first_candidate`].
 pub(crate) fn find_end(stage: &Stage, chars: &[char], masks: &[Mask], at: usize) -> Option<usize> {
-    let piece = Piece { chars, masks };
+    let piece = Stretch { chars, masks };
     match *stage {
         Stage::Gpt2 => piece.gpt2(at),
         Stage::Words(ref words) => piece.words(words, at),
@@ -127,12 +127,12 @@ fn some_if_longer(at: usize, end: usize) -> Option<usize> {
 }
 
 /// A stretch of text that a stage looks at; nothing outside it is seen.
-struct Piece<'a> {
+struct Stretch<'a> {
     chars: &'a [char],
     masks: &'a [Mask],
 }
 
-impl Piece<'_> {
+impl Stretch<'_> {
     fn char(&self, at: usize) -> Option<char> {
         self.chars.get(at).copied()
     }

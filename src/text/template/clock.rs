@@ -55,13 +55,13 @@ const MONTHS: [&str; 12] = [
 const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
 /// A number with its width and what fills it, or a text.
-enum Part {
+enum TimeField {
     Number(i64, usize, char),
     Text(String),
 }
 
-fn short(name: &str) -> Part {
-    Part::Text(name.get(..3).unwrap_or(name).to_owned())
+fn short(name: &str) -> TimeField {
+    TimeField::Text(name.get(..3).unwrap_or(name).to_owned())
 }
 
 /// Python's `strftime` in the C locale, with glibc's flags (`%-d`, `%_H`, `%^a`). Unknown directives stay as they are.
@@ -92,15 +92,15 @@ pub(super) fn strftime(format: &str, moment: &Moment) -> String {
     out + rest
 }
 
-fn shown(part: Part, flags: &str) -> String {
+fn shown(part: TimeField, flags: &str) -> String {
     let (number, width, fill) = match part {
-        Part::Text(text) if flags.contains('^') => return text.to_uppercase(),
-        Part::Text(text) if flags.contains('#') && text.chars().all(|c| !c.is_lowercase()) => {
+        TimeField::Text(text) if flags.contains('^') => return text.to_uppercase(),
+        TimeField::Text(text) if flags.contains('#') && text.chars().all(|c| !c.is_lowercase()) => {
             return text.to_lowercase();
         }
-        Part::Text(text) if flags.contains('#') => return text.to_uppercase(),
-        Part::Text(text) => return text,
-        Part::Number(number, width, fill) => (number, width, fill),
+        TimeField::Text(text) if flags.contains('#') => return text.to_uppercase(),
+        TimeField::Text(text) => return text,
+        TimeField::Number(number, width, fill) => (number, width, fill),
     };
     match flags.chars().rfind(|flag| "-_0".contains(*flag)) {
         Some('-') => number.to_string(),
@@ -110,43 +110,43 @@ fn shown(part: Part, flags: &str) -> String {
     }
 }
 
-fn part(letter: char, moment: &Moment) -> Option<Part> {
+fn part(letter: char, moment: &Moment) -> Option<TimeField> {
     let local = moment.local;
-    let two = |n: i64| Part::Number(n, 2, '0');
+    let two = |n: i64| TimeField::Number(n, 2, '0');
     let month = MONTHS.get(usize::from(local.month().unsigned_abs()).checked_sub(1)?)?;
     let from_monday = local.weekday().to_monday_zero_offset();
     let day = DAYS.get(usize::from(from_monday.unsigned_abs()))?;
     let hour = i64::from(local.hour());
     let (year, iso) = (i64::from(local.year()), local.iso_week_date());
-    let again = |format: &str| Part::Text(strftime(format, moment));
+    let again = |format: &str| TimeField::Text(strftime(format, moment));
     Some(match letter {
-        'Y' => Part::Number(year, 1, '0'),
+        'Y' => TimeField::Number(year, 1, '0'),
         'C' => two(year.div_euclid(100)),
         'y' => two(year.rem_euclid(100)),
         'm' => two(i64::from(local.month())),
         'd' => two(i64::from(local.day())),
-        'e' => Part::Number(i64::from(local.day()), 2, ' '),
-        'j' => Part::Number(moment.day_of_year(), 3, '0'),
-        'B' => Part::Text((*month).to_owned()),
+        'e' => TimeField::Number(i64::from(local.day()), 2, ' '),
+        'j' => TimeField::Number(moment.day_of_year(), 3, '0'),
+        'B' => TimeField::Text((*month).to_owned()),
         'b' | 'h' => short(month),
-        'A' => Part::Text((*day).to_owned()),
+        'A' => TimeField::Text((*day).to_owned()),
         'a' => short(day),
         'H' => two(hour),
-        'k' => Part::Number(hour, 2, ' '),
+        'k' => TimeField::Number(hour, 2, ' '),
         'I' => two((hour + 11) % 12 + 1),
-        'l' => Part::Number((hour + 11) % 12 + 1, 2, ' '),
+        'l' => TimeField::Number((hour + 11) % 12 + 1, 2, ' '),
         'M' => two(i64::from(local.minute())),
         'S' => two(i64::from(local.second())),
-        'f' => Part::Number(i64::from(local.subsec_nanosecond()) / 1000, 6, '0'),
-        'p' => Part::Text(if hour < 12 { "AM" } else { "PM" }.to_owned()),
-        'P' => Part::Text(if hour < 12 { "am" } else { "pm" }.to_owned()),
-        's' => Part::Number(moment.seconds, 1, '0'),
-        'u' => Part::Number(i64::from(from_monday) + 1, 1, '0'),
-        'w' => Part::Number((i64::from(from_monday) + 1) % 7, 1, '0'),
+        'f' => TimeField::Number(i64::from(local.subsec_nanosecond()) / 1000, 6, '0'),
+        'p' => TimeField::Text(if hour < 12 { "AM" } else { "PM" }.to_owned()),
+        'P' => TimeField::Text(if hour < 12 { "am" } else { "pm" }.to_owned()),
+        's' => TimeField::Number(moment.seconds, 1, '0'),
+        'u' => TimeField::Number(i64::from(from_monday) + 1, 1, '0'),
+        'w' => TimeField::Number((i64::from(from_monday) + 1) % 7, 1, '0'),
         'U' => two(moment.week(Weekday::Sunday)),
         'W' => two(moment.week(Weekday::Monday)),
         'V' => two(i64::from(iso.week())),
-        'G' => Part::Number(i64::from(iso.year()), 1, '0'),
+        'G' => TimeField::Number(i64::from(iso.year()), 1, '0'),
         'g' => two(i64::from(iso.year()).rem_euclid(100)),
         'c' => again("%a %b %e %H:%M:%S %Y"),
         'D' | 'x' => again("%m/%d/%y"),
@@ -154,11 +154,11 @@ fn part(letter: char, moment: &Moment) -> Option<Part> {
         'F' => again("%Y-%m-%d"),
         'R' => again("%H:%M"),
         'r' => again("%I:%M:%S %p"),
-        'n' => Part::Text("\n".to_owned()),
-        't' => Part::Text("\t".to_owned()),
-        '%' => Part::Text("%".to_owned()),
+        'n' => TimeField::Text("\n".to_owned()),
+        't' => TimeField::Text("\t".to_owned()),
+        '%' => TimeField::Text("%".to_owned()),
         // What Python's clock tells knows no zone.
-        'Z' | 'z' => Part::Text(String::new()),
+        'Z' | 'z' => TimeField::Text(String::new()),
         _ => return None,
     })
 }

@@ -84,7 +84,7 @@ pub(super) fn planes(format: Format, rows: usize, cols: usize) -> [u32; 4] {
     format.planes(rows, cols).to_u32().unwrap_or_default()
 }
 
-struct Product {
+struct ProductCase {
     format: Format,
     out: usize,
     cols: usize,
@@ -96,7 +96,7 @@ struct Product {
     outputs: bool,
 }
 
-fn linear(b: &mut Bench, c: &Product) -> Result<Case, PlanError> {
+fn linear(b: &mut Bench, c: &ProductCase) -> Result<Case, PlanError> {
     let (stride, offset) = c.shard.unwrap_or((c.out, 0));
     let x = b.floats(c.capacity, c.cols, 1.0)?;
     let w = b.weight(Some(c.format), c.out, c.cols)?;
@@ -129,7 +129,7 @@ fn linear(b: &mut Bench, c: &Product) -> Result<Case, PlanError> {
 
 /// One row, and more than a tile of rows.
 fn linear_of(b: &mut Bench, format: Format) -> Cases {
-    let base = Product {
+    let base = ProductCase {
         format,
         out: 70,
         cols: cols(format),
@@ -139,12 +139,12 @@ fn linear_of(b: &mut Bench, format: Format) -> Cases {
         extras: false,
         outputs: false,
     };
-    Ok(vec![linear(b, &base)?, linear(b, &Product { capacity: 80, count: 67, ..base })?])
+    Ok(vec![linear(b, &base)?, linear(b, &ProductCase { capacity: 80, count: 67, ..base })?])
 }
 
 /// Every number of rows that has a variant of its own, shards, and matrices of more than one workgroup.
 fn linear_shapes(b: &mut Bench) -> Cases {
-    let base = Product {
+    let base = ProductCase {
         format: Format::Q8_0,
         out: 200,
         cols: 352,
@@ -157,12 +157,14 @@ fn linear_shapes(b: &mut Bench) -> Cases {
     let rows = [(1, 1), (2, 2), (4, 3), (8, 8), (8, 5), (80, 1), (80, 7), (80, 80), (130, 129)];
     let mut cases = Vec::new();
     for (capacity, count) in rows {
-        cases.push(linear(b, &Product { capacity, count, outputs: count % 2 == 0, ..base })?);
+        cases.push(linear(b, &ProductCase { capacity, count, outputs: count % 2 == 0, ..base })?);
     }
     for (capacity, count) in [(2, 2), (70, 65)] {
-        cases.push(linear(b, &Product { capacity, count, out: 64, shard: Some((300, 96)), ..base })?);
-        cases
-            .push(linear(b, &Product { capacity, count, out: 1100, cols: 64, format: Format::F32, ..base })?);
+        cases.push(linear(b, &ProductCase { capacity, count, out: 64, shard: Some((300, 96)), ..base })?);
+        cases.push(linear(
+            b,
+            &ProductCase { capacity, count, out: 1100, cols: 64, format: Format::F32, ..base },
+        )?);
     }
     Ok(cases)
 }

@@ -8,7 +8,7 @@ use crate::quant::Format;
 
 /// A product: the matrix, the rows, and the columns of the wide tensor that belong to it.
 #[derive(Clone, Copy)]
-struct Product {
+struct ProductCase {
     out: usize,
     cols: usize,
     capacity: usize,
@@ -20,7 +20,7 @@ struct Product {
     extras: bool,
 }
 
-const BASE: Product = Product {
+const BASE: ProductCase = ProductCase {
     out: 70,
     cols: 160,
     capacity: 80,
@@ -31,7 +31,7 @@ const BASE: Product = Product {
     extras: false,
 };
 
-impl Product {
+impl ProductCase {
     fn shard(&self) -> (usize, usize) {
         self.shard.unwrap_or((self.out, 0))
     }
@@ -62,16 +62,16 @@ impl Product {
 
 /// Every format: aligned and not, whole tiles and remainders.
 pub(super) fn linear_backs(b: &mut Bench, format: Format) -> Cases {
-    let base = Product { cols: cols(format), ..BASE };
+    let base = ProductCase { cols: cols(format), ..BASE };
     let list = [
-        Product { shard: Some((72, 0)), ..base },
-        Product { out: 67, shard: Some((140, 36)), count: 5, accumulate: true, ..base },
-        Product { out: 35, shard: Some((71, 33)), count: 18, ..base },
+        ProductCase { shard: Some((72, 0)), ..base },
+        ProductCase { out: 67, shard: Some((140, 36)), count: 5, accumulate: true, ..base },
+        ProductCase { out: 35, shard: Some((71, 33)), count: 18, ..base },
     ];
     list.iter().map(|c| linear_back(b, format, c)).collect()
 }
 
-fn linear_back(b: &mut Bench, format: Format, c: &Product) -> Result<Case, PlanError> {
+fn linear_back(b: &mut Bench, format: Format, c: &ProductCase) -> Result<Case, PlanError> {
     let (stride, offset) = c.shard();
     let dy = b.floats(c.capacity, stride, 1.0)?;
     let w = b.weight(Some(format), c.out, c.cols)?;
@@ -99,7 +99,7 @@ fn linear_back(b: &mut Bench, format: Format, c: &Product) -> Result<Case, PlanE
 pub(super) fn all(b: &mut Bench) -> Cases {
     let mut cases = Vec::new();
     for (count, c) in [67, 1, 8, 33, 130].into_iter().zip([0usize, 1, 2, 3, 4]) {
-        let c = &Product {
+        let c = &ProductCase {
             count,
             capacity: count + c,
             accumulate: c % 2 == 0,
@@ -118,18 +118,18 @@ pub(super) fn all(b: &mut Bench) -> Cases {
             (7, 65, None),
             (65, 7, Some((80, 8))),
         ] {
-            let c = Product { out, cols, shard, ..*c };
+            let c = ProductCase { out, cols, shard, ..*c };
             cases.push(project(b, &c)?);
             cases.push(project_back(b, &c)?);
             cases.push(outer(b, &c)?);
         }
     }
     // No rows: nothing is added.
-    cases.push(outer(b, &Product { count: 0, capacity: 4, alpha: 2.0, out: 8, cols: 64, ..BASE })?);
+    cases.push(outer(b, &ProductCase { count: 0, capacity: 4, alpha: 2.0, out: 8, cols: 64, ..BASE })?);
     Ok(cases)
 }
 
-fn project(b: &mut Bench, c: &Product) -> Result<Case, PlanError> {
+fn project(b: &mut Bench, c: &ProductCase) -> Result<Case, PlanError> {
     let (stride, offset) = c.shard();
     let x = b.floats(c.capacity, c.cols, 1.0)?;
     let w = b.floats(c.out, c.cols, 1.0)?;
@@ -157,7 +157,7 @@ fn project(b: &mut Bench, c: &Product) -> Result<Case, PlanError> {
     )
 }
 
-fn project_back(b: &mut Bench, c: &Product) -> Result<Case, PlanError> {
+fn project_back(b: &mut Bench, c: &ProductCase) -> Result<Case, PlanError> {
     let (stride, offset) = c.shard();
     let dy = b.floats(c.capacity, stride, 1.0)?;
     let w = b.floats(c.out, c.cols, 1.0)?;
@@ -176,7 +176,7 @@ fn project_back(b: &mut Bench, c: &Product) -> Result<Case, PlanError> {
     b.case(c.name("project_back"), c.capacity, ops::ProjectBack { rows: b.rows, dy, w, dx, params: p }, step)
 }
 
-fn outer(b: &mut Bench, c: &Product) -> Result<Case, PlanError> {
+fn outer(b: &mut Bench, c: &ProductCase) -> Result<Case, PlanError> {
     let (stride, offset) = c.shard();
     let dy = b.floats(c.capacity, stride, 1.0)?;
     let x = b.floats(c.capacity, c.cols, 1.0)?;
