@@ -45,3 +45,36 @@ fn what_is_no_plain_struct_is_refused() {
         assert!(why.contains(says) && why.contains("x.wgsl"), "{text}: {why}");
     }
 }
+
+#[test]
+fn what_is_no_candidate_is_refused() {
+    let fields = [("out".to_owned(), 1), ("cols".to_owned(), 0)];
+    let overrides = ["ROWS".to_owned()];
+    let read = |line: &str| candidates::candidates(line, &fields, &overrides, 1);
+    let made = read(
+        "#candidate order=2 on=software capacity=1,9.. rows=1 if=cols%4 grid=out/32<=7,8,1 ROWS=cols/2\n",
+    )
+    .unwrap();
+    for part in [
+        "order: 2, on: Some(Tuning::Software), capacity: &[(1, 1), (9, 4294967295)], rows: Some(1)",
+        "Condition::MultipleOf(0, 4)",
+        "(Expression { term: Term::Parameter(1), per: 32, most: 7 }, 8, ",
+        "(\"ROWS\", Expression { term: Term::Parameter(0), per: 2, most: 4294967295 })",
+    ] {
+        assert!(made.contains(part), "{part} in {made}");
+    }
+    for (line, says) in [
+        ("fn main() {}", "no #candidate"),
+        ("#candidate grid=1,1,1", "no order"),
+        ("#candidate order=1", "0 grids for 1 entry points"),
+        ("#candidate order=1 grid=1,1", "is not x,rows,z"),
+        ("#candidate order=1 grid=width,1,1", "no parameter `width`"),
+        ("#candidate order=1 on=toaster grid=1,1,1", "no kind of device"),
+        ("#candidate order=1 grid=1,1,1 if=width<=3", "no parameter `width`"),
+        ("#candidate order=1 grid=1,1,1 LANES=3", "neither a condition nor a constant"),
+        ("#candidate order=x grid=1,1,1", "no number"),
+    ] {
+        let why = read(line).unwrap_err();
+        assert!(why.contains(says), "{line}: {why}");
+    }
+}

@@ -111,3 +111,37 @@ impl Candidate {
 fn parameter(call: &OpCall, word: usize) -> u32 {
     call.words().words()[word]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::gpu::{BindingKind, KERNELS};
+    use crate::ops::Op;
+
+    #[test]
+    fn shaders_bind_what_their_op_has() {
+        for kernel in KERNELS {
+            let op = Op::ALL.iter().map(|op| op.def()).find(|def| def.stem == kernel.op);
+            let op = op.unwrap_or_else(|| panic!("{} is of no op", kernel.name()));
+            let arg = |name: &str| op.args.iter().find(|arg| arg.name == name);
+            for binding in kernel.bindings.iter().filter(|b| b.kind != BindingKind::Uniform) {
+                assert!(arg(binding.name).is_some(), "{} binds `{}`", kernel.name(), binding.name);
+            }
+            for condition in kernel.candidates.iter().flat_map(|c| c.conditions) {
+                if let Condition::Present(name) | Condition::Absent(name) = condition {
+                    let optional = arg(name).is_some_and(|arg| arg.optional);
+                    assert!(optional, "{}: `{name}` is no optional argument", kernel.name());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_expression_is_rounded_up_and_bounded() {
+        let of = |term, per, most| Expression { term: Term::Number(term), per, most };
+        let dy = crate::plan::TensorId(0);
+        let call = crate::ops::Coefs { rows: dy, outs: dy, dy, params: Default::default() };
+        let call = OpCall::new("call", call);
+        assert_eq!([of(65, 64, 9).of(&call), of(6400, 64, 9).of(&call), of(0, 64, 9).of(&call)], [2, 9, 0]);
+    }
+}
