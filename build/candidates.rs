@@ -3,11 +3,11 @@
 //! ```text
 //! #candidate order=4 on=software capacity=5..8 rows=8 one_slot if=cols%4 if=out<=32 if=!part grid=out/64,8,1 ROWS=8
 //! ```
-//! `order`: candidates of an op are tried from the smallest. `on`: the kind of device, else any. `capacity`: most active rows that the
-//! plan can have; `rows`: most that the step has. `one_slot`: all token rows are of one slot. `if`: of a parameter, that it is a multiple of,
-//! at most or above a number; of an optional argument, that it is there or (`!`) not. `grid`, one for each entry point: workgroups in x, active rows
-//! that one in y takes, workgroups in z. Names in capitals are override constants. Numbers may be `parameter/number`, rounded
-//! up, and `...<=most`.
+//! `order`: candidates of an op are tried from the smallest. `on`: the kind of device, else any. `capacity`: most active rows
+//! that the plan can have; `rows`: most that the step has. `one_slot`: all token rows are of one slot. `if`: of a parameter, that
+//! it is a multiple of, at most or above a number; of an optional argument, that it is there or (`!`) not. `grid`, one for each
+//! entry point: workgroups in x, active rows that one in y takes, workgroups in z. Names in capitals are override constants.
+//! Numbers may be `parameter/number`, rounded up, and `...<=most`.
 
 use std::fmt::Write as _;
 
@@ -69,7 +69,8 @@ fn candidate(line: &str, fields: &Fields, overrides: &[String], entries: usize) 
     let order = parts.order.ok_or("no order")?;
     let on = parts.on.map_or("None".into(), |kind| format!("Some(Tuning::{kind})"));
     Ok(format!(
-        "Candidate {{ order: {order}, on: {on}, capacity: &{:?}, rows: {:?}, one_slot: {}, conditions: &[{}], grids: &[{}], constants: &[{}] }}, ",
+        "Candidate {{ order: {order}, on: {on}, capacity: &{:?}, rows: {:?}, one_slot: {}, conditions: &[{}], \
+         grids: &[{}], constants: &[{}] }}, ",
         parts.capacity,
         parts.rows,
         parts.one_slot,

@@ -15,7 +15,7 @@ use crate::train::data::Example;
 /// An exchange before the question, as conversations have them.
 const BEFORE: [(&str, &str); 2] = [("user", "Hello!"), ("assistant", "Hello! How can I help you?")];
 /// Most wordings that an earlier fact is rehearsed in.
-const REHEARSED: usize = 4;
+const REHEARSED: usize = 6;
 
 /// A correction as it is taught.
 pub(super) fn taught(entry: &Entry, voice: &Voice, new: bool) -> Result<Fact, LearnError> {
