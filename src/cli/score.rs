@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::adapter::Adapter;
+use crate::cli::advice;
 use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, session_options};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::interrupt::Listen;
@@ -106,7 +107,7 @@ fn texts(args: &ScoreArgs, prompter: &Prompter) -> CliResult<Texts> {
         let (mut answers, mut report) = (Dataset::default(), Report::default());
         answers.read(Path::new("the command line.json"), row.as_bytes(), &encoder, &mut report)?;
         if answers.examples.is_empty() {
-            return Err(CliError::failed(report));
+            return Err(advice::nothing_in(&report));
         }
         return Ok(Texts::Answers(answers));
     }
@@ -118,9 +119,7 @@ fn texts(args: &ScoreArgs, prompter: &Prompter) -> CliResult<Texts> {
         }
         Err(error) => return Err(error.into()),
     };
-    if report.is_notable() {
-        term::warn(&report);
-    }
+    advice::warn_of(&report);
     Ok(texts)
 }
 

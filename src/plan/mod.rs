@@ -3,6 +3,7 @@
 //! Nothing here knows a GPU or a file: the same [`Program`] runs on every executor.
 
 mod budget;
+mod fit;
 mod layout;
 mod load;
 mod op;
@@ -12,6 +13,7 @@ mod tensor;
 mod weights;
 
 pub use budget::{BudgetError, Demand};
+pub use fit::{Fit, Suggestion};
 pub use layout::{Layout, Placement, Profile, Segment, SegmentKind};
 pub use load::{Load, Over};
 pub use op::{Accepts, Access, Arg, Cost, GradRule, OpDef, OpRef};

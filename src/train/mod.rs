@@ -67,7 +67,7 @@ pub enum TrainError {
     #[error(transparent)]
     Exec(#[from] ExecError),
     /// A sequence that does not fit the plan.
-    #[error("{rows} token rows do not fit a step of {capacity}; raise --seq or shorten the text")]
+    #[error("{rows} token rows do not fit a step of {capacity}; a longer step is needed, or a shorter text")]
     Rows {
         /// Rows needed.
         rows: usize,
@@ -86,13 +86,19 @@ pub enum TrainError {
     /// The corpus, or its token file.
     #[error(transparent)]
     Corpus(#[from] corpus::CorpusError),
+    /// Raw text of less than a window.
+    #[error("the text is shorter than a window of {seq} tokens; shorter windows are needed, or more text")]
+    ShortText {
+        /// Tokens of a window.
+        seq: usize,
+    },
     /// The data cannot be trained on.
     #[error("{0}")]
     Data(String),
     /// Loss or gradient was not finite several times in a row.
     #[error(
         "the loss or its gradient was not finite in {strikes} steps in a row, the last step {step} (loss {loss}); \
-         nothing was changed by them. Lower the learning rate (--lr) or look at the data (--preview)"
+         nothing was changed by them. Lower the learning rate, or look at the data"
     )]
     NotFinite {
         /// The last step.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::cli::advice;
 use crate::cli::args::ModelArgs;
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
@@ -244,7 +245,7 @@ trait Preference: Item + Clone {
     /// What people call several.
     const NAME: &'static str;
     /// Sequences of one.
-    const SEQUENCES: u64;
+    const SEQUENCES: usize;
     /// Its sequences, with what each is.
     fn sequences(&self) -> Vec<(&'static str, &Example)>;
     /// As the trainer takes it.
@@ -253,7 +254,7 @@ trait Preference: Item + Clone {
 
 impl Preference for Pair {
     const NAME: &'static str = "pairs";
-    const SEQUENCES: u64 = 2;
+    const SEQUENCES: usize = 2;
 
     fn sequences(&self) -> Vec<(&'static str, &Example)> {
         vec![("chosen", &self.chosen), ("rejected", &self.rejected)]
@@ -266,7 +267,7 @@ impl Preference for Pair {
 
 impl Preference for Thumb {
     const NAME: &'static str = "answers";
-    const SEQUENCES: u64 = 1;
+    const SEQUENCES: usize = 1;
 
     fn sequences(&self) -> Vec<(&'static str, &Example)> {
         vec![(if self.desirable { "liked" } else { "not liked" }, &self.example)]
@@ -326,7 +327,7 @@ fn feedback<T: Preference>(args: &PreferArgs, options: &FeedbackOptions, keep: f
         &place,
         from.as_ref(),
     )
-    .map_err(|e| shared::refit(e.into(), args.shape.seq, T::SEQUENCES))?;
+    .map_err(|e| advice::without_batch(e, args.shape.seq, T::SEQUENCES))?;
     if outputs.finished(&mut trainer, &identity::info(&data))? {
         return Ok(());
     }
@@ -386,7 +387,7 @@ pub fn reward(args: &JudgeArgs) -> CliResult {
         &place,
         from.as_ref(),
     )
-    .map_err(|e| shared::refit(e.into(), args.shape.seq, Pair::SEQUENCES))?;
+    .map_err(|e| advice::without_batch(e, args.shape.seq, Pair::SEQUENCES))?;
     if outputs.finished(&mut trainer, &identity::info(&data))? {
         return Ok(());
     }

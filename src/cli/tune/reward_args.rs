@@ -85,15 +85,6 @@ impl RewardArgs {
     }
 }
 
-impl From<RewardError> for CliError {
-    fn from(error: RewardError) -> Self {
-        match error {
-            RewardError::Schema { path, why } => Self::failed(why).at(path.display()),
-            other => Self::failed(other),
-        }
-    }
-}
-
 fn weight(rule: &Rule) -> CliResult<f32> {
     let weight = rule.weight as f32;
     if weight.is_finite() {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use sha2::{Digest, Sha256};
 
+use crate::cli::advice;
 use crate::cli::args::{ModelArgs, number, positive};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::term::{self, Paint};
@@ -272,7 +273,7 @@ fn run(args: &RlArgs, method: Method) -> CliResult {
     };
     let questions = prompts.items.iter().map(of).collect();
     let mut trainer = RlTrainer::new(&model, questions, judges, &options, &settings, &place, from.as_ref())
-        .map_err(|e| shared::refit(e.into(), args.rollout.seq, 1))?;
+        .map_err(|e| advice::without_batch(e, args.rollout.seq, 1))?;
     if outputs.finished(&mut trainer, &info)? {
         return Ok(());
     }

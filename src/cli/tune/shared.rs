@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use sha2::{Digest, Sha256};
 
-use crate::adapter::Adapter;
+use crate::adapter::{Adapter, AdapterError};
+use crate::cli::advice;
 use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, positive, session_options};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::output::ReplaceArgs;
 use crate::cli::prompt::Prompter;
-use crate::cli::term::{self, parse_bytes};
+use crate::cli::term::parse_bytes;
 use crate::cli::tune::args::MemoryArgs;
 use crate::cli::tune::drive::RunArgs;
 use crate::cli::tune::effort::Effort;
@@ -75,7 +76,13 @@ impl OutputArgs {
         let Some(path) = &self.from else { return Ok(None) };
         let failed = |e| CliError::from(e).at(path.display());
         let adapter = Adapter::open(path).map_err(failed)?;
-        adapter.check_base(model.file(), false).map_err(failed)?;
+        adapter.check_base(model.file(), false).map_err(|e| match e {
+            // Here it cannot be applied all the same.
+            AdapterError::OtherBase { .. } => {
+                CliError::failed(e).at(path.display()).advise("that model, with -m")
+            }
+            e => failed(e),
+        })?;
         if adapter.head.is_some() && !heads {
             let what = "it is a reward model, which judges texts and does not write them";
             return Err(CliError::failed(what).at(path.display()).advise("an adapter of another training"));
@@ -333,9 +340,7 @@ impl<T: Item> Data for Items<T> {
 pub fn read<D: Data>(paths: &[PathBuf], prompter: &Prompter, options: EncodeOptions) -> CliResult<D> {
     let encoder = prompter.encoder(options);
     let (data, report) = D::load(paths, &encoder)?;
-    if report.is_notable() {
-        term::warn(&report);
-    }
+    advice::warn_of(&report);
     Ok(data)
 }
 
@@ -363,24 +368,6 @@ impl HeldOutArgs {
             },
         }
     }
-}
-
-/// A refusal's advice where `together` sequences of at most `seq` tokens always make a step: it is given in sequences of a
-/// batch, which changes nothing there.
-pub fn refit(mut error: CliError, seq: u32, together: u64) -> CliError {
-    for advice in error.advice.iter_mut().filter(|advice| advice.contains("--batch ")) {
-        let (mut rows, mut length, mut rest) = (1, u64::from(seq), String::new());
-        let mut words = advice.split(' ');
-        while let (Some(flag), Some(value)) = (words.next(), words.next()) {
-            match (flag, value.parse()) {
-                ("--batch", Ok(batch)) => rows = batch,
-                ("--seq", Ok(seq)) => length = seq,
-                _ => rest += &format!(" {flag} {value}"),
-            }
-        }
-        *advice = format!("--seq {}{rest}", (rows * length / together.max(1)).max(2));
-    }
-    error
 }
 
 /// Files that a run reads beside its data.
@@ -419,22 +406,5 @@ impl PlaceArgs {
     pub fn place(&self, memory: &MemoryArgs) -> Place {
         let context = ContextArgs { budget: self.budget, ..ContextArgs::default() };
         memory.place(session_options(&self.device, &context, Modes::GENERATE))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn advice_is_given_in_flags_that_matter() {
-        let advice = |text: &str, seq, together| {
-            refit(CliError::failed("too large").advise(text), seq, together).advice.remove(0)
-        };
-        assert_eq!(advice("--batch 1", 1024, 2), "--seq 512");
-        assert_eq!(advice("--batch 1 --seq 256 --rank 8", 1024, 2), "--seq 128 --rank 8");
-        assert_eq!(advice("--batch 1 --seq 256 --chunk 16", 1024, 1), "--seq 256 --chunk 16");
-        assert_eq!(advice("--budget 3MiB --batch 1 --seq 64", 1024, 1), "--seq 64 --budget 3MiB");
-        assert_eq!(advice("--recompute all", 1024, 2), "--recompute all");
     }
 }

@@ -126,7 +126,7 @@ impl Pretrainer {
     ) -> Result<Self, TrainError> {
         let data = |why: String| TrainError::Data(why);
         if windows.per_epoch() == 0 {
-            return Err(data("the text is shorter than a window; a smaller --seq, or more text".into()));
+            return Err(TrainError::ShortText { seq: settings.seq });
         }
         let tokenizer = Tokenizer::from_metadata(&model.gguf().metadata).map_err(|e| data(e.to_string()))?;
         let settings = Settings { full: true, ..settings.clone() };
