@@ -55,12 +55,13 @@ fn main() -> Done<()> {
     let folder = tempfile::tempdir()?;
     let base = BaseFingerprint::of(model.file())?;
     note(&folder.path().join("journal.jsonl"), &base, &cases)?;
+    let usual = LearnOptions::default();
     let options = LearnOptions {
         seed,
-        minutes: number("minutes", 4.0)? as f32,
-        fact_lr: number("lr", 8e-4)? as f32,
-        keep: number("keep", 1.0)? as f32,
-        ..LearnOptions::default()
+        minutes: number("minutes", usual.minutes.into())? as f32,
+        fact_lr: number("lr", usual.fact_lr.into())? as f32,
+        keep: number("keep", usual.keep.into())? as f32,
+        ..usual
     };
     let places = Places {
         journal: folder.path().join("journal.jsonl"),

@@ -125,7 +125,6 @@ fn settings(items: usize, options: &LearnOptions, live: Option<&Adapter>) -> Set
 
 /// The shape of what is trained: that of the live adapter, if there is one.
 pub(super) fn lora(options: &LearnOptions, live: Option<&Adapter>) -> LoraOptions {
-    let rank = options.rank.unwrap_or(16);
-    let new = LoraOptions { rank, alpha: 2.0 * rank as f32, ..LoraOptions::default() };
+    let new = options.rank.map_or_else(LoraOptions::default, LoraOptions::of_rank);
     live.map_or(new, |live| LoraOptions::of(live, 0.0))
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::adapter::BaseFingerprint;
-use crate::cli::args::{ContextArgs, DeviceArgs, session_options};
+use crate::cli::args::{ContextArgs, DeviceArgs, or, session_options};
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::output::{ReplaceArgs, say_kept, write_text};
@@ -26,7 +26,7 @@ use crate::session::Modes;
 use crate::text::Tokenizer;
 use crate::train::Settings;
 use crate::train::corpus::{Corpus, Part, Pieces, Sampler};
-use crate::train::pretrain::{CorpusWindows, Pretrainer, Recipe, Samples, write_random};
+use crate::train::pretrain::{CorpusWindows, OUTPUTS, Pretrainer, Recipe, Samples, write_random};
 
 use config::Config;
 
@@ -44,7 +44,7 @@ const WARMTH: f32 = 0.8;
 /// an ordinary GGUF file; with --from, all weights of a model that exists go on learning.
 #[derive(Args, Clone, Debug)]
 #[command(
-    mut_arg("chunk", |a| a.help("Positions whose logits are held together; fewer need less memory [default: 512]")),
+    mut_arg("chunk", |a| a.help(or("Positions whose logits are held together; fewer need less memory", OUTPUTS))),
     after_help = "Examples:\n  ember pretrain --text books/ --size 3m -o mine\n  ember run -m mine.gguf --raw -p \"Once upon\"\n  \
     ember pretrain --text books/ --size 1m --steps 500 --lr 2e-3 --prompt \"Once\" -o mine\n  \
     ember pretrain --text notes/ --from model.gguf -o model-of-my-notes\n  ember pretrain --config mine.toml -o again"

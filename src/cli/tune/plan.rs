@@ -11,10 +11,8 @@ use crate::model::{AdapterShape, Branch, BranchHead, Model, Pass, Train, TrainPl
 use crate::plan::{Layout, Profile, Program};
 use crate::session::SessionOptions;
 use crate::train::pretrain::OUTPUTS;
+use crate::train::rl::SLOTS;
 use crate::train::{self, EngineOptions, Load, Recompute, Rollouts, TrainError, multiply_adds};
-
-/// Sequences written at once where nothing else is asked for.
-const SLOTS: usize = 8;
 
 /// What a training step minimizes.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]

@@ -58,7 +58,7 @@ struct TrainingArgs {
     #[command(flatten)]
     optimizer: OptimizerArgs,
     /// Micro-batches whose gradients make one step
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = Settings::default().accumulate as u32, value_parser = clap::value_parser!(u32).range(1..))]
     accumulate: u32,
     #[command(flatten)]
     length: LengthArgs,
@@ -71,7 +71,7 @@ struct TrainingArgs {
 #[command(next_help_heading = "Training")]
 struct KeepArgs {
     /// Keep what the model knew: weight of staying as it is on texts that it writes itself first; 0 for none
-    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = shared::weight)]
+    #[arg(long, value_name = "X", default_value_t = Settings::default().keep, value_parser = shared::weight)]
     keep: f32,
 }
 
@@ -113,7 +113,7 @@ impl ReferenceArgs {
 #[command(next_help_heading = "Objective")]
 struct PairArgs {
     /// How much a departure from the reference counts
-    #[arg(long, value_name = "X", default_value_t = 0.1)]
+    #[arg(long, value_name = "X", default_value_t = Dpo::default().beta)]
     beta: f64,
     /// Weight of learning the better answer as it is, beside preferring it
     #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = shared::weight)]
@@ -150,7 +150,7 @@ pub struct SimpoArgs {
     #[command(flatten)]
     orpo: OrpoArgs,
     /// By how much the better answer's reward is to be ahead
-    #[arg(long, value_name = "X", default_value_t = 0.5, help_heading = "Objective")]
+    #[arg(long, value_name = "X", default_value_t = SimPo::default().gamma, help_heading = "Objective")]
     gamma: f64,
 }
 
@@ -171,13 +171,13 @@ pub struct KtoArgs {
 #[command(next_help_heading = "Objective")]
 struct ThumbArgs {
     /// How much a departure from the reference counts
-    #[arg(long, value_name = "X", default_value_t = 0.1)]
+    #[arg(long, value_name = "X", default_value_t = Kto::default().beta)]
     beta: f64,
     /// Weight of the answers that were liked
-    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    #[arg(long, value_name = "X", default_value_t = Kto::default().desirable_weight)]
     desirable_weight: f64,
     /// Weight of the others
-    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    #[arg(long, value_name = "X", default_value_t = Kto::default().undesirable_weight)]
     undesirable_weight: f64,
 }
 
@@ -187,7 +187,7 @@ pub struct JudgeArgs {
     #[command(flatten)]
     prefer: PreferArgs,
     /// Weight of keeping rewards around zero: of the square of a pair's sum
-    #[arg(long, value_name = "X", default_value_t = 0.01, help_heading = "Objective")]
+    #[arg(long, value_name = "X", default_value_t = RewardLoss::default().center, help_heading = "Objective")]
     center: f64,
 }
 

@@ -79,7 +79,7 @@ struct TrainingArgs {
     #[command(flatten)]
     optimizer: OptimizerArgs,
     /// Micro-batches whose gradients make one step
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = Settings::default().accumulate as u32, value_parser = clap::value_parser!(u32).range(1..))]
     accumulate: u32,
     /// Fill each micro-batch with as many sequences as fit --seq tokens
     #[arg(long)]

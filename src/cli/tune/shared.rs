@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::adapter::{Adapter, AdapterError};
 use crate::cli::advice;
-use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, positive, session_options};
+use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, or, positive, session_options};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::output::ReplaceArgs;
 use crate::cli::prompt::Prompter;
@@ -109,30 +109,29 @@ fn default_output(data: &[PathBuf]) -> PathBuf {
 #[command(next_help_heading = "Training")]
 pub struct OptimizerArgs {
     /// Learning rate; of all weights (--full) 5e-5 by default
-    #[arg(long, value_name = "X", default_value_t = 5e-4, default_value_if("full", "true", "5e-5"), value_parser = positive)]
+    #[arg(long, value_name = "X", default_value_t = Settings::default().learning_rate, default_value_if("full", "true", "5e-5"), value_parser = positive)]
     lr: f32,
     /// Learning rate over time
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t = Falls::of(Settings::default().schedule))]
     schedule: Falls,
     /// Steps over which the learning rate rises at the start
-    #[arg(long, value_name = "STEPS", default_value_t = 0)]
+    #[arg(long, value_name = "STEPS", default_value_t = Settings::default().warmup)]
     warmup: u64,
     /// Decoupled weight decay
-    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = weight)]
+    #[arg(long, value_name = "X", default_value_t = Settings::default().weight_decay, value_parser = weight)]
     weight_decay: f32,
     /// Largest norm of the gradient; 0 for no limit
-    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = weight)]
+    #[arg(long, value_name = "X", default_value_t = Settings::default().clip, value_parser = weight)]
     clip: f32,
 }
 
 /// Learning rate over time.
-#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Falls {
     /// The same to the end
     Constant,
     /// Falls to zero in a straight line
-    #[default]
     Linear,
     /// Falls to zero in half a cosine wave
     Cosine,
@@ -141,6 +140,15 @@ pub enum Falls {
 }
 
 impl Falls {
+    fn of(schedule: Schedule) -> Self {
+        match schedule {
+            Schedule::Constant => Falls::Constant,
+            Schedule::Linear => Falls::Linear,
+            Schedule::Cosine => Falls::Cosine,
+            Schedule::Wsd => Falls::Wsd,
+        }
+    }
+
     /// As training has it.
     pub fn schedule(self) -> Schedule {
         match self {
@@ -181,7 +189,7 @@ pub struct LengthArgs {
     #[arg(long, alias = "steps", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_steps: Option<u64>,
     /// Random seed
-    #[arg(short = 's', long, value_name = "N", default_value_t = 0)]
+    #[arg(short = 's', long, value_name = "N", default_value_t = Settings::default().seed)]
     pub seed: u64,
 }
 
@@ -216,8 +224,7 @@ pub struct ValidationArgs {
     /// Steps between validations [default: once an epoch]
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     eval_every: Option<u64>,
-    /// Validations without a better loss after which training ends; 0 for never [default: 3]
-    #[arg(long, value_name = "N")]
+    #[arg(help = or("Validations without a better loss after which training ends; 0 for never", Settings::default().patience), long, value_name = "N")]
     patience: Option<u64>,
 }
 

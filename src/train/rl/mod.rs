@@ -28,7 +28,7 @@ use learn::Experience;
 use rollout::ModelJudge;
 
 /// Sequences written at once, unless asked otherwise.
-const SLOTS: usize = 8;
+pub const SLOTS: usize = 8;
 /// Times in a row that a policy beyond the limit is taken back before the run ends.
 const RETREATS: u32 = 4;
 
