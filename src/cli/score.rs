@@ -71,7 +71,7 @@ impl Texts {
     fn examples(&self) -> Vec<&Example> {
         match self {
             Texts::Pairs(pairs) => pairs.items.iter().flat_map(|p| [&p.chosen, &p.rejected]).collect(),
-            Texts::Answers(answers) => answers.examples.iter().collect(),
+            Texts::Answers(answers) => answers.items.iter().collect(),
         }
     }
 }
@@ -106,7 +106,7 @@ fn texts(args: &ScoreArgs, prompter: &Prompter) -> CliResult<Texts> {
         let row = json!({ "prompt": prompt, "completion": completion }).to_string();
         let (mut answers, mut report) = (Dataset::default(), Report::default());
         answers.read(Path::new("the command line.json"), row.as_bytes(), &encoder, &mut report)?;
-        if answers.examples.is_empty() {
+        if answers.items.is_empty() {
             return Err(advice::nothing_in(&report));
         }
         return Ok(Texts::Answers(answers));
@@ -206,7 +206,7 @@ fn print_pairs(out: &mut dyn Write, args: &ScoreArgs, pairs: &Pairs, scores: &[f
 }
 
 fn print_answers(out: &mut dyn Write, args: &ScoreArgs, answers: &Dataset, scores: &[f64]) -> CliResult {
-    for (example, reward) in answers.examples.iter().zip(scores) {
+    for (example, reward) in answers.items.iter().zip(scores) {
         let place = place(example.source, &answers.files);
         match (args.json, &args.prompt) {
             (true, Some(_)) => writeln!(out, "{}", json!({ "reward": reward }))?,

@@ -15,10 +15,10 @@ use crate::cli::show;
 use crate::cli::term::{self, Paint};
 use crate::cli::tune::curve;
 use crate::cli::tune::files::{Outputs, STATE};
-use crate::cli::tune::shared::Data;
 use crate::cli::tune::steps::{Meter, Metrics, Samples};
 use crate::io::{CommitStore, Existing, FolderSlots};
 use crate::quant::Format;
+use crate::train::data::{Item, Items};
 use crate::train::{Ended, Run};
 
 /// Time between saves, unless asked otherwise.
@@ -88,9 +88,9 @@ impl Job {
 }
 
 /// What data there is, in words; `what` are its items.
-pub fn data_in_words<D: Data>(what: &str, data: &D, validation: &D) -> String {
-    let counts = data.tokens();
-    let held = match validation.count() {
+pub fn data_in_words<T: Item>(what: &str, data: &Items<T>, validation: &Items<T>) -> String {
+    let counts = data.counts();
+    let held = match validation.items.len() {
         0 => String::new(),
         n => format!(", {n} held out"),
     };
@@ -100,7 +100,7 @@ pub fn data_in_words<D: Data>(what: &str, data: &D, validation: &D) -> String {
     };
     format!(
         "{} {what}{held}, {} tokens{trained}",
-        term::grouped(data.count() as u64),
+        term::grouped(data.items.len() as u64),
         term::grouped(counts.total)
     )
 }

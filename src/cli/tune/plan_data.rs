@@ -42,7 +42,7 @@ impl Sizes {
         let sizes = match objective {
             Objective::Sft => {
                 let data: Dataset = read(paths, &prompter, encode)?;
-                let rows: Vec<usize> = data.examples.iter().map(rows).collect();
+                let rows: Vec<usize> = data.items.iter().map(rows).collect();
                 Self::of_steps(rows, shape.batch() as usize, KEPT_TOKENS)
             }
             Objective::Dpo => {

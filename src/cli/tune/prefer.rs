@@ -281,7 +281,7 @@ impl Preference for Thumb {
 /// Data, read, with what is held out; `None` if it was only to be shown.
 fn load<T: Preference>(args: &PreferArgs, prompter: &Prompter) -> CliResult<Option<(Items<T>, Items<T>)>> {
     let sizes = (TrainOn::Completions, args.shape.seq as usize, args.training.length.seed);
-    let (data, validation) = args.held_out.load::<Items<T>>(&args.data, prompter, sizes)?;
+    let (data, validation) = args.held_out.load::<T>(&args.data, prompter, sizes)?;
     let Some(count) = args.output.preview else { return Ok(Some((data, validation))) };
     let mut out = std::io::BufWriter::new(term::listing());
     let shown = data.items.iter().take(count).flat_map(|item| item.sequences());

@@ -112,7 +112,7 @@ pub fn run(args: &SftArgs) -> CliResult {
         preview::print(&dataset, prompter.tokenizer(), count, Paint::stdout(), &mut out)?;
         return Ok(std::io::Write::flush(&mut out)?);
     }
-    args.training.validation.check(validation.examples.len())?;
+    args.training.validation.check(validation.items.len())?;
     let from = args.output.begin(&model, false)?;
     let settings = settings(args, &dataset, args.shape.lora_from(from.as_ref())?);
     let place = args.place.place(&args.shape.memory);
@@ -121,8 +121,8 @@ pub fn run(args: &SftArgs) -> CliResult {
     let info = identity::info(&dataset);
     let mut trainer = Trainer::new(
         &model,
-        dataset.examples.clone(),
-        validation.examples.clone(),
+        dataset.items.clone(),
+        validation.items.clone(),
         &settings,
         &place,
         from.as_ref(),
@@ -151,6 +151,6 @@ fn settings(args: &SftArgs, dataset: &Dataset, lora: LoraOptions) -> Settings {
     };
     t.validation.put(&mut settings);
     let window = (settings.batch * settings.accumulate).max(1);
-    t.length.put(&mut settings, dataset.examples.len().div_ceil(window) as u64, EPOCHS);
+    t.length.put(&mut settings, dataset.items.len().div_ceil(window) as u64, EPOCHS);
     settings
 }

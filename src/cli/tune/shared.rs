@@ -20,9 +20,7 @@ use crate::cli::tune::identity;
 use crate::io::MappedFile;
 use crate::model::Model;
 use crate::session::Modes;
-use crate::train::data::{
-    DataError, DataFile, Dataset, EncodeOptions, Encoder, Item, Items, Overlong, Report, TokenCounts, TrainOn,
-};
+use crate::train::data::{EncodeOptions, Item, Items, Overlong, TrainOn};
 use crate::train::{LoraOptions, Place, Schedule, Settings};
 
 /// What comes out, and what a run begins with.
@@ -271,103 +269,31 @@ pub struct HeldOutArgs {
     truncate: bool,
 }
 
-/// A kind of data.
-pub trait Data: Sized + Default {
-    /// Reads files.
-    ///
-    /// # Errors
-    /// As the kind's own.
-    fn load(paths: &[PathBuf], encoder: &Encoder) -> Result<(Self, Report), DataError>;
-    /// Cuts a part off.
-    fn split(self, part: f64, seed: u64) -> (Self, Self);
-    /// The files.
-    fn files(&self) -> &[DataFile];
-    /// Sequences, or items.
-    fn count(&self) -> usize;
-    /// Their tokens.
-    fn tokens(&self) -> TokenCounts;
-    /// Hashes what the model is to see, in order.
-    fn hash_into(&self, all: &mut Sha256);
-}
-
-impl Data for Dataset {
-    fn load(paths: &[PathBuf], encoder: &Encoder) -> Result<(Self, Report), DataError> {
-        Self::load(paths, encoder)
-    }
-
-    fn split(self, part: f64, seed: u64) -> (Self, Self) {
-        self.split(part, seed)
-    }
-
-    fn files(&self) -> &[DataFile] {
-        &self.files
-    }
-
-    fn count(&self) -> usize {
-        self.examples.len()
-    }
-
-    fn hash_into(&self, all: &mut Sha256) {
-        self.examples.iter().for_each(|example| all.update(bytemuck::cast_slice(&example.tokens)));
-    }
-
-    fn tokens(&self) -> TokenCounts {
-        self.counts()
-    }
-}
-
-impl<T: Item> Data for Items<T> {
-    fn load(paths: &[PathBuf], encoder: &Encoder) -> Result<(Self, Report), DataError> {
-        Self::load(paths, encoder)
-    }
-
-    fn split(self, part: f64, seed: u64) -> (Self, Self) {
-        self.split(part, seed)
-    }
-
-    fn files(&self) -> &[DataFile] {
-        &self.files
-    }
-
-    fn count(&self) -> usize {
-        self.items.len()
-    }
-
-    fn hash_into(&self, all: &mut Sha256) {
-        // The prompts', which hold templates and system prompts.
-        self.items.iter().for_each(|item| all.update(item.key().to_le_bytes()));
-    }
-
-    fn tokens(&self) -> TokenCounts {
-        self.counts()
-    }
-}
-
 /// Reads data, and says what of it could not be used.
-pub fn read<D: Data>(paths: &[PathBuf], prompter: &Prompter, options: EncodeOptions) -> CliResult<D> {
+pub fn read<T: Item>(paths: &[PathBuf], prompter: &Prompter, options: EncodeOptions) -> CliResult<Items<T>> {
     let encoder = prompter.encoder(options);
-    let (data, report) = D::load(paths, &encoder)?;
+    let (data, report) = Items::load(paths, &encoder)?;
     advice::warn_of(&report);
     Ok(data)
 }
 
 impl HeldOutArgs {
     /// Reads the data and cuts off what is held out.
-    pub fn load<D: Data>(
+    pub fn load<T: Item>(
         &self,
         paths: &[PathBuf],
         prompter: &Prompter,
         (train_on, max_len, seed): (TrainOn, usize, u64),
-    ) -> CliResult<(D, D)> {
+    ) -> CliResult<(Items<T>, Items<T>)> {
         let options = EncodeOptions {
             train_on,
             max_len,
             overlong: if self.truncate { Overlong::Truncate } else { Overlong::Skip },
             strict: self.strict,
         };
-        let data: D = read(paths, prompter, options)?;
+        let data = read(paths, prompter, options)?;
         match self.val.as_deref() {
-            None => Ok((data, D::default())),
+            None => Ok((data, Items::default())),
             Some(part) => match part.parse::<f64>() {
                 Ok(part) if (0.0..1.0).contains(&part) => Ok(data.split(part, seed)),
                 Ok(_) => Err(CliError::usage("--val takes a part below 1, such as 0.1, or a file")),
