@@ -24,9 +24,9 @@ use crate::cli::tune::steps;
 use crate::model::{Blueprint, Model};
 use crate::session::Modes;
 use crate::text::Tokenizer;
-use crate::train::Settings;
 use crate::train::corpus::{Corpus, Part, Pieces, Sampler};
-use crate::train::pretrain::{CorpusWindows, OUTPUTS, Pretrainer, Recipe, Samples, write_random};
+use crate::train::pretrain::{CorpusWindows, OUTPUTS, Recipe, Samples, write_random};
+use crate::train::{Settings, Trainer};
 
 use config::Config;
 
@@ -208,10 +208,10 @@ fn train(
     let windows = CorpusWindows::new(sampler, Some(draft.config.validated()));
     let context = ContextArgs { budget: args.budget, ..ContextArgs::default() };
     let place = args.memory.place(session_options(&args.device, &context, Modes::GENERATE));
-    let mut trainer = Pretrainer::new(model, Box::new(windows), samples, &draft.settings, &place)
+    let mut trainer = Trainer::pretrain(model, Box::new(windows), samples, &draft.settings, &place)
         .map_err(|e| CliError::from(e).at(model.path().display()))?;
     let info = info(draft);
-    if outputs.finished(&mut trainer, &info)? {
+    if outputs.finished(&trainer, &info)? {
         return Ok(());
     }
     let corpus = &draft.corpus;

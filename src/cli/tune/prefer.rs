@@ -328,7 +328,7 @@ fn feedback<T: Preference>(args: &PreferArgs, options: &FeedbackOptions, keep: f
         from.as_ref(),
     )
     .map_err(|e| advice::without_batch(e, args.shape.seq, T::SEQUENCES))?;
-    if outputs.finished(&mut trainer, &identity::info(&data))? {
+    if outputs.finished(&trainer, &identity::info(&data))? {
         return Ok(());
     }
     if settings.keep > 0.0 {
@@ -388,7 +388,7 @@ pub fn reward(args: &JudgeArgs) -> CliResult {
         from.as_ref(),
     )
     .map_err(|e| advice::without_batch(e, args.shape.seq, Pair::SEQUENCES))?;
-    if outputs.finished(&mut trainer, &identity::info(&data))? {
+    if outputs.finished(&trainer, &identity::info(&data))? {
         return Ok(());
     }
     drive(args, outputs, &model, &mut trainer, (&data, &validation))

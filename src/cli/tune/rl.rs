@@ -20,8 +20,8 @@ use crate::model::Model;
 use crate::train::data::{EncodeOptions, Overlong, Prompts, TrainOn};
 use crate::train::objective::{Grpo, GrpoLoss, Ppo, Rloo};
 use crate::train::reward::{Rule, RuleKind, answers_of};
-use crate::train::rl::{Judges, Method, RlOptions, RlPrompt, RlTrainer, SLOTS};
-use crate::train::{LoraOptions, Place, Settings};
+use crate::train::rl::{Judges, Method, RlOptions, RlPrompt, SLOTS};
+use crate::train::{LoraOptions, Place, Settings, Trainer};
 
 /// A few prompts are answered again and again: the answers are new each time.
 const EPOCHS: Epochs = Epochs { least: 1, few_steps: 100, most: 100 };
@@ -282,9 +282,9 @@ fn run(args: &RlArgs, method: Method) -> CliResult {
         row: p.row(),
     };
     let questions = prompts.items.iter().map(of).collect();
-    let mut trainer = RlTrainer::new(&model, questions, judges, &options, &settings, &place, from.as_ref())
+    let mut trainer = Trainer::rl(&model, questions, judges, &options, &settings, &place, from.as_ref())
         .map_err(|e| advice::without_batch(e, args.rollout.seq, 1))?;
-    if outputs.finished(&mut trainer, &info)? {
+    if outputs.finished(&trainer, &info)? {
         return Ok(());
     }
     let identity =

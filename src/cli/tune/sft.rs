@@ -127,7 +127,7 @@ pub fn run(args: &SftArgs) -> CliResult {
         &place,
         from.as_ref(),
     )?;
-    if outputs.finished(&mut trainer, &info)? {
+    if outputs.finished(&trainer, &info)? {
         return Ok(());
     }
     if settings.keep > 0.0 {
