@@ -13,7 +13,7 @@ use emberlm::adapter::{Adapter, BaseFingerprint};
 use emberlm::journal::live::Live;
 use emberlm::journal::{Entry, Feedback, Journal, Said};
 use emberlm::learn::{
-    CANARIES, Event, LearnOptions, Learner, Outcome, Places, Stage, Voice, wording::wordings,
+    CANARIES, Event, LearnOptions, Learner, Outcome, Places, QuestionEncoder, Stage, wording::wordings,
 };
 use emberlm::model::Model;
 use emberlm::session::{DeviceChoice, Modes, Request, Session, SessionOptions, adapter_room};
@@ -155,7 +155,7 @@ fn answers(
     adapter: &Adapter,
     questions: &[&str],
 ) -> Done<Vec<String>> {
-    let voice = Voice::new(model, None)?;
+    let voice = QuestionEncoder::new(model, None)?;
     let options = SessionOptions {
         ctx: Some(512),
         slots: 8,

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{Event, LearnError, LearnOptions, Stage, Voice};
+use super::{Event, LearnError, LearnOptions, QuestionEncoder, Stage};
 use crate::adapter::Adapter;
 use crate::journal::Entry;
 use crate::model::Model;
@@ -45,7 +45,7 @@ pub(super) fn learn(
 /// Pairs for edits and choices, thumbs for the rest; `left_out` gets what cannot be encoded, and why.
 pub(super) fn feedback<'a>(
     entries: impl IntoIterator<Item = &'a Entry>,
-    voice: &Voice,
+    voice: &QuestionEncoder,
     left_out: &mut dyn FnMut(&Entry, String),
 ) -> Vec<Feedback> {
     let mut all = Vec::new();
@@ -72,7 +72,7 @@ pub(super) fn feedback<'a>(
 }
 
 /// The answers of the newest entries that were learnt before and liked.
-pub(super) fn learnt_before(entries: &[Entry], voice: &Voice) -> Vec<Example> {
+pub(super) fn learnt_before(entries: &[Entry], voice: &QuestionEncoder) -> Vec<Example> {
     let liked = |item| match item {
         Feedback::Pair { chosen, .. } => Some(chosen),
         Feedback::Thumb { example, desirable } => desirable.then_some(example),
