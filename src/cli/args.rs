@@ -295,7 +295,27 @@ fn fraction(text: &str) -> Result<f32, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        device: DeviceArgs,
+        #[command(flatten)]
+        context: ContextArgs,
+    }
+
+    #[test]
+    fn what_is_not_said_is_as_the_library_has_it() {
+        let line = Line::try_parse_from(["run"]).unwrap();
+        let (made, own) =
+            (session_options(&line.device, &line.context, Modes::GENERATE), SessionOptions::default());
+        assert_eq!((made.profile, made.kv, made.ctx), (own.profile, own.kv, own.ctx));
+        assert_eq!((made.threads, made.budget), (own.threads, own.budget));
+        assert_eq!(made.max_submit_ms, own.max_submit_ms);
+    }
 
     #[test]
     fn minus_one_is_none_of_it() {

@@ -168,3 +168,31 @@ pub fn run(args: &TuneArgs) -> CliResult {
         What::Ppo(args) => rl::ppo(args),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::train::objective::Grpo;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        tune: TuneArgs,
+    }
+
+    #[test]
+    fn what_is_not_said_of_rewards_is_as_the_library_has_it() {
+        let parse = |method: &str| {
+            let words = ["tune", method, "--prompts", "a.jsonl", "--reward", "exact"];
+            Line::try_parse_from(words).map(|line| line.tune.what)
+        };
+        let Ok(What::Grpo(args)) = parse("grpo") else { panic!("grpo") };
+        assert_eq!(args.options().unwrap(), RlOptions::of(Method::Grpo(Grpo::default())));
+        let Ok(What::Rloo(args)) = parse("rloo") else { panic!("rloo") };
+        assert_eq!(args.options().unwrap(), rloo());
+        let Ok(What::Ppo(args)) = parse("ppo") else { panic!("ppo") };
+        assert_eq!(args.options().unwrap(), ppo());
+    }
+}

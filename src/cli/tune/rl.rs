@@ -236,34 +236,54 @@ struct PpoObjective {
     lambda: f64,
 }
 
+impl GrpoArgs {
+    /// As the trainer takes them.
+    pub fn options(&self) -> CliResult<RlOptions> {
+        let o = &self.objective;
+        let defaults = Grpo::of(match o.loss {
+            Loss::Grpo => GrpoLoss::Grpo,
+            Loss::Dapo => GrpoLoss::Dapo,
+            Loss::DrGrpo => GrpoLoss::DrGrpo,
+        });
+        let epsilon_high = o.epsilon_high.unwrap_or(defaults.epsilon_high);
+        let method = Grpo { beta: o.beta, epsilon: o.epsilon, epsilon_high, ..defaults };
+        options(&self.rl, Method::Grpo(method))
+    }
+}
+
+impl RlooArgs {
+    /// As the trainer takes them.
+    pub fn options(&self) -> CliResult<RlOptions> {
+        let RlooObjective { beta, epsilon, epsilon_high } = self.objective;
+        options(&self.rl, Method::Rloo(Rloo { epsilon, epsilon_high, beta }))
+    }
+}
+
+impl PpoArgs {
+    /// As the trainer takes them.
+    pub fn options(&self) -> CliResult<RlOptions> {
+        let PpoObjective { kl, epsilon, vf_coef, value_clip, gamma, lambda } = self.objective;
+        let method = Ppo { clip: epsilon, kl, vf_coef, value_clip, gamma, lambda, ..Ppo::default() };
+        options(&self.rl, Method::Ppo(method))
+    }
+}
+
 /// Runs `grpo`.
 pub fn grpo(args: &GrpoArgs) -> CliResult {
-    let o = &args.objective;
-    let defaults = Grpo::of(match o.loss {
-        Loss::Grpo => GrpoLoss::Grpo,
-        Loss::Dapo => GrpoLoss::Dapo,
-        Loss::DrGrpo => GrpoLoss::DrGrpo,
-    });
-    let epsilon_high = o.epsilon_high.unwrap_or(defaults.epsilon_high);
-    let method = Method::Grpo(Grpo { beta: o.beta, epsilon: o.epsilon, epsilon_high, ..defaults });
-    run(&args.rl, method)
+    run(&args.rl, &args.options()?)
 }
 
 /// Runs `rloo`.
 pub fn rloo(args: &RlooArgs) -> CliResult {
-    let RlooObjective { beta, epsilon, epsilon_high } = args.objective;
-    run(&args.rl, Method::Rloo(Rloo { epsilon, epsilon_high, beta }))
+    run(&args.rl, &args.options()?)
 }
 
 /// Runs `ppo`.
 pub fn ppo(args: &PpoArgs) -> CliResult {
-    let PpoObjective { kl, epsilon, vf_coef, value_clip, gamma, lambda } = args.objective;
-    let method = Ppo { clip: epsilon, kl, vf_coef, value_clip, gamma, lambda, ..Ppo::default() };
-    run(&args.rl, Method::Ppo(method))
+    run(&args.rl, &args.options()?)
 }
 
-fn run(args: &RlArgs, method: Method) -> CliResult {
-    let options = options(args, method)?;
+fn run(args: &RlArgs, options: &RlOptions) -> CliResult {
     let outputs = outputs(args)?;
     let rewards = args.reward.build()?;
     let model = engine::open(&args.model)?;
@@ -282,7 +302,7 @@ fn run(args: &RlArgs, method: Method) -> CliResult {
         row: p.row(),
     };
     let questions = prompts.items.iter().map(of).collect();
-    let mut trainer = Trainer::rl(&model, questions, judges, &options, &settings, &place, from.as_ref())
+    let mut trainer = Trainer::rl(&model, questions, judges, options, &settings, &place, from.as_ref())
         .map_err(|e| advice::without_batch(e, args.rollout.seq, 1))?;
     if outputs.finished(&trainer, &info)? {
         return Ok(());

@@ -154,3 +154,25 @@ fn settings(args: &SftArgs, dataset: &Dataset, lora: LoraOptions) -> Settings {
     t.length.put(&mut settings, dataset.items.len().div_ceil(window) as u64, EPOCHS);
     settings
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        sft: SftArgs,
+    }
+
+    #[test]
+    fn what_is_not_said_is_as_the_library_has_it() {
+        let args = Line::try_parse_from(["sft", "--data", "a.jsonl"]).unwrap().sft;
+        let made = settings(&args, &Dataset::default(), args.shape.lora());
+        // What the command keeps of the model, and how often it goes through the data, is its own.
+        let own = Settings { keep: made.keep, epochs: made.epochs, ..Settings::default() };
+        assert_eq!(made, own);
+    }
+}
