@@ -332,7 +332,7 @@ mod tests {
 
     #[test]
     fn what_fits_becomes_flags() {
-        let of = |fit: Fit| suggestion(&Suggestion::Settings(fit));
+        let of = |fit: Fit| suggestion(&Suggestion::from(fit));
         assert_eq!(of(Fit { ctx: Some(64), kv16: true, ..Fit::default() }), "-c 64 --kv f16");
         let all = Fit {
             batch: Some(1),
@@ -350,7 +350,7 @@ mod tests {
     fn advice_is_given_in_flags_that_matter() {
         let advice = |fit: Fit, together| {
             let refusal = BudgetError::Over { needed: 2, budget: 1, largest: vec![], fits: None };
-            let refusal = refusal.with_fit(Some(Suggestion::Settings(fit)));
+            let refusal = refusal.with_fit(Some(fit.into()));
             let error = TrainError::Model(ModelError::Budget(refusal));
             without_batch(error, 1024, together).advice.remove(0)
         };

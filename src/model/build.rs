@@ -207,7 +207,7 @@ pub fn build_fitting(
             fit = Some(Fit { ctx: Some(smaller.ctx), kv16: true, ..Fit::default() });
         }
     }
-    Err(refusal.with_fit(Some(fit.map_or(Suggestion::SmallerModel, Suggestion::Settings))).into())
+    Err(refusal.with_fit(Some(fit.map_or(Suggestion::SmallerModel, Suggestion::from))).into())
 }
 
 /// Symbolic rows of an activation.

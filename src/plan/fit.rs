@@ -6,7 +6,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Suggestion {
     /// Settings with which it fits.
-    Settings(Fit),
+    Settings(Box<Fit>),
     /// No setting is small enough.
     SmallerModel,
     /// No setting is small enough for this device.
@@ -32,6 +32,12 @@ pub struct Fit {
     pub rank: Option<usize>,
     /// Bytes, where nothing smaller is left to change.
     pub budget: Option<u64>,
+}
+
+impl From<Fit> for Suggestion {
+    fn from(fit: Fit) -> Self {
+        Self::Settings(Box::new(fit))
+    }
 }
 
 impl fmt::Display for Suggestion {
@@ -68,7 +74,7 @@ mod tests {
     #[test]
     fn settings_are_named_as_the_library_has_them() {
         let fit = Fit { ctx: Some(1024), kv16: true, ..Fit::default() };
-        assert_eq!(Suggestion::Settings(fit).to_string(), "ctx 1024, a cache of 16 bits a value");
+        assert_eq!(Suggestion::from(fit).to_string(), "ctx 1024, a cache of 16 bits a value");
         let fit =
             Fit { batch: Some(1), seq: Some(64), recompute: true, budget: Some(3 << 20), ..Fit::default() };
         assert_eq!(fit.to_string(), "batch 1, seq 64, all layers run again, a budget of 3.0 MiB");

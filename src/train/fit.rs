@@ -154,7 +154,7 @@ impl Draft<'_> {
         if fits(sizes)? {
             let generous = Sizes { outputs: self.asked(0).outputs, ..sizes };
             let sizes = if fits(generous)? { generous } else { sizes };
-            return Ok(Suggestion::Settings(self.settings(sizes, None)));
+            return Ok(self.settings(sizes, None).into());
         }
         let seq = self.options.seq.clamp(1, sizes.rows);
         let (mut batch, mut seq) = (sizes.rows.div_ceil(seq), seq);
@@ -162,13 +162,13 @@ impl Draft<'_> {
             (batch, seq) = if batch > 1 { (batch / 2, seq) } else { (1, seq / 2) };
             sizes.rows = batch * seq;
             if fits(sizes)? {
-                return Ok(Suggestion::Settings(self.settings(sizes, Some((batch, seq)))));
+                return Ok(self.settings(sizes, Some((batch, seq))).into());
             }
         }
         while sizes.rank > 1 {
             sizes.rank /= 2;
             if fits(sizes)? {
-                return Ok(Suggestion::Settings(self.settings(sizes, Some((batch, seq)))));
+                return Ok(self.settings(sizes, Some((batch, seq))).into());
             }
         }
         let ((_, layout, ..), verdict) = self.draw(sizes)?;
@@ -176,7 +176,7 @@ impl Draft<'_> {
         Ok(match verdict {
             Err(BudgetError::Over { .. }) => {
                 let budget = layout.total().next_multiple_of(1 << 20);
-                Suggestion::Settings(Fit { budget: Some(budget), ..settings })
+                Fit { budget: Some(budget), ..settings }.into()
             }
             _ => Suggestion::OtherDevice,
         })
