@@ -35,10 +35,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("  {} bytes of weights stay in the mapped file", layout.mapped);
         }
         Err(SessionError::Model(ModelError::Budget(BudgetError::Over { needed, budget, fits, .. }))) => {
-            println!(
-                "\n{needed} bytes do not fit the budget of {budget}; what fits: {}",
-                fits.unwrap_or_default()
-            );
+            println!("\n{needed} bytes do not fit the budget of {budget}");
+            if let Some(fits) = fits {
+                println!("what fits: {fits}");
+            }
         }
         Err(other) => return Err(other.into()),
     }

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use emberlm::adapter::BaseFingerprint;
 use emberlm::journal::live::Live;
 use emberlm::journal::{Entry, Feedback, Journal, Said};
-use emberlm::learn::{Event, Hold, LearnOptions, Learner, Outcome, Places, Report, Voice};
+use emberlm::learn::{Event, Hold, LearnOptions, Learner, Outcome, Places, QuestionEncoder, Report};
 use emberlm::model::Model;
 use emberlm::session::{DeviceChoice, SessionOptions};
 use emberlm::train::Limits;
@@ -146,7 +146,7 @@ fn what_is_kept_is_used_only_where_it_fits() {
     let folder = tempfile::tempdir().unwrap();
     let model = tiny();
     let base = BaseFingerprint::of(model.file()).unwrap();
-    let voice = Voice::new(&model, None).unwrap();
+    let voice = QuestionEncoder::new(&model, None).unwrap();
     let make = || {
         let mut written = 0;
         let mut count = |_, _| {

@@ -305,8 +305,8 @@ fn what_is_no_model_is_named() {
         "F32",
     );
     for (draft, word) in [
-        (base.clone().with("general.type", "adapter"), "--adapter"),
-        (lora, "--adapter"),
+        (base.clone().with("general.type", "adapter"), "as an adapter"),
+        (lora, "as an adapter"),
         (base.clone().with("general.type", "mmproj"), "mmproj"),
         (base.clone().with("general.architecture", "clip"), "mmproj"),
         (base.clone().with("general.type", "imatrix"), "importance"),

@@ -14,7 +14,7 @@ use emberlm::model::{
 };
 use emberlm::ops::{Access, Op};
 use emberlm::plan::{
-    BudgetError, DType, Layout, OpCall, Placement, Profile, Program, Role, SegmentKind, TensorId,
+    BudgetError, DType, Layout, OpCall, Placement, Profile, Program, Role, SegmentKind, Suggestion, TensorId,
 };
 use emberlm::session::{DeviceChoice, Modes, Session, SessionOptions};
 
@@ -225,12 +225,10 @@ fn a_budget_too_small_is_refused_with_a_setting_that_fits() {
     };
     assert_eq!((needed, budget), (full, full / 2));
     assert!(largest[0].name.starts_with("kv."), "{largest:?}");
-    let fits = fits.unwrap();
-    let mut words = fits.split(' ');
-    assert_eq!(words.next(), Some("-c"), "{fits}");
-    let ctx: usize = words.next().unwrap().parse().unwrap();
-    let kv = if fits.contains("f16") { KvType::Block16 } else { KvType::F32 };
-    assert!(fitting(ctx, kv, full / 2).is_ok(), "{fits}");
+    let Some(Suggestion::Settings(fit)) = fits else { panic!("{fits:?}") };
+    let kv = if fit.kv16 { KvType::Block16 } else { KvType::F32 };
+    let ctx = fit.ctx.unwrap();
+    assert!(ctx < 8192 && fitting(ctx, kv, full / 2).is_ok(), "{fit}");
     let message = fitting(8192, KvType::F32, 1000).unwrap_err().to_string();
     assert!(message.contains("the budget is 1000 B") && message.contains("smaller model"), "{message}");
 }

@@ -11,8 +11,8 @@ use common::{golden, none_failed, open};
 use emberlm::model::Model;
 use emberlm::session::{DeviceChoice, SessionOptions};
 use emberlm::train::corpus::Pieces;
-use emberlm::train::pretrain::{Pretrainer, Samples, Windows};
-use emberlm::train::{Place, Schedule, Settings, TrainError};
+use emberlm::train::pretrain::{Samples, Windows};
+use emberlm::train::{Place, Schedule, Settings, TrainError, Trainer};
 use serde_json::Value;
 use training::{CHANGE, GRADIENT, compare, gradient, hashed};
 
@@ -81,7 +81,7 @@ fn run(device: DeviceChoice, steps: usize) {
     let device = SessionOptions { device, ..SessionOptions::default() };
     // Chunks that do not divide the targets.
     let place = Place { device, chunk: Some(24), ..Place::default() };
-    let mut run = Pretrainer::new(&model, batches, Samples::default(), &settings, &place).unwrap();
+    let mut run = Trainer::pretrain(&model, batches, Samples::default(), &settings, &place).unwrap();
     let (mut failures, mut worst) = (vec![], [0.0f64; 4]);
     for (index, want) in table["steps"].as_array().unwrap().iter().take(steps).enumerate() {
         let report = run.step(&mut |_| ()).unwrap().unwrap();

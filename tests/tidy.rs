@@ -38,6 +38,18 @@ const LONG_LINES: [(&str, &str); 3] = [
     ),
 ];
 
+/// Flags that stand in texts of the library all the same, with the reason.
+const LIBRARY_FLAGS: [(&str, &str, &str); 8] = [
+    ("src/gguf/error.rs", "--merge", "llama.cpp's program that merges split files"),
+    ("src/io/text.rs", "-f", "iconv's"),
+    ("src/io/text.rs", "-t", "iconv's"),
+    ("src/train/corpus/error.rs", "-f", "iconv's"),
+    ("src/train/corpus/error.rs", "-t", "iconv's"),
+    ("src/train/data/load.rs", "-f", "iconv's"),
+    ("src/train/data/load.rs", "-t", "iconv's"),
+    ("src/train/reward/command/child.rs", "-c", "the shell's, which is started with it"),
+];
+
 fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -201,4 +213,84 @@ fn every_stem_has_its_partners() {
     let twins = stems("src/ops", ".rs");
     let missing: Vec<&String> = ops.difference(&twins).collect();
     assert!(missing.is_empty(), "ops without a file in src/ops: {missing:?}");
+}
+
+/// The texts in quotes of a file's code, without what is in comments and in tests at its end.
+fn literals(text: &str) -> Vec<String> {
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let code = code.split("#[cfg(all(test,").next().unwrap_or_default();
+    let all: Vec<char> = code.chars().collect();
+    let at = |i: usize| all.get(i).copied().unwrap_or('\0');
+    let (mut found, mut i) = (vec![], 0);
+    while i < all.len() {
+        match at(i) {
+            '/' if at(i + 1) == '/' => i += all[i..].iter().position(|c| *c == '\n').unwrap_or(all.len()),
+            '\'' if at(i + 1) == '\\' => i += 3 + all[i + 3..].iter().position(|c| *c == '\'').unwrap_or(0),
+            '\'' if at(i + 2) == '\'' => i += 2,
+            'r' if at(i + 1) == '"' || at(i + 1) == '#' && (at(i + 2) == '"' || at(i + 2) == '#') => {
+                let hashes = all[i + 1..].iter().take_while(|c| **c == '#').count();
+                let end: Vec<char> = std::iter::once('"').chain(std::iter::repeat_n('#', hashes)).collect();
+                let start = i + hashes + 2;
+                let len = all[start..].windows(end.len()).position(|w| w == end).unwrap_or(0);
+                found.push(all[start..start + len].iter().collect());
+                i = start + len + hashes;
+            }
+            '"' => {
+                let mut own = String::new();
+                i += 1;
+                while i < all.len() && at(i) != '"' {
+                    i += usize::from(at(i) == '\\');
+                    own.push(at(i));
+                    i += 1;
+                }
+                found.push(own);
+            }
+            _ => {}
+        }
+        i += 1;
+    }
+    found
+}
+
+/// Flags in a text: `--word`, or a dash and one letter, as words; and the command by its name.
+fn flags(text: &str) -> Vec<String> {
+    let edge = |c: char| c.is_whitespace() || "`'\"()[]{},;:".contains(c);
+    let words = text.split(edge).filter(|word| {
+        let long = word.strip_prefix("--").is_some_and(|w| w.starts_with(|c: char| c.is_ascii_lowercase()));
+        let short =
+            word.strip_prefix('-').is_some_and(|w| w.len() == 1 && w.as_bytes()[0].is_ascii_alphabetic());
+        long || short
+    });
+    let mut found: Vec<String> = words.map(str::to_owned).collect();
+    found.extend(text.contains("`ember ").then(|| "`ember".to_owned()));
+    found
+}
+
+/// The library's errors hold facts; what to type is said by the command alone.
+#[test]
+fn the_library_names_no_flags_of_the_command() {
+    let (mut broken, mut seen) = (BTreeSet::new(), 0);
+    for (name, text) in files(&["src"], &["rs"]).into_iter().filter(|(name, _)| !is_test(name)) {
+        if name.starts_with("src/cli/") || name == "src/main.rs" {
+            continue;
+        }
+        let texts = literals(&text);
+        seen += texts.len();
+        broken.extend(texts.iter().flat_map(|text| flags(text)).map(|flag| format!("{name}: {flag}")));
+    }
+    assert!(seen > 3000, "only {seen} texts were found");
+    let allowed = LIBRARY_FLAGS.iter().map(|(file, flag, _)| format!("{file}: {flag}")).collect();
+    judge("flags of the command in texts of the library", &broken, &allowed);
+}
+
+#[test]
+fn flags_are_found_in_texts_alone() {
+    let code = r####"// "--comment"
+        let (a, b) = ('"', '\''); let c: &'static str = "a --long, or\" (-c 4)"; let d = r#"`ember plan` "--raw""#;
+        let e = b"x-y"; // "-z"
+        #[cfg(test)] mod tests { "--test" }"####;
+    let texts = literals(code);
+    assert_eq!(texts, ["a --long, or\" (-c 4)", "`ember plan` \"--raw\"", "x-y"]);
+    let found: Vec<String> = texts.iter().flat_map(|text| flags(text)).collect();
+    assert_eq!(found, ["--long", "-c", "--raw", "`ember"]);
 }

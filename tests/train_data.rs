@@ -72,8 +72,8 @@ fn what_is_learnt_is_what_the_assistant_said() {
         }
     }
     let (dataset, report) = model.read(&rows);
-    assert_eq!((dataset.examples.len(), report.skipped_count()), (12, 0), "{report}");
-    for (example, reply) in dataset.examples.iter().zip(REPLIES.iter().cycle()) {
+    assert_eq!((dataset.items.len(), report.skipped_count()), (12, 0), "{report}");
+    for (example, reply) in dataset.items.iter().zip(REPLIES.iter().cycle()) {
         assert_eq!(model.trained(example), format!("{reply}<|im_end|>"));
         assert_eq!(example.tokens.iter().filter(|&&id| id == 1).count(), 3, "system, user, assistant");
         assert_eq!(example.tokens.iter().filter(|&&id| id == 2).count(), 3);
@@ -89,7 +89,7 @@ fn prompts_are_those_of_inference() {
     let row: Vec<Value> =
         turns.iter().enumerate().map(|(i, text)| json!({"role": role(i), "content": text})).collect();
     let (dataset, _) = model.read(&[json!({"messages": row})]);
-    let example = &dataset.examples[0];
+    let example = &dataset.items[0];
     assert_eq!(model.trained(example), "A force.<|im_end|>\n\nOf mass.<|im_end|> Curvature<|im_end|>");
     let starts: Vec<usize> =
         (1..example.tokens.len()).filter(|&i| example.trained[i] && !example.trained[i - 1]).collect();
@@ -174,13 +174,13 @@ fn loads_whole(path: &Path) -> u64 {
     assert_eq!(report.rows, rows.len() as u64);
     let written: Vec<&Value> =
         rows.iter().filter(|row| !row["output"].as_str().unwrap().trim().is_empty()).collect();
-    assert_eq!(dataset.examples.len(), written.len(), "{report}");
-    for (example, row) in dataset.examples.iter().zip(written) {
+    assert_eq!(dataset.items.len(), written.len(), "{report}");
+    for (example, row) in dataset.items.iter().zip(written) {
         assert_eq!(model.trained(example), format!("{}<|im_end|>", row["output"].as_str().unwrap()));
     }
     let (kept, held) = dataset.clone().split(0.1, 1);
-    let tenth = dataset.examples.len() / 10;
-    assert!((tenth / 2..tenth * 3 / 2).contains(&held.examples.len()), "{}", held.examples.len());
+    let tenth = dataset.items.len() / 10;
+    assert!((tenth / 2..tenth * 3 / 2).contains(&held.items.len()), "{}", held.items.len());
     let packed = Batcher::new(kept.lengths(), Batching::Packed { max_rows: 1024 }, 1).unwrap();
     let batches = packed.batches_in(0);
     let fill = kept.counts().total as f64 / (1024 * batches) as f64;
@@ -212,7 +212,7 @@ fn unknown_shapes_are_named(path: &Path) {
     let (mut dataset, mut report) = (Dataset::default(), Report::default());
     let encoder = model.encoder(EncodeOptions::default());
     dataset.read(path, std::fs::File::open(path).unwrap(), &encoder, &mut report).unwrap();
-    assert_eq!((dataset.examples.len(), report.skipped[&Reason::UnknownShape].count), (0, lines));
+    assert_eq!((dataset.items.len(), report.skipped[&Reason::UnknownShape].count), (0, lines));
     assert!(report.to_string().contains("`instances`"), "{report}");
 }
 
@@ -222,7 +222,7 @@ fn texts_come_back(path: &Path) {
     let options = EncodeOptions { max_len: 512, overlong: Overlong::Skip, ..EncodeOptions::default() };
     let (dataset, report) = Dataset::load(&[path], &model.encoder(options)).unwrap();
     assert_eq!(report.skipped_count(), 0, "{report}");
-    let ids: Vec<u32> = dataset.examples.iter().flat_map(|e| e.tokens.clone()).collect();
+    let ids: Vec<u32> = dataset.items.iter().flat_map(|e| e.tokens.clone()).collect();
     let text = std::fs::read_to_string(path).unwrap();
     assert_eq!(model.tokenizer.decode(&ids, true), text);
     println!("{report}, {} tokens", ids.len());

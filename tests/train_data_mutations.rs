@@ -89,7 +89,7 @@ fn within_bounds<T>(bytes: &[u8], name: &str, read: impl FnOnce() -> T) -> T {
 fn read_within_bounds(bytes: &[u8], name: &str, encoder: &Encoder) -> Result<(Dataset, Report), DataError> {
     let (mut dataset, mut report) = (Dataset::default(), Report::default());
     within_bounds(bytes, name, || dataset.read(Path::new(name), bytes, encoder, &mut report))?;
-    for example in &dataset.examples {
+    for example in &dataset.items {
         assert_eq!(example.tokens.len(), example.trained.len());
         assert!(!example.trained[0] && example.trained.contains(&true));
     }
@@ -324,7 +324,7 @@ fn dear_files_stay_within_the_bound() {
         println!(
             "{name}: {} bytes, {} sequences, {} skipped",
             text.len(),
-            dataset.examples.len(),
+            dataset.items.len(),
             report.skipped_count()
         );
         assert!(report.rows > 0, "{name}");

@@ -17,11 +17,11 @@ use emberlm::session::{DeviceChoice, Modes, Session, SessionOptions};
 use emberlm::train::corpus::Pieces;
 use emberlm::train::data::{Example, Source};
 use emberlm::train::objective::{Dpo, Grpo, Kto, PairObjective, Ppo, RewardLoss};
-use emberlm::train::pretrain::{Pretrainer, Samples, Windows, write_random};
+use emberlm::train::pretrain::{Samples, Windows, write_random};
 use emberlm::train::reward::{Completion, Mix, from_fn};
-use emberlm::train::rl::{Judges, Method, RlOptions, RlPrompt, RlTrainer};
+use emberlm::train::rl::{Judges, Method, RlOptions, RlPrompt};
 use emberlm::train::{
-    Against, Feedback, FeedbackOptions, LoraOptions, Place, RankedPair, Run, Settings, TrainError, Trainer,
+    Against, Feedback, FeedbackOptions, LoraOptions, Place, RankedPair, Settings, TrainError, Trainer,
     training_info,
 };
 
@@ -135,7 +135,7 @@ fn a_model_from_nothing_learns_a_text_by_heart() {
     let model = random(dir.path(), &blueprint("llama", 4, 160));
     assert!(model.parameters() > 1_000_000, "{}", model.parameters());
     let windows = text(20, 100, &model);
-    let mut run = Pretrainer::new(
+    let mut run = Trainer::pretrain(
         &model,
         windows,
         Samples::default(),
@@ -163,7 +163,7 @@ fn a_model_from_nothing_learns_a_text_by_heart() {
 }
 
 /// What a run makes, as bits, and its losses.
-fn finish(run: &mut impl Run) -> (Vec<u32>, Vec<f64>) {
+fn finish(run: &mut Trainer) -> (Vec<u32>, Vec<f64>) {
     let mut losses = vec![];
     while let Some(report) = run.step(&mut no_pause()).unwrap() {
         losses.push(report.loss);
@@ -173,7 +173,7 @@ fn finish(run: &mut impl Run) -> (Vec<u32>, Vec<f64>) {
     (values.map(f32::to_bits).collect(), losses)
 }
 
-fn pretrainer(model: &Model, device: DeviceChoice, samples: bool) -> Pretrainer {
+fn pretrainer(model: &Model, device: DeviceChoice, samples: bool) -> Trainer {
     let settings = Settings { accumulate: 2, eval_every: 2, ..settings(2, 24, 5) };
     let samples = Samples {
         every: if samples { 3 } else { 0 },
@@ -181,7 +181,7 @@ fn pretrainer(model: &Model, device: DeviceChoice, samples: bool) -> Pretrainer 
         max_new: 5,
         temperature: 0.8,
     };
-    Pretrainer::new(model, text(7, 24, model), samples, &settings, &place(device)).unwrap()
+    Trainer::pretrain(model, text(7, 24, model), samples, &settings, &place(device)).unwrap()
 }
 
 #[test]
@@ -197,9 +197,9 @@ fn a_run_that_was_stopped_ends_with_the_same_bits() {
         for _ in 0..stop {
             run.step(&mut no_pause()).unwrap().unwrap();
         }
-        Run::save(&mut run, &mut store, "a test").unwrap();
+        run.save(&mut store, "a test").unwrap();
         let mut resumed = pretrainer(&model, DeviceChoice::Cpu, stop % 2 == 1);
-        assert!(Run::restore(&mut resumed, &mut store, "a test").unwrap());
+        assert!(resumed.restore(&mut store, "a test").unwrap());
         assert_eq!(resumed.step_count(), stop);
         assert!(finish(&mut resumed).0 == whole, "stopped after {stop}");
     }
@@ -333,7 +333,7 @@ fn rewards_train_all_weights() {
         let judges = Judges { mix, models: vec![] };
         let prompts = (0..8).map(one).collect();
         let mut run =
-            RlTrainer::new(&model, prompts, judges, &options, &settings, &place(DeviceChoice::Cpu), None)
+            Trainer::rl(&model, prompts, judges, &options, &settings, &place(DeviceChoice::Cpu), None)
                 .unwrap();
         let (mut rewards, mut kl) = (vec![], vec![]);
         while let Some(report) = run.step(&mut no_pause()).unwrap() {
@@ -373,7 +373,7 @@ fn a_reward_model_judges_on_the_weights_of_the_file() {
     let judges = Judges { mix: Mix::new(), models: vec![(judge, 1.0)] };
     let prompts = (0..2).map(one).collect();
     let mut run =
-        RlTrainer::new(&model, prompts, judges, &options, &full(2), &place(DeviceChoice::Cpu), None).unwrap();
+        Trainer::rl(&model, prompts, judges, &options, &full(2), &place(DeviceChoice::Cpu), None).unwrap();
     let value = run.engine().branches().iter().find(|branch| branch.name == "value").unwrap();
     assert!(value.adapters.pairs.values().all(|pair| pair.rank == 3));
     while run.step(&mut no_pause()).unwrap().is_some() {}

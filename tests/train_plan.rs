@@ -7,7 +7,7 @@ mod common;
 use common::{golden, open};
 use emberlm::exec::cpu;
 use emberlm::model::{Model, ModelError, Train};
-use emberlm::plan::{BudgetError, Layout};
+use emberlm::plan::{BudgetError, Fit, Layout, Suggestion};
 use emberlm::session::{DeviceChoice, SessionOptions};
 use emberlm::train::{Engine, EngineOptions, LoraOptions, Recompute, TrainError, plan};
 
@@ -80,26 +80,13 @@ fn a_budget_chooses_layers_and_then_the_chunk() {
     assert_eq!((again, chunk), (0, 64), "a tiny model fits any machine");
 }
 
-/// Applies the flags of an advice.
-fn follow(model: &Model, asked: &EngineOptions, rank: usize, advice: &str) -> EngineOptions {
-    let (mut seq, mut batch, mut rank) = (asked.seq, asked.rows / asked.seq, rank);
-    let (mut outputs, mut recompute, mut budget) = (asked.outputs, asked.recompute, asked.device.budget);
-    let words: Vec<&str> = advice.split_whitespace().collect();
-    for pair in words.chunks(2) {
-        match pair {
-            ["--seq", n] => seq = n.parse().unwrap(),
-            ["--batch", n] => batch = n.parse().unwrap(),
-            ["--rank", n] => rank = n.parse().unwrap(),
-            ["--chunk", n] => outputs = Some(n.parse().unwrap()),
-            ["--recompute", "all"] => recompute = Recompute::All,
-            ["--budget", n] => {
-                budget = Some(n.strip_suffix("MiB").unwrap().parse::<u64>().unwrap() << 20);
-            }
-            other => panic!("{other:?} in {advice}"),
-        }
-    }
-    let sized = EngineOptions { outputs, ..options(model, seq, batch, rank, recompute) };
-    with_budget(&sized, budget.unwrap())
+/// The options with what fits.
+fn follow(model: &Model, asked: &EngineOptions, rank: usize, fit: &Fit) -> EngineOptions {
+    let (seq, batch) = (fit.seq.unwrap_or(asked.seq), fit.batch.unwrap_or(asked.rows / asked.seq));
+    let recompute = if fit.recompute { Recompute::All } else { asked.recompute };
+    let outputs = fit.outputs.or(asked.outputs);
+    let sized = EngineOptions { outputs, ..options(model, seq, batch, fit.rank.unwrap_or(rank), recompute) };
+    with_budget(&sized, fit.budget.or(asked.device.budget).unwrap())
 }
 
 #[test]
@@ -110,20 +97,23 @@ fn the_advice_of_a_refusal_fits() {
         let sized = EngineOptions { outputs: Some(16), ..options(&model, seq, batch, rank, Recompute::All) };
         draw(&model, &sized).unwrap().0.total()
     };
-    let budgets = [
-        (smallest(128, 8, rank), Recompute::Nothing, Some(64), "--recompute all"),
-        (smallest(128, 4, rank), Recompute::Auto, None, "--batch 4"),
-        (smallest(64, 1, rank), Recompute::Layers(1), None, "--seq 64"),
-        (smallest(16, 1, 8), Recompute::Auto, None, "--rank 8"),
-        (1000, Recompute::Auto, None, "--budget"),
+    type Names = fn(&Fit) -> bool;
+    let budgets: [(u64, Recompute, Option<usize>, Names); 5] = [
+        (smallest(128, 8, rank), Recompute::Nothing, Some(64), |fit| fit.recompute && fit.batch.is_none()),
+        (smallest(128, 4, rank), Recompute::Auto, None, |fit| fit.batch == Some(4) && fit.seq.is_none()),
+        (smallest(64, 1, rank), Recompute::Layers(1), None, |fit| fit.seq == Some(64) && fit.recompute),
+        (smallest(16, 1, 8), Recompute::Auto, None, |fit| fit.rank == Some(8) && fit.budget.is_none()),
+        (1000, Recompute::Auto, None, |fit| fit.budget.is_some_and(|bytes| bytes.is_multiple_of(1 << 20))),
     ];
-    for (budget, recompute, outputs, flag) in budgets {
+    for (budget, recompute, outputs, names) in budgets {
         let asked = EngineOptions { outputs, ..options(&model, 128, 8, rank, recompute) };
         let asked = with_budget(&asked, budget);
         let refusal = draw(&model, &asked).expect_err("more than the budget");
-        let BudgetError::Over { fits: Some(advice), needed, .. } = refusal else { panic!("{refusal}") };
-        assert!(needed > budget && advice.contains(flag), "{advice}, for {flag}");
-        let (layout, ..) = draw(&model, &follow(&model, &asked, rank, &advice)).expect(&advice);
+        let BudgetError::Over { fits: Some(Suggestion::Settings(fit)), needed, .. } = refusal else {
+            panic!("{refusal}")
+        };
+        assert!(needed > budget && names(&fit), "{fit}, for a budget of {budget}");
+        let (layout, ..) = draw(&model, &follow(&model, &asked, rank, &fit)).expect("what fits");
         assert!(layout.total() > 0);
     }
 }

@@ -14,8 +14,8 @@ use emberlm::session::{DeviceChoice, SessionOptions};
 use emberlm::train::data::{Example, Random, Source};
 use emberlm::train::objective::{Grpo, Ppo, RewardLoss, Rloo};
 use emberlm::train::reward::{Completion, Mix, from_fn};
-use emberlm::train::rl::{Judges, Method, RlOptions, RlPrompt, RlTrainer};
-use emberlm::train::{LoraOptions, Place, RankedPair, Run, Settings, StepReport, Trainer};
+use emberlm::train::rl::{Judges, Method, RlOptions, RlPrompt};
+use emberlm::train::{LoraOptions, Place, RankedPair, Settings, StepReport, Trainer};
 
 fn model() -> Model {
     open(&golden("arch/llama-tied.gguf"))
@@ -78,7 +78,7 @@ fn recent(rewards: &[f64]) -> f64 {
 }
 
 /// Trains until the reward is where it should be, or to the end; the reward of every step.
-fn train(trainer: &mut RlTrainer) -> Vec<f64> {
+fn train(trainer: &mut Trainer) -> Vec<f64> {
     let mut rewards = vec![];
     while let Some(report) = trainer.step(&mut |_| ()).unwrap() {
         rewards.push(metric(&report, "reward"));
@@ -93,9 +93,9 @@ fn options(method: Method) -> RlOptions {
     RlOptions { prompts: 8, group: 8, max_new: 8, ..RlOptions::of(method) }
 }
 
-fn rl_trainer(method: Method, device: &DeviceChoice, steps: u64) -> RlTrainer {
+fn rl_trainer(method: Method, device: &DeviceChoice, steps: u64) -> Trainer {
     let (options, settings) = (options(method), settings(steps));
-    RlTrainer::new(&model(), prompts(8), rule(), &options, &settings, &place(device), None).unwrap()
+    Trainer::rl(&model(), prompts(8), rule(), &options, &settings, &place(device), None).unwrap()
 }
 
 fn learns(method: Method, device: &DeviceChoice) {
@@ -228,7 +228,7 @@ fn reward_model_then_ppo(device: &DeviceChoice) {
     let judges = Judges { mix: Mix::new(), models: vec![(adapter, 1.0)] };
     let settings = Settings { learning_rate: 5e-3, ..settings(MOST_STEPS) };
     let mut trainer =
-        RlTrainer::new(&model(), prompts(8), judges, &options, &settings, &place(device), None).unwrap();
+        Trainer::rl(&model(), prompts(8), judges, &options, &settings, &place(device), None).unwrap();
     let (mut truth, mut judged, mut kept) = (vec![], vec![], vec![]);
     while let Some(report) = trainer.step(&mut |_| ()).unwrap() {
         let share = report.samples.iter().map(|s| letters(&s.completion)).sum::<f64>();

@@ -13,10 +13,10 @@ use emberlm::session::{DeviceChoice, SessionOptions};
 use emberlm::text::Tokenizer;
 use emberlm::train::objective::{Grpo, Ppo, Rloo, Window};
 use emberlm::train::reward::{Completion, Mix, from_fn};
-use emberlm::train::rl::{self, Answer, COLDEST, Judges, Method, RlOptions, RlPrompt, RlTrainer};
+use emberlm::train::rl::{self, Answer, COLDEST, Judges, Method, RlOptions, RlPrompt};
 use emberlm::train::{
-    Against, CheckpointError, Engine, EngineOptions, Place, Rollouts, Run, Sequence, Settings, load_adapter,
-    shape_of,
+    Against, CheckpointError, Engine, EngineOptions, Place, Rollouts, Sequence, Settings, Trainer,
+    load_adapter, shape_of,
 };
 use serde_json::Value;
 
@@ -272,7 +272,7 @@ fn letters(text: &str) -> f64 {
     text.chars().filter(char::is_ascii_lowercase).count() as f64
 }
 
-fn trainer(model: &Model, options: &RlOptions) -> RlTrainer {
+fn trainer(model: &Model, options: &RlOptions) -> Trainer {
     let mix = Mix::new().with(from_fn("letters", |c: &Completion<'_>| letters(c.completion)), 1.0);
     let judges = Judges { mix, models: vec![] };
     // So low a rate that nothing moves.
@@ -280,7 +280,7 @@ fn trainer(model: &Model, options: &RlOptions) -> RlTrainer {
         Settings { learning_rate: 1e-30, max_steps: Some(2), batch: 1, seed: 3, ..Settings::default() };
     let place = Place { device: device(&DeviceChoice::Cpu), ..Place::default() };
     let from = adapter(model);
-    RlTrainer::new(model, prompts(), judges, options, &settings, &place, Some(&from)).unwrap()
+    Trainer::rl(model, prompts(), judges, options, &settings, &place, Some(&from)).unwrap()
 }
 
 /// The policy's gradient of a step at a temperature, worked out with the objectives.

@@ -18,7 +18,7 @@ use std::time::Instant;
 use emberlm::adapter::{Adapter, BaseFingerprint};
 use emberlm::journal::live::{Figure, Live};
 use emberlm::journal::{Entry, Feedback, Journal, Said};
-use emberlm::learn::{Event, LearnOptions, Learner, Outcome, Places, Report, Stage, Voice, recall};
+use emberlm::learn::{Event, LearnOptions, Learner, Outcome, Places, QuestionEncoder, Report, Stage, recall};
 use emberlm::model::Model;
 use emberlm::session::{DeviceChoice, Modes, Request, Session, SessionOptions, adapter_room};
 use emberlm::text::{SamplerParams, uniform};
@@ -256,7 +256,7 @@ fn ask(model: &Model, device: &SessionOptions, live: &Path, cases: &[Case]) -> D
         Some(number) => Some(live.adapter(number)?),
         None => None,
     };
-    let voice = Voice::new(model, None)?;
+    let voice = QuestionEncoder::new(model, None)?;
     let options = SessionOptions {
         ctx: Some(512),
         slots: 8,

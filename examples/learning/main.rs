@@ -13,7 +13,7 @@ use emberlm::adapter::{Adapter, BaseFingerprint};
 use emberlm::journal::live::Live;
 use emberlm::journal::{Entry, Feedback, Journal, Said};
 use emberlm::learn::{
-    CANARIES, Event, LearnOptions, Learner, Outcome, Places, Stage, Voice, wording::wordings,
+    CANARIES, Event, LearnOptions, Learner, Outcome, Places, QuestionEncoder, Stage, wording::wordings,
 };
 use emberlm::model::Model;
 use emberlm::session::{DeviceChoice, Modes, Request, Session, SessionOptions, adapter_room};
@@ -59,12 +59,13 @@ fn main() -> Done<()> {
     let folder = tempfile::tempdir()?;
     let base = BaseFingerprint::of(model.file())?;
     note(&folder.path().join("journal.jsonl"), &base, &cases)?;
+    let usual = LearnOptions::default();
     let options = LearnOptions {
         seed,
-        minutes: number("minutes", 4.0)? as f32,
-        fact_lr: number("lr", 8e-4)? as f32,
-        keep: number("keep", 1.0)? as f32,
-        ..LearnOptions::default()
+        minutes: number("minutes", usual.minutes.into())? as f32,
+        fact_lr: number("lr", usual.fact_lr.into())? as f32,
+        keep: number("keep", usual.keep.into())? as f32,
+        ..usual
     };
     let places = Places {
         journal: folder.path().join("journal.jsonl"),
@@ -170,7 +171,7 @@ fn answers(
     adapter: &Adapter,
     questions: &[&str],
 ) -> Done<Vec<String>> {
-    let voice = Voice::new(model, None)?;
+    let voice = QuestionEncoder::new(model, None)?;
     let options = SessionOptions {
         ctx: Some(512),
         slots: 8,

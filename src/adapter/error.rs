@@ -15,9 +15,7 @@ pub enum AdapterError {
     #[error(transparent)]
     Io(#[from] IoError),
     /// A GGUF file that is something else.
-    #[error(
-        "`{key}` is {found}, and an adapter has `{expected}` there; give a LoRA adapter, not a model (`ember inspect` shows what a file is)"
-    )]
+    #[error("`{key}` is {found}, and an adapter has `{expected}` there; give a LoRA adapter, not a model")]
     NotAnAdapter {
         /// The metadata key.
         key: &'static str,
@@ -63,7 +61,7 @@ pub enum AdapterError {
     },
     /// The weights of a model, where an adapter was asked for.
     #[error(
-        "`{path}` holds the weights of a whole model and no LoRA matrices; give an adapter's folder or file, or convert the model to GGUF (llama.cpp's convert_hf_to_gguf.py) and use it with -m"
+        "`{path}` holds the weights of a whole model and no LoRA matrices; give an adapter's folder or file, or convert the model to GGUF (llama.cpp's convert_hf_to_gguf.py) and use it as a model"
     )]
     WholeModel {
         /// The path.
@@ -91,7 +89,7 @@ pub enum AdapterError {
     },
     /// Trained on another file of the same shape.
     #[error(
-        "the adapter was trained on {trained_on}, and the model given is {given}; give that model, or use --force to apply it all the same"
+        "the adapter was trained on {trained_on}, and the model given is {given}; give that model, or use `force` to apply it all the same"
     )]
     OtherBase {
         /// Name and hash of the base in the adapter.
@@ -106,6 +104,12 @@ pub enum AdapterError {
         file: &'static str,
         /// What is wrong.
         problem: String,
+    },
+    /// No configuration beside the tensors, and no alpha that was given.
+    #[error("{file} is missing beside the tensors; without it alpha must be given")]
+    NoAlpha {
+        /// The file that would say it.
+        file: &'static str,
     },
     /// A safetensors file that is damaged.
     #[error("the safetensors file cannot be read: {problem}; fetch or export it again")]

@@ -15,7 +15,7 @@ use crate::cli::journal::{entries, place, warn_of_problems};
 use crate::cli::store::Home;
 use crate::cli::{engine, live, show, term};
 use crate::journal::{Entry, Lesson, preferences, read, thumbs};
-use crate::learn::{Learner, Outcome, Places, Report, lesson, recall};
+use crate::learn::{LearnOptions, Learner, Outcome, Places, Report, lesson, recall};
 use crate::model::Model;
 
 /// Learn from what you said of the model's answers
@@ -56,7 +56,7 @@ pub struct What {
     #[arg(long, value_name = "N")]
     pub min_entries: Option<usize>,
     /// Part of the new questions that is held back to judge by; facts are asked for instead
-    #[arg(long, value_name = "PART", default_value_t = 0.2, value_parser = part)]
+    #[arg(long, value_name = "PART", default_value_t = LearnOptions::default().held_out, value_parser = part)]
     pub held_out: f32,
     /// Also what was learnt and rolled back, or refused
     #[arg(long)]
@@ -65,7 +65,7 @@ pub struct What {
 
 impl Default for What {
     fn default() -> Self {
-        Self { min_entries: None, held_out: 0.2, again: false }
+        Self { min_entries: None, held_out: LearnOptions::default().held_out, again: false }
     }
 }
 

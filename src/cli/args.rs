@@ -1,12 +1,14 @@
 //! Arguments shared by several commands; the names follow llama.cpp's habits.
 
+use std::fmt::Display;
+
 use clap::{Args, ValueEnum};
 
 use crate::cli::store::{HubModel, Sampling};
 use crate::cli::term::{self, parse_bytes};
 use crate::model::KvType;
 use crate::session::{DeviceChoice, Modes, SessionOptions};
-use crate::text::SamplerParams;
+use crate::text::{MAX_DRY_LAST_N, SamplerParams};
 
 /// Which model.
 #[derive(Args, Clone, Debug, Default)]
@@ -40,7 +42,7 @@ pub struct DeviceArgs {
     #[arg(long, value_enum, default_value_t)]
     pub profile: Profile,
     /// Longest GPU submission in milliseconds; long ones can trip a driver's watchdog
-    #[arg(long, value_name = "MS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "MS", default_value_t = SessionOptions::default().max_submit_ms, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub max_submit_ms: u32,
 }
 
@@ -129,39 +131,47 @@ pub enum Kv {
     F32,
 }
 
+/// Help of an option that does not stand for its default by itself.
+pub fn or(what: &str, default: impl Display) -> String {
+    format!("{what} [default: {default}]")
+}
+
+/// Help of an option of the sampler that a model may have settings for.
+fn or_models<T: Display>(what: &str, of: impl Fn(&SamplerParams) -> T) -> String {
+    or(what, format!("the model's, else {}", of(&SamplerParams::default())))
+}
+
+/// A value of the library's as the default of an option that several commands share. The few bytes stay, as those of every
+/// default do.
+pub fn shown(value: impl Display) -> &'static str {
+    Box::leak(value.to_string().into_boxed_str())
+}
+
 /// How the next token is chosen.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingArgs {
-    /// Temperature; 0 always takes the most likely token [default: the model's, else 0.8]
-    #[arg(long, alias = "temperature", value_name = "T", value_parser = non_negative)]
+    #[arg(help = or_models("Temperature; 0 always takes the most likely token", |p| p.temperature), long, alias = "temperature", value_name = "T", value_parser = non_negative)]
     temp: Option<f32>,
-    /// Keep the K most likely tokens; 0 or less keeps all [default: the model's, else 40]
-    #[arg(long, value_name = "K", value_parser = top_k)]
+    #[arg(help = or_models("Keep the K most likely tokens; 0 or less keeps all", |p| p.top_k), long, value_name = "K", value_parser = top_k)]
     top_k: Option<u32>,
-    /// Keep the most likely tokens that make up P of the probability; 1 keeps all [default: the model's, else 0.95]
-    #[arg(long, value_name = "P", value_parser = fraction)]
+    #[arg(help = or_models("Keep the most likely tokens that make up P of the probability; 1 keeps all", |p| p.top_p), long, value_name = "P", value_parser = fraction)]
     top_p: Option<f32>,
-    /// Drop tokens less likely than P times the most likely one; 0 keeps all [default: the model's, else 0.05]
-    #[arg(long, value_name = "P", value_parser = fraction)]
+    #[arg(help = or_models("Drop tokens less likely than P times the most likely one; 0 keeps all", |p| p.min_p), long, value_name = "P", value_parser = fraction)]
     min_p: Option<f32>,
-    /// Penalty on repeated tokens; 1 is none [default: the model's, else 1]
-    #[arg(long, value_name = "X", value_parser = positive)]
+    #[arg(help = or_models("Penalty on repeated tokens; 1 is none", |p| p.repeat_penalty), long, value_name = "X", value_parser = positive)]
     repeat_penalty: Option<f32>,
-    /// How many of the last tokens count as repeated [default: 64]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=256))]
+    #[arg(help = or("How many of the last tokens count as repeated", SamplerParams::default().repeat_last_n), long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=256))]
     repeat_last_n: Option<u32>,
-    /// DRY: penalty on tokens that would go on with a repetition; 0 is none [default: the model's, else 0]
-    #[arg(long, value_name = "X", value_parser = non_negative)]
+    #[arg(help = or_models("DRY: penalty on tokens that would go on with a repetition; 0 is none", |p| p.dry_multiplier), long, value_name = "X", value_parser = non_negative)]
     dry_multiplier: Option<f32>,
-    /// DRY: what the penalty grows by with each token of the repetition [default: 1.75]
-    #[arg(long, value_name = "X", value_parser = at_least_one)]
+    #[arg(help = or("DRY: what the penalty grows by with each token of the repetition", SamplerParams::default().dry_base), long, value_name = "X", value_parser = at_least_one)]
     dry_base: Option<f32>,
-    /// DRY: length of a repetition that is free [default: the model's, else 2]
-    #[arg(long, value_name = "N")]
+    #[arg(help = or_models("DRY: length of a repetition that is free", |p| p.dry_allowed_length), long, value_name = "N")]
     dry_allowed_length: Option<u32>,
-    /// DRY: how many of the last tokens are searched; at most 2048, which -1 is, too; 0 is off [default: 2048]
-    #[arg(long, value_name = "N", value_parser = last_n)]
+    #[arg(help = or(
+        &format!("DRY: how many of the last tokens are searched; at most {MAX_DRY_LAST_N}, which -1 is, too; 0 is off"),
+        SamplerParams::default().dry_last_n), long, value_name = "N", value_parser = last_n)]
     dry_penalty_last_n: Option<u32>,
     /// Random seed; the same seed gives the same text; -1 is a new one each time [default: -1]
     #[arg(short = 's', long, value_name = "N", value_parser = seed)]
@@ -285,7 +295,27 @@ fn fraction(text: &str) -> Result<f32, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        device: DeviceArgs,
+        #[command(flatten)]
+        context: ContextArgs,
+    }
+
+    #[test]
+    fn what_is_not_said_is_as_the_library_has_it() {
+        let line = Line::try_parse_from(["run"]).unwrap();
+        let (made, own) =
+            (session_options(&line.device, &line.context, Modes::GENERATE), SessionOptions::default());
+        assert_eq!((made.profile, made.kv, made.ctx), (own.profile, own.kv, own.ctx));
+        assert_eq!((made.threads, made.budget), (own.threads, own.budget));
+        assert_eq!(made.max_submit_ms, own.max_submit_ms);
+    }
 
     #[test]
     fn minus_one_is_none_of_it() {

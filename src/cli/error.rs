@@ -3,26 +3,9 @@
 use std::fmt;
 use std::io;
 
-use crate::adapter::AdapterError;
-use crate::chat::ChatError;
 use crate::cli::show;
 use crate::cli::store::StoreError;
 use crate::cli::term::{self, Paint};
-use crate::cli::tune::{differences, identity};
-use crate::exec::ExecError;
-use crate::gguf::GgufError;
-use crate::io::{CommitError, IoError};
-use crate::journal::JournalError;
-use crate::journal::live::LiveError;
-use crate::learn::LearnError;
-use crate::model::ModelError;
-use crate::plan::BudgetError;
-use crate::quantize::QuantizeError;
-use crate::session::SessionError;
-use crate::text::{TemplateError, TokenizerError, builtin_names};
-use crate::train::corpus::CorpusError;
-use crate::train::data::DataError;
-use crate::train::{CheckpointError, TrainError};
 
 /// How a command ended badly; each has its exit code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -206,148 +189,6 @@ impl From<StoreError> for CliError {
     }
 }
 
-/// Layers whose errors already say where and what to do.
-macro_rules! says_it_all {
-    ($($error:ty),* $(,)?) => {
-        $(impl From<$error> for CliError {
-            fn from(error: $error) -> Self {
-                Self::failed(error)
-            }
-        })*
-    };
-}
-
-says_it_all!(
-    AdapterError,
-    CommitError,
-    CorpusError,
-    DataError,
-    GgufError,
-    QuantizeError,
-    IoError,
-    JournalError,
-    LiveError,
-    TokenizerError
-);
-
-impl From<ModelError> for CliError {
-    fn from(error: ModelError) -> Self {
-        match error {
-            ModelError::Budget(refusal) => Self::from(refusal),
-            other => Self::failed(other),
-        }
-    }
-}
-
-impl From<TrainError> for CliError {
-    fn from(error: TrainError) -> Self {
-        match error {
-            TrainError::Model(error) => error.into(),
-            TrainError::Exec(error) => error.into(),
-            other => Self::failed(other),
-        }
-    }
-}
-
-impl From<LearnError> for CliError {
-    fn from(error: LearnError) -> Self {
-        match error {
-            LearnError::Tokenizer(error) => error.into(),
-            LearnError::Template(error) => error.into(),
-            LearnError::Model(error) => error.into(),
-            LearnError::Journal(error) => error.into(),
-            LearnError::Live(error) => error.into(),
-            LearnError::Adapter(error) => error.into(),
-            LearnError::Session(error) => error.into(),
-            LearnError::Train(error) => error.into(),
-            other => Self::failed(other),
-        }
-    }
-}
-
-impl From<CheckpointError> for CliError {
-    fn from(error: CheckpointError) -> Self {
-        let differs = |differences: Vec<String>| {
-            Self::failed(format!("this run was begun with {}", differences.join("; ")))
-                .advise("the same as then with --resume, --restart to throw its state away, or another -o")
-        };
-        match error {
-            CheckpointError::Settings(settings) => differs(differences::of_settings(&settings)),
-            CheckpointError::Identity { was, is } => differs(identity::differences(&was, &is)),
-            CheckpointError::Train(error) => (*error).into(),
-            other => Self::failed(other),
-        }
-    }
-}
-
-impl From<BudgetError> for CliError {
-    fn from(error: BudgetError) -> Self {
-        let fits = match &error {
-            BudgetError::Over { fits, .. } | BudgetError::Binding { fits, .. } => fits.clone(),
-        };
-        let failure = Self::failed(error.with_fit(None));
-        fits.into_iter().fold(failure, Self::advise)
-    }
-}
-
-impl From<ExecError> for CliError {
-    fn from(error: ExecError) -> Self {
-        let advice = match &error {
-            ExecError::NoDevice(_) => Some("`--device cpu`, and `ember doctor` for what was found"),
-            ExecError::OutOfMemory(_) => {
-                Some("a smaller context (-c), or `--device cpu`; `ember plan` draws the map")
-            }
-            ExecError::DeviceLost(_) => Some("again with a smaller --max-submit-ms, or `--device cpu`"),
-            _ => None,
-        };
-        let failure = Self::failed(error);
-        advice.into_iter().fold(failure, Self::advise)
-    }
-}
-
-impl From<SessionError> for CliError {
-    fn from(error: SessionError) -> Self {
-        match error {
-            SessionError::Model(error) => error.into(),
-            SessionError::Exec(error) => error.into(),
-            SessionError::EmptyPrompt => Self::failed(error).advise("a text, by -p, -f or a pipe"),
-            SessionError::ContextFull { .. } => {
-                Self::failed(error).advise("a shorter text, or a larger context with -c")
-            }
-            other => Self::failed(other),
-        }
-    }
-}
-
-impl From<ChatError> for CliError {
-    fn from(error: ChatError) -> Self {
-        match error {
-            ChatError::Tokenizer(error) => error.into(),
-            ChatError::Template(error) => error.into(),
-            ChatError::Session(error) => error.into(),
-            ChatError::TooLong { .. } => {
-                Self::failed(error).advise("a shorter message, or a larger context with -c")
-            }
-            ChatError::Asleep => Self::failed("the model could not be started again"),
-            ChatError::NothingSaid => Self::failed(error),
-        }
-    }
-}
-
-impl From<TemplateError> for CliError {
-    fn from(error: TemplateError) -> Self {
-        let names = || builtin_names().collect::<Vec<_>>().join(", ");
-        let advice = match &error {
-            TemplateError::Syntax { .. } | TemplateError::Render { .. } => {
-                Some(format!("another template, with --chat-template and one of: {}", names()))
-            }
-            _ => None,
-        };
-        let failure = Self::failed(error);
-        advice.into_iter().fold(failure, Self::advise)
-    }
-}
-
 /// The error in words, without the operating system's number.
 fn plain(error: &io::Error) -> String {
     crate::io::in_words(error)
@@ -383,6 +224,8 @@ fn without_numbers(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::IoError;
+    use crate::train::CheckpointError;
 
     #[test]
     fn closed_pipe_is_quiet_and_succeeds() {
@@ -412,18 +255,6 @@ mod tests {
             assert_eq!(said.matches("make room").count(), 1, "{said}");
             assert!(!said.contains("os error") && !said.contains("damaged"), "{said}");
         }
-    }
-
-    #[test]
-    fn what_a_library_says_gets_advice_with_flags() {
-        let advice = |error: CliError, flag: &str| {
-            assert!(!error.what.contains(flag), "{error}");
-            assert!(error.advice.iter().any(|line| line.contains(flag)), "{:?}", error.advice);
-        };
-        advice(SessionError::ContextFull { tokens: 9, ctx: 8 }.into(), "-c");
-        advice(ChatError::TooLong { tokens: 9, ctx: 8 }.into(), "-c");
-        let broken = TemplateError::Render { line: 3, message: "no".into() };
-        advice(ChatError::Template(broken).into(), "--chat-template");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod adapt;
 mod adapter;
+mod advice;
 mod answer;
 mod answer_args;
 pub mod args;

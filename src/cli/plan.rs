@@ -78,8 +78,8 @@ pub fn run(args: &PlanArgs) -> CliResult {
             false => Some(Sizes::of(objective, &args.data, &model, &args.shape)?),
         };
         options = data.map_or(options.clone(), |sizes| sizes.put(objective, options));
-        let step = TuneStep::draw(&model, &options, profile)
-            .map_err(|e| at(objective.advice(e.into(), args.shape.seq)))?;
+        let step =
+            TuneStep::draw(&model, &options, profile).map_err(|e| at(objective.advice(e, args.shape.seq)))?;
         let about = step.about(&model, &args.shape, data);
         let json = step.as_json(&args.shape, data);
         show(&mut out, args, &model, &step.program, &step.layout, &about, Some(json))?;

@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::adapter::Adapter;
+use crate::cli::advice;
 use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, session_options};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::interrupt::Listen;
@@ -70,7 +71,7 @@ impl Texts {
     fn examples(&self) -> Vec<&Example> {
         match self {
             Texts::Pairs(pairs) => pairs.items.iter().flat_map(|p| [&p.chosen, &p.rejected]).collect(),
-            Texts::Answers(answers) => answers.examples.iter().collect(),
+            Texts::Answers(answers) => answers.items.iter().collect(),
         }
     }
 }
@@ -105,8 +106,8 @@ fn texts(args: &ScoreArgs, prompter: &Prompter) -> CliResult<Texts> {
         let row = json!({ "prompt": prompt, "completion": completion }).to_string();
         let (mut answers, mut report) = (Dataset::default(), Report::default());
         answers.read(Path::new("the command line.json"), row.as_bytes(), &encoder, &mut report)?;
-        if answers.examples.is_empty() {
-            return Err(CliError::failed(report));
+        if answers.items.is_empty() {
+            return Err(advice::nothing_in(&report));
         }
         return Ok(Texts::Answers(answers));
     }
@@ -118,9 +119,7 @@ fn texts(args: &ScoreArgs, prompter: &Prompter) -> CliResult<Texts> {
         }
         Err(error) => return Err(error.into()),
     };
-    if report.is_notable() {
-        term::warn(&report);
-    }
+    advice::warn_of(&report);
     Ok(texts)
 }
 
@@ -207,7 +206,7 @@ fn print_pairs(out: &mut dyn Write, args: &ScoreArgs, pairs: &Pairs, scores: &[f
 }
 
 fn print_answers(out: &mut dyn Write, args: &ScoreArgs, answers: &Dataset, scores: &[f64]) -> CliResult {
-    for (example, reward) in answers.examples.iter().zip(scores) {
+    for (example, reward) in answers.items.iter().zip(scores) {
         let place = place(example.source, &answers.files);
         match (args.json, &args.prompt) {
             (true, Some(_)) => writeln!(out, "{}", json!({ "reward": reward }))?,

@@ -48,7 +48,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
     text: Vec<PathBuf>,
     /// Tokens of the vocabulary, the 256 bytes and the special ones included
-    #[arg(long, value_name = "N", default_value_t = 4096)]
+    #[arg(long, value_name = "N", default_value_t = BpeOptions::default().vocab)]
     vocab: usize,
     /// Further special tokens, beside <|endoftext|>, <|im_start|> and <|im_end|>
     #[arg(long, value_name = "TEXT", num_args = 1..)]
@@ -57,10 +57,10 @@ pub struct TrainArgs {
     #[arg(long, value_name = "NAME|FILE")]
     chat_template: Option<String>,
     /// How text is cut into words, by the names of GGUF's tokenizer.ggml.pre
-    #[arg(long, value_name = "NAME", default_value = "smollm")]
+    #[arg(long, value_name = "NAME", default_value_t = BpeOptions::default().pre)]
     pre: String,
     /// A pair becomes a token if it is there that often
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = BpeOptions::default().min_frequency)]
     min_frequency: u64,
     /// The line between two documents of a text file; it is not learnt
     #[arg(long, value_name = "LINE", default_value = END_OF_TEXT)]

@@ -26,7 +26,7 @@ pub enum RunError {
     },
     /// No metrics where they should be.
     #[error(
-        "there are no metrics of a run `{run}`: `{path}` is missing; `ember tune` writes it beside what is trained"
+        "there are no metrics of a run `{run}`: `{path}` is missing; training writes it beside its result"
     )]
     NoMetrics {
         /// What was asked for.

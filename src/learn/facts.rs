@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::recall::{Keys, fact};
 use super::style::SEQ;
 use super::wording::wordings;
-use super::{LearnError, Voice};
+use super::{LearnError, QuestionEncoder};
 use crate::journal::Entry;
 use crate::text::Message;
 use crate::train::Fact;
@@ -18,7 +18,7 @@ const BEFORE: [(&str, &str); 2] = [("user", "Hello!"), ("assistant", "Hello! How
 const REHEARSED: usize = 6;
 
 /// A correction as it is taught.
-pub(super) fn taught(entry: &Entry, voice: &Voice, new: bool) -> Result<Fact, LearnError> {
+pub(super) fn taught(entry: &Entry, voice: &QuestionEncoder, new: bool) -> Result<Fact, LearnError> {
     let Some((question, answer)) = fact(entry) else {
         return Err(LearnError::Nothing("it tells nothing new".into()));
     };
@@ -30,7 +30,7 @@ pub(super) fn taught(entry: &Entry, voice: &Voice, new: bool) -> Result<Fact, Le
 
 /// A correction that was taken back: the model is to answer as it did before, here `answer`, and not to say what was taken
 /// back in any wording.
-pub(super) fn forgotten(entry: &Entry, answer: &str, voice: &Voice) -> Result<Fact, LearnError> {
+pub(super) fn forgotten(entry: &Entry, answer: &str, voice: &QuestionEncoder) -> Result<Fact, LearnError> {
     let Some((question, old)) = fact(entry) else {
         return Err(LearnError::Nothing("it tells nothing new".into()));
     };
@@ -44,7 +44,7 @@ fn make(
     question: &str,
     answer: &str,
     known: Arc<dyn Fn(&str) -> bool + Send + Sync>,
-    voice: &Voice,
+    voice: &QuestionEncoder,
     new: bool,
 ) -> Result<Fact, LearnError> {
     let single = |text: &str| vec![Message::new("user", text)];
@@ -70,7 +70,7 @@ fn make(
 
 /// Examples of one answer, each prompt once.
 struct Prompts<'a> {
-    voice: &'a Voice,
+    voice: &'a QuestionEncoder,
     answer: &'a str,
     seen: HashSet<Vec<u32>>,
     made: Vec<Example>,

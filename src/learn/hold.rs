@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::fixed::{CANARIES, FIXED, OPENINGS, QUESTIONS};
-use super::{LearnError, Voice};
+use super::{LearnError, QuestionEncoder};
 use crate::adapter::BaseFingerprint;
 use crate::io::{Access, IoError, Manner, private, write_bytes};
 use crate::model::Model;
@@ -59,7 +59,7 @@ impl Hold {
     /// [`LearnError`]: the model cannot write. A folder that cannot be used costs time and is no error.
     pub fn of(
         model: &Model,
-        voice: &Voice,
+        voice: &QuestionEncoder,
         base: &BaseFingerprint,
         device: &SessionOptions,
         folder: Option<&Path>,
@@ -81,7 +81,7 @@ impl Hold {
 
     fn make(
         model: &Model,
-        voice: &Voice,
+        voice: &QuestionEncoder,
         device: &SessionOptions,
         progress: Progress<'_>,
     ) -> Result<Option<Self>, LearnError> {
@@ -166,7 +166,7 @@ impl Hold {
 /// [`LearnError`]: the model cannot write.
 pub fn texts(
     model: &Model,
-    voice: &Voice,
+    voice: &QuestionEncoder,
     device: &SessionOptions,
     seed: u32,
     progress: Progress<'_>,
@@ -193,7 +193,7 @@ type Begun = Vec<(Vec<u32>, usize)>;
 
 fn texts_in(
     session: &mut Session,
-    voice: &Voice,
+    voice: &QuestionEncoder,
     seed: u32,
     progress: Progress<'_>,
 ) -> Result<Option<Begun>, LearnError> {
@@ -225,7 +225,7 @@ fn texts_in(
 /// What the model says to prompts, without them.
 pub(super) fn write(
     session: &mut Session,
-    voice: &Voice,
+    voice: &QuestionEncoder,
     prompts: &[Vec<u32>],
     limit: usize,
     sampler: SamplerParams,
@@ -237,7 +237,7 @@ pub(super) fn write(
 }
 
 /// The file of a model with a template: another version of the program makes its own.
-fn place(folder: &Path, base: &BaseFingerprint, voice: &Voice) -> PathBuf {
+fn place(folder: &Path, base: &BaseFingerprint, voice: &QuestionEncoder) -> PathBuf {
     let mut hash = Sha256::new_with_prefix(env!("CARGO_PKG_VERSION"));
     hash.update(voice.template().map_or("", |template| template.source()));
     for text in OPENINGS.iter().chain(&QUESTIONS).chain(&CANARIES) {

@@ -31,10 +31,10 @@ mod fixed;
 mod hold;
 pub mod memory;
 mod options;
+mod questions;
 pub mod recall;
 mod run;
 mod style;
-mod voice;
 pub mod wording;
 
 use std::ops::ControlFlow;
@@ -46,10 +46,10 @@ pub use fixed::CANARIES;
 pub use hold::{Hold, Progress, Written, texts};
 pub use memory::Memory;
 pub use options::LearnOptions;
+pub use questions::QuestionEncoder;
 #[cfg(feature = "cli")]
 pub(crate) use run::beyond;
 pub use run::{FactReport, Outcome, Refusal, Report};
-pub use voice::Voice;
 
 use crate::adapter::BaseFingerprint;
 use crate::io::FolderSlots;
@@ -151,7 +151,7 @@ pub struct Learner<'m> {
     base: BaseFingerprint,
     live: Live<FolderSlots>,
     lesson: Lesson,
-    voice: Voice,
+    voice: QuestionEncoder,
     options: LearnOptions,
     cache: Option<PathBuf>,
     reading: Reading,
@@ -173,10 +173,10 @@ impl<'m> Learner<'m> {
         let mut reading = read(&places.journal)?;
         let live = Live::open_folder(&places.live)?;
         let lesson = lesson(&mut reading, &live, &base, &options);
-        let mut voice = Voice::new(model, template)?;
+        let mut voice = QuestionEncoder::new(model, template)?;
         if voice.template().is_none() {
             let chatml = ChatTemplate::builtin("chatml")?.with_tokens_of(voice.tokenizer());
-            voice = Voice::new(model, Some(chatml))?;
+            voice = QuestionEncoder::new(model, Some(chatml))?;
         }
         Ok(Self { model, base, live, lesson, voice, options, cache: places.cache, reading })
     }

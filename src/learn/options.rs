@@ -18,7 +18,7 @@ pub struct LearnOptions {
     pub lr: f32,
     /// Learning rate of facts.
     pub fact_lr: f32,
-    /// Rank of a new adapter; one that exists keeps its own. `None`: 16.
+    /// Rank of a new adapter; one that exists keeps its own. `None`: that of [`LoraOptions`](crate::train::LoraOptions).
     pub rank: Option<usize>,
     /// Times to go through what is said of style; `None`: so often that there are about 40 steps, at most 8.
     pub epochs: Option<u64>,

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{Event, LearnError, LearnOptions, Stage, Voice};
+use super::{Event, LearnError, LearnOptions, QuestionEncoder, Stage};
 use crate::adapter::Adapter;
 use crate::journal::Entry;
 use crate::model::Model;
@@ -45,7 +45,7 @@ pub(super) fn learn(
 /// Pairs for edits and choices, thumbs for the rest; `left_out` gets what cannot be encoded, and why.
 pub(super) fn feedback<'a>(
     entries: impl IntoIterator<Item = &'a Entry>,
-    voice: &Voice,
+    voice: &QuestionEncoder,
     left_out: &mut dyn FnMut(&Entry, String),
 ) -> Vec<Feedback> {
     let mut all = Vec::new();
@@ -72,7 +72,7 @@ pub(super) fn feedback<'a>(
 }
 
 /// The answers of the newest entries that were learnt before and liked.
-pub(super) fn learnt_before(entries: &[Entry], voice: &Voice) -> Vec<Example> {
+pub(super) fn learnt_before(entries: &[Entry], voice: &QuestionEncoder) -> Vec<Example> {
     let liked = |item| match item {
         Feedback::Pair { chosen, .. } => Some(chosen),
         Feedback::Thumb { example, desirable } => desirable.then_some(example),
@@ -125,7 +125,6 @@ fn settings(items: usize, options: &LearnOptions, live: Option<&Adapter>) -> Set
 
 /// The shape of what is trained: that of the live adapter, if there is one.
 pub(super) fn lora(options: &LearnOptions, live: Option<&Adapter>) -> LoraOptions {
-    let rank = options.rank.unwrap_or(16);
-    let new = LoraOptions { rank, alpha: 2.0 * rank as f32, ..LoraOptions::default() };
+    let new = options.rank.map_or_else(LoraOptions::default, LoraOptions::of_rank);
     live.map_or(new, |live| LoraOptions::of(live, 0.0))
 }

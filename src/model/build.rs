@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::model::forward::{Models, Weights, emit};
 use crate::model::{ModelConfig, ModelError};
 use crate::plan::{
-    BudgetError, Call, DType, Inputs, Layout, OpCall, Out, Over, PlanError, PlanId, Profile, Program, Role,
-    Rows, Tensor, TensorId, VIEW_ALIGN, WeightSource,
+    BudgetError, Call, DType, Fit, Inputs, Layout, OpCall, Out, Over, PlanError, PlanId, Profile, Program,
+    Role, Rows, Suggestion, Tensor, TensorId, VIEW_ALIGN, WeightSource,
 };
 
 /// Storage of the KV cache.
@@ -201,12 +201,12 @@ pub fn build_fitting(
     while smaller.ctx > 64 && fit.is_none() {
         smaller.ctx /= 2;
         if draw(&smaller)?.2.is_ok() {
-            fit = Some(format!("-c {}", smaller.ctx));
+            fit = Some(Fit { ctx: Some(smaller.ctx), ..Fit::default() });
         } else if draw(&BuildOptions { kv: KvType::Block16, ..smaller.clone() })?.2.is_ok() {
-            fit = Some(format!("-c {} --kv f16", smaller.ctx));
+            fit = Some(Fit { ctx: Some(smaller.ctx), kv16: true, ..Fit::default() });
         }
     }
-    Err(refusal.with_fit(fit.or(Some("a smaller model, or a smaller format (ember quantize)".into()))).into())
+    Err(refusal.with_fit(Some(fit.map_or(Suggestion::SmallerModel, Suggestion::from))).into())
 }
 
 /// Appends calls to the open plan.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::gguf::{Gguf, TensorInfo, Value};
 use crate::model::keys::Keys;
-use crate::model::{ModelConfig, ModelError, Norms};
+use crate::model::{ModelConfig, ModelError, Norms, OtherKind};
 use crate::quant::Format;
 
 /// Names that a message shows.
@@ -113,26 +113,16 @@ const OTHER_KINDS: &[(&str, &str)] =
 /// Refuses what is no model at all, naming what it is.
 pub(super) fn refuse_other_kinds(gguf: &Gguf) -> Result<(), ModelError> {
     let text = |key: &str| gguf.metadata.find::<&str>(key).ok().flatten().unwrap_or_default();
-    let refuse =
-        |found: &str, remedy: &str| Err(ModelError::OtherKind { found: found.into(), remedy: remedy.into() });
+    let refuse = |kind| Err(ModelError::OtherKind(kind));
     match (text("general.type"), text("general.architecture")) {
-        ("adapter", _) => {
-            refuse("an adapter, not a model", "give its base as the model, and this one with --adapter")
-        }
-        ("mmproj", _) | (_, "clip") => refuse(
-            "what turns images or sounds into embeddings (mmproj), not a language model",
-            "give the language model that it was made for",
-        ),
-        ("imatrix", _) => refuse("an importance matrix, not a model", "give the model that it was made of"),
-        ("control_vector", _) | (_, "controlvector") => {
-            refuse("a control vector, not a model", "give the model that it was made for")
-        }
+        ("adapter", _) => refuse(OtherKind::Adapter),
+        ("mmproj", _) | (_, "clip") => refuse(OtherKind::Projector),
+        ("imatrix", _) => refuse(OtherKind::ImportanceMatrix),
+        ("control_vector", _) | (_, "controlvector") => refuse(OtherKind::ControlVector),
         _ if gguf.tensors.is_empty() && gguf.metadata.value("tokenizer.ggml.tokens").is_some() => {
-            refuse("a vocabulary without weights", "it is enough for `ember tokenize`; give a whole model")
+            refuse(OtherKind::Vocabulary)
         }
-        _ if gguf.tensors.iter().any(|t| t.name.ends_with(".lora_a")) => {
-            refuse("a LoRA adapter, not a model", "give its base as the model, and this one with --adapter")
-        }
+        _ if gguf.tensors.iter().any(|t| t.name.ends_with(".lora_a")) => refuse(OtherKind::Adapter),
         _ => Ok(()),
     }
 }

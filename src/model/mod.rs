@@ -11,6 +11,7 @@ mod inspect;
 mod keys;
 mod layer;
 mod linear;
+mod other;
 mod residual;
 mod rope;
 mod training;
@@ -25,6 +26,7 @@ pub use config::ModelConfig;
 pub use file::Model;
 pub use inspect::{InspectedLayer, Inspection, build_inspection};
 pub use layer::{Attention, FeedForward, LayerConfig, Mixer};
+pub use other::OtherKind;
 pub use rope::{RopeScaling, Yarn};
 pub use training::{BranchPlans, TrainPlans, TrainSpec, TrainedBlock, build_training};
 
@@ -60,13 +62,8 @@ pub enum ModelError {
         why: String,
     },
     /// The file is no model of language.
-    #[error("this is {found}; {remedy}")]
-    OtherKind {
-        /// What it is.
-        found: String,
-        /// What to do.
-        remedy: String,
-    },
+    #[error("this is {0}")]
+    OtherKind(OtherKind),
     /// Tensors that the architecture does not have: leaving them out would give another model.
     #[error(
         "{count} tensor(s) that `{arch}` is not known to have: {names}; without them the model would be another"

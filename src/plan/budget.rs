@@ -1,6 +1,6 @@
 //! What a program needs, checked against a budget before any device is touched.
 
-use crate::plan::{Layout, Program, SegmentKind, TensorId};
+use crate::plan::{Layout, Program, SegmentKind, Suggestion, TensorId};
 
 /// One item of the map, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,8 +23,8 @@ pub enum BudgetError {
         budget: u64,
         /// Largest items first.
         largest: Vec<Demand>,
-        /// A setting that fits, if one does.
-        fits: Option<String>,
+        /// What would fit, where that was looked for.
+        fits: Option<Suggestion>,
     },
     /// One tensor is larger than the device can bind.
     #[error("{tensor} needs {}, the device binds at most {}{}", human(*needed), human(*limit), hint(fits))]
@@ -35,18 +35,23 @@ pub enum BudgetError {
         needed: u64,
         /// Bytes allowed.
         limit: u64,
-        /// A setting that fits, if one does.
-        fits: Option<String>,
+        /// What would fit, where that was looked for.
+        fits: Option<Suggestion>,
     },
 }
 
 impl BudgetError {
-    /// The same refusal with a setting that fits.
-    pub fn with_fit(mut self, setting: Option<String>) -> Self {
-        match &mut self {
-            BudgetError::Over { fits, .. } | BudgetError::Binding { fits, .. } => *fits = setting,
-        }
+    /// The same refusal with what would fit.
+    pub fn with_fit(mut self, suggestion: Option<Suggestion>) -> Self {
+        *self.fits_mut() = suggestion;
         self
+    }
+
+    /// What would fit, where that was looked for.
+    pub fn fits_mut(&mut self) -> &mut Option<Suggestion> {
+        match self {
+            BudgetError::Over { fits, .. } | BudgetError::Binding { fits, .. } => fits,
+        }
     }
 }
 
@@ -54,8 +59,8 @@ fn list(items: &[Demand]) -> String {
     items.iter().map(|d| format!("{} {}", d.name, human(d.bytes))).collect::<Vec<_>>().join(", ")
 }
 
-fn hint(fits: &Option<String>) -> String {
-    fits.as_ref().map_or(String::new(), |f| format!("; try: {f}"))
+fn hint(fits: &Option<Suggestion>) -> String {
+    fits.as_ref().map_or(String::new(), |f| format!("; what fits: {f}"))
 }
 
 /// Bytes in binary units with one decimal.

@@ -4,6 +4,7 @@
 
 mod budget;
 mod call;
+mod fit;
 mod layout;
 mod load;
 mod op;
@@ -14,6 +15,7 @@ mod weights;
 
 pub use budget::{BudgetError, Demand};
 pub use call::{Call, OpCall, Shapes, Words};
+pub use fit::{Fit, Suggestion};
 pub use layout::{Layout, Placement, Profile, Segment, SegmentKind};
 pub use load::{Load, Over};
 pub use op::{Accepts, Access, Arg, Cost, GradRule, OpDef, OpRef};

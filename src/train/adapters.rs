@@ -36,12 +36,17 @@ pub struct LoraOptions {
 
 impl Default for LoraOptions {
     fn default() -> Self {
-        let targets = TARGETS.iter().map(|(file, _)| (*file).to_owned()).collect();
-        Self { rank: 16, alpha: 32.0, rslora: false, dropout: 0.0, targets }
+        Self::of_rank(16)
     }
 }
 
 impl LoraOptions {
+    /// Those of a rank: the scale counts twice it, all matrices are adapted.
+    pub fn of_rank(rank: usize) -> Self {
+        let targets = TARGETS.iter().map(|(file, _)| (*file).to_owned()).collect();
+        Self { rank, alpha: 2.0 * rank as f32, rslora: false, dropout: 0.0, targets }
+    }
+
     /// Those of an adapter that exists: its rank (the largest, if there are several), scale and kinds of matrices.
     pub fn of(adapter: &Adapter, dropout: f32) -> Self {
         let rank = adapter.pairs.iter().map(|pair| pair.rank).max().unwrap_or(0);

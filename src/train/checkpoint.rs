@@ -72,7 +72,9 @@ impl Trainer {
         store: &mut CommitStore<S>,
         identity: &str,
     ) -> Result<bool, CheckpointError> {
-        crate::train::Run::restore(self, store, identity)
+        let Some(progress) = self.core.restore(store, identity)? else { return Ok(false) };
+        self.go_to(progress)?;
+        Ok(true)
     }
 }
 

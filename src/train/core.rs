@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::adapter::Adapter;
 use crate::plan::Scalars;
 use crate::train::data::Cursor;
-use crate::train::{Engine, Settings, TrainError, adapter_of};
+use crate::train::task::Task;
+use crate::train::{Ended, Engine, Settings, TrainError, adapter_of};
 
 /// Windows in a row whose loss or gradient is not finite after which training ends.
 const STRIKES: u32 = 3;
@@ -20,12 +21,12 @@ pub(super) struct Progress {
     /// Steps of the optimizer, where a step of the run is several.
     #[serde(default)]
     pub updates: u64,
-    /// Best validation loss, as bits, and the step it was measured after.
+    /// What the state that is kept was judged by (see [`Core::judged`]), as bits, and the step after which it was.
     pub best: Option<(u64, u64)>,
     /// What rewards' costs of departing from the reference are multiplied with.
     #[serde(default)]
     pub strictness: f64,
-    /// Validations since then.
+    /// Judgements since then that were worse.
     pub worse: u64,
     /// Last validation loss, last training loss, as bits.
     pub last: (Option<u64>, Option<u64>),
@@ -38,10 +39,12 @@ pub(super) struct Core {
     /// What the objective is made of; a resumed run must have the same.
     pub objective: serde_json::Value,
     pub progress: Progress,
-    /// What is trained as it was after the best validation, by block.
+    /// What is kept of what is trained, by block; none where the latest is.
     pub best: Option<Vec<Vec<f32>>>,
-    /// What the best was judged by.
+    /// What that is judged by: a loss, or a reward.
     pub judged: &'static str,
+    /// Why the run ended before its last step.
+    pub ended: Option<Ended>,
 }
 
 /// What a step of the optimizer did.
@@ -56,14 +59,23 @@ pub(super) struct Updated {
 }
 
 impl Core {
-    pub fn new(engine: Engine, settings: &Settings, objective: serde_json::Value) -> Self {
+    pub fn new(engine: Engine, settings: &Settings, task: &dyn Task) -> Self {
         let (settings, progress) = (settings.clone(), Progress::default());
-        Self { engine, settings, objective, progress, best: None, judged: "validation_loss" }
+        let (objective, judged) = (task.describe(), task.judged());
+        Self { engine, settings, objective, progress, best: None, judged, ended: None }
     }
 
-    /// Best validation loss and the step it was measured after.
-    pub fn best_loss(&self) -> Option<(f64, u64)> {
-        self.progress.best.map(|(loss, step)| (f64::from_bits(loss), step))
+    /// What the state that is kept was judged by, and the step after which it was; `None` where the latest is kept.
+    pub fn kept(&self) -> Option<(f64, u64)> {
+        self.progress.best.map(|(value, step)| (f64::from_bits(value), step))
+    }
+
+    /// Keeps the state as it is now, with what it was judged by.
+    pub fn keep(&mut self, value: f64) -> Result<(), TrainError> {
+        self.best = Some(self.values()?);
+        self.progress.best = Some((value.to_bits(), self.progress.step));
+        self.progress.worse = 0;
+        Ok(())
     }
 
     /// Clips and steps, or skips a window that is not finite. `done`, `total`: place in the schedule.
@@ -119,7 +131,7 @@ impl Core {
         blocks.iter().zip(values).try_for_each(|(block, values)| self.engine.write(block.values, values))
     }
 
-    /// The adapter: the one with the best validation loss if there was validation, else the latest.
+    /// The adapter that is kept, else the latest.
     ///
     /// # Errors
     /// [`TrainError::Adapter`] if it holds numbers that are not finite.
@@ -131,8 +143,7 @@ impl Core {
         adapter_of(&self.engine, &values, info)
     }
 
-    /// Does something with the state that is kept: the one with the best validation loss if there was validation, else the
-    /// latest, which is there again afterwards.
+    /// Does something with the state that is kept, else the latest, which is there again afterwards.
     pub fn with_kept<T>(
         &mut self,
         work: impl FnOnce(&mut Engine) -> Result<T, TrainError>,

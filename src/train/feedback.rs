@@ -7,7 +7,7 @@ use crate::adapter::Adapter;
 use crate::model::{BranchHead, Model};
 use crate::train::data::{Batching, Example};
 use crate::train::objective::{Kto, ObjectiveError, PairObjective, Side};
-use crate::train::task::{Part, Task, sequence};
+use crate::train::task::{DataTask, Part, Task, sequence};
 use crate::train::trainer::{Against, Boot, REFERENCE};
 use crate::train::{Engine, Place, Rollouts, Sequence, Settings, TrainError, Trainer};
 
@@ -144,15 +144,11 @@ impl Trainer {
         let boot = Boot { place, from, head: BranchHead::Tokens, batching, reference, rollouts, divergence };
         let (training, validation) = (Set::new(items), Set::new(validation));
         let task = FeedbackTask { training, validation, options: *options, window: 1, rows: room.rows };
-        Trainer::boot(model, Box::new(task), settings, &boot)
+        Trainer::boot(model, task, settings, &boot)
     }
 }
 
-impl Task for FeedbackTask {
-    fn describe(&self) -> serde_json::Value {
-        serde_json::to_value(self.options).unwrap_or_default()
-    }
-
+impl DataTask for FeedbackTask {
     fn lengths(&self) -> Vec<usize> {
         self.training.items.iter().map(Feedback::rows).collect()
     }
@@ -170,21 +166,38 @@ impl Task for FeedbackTask {
         let answer = thumbs().map(|e| e.tokens.len() - prompt_len(e)).max().unwrap_or(0);
         all().map(Feedback::rows).max().unwrap_or(1).max(prompt + answer).max(self.rows)
     }
+}
+
+impl Task for FeedbackTask {
+    fn describe(&self) -> serde_json::Value {
+        serde_json::to_value(self.options).unwrap_or_default()
+    }
 
     fn open(&mut self, items: &[usize]) {
         self.window = items.len().max(1);
     }
 
-    fn gradient(&mut self, engine: &mut Engine, items: &[usize], seed: u32) -> Result<Part, TrainError> {
+    fn gradient(
+        &mut self,
+        engine: &mut Engine,
+        items: &[usize],
+        seed: u32,
+        part: &mut Part,
+    ) -> Result<(), TrainError> {
         let pass = Pass { options: self.options, weight: 1.0 / self.window as f64, seed, learn: true };
-        pass.run(engine, &mut self.training, items)
+        part.add(pass.run(engine, &mut self.training, items)?);
+        Ok(())
     }
 
     fn validates(&self) -> bool {
         !self.validation.items.is_empty()
     }
 
-    fn validate(&mut self, engine: &mut Engine, pause: &mut dyn FnMut(Duration)) -> Result<f64, TrainError> {
+    fn validate(
+        &mut self,
+        engine: &mut Engine,
+        pause: &mut dyn FnMut(Duration),
+    ) -> Result<Option<f64>, TrainError> {
         let count = self.validation.items.len();
         let pass = Pass { options: self.options, weight: 1.0 / count.max(1) as f64, seed: 0, learn: false };
         let all: Vec<usize> = (0..count).collect();
@@ -194,7 +207,7 @@ impl Task for FeedbackTask {
             loss += pass.run(engine, &mut self.validation, items)?.loss;
             pause(start.elapsed());
         }
-        Ok(loss)
+        Ok(Some(loss))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The map of a training step before anything is allocated: which layers are run again, and what to say when nothing fits.
 
 use crate::model::{BuildOptions, Model, ModelError, PlanSpec, TrainPlans, TrainSpec, build_training};
-use crate::plan::{BudgetError, Layout, Profile, Program};
+use crate::plan::{BudgetError, Fit, Layout, Profile, Program, Suggestion};
 use crate::train::{EngineOptions, Recompute, TrainError};
 
 /// Trained positions whose logits are made together, and how many where that does not fit the budget.
@@ -35,8 +35,8 @@ pub fn plan(model: &Model, options: &EngineOptions, profile: Profile) -> Result<
         }
     }
     let Some(refusal) = refusal else { return Ok(draft.draw(draft.asked(layers))?.0) };
-    let fit = draft.fit()?;
-    Err(TrainError::Model(ModelError::Budget(refusal.with_fit(fit))))
+    let fits = draft.what_fits()?;
+    Err(TrainError::Model(ModelError::Budget(refusal.with_fit(Some(fits)))))
 }
 
 /// What can be changed to make a step fit.
@@ -146,15 +146,15 @@ impl Draft<'_> {
         Ok(fits)
     }
 
-    /// Flags that make the step fit, tried in the order in which they cost the least: all layers run again, smaller
-    /// chunks, fewer and then shorter sequences, a lower rank; or else the budget that the smallest step needs.
-    fn fit(&self) -> Result<Option<String>, TrainError> {
+    /// What makes the step fit, tried in the order in which it costs the least: all layers run again, smaller chunks,
+    /// fewer and then shorter sequences, a lower rank; or else the budget that the smallest step needs.
+    fn what_fits(&self) -> Result<Suggestion, TrainError> {
         let fits = |sizes: Sizes| Ok::<_, TrainError>(self.draw(sizes)?.1.is_ok());
         let mut sizes = Sizes { outputs: self.least_outputs(), ..self.asked(self.layers()) };
         if fits(sizes)? {
             let generous = Sizes { outputs: self.asked(0).outputs, ..sizes };
             let sizes = if fits(generous)? { generous } else { sizes };
-            return Ok(Some(self.flags(sizes, None)));
+            return Ok(self.settings(sizes, None).into());
         }
         let seq = self.options.seq.clamp(1, sizes.rows);
         let (mut batch, mut seq) = (sizes.rows.div_ceil(seq), seq);
@@ -162,48 +162,40 @@ impl Draft<'_> {
             (batch, seq) = if batch > 1 { (batch / 2, seq) } else { (1, seq / 2) };
             sizes.rows = batch * seq;
             if fits(sizes)? {
-                return Ok(Some(self.flags(sizes, Some((batch, seq)))));
+                return Ok(self.settings(sizes, Some((batch, seq))).into());
             }
         }
         while sizes.rank > 1 {
             sizes.rank /= 2;
             if fits(sizes)? {
-                return Ok(Some(self.flags(sizes, Some((batch, seq)))));
+                return Ok(self.settings(sizes, Some((batch, seq))).into());
             }
         }
         let ((_, layout, ..), verdict) = self.draw(sizes)?;
-        let settings = self.flags(sizes, Some((batch, seq)));
-        Ok(Some(match verdict {
+        let settings = self.settings(sizes, Some((batch, seq)));
+        Ok(match verdict {
             Err(BudgetError::Over { .. }) => {
-                format!("--budget {}MiB {settings}", layout.total().div_ceil(1 << 20))
+                let budget = layout.total().next_multiple_of(1 << 20);
+                Fit { budget: Some(budget), ..settings }.into()
             }
-            _ => "another device (--device), or a smaller model".into(),
-        }))
+            _ => Suggestion::OtherDevice,
+        })
     }
 
     fn least_outputs(&self) -> usize {
         self.outputs().into_iter().min().unwrap_or(1).min(OUTPUTS[1])
     }
 
-    /// The flags in which `sizes` differs from what was asked for; `shape`: sequences and their length.
-    fn flags(&self, sizes: Sizes, shape: Option<(usize, usize)>) -> String {
-        let mut flags = Vec::new();
-        if let Some((batch, seq)) = shape {
-            flags.push(format!("--batch {batch}"));
-            if seq < self.options.seq {
-                flags.push(format!("--seq {seq}"));
-            }
+    /// The settings in which `sizes` differs from what was asked for; `shape`: sequences and their length.
+    fn settings(&self, sizes: Sizes, shape: Option<(usize, usize)>) -> Fit {
+        Fit {
+            batch: shape.map(|(batch, _)| batch),
+            seq: shape.map(|(_, seq)| seq).filter(|seq| *seq < self.options.seq),
+            recompute: self.fixed().is_some_and(|n| n < self.layers()),
+            outputs: self.options.outputs.is_some_and(|n| n > sizes.outputs).then_some(sizes.outputs),
+            rank: (sizes.rank < self.rank()).then_some(sizes.rank),
+            ..Fit::default()
         }
-        if self.fixed().is_some_and(|n| n < self.layers()) {
-            flags.push("--recompute all".into());
-        }
-        if self.options.outputs.is_some_and(|n| n > sizes.outputs) {
-            flags.push(format!("--chunk {}", sizes.outputs));
-        }
-        if sizes.rank < self.rank() {
-            flags.push(format!("--rank {}", sizes.rank));
-        }
-        flags.join(" ")
     }
 }
 

@@ -23,7 +23,7 @@ pub fn training_info(metadata: &Metadata) -> BTreeMap<String, String> {
 }
 
 impl Core {
-    /// See [`Run::save_model`](crate::train::Run::save_model).
+    /// See [`Trainer::save_model`](crate::train::Trainer::save_model).
     pub fn save_model(
         &mut self,
         path: &Path,

@@ -1,7 +1,8 @@
 //! Training on the device: from text to token sequences (`data`), the step, the objectives, and what drives them.
 //!
 //! A step is a score pass and a gradient pass with a coefficient per token (`objective`); [`Engine`] runs them on an
-//! executor, [`Trainer`] goes through a data set with them.
+//! executor. [`Trainer`] is a run of any kind: step after step, reported, validated, saved and resumed; what a step learns,
+//! and whether the model writes first, is the run's task.
 
 mod adapt;
 mod adapters;
@@ -14,13 +15,14 @@ mod feedback;
 mod fit;
 mod full;
 pub mod objective;
+mod order;
 mod peak;
 pub mod pretrain;
+mod report;
 pub mod reward;
 mod reward_model;
 pub mod rl;
 mod rows;
-mod run;
 mod schedule;
 mod settings;
 mod study;
@@ -39,11 +41,11 @@ pub use feedback::{Feedback, FeedbackOptions};
 pub use fit::{available as available_memory, plan};
 pub use full::{TRAINING, training_info};
 pub use peak::{MatmulRate, matmul_rate};
+pub use report::{Sample, StepReport};
 pub use reward_model::{Judged, RankedPair, rewards};
-pub use run::Run;
 pub use schedule::Schedule;
 pub use settings::{Difference, Settings, differences};
-pub use trainer::{Against, Ended, KEPT_TOKENS, Place, Sample, StepReport, Trainer};
+pub use trainer::{Against, Ended, KEPT_TOKENS, Place, Trainer};
 pub use work::{Load, multiply_adds};
 
 use crate::exec::ExecError;
@@ -67,7 +69,7 @@ pub enum TrainError {
     #[error(transparent)]
     Exec(#[from] ExecError),
     /// A sequence that does not fit the plan.
-    #[error("{rows} token rows do not fit a step of {capacity}; raise --seq or shorten the text")]
+    #[error("{rows} token rows do not fit a step of {capacity}; a longer step is needed, or a shorter text")]
     Rows {
         /// Rows needed.
         rows: usize,
@@ -86,13 +88,19 @@ pub enum TrainError {
     /// The corpus, or its token file.
     #[error(transparent)]
     Corpus(#[from] corpus::CorpusError),
+    /// Raw text of less than a window.
+    #[error("the text is shorter than a window of {seq} tokens; shorter windows are needed, or more text")]
+    ShortText {
+        /// Tokens of a window.
+        seq: usize,
+    },
     /// The data cannot be trained on.
     #[error("{0}")]
     Data(String),
     /// Loss or gradient was not finite several times in a row.
     #[error(
         "the loss or its gradient was not finite in {strikes} steps in a row, the last step {step} (loss {loss}); \
-         nothing was changed by them. Lower the learning rate (--lr) or look at the data (--preview)"
+         nothing was changed by them. Lower the learning rate, or look at the data"
     )]
     NotFinite {
         /// The last step.

@@ -6,7 +6,7 @@ use crate::adapter::Adapter;
 use crate::model::{BranchHead, Model};
 use crate::train::data::{Batching, Example};
 use crate::train::objective::RewardLoss;
-use crate::train::task::{Part, Task};
+use crate::train::task::{DataTask, Part, Task};
 use crate::train::trainer::Boot;
 use crate::train::{Engine, Place, Sequence, Settings, TrainError, Trainer};
 
@@ -118,7 +118,7 @@ impl Trainer {
         };
         let (pairs, validation) = (ranked(pairs), ranked(validation));
         let task = RewardTask { pairs, validation, objective, weight: 1.0, accuracy: None };
-        Trainer::boot(model, Box::new(task), &settings, &boot)
+        Trainer::boot(model, task, &settings, &boot)
     }
 }
 
@@ -141,11 +141,7 @@ fn pair(
     Ok((made.loss, chosen, rejected))
 }
 
-impl Task for RewardTask {
-    fn describe(&self) -> serde_json::Value {
-        serde_json::json!({ "reward": self.objective })
-    }
-
+impl DataTask for RewardTask {
     fn lengths(&self) -> Vec<usize> {
         self.pairs.iter().map(Ranked::rows).collect()
     }
@@ -153,33 +149,50 @@ impl Task for RewardTask {
     fn most_rows(&self) -> usize {
         self.pairs.iter().chain(&self.validation).map(Ranked::rows).max().unwrap_or(1)
     }
+}
+
+impl Task for RewardTask {
+    fn describe(&self) -> serde_json::Value {
+        serde_json::json!({ "reward": self.objective })
+    }
 
     fn open(&mut self, items: &[usize]) {
         self.weight = 1.0 / items.len().max(1) as f64;
     }
 
-    fn gradient(&mut self, engine: &mut Engine, items: &[usize], seed: u32) -> Result<Part, TrainError> {
-        let mut part = Part::default();
+    fn gradient(
+        &mut self,
+        engine: &mut Engine,
+        items: &[usize],
+        seed: u32,
+        part: &mut Part,
+    ) -> Result<(), TrainError> {
+        let mut made = Part::default();
         for ranked in items.iter().filter_map(|i| self.pairs.get(*i)) {
             let (loss, chosen, rejected) = pair(engine, &self.objective, ranked, Some((self.weight, seed)))?;
-            part.loss += loss * self.weight;
-            part.rows += ranked.rows() as u64;
-            part.targets += 2;
-            part.metrics.extend([
+            made.loss += loss * self.weight;
+            made.rows += ranked.rows() as u64;
+            made.targets += 2;
+            made.metrics.extend([
                 ("chosen", chosen, 1.0),
                 ("rejected", rejected, 1.0),
                 ("margin", chosen - rejected, 1.0),
                 ("accuracy", f64::from(u8::from(chosen > rejected)), 1.0),
             ]);
         }
-        Ok(part)
+        part.add(made);
+        Ok(())
     }
 
     fn validates(&self) -> bool {
         !self.validation.is_empty()
     }
 
-    fn validate(&mut self, engine: &mut Engine, pause: &mut dyn FnMut(Duration)) -> Result<f64, TrainError> {
+    fn validate(
+        &mut self,
+        engine: &mut Engine,
+        pause: &mut dyn FnMut(Duration),
+    ) -> Result<Option<f64>, TrainError> {
         let (mut sum, mut right) = (0.0, 0usize);
         for ranked in &self.validation {
             let start = Instant::now();
@@ -190,7 +203,7 @@ impl Task for RewardTask {
         }
         let count = self.validation.len().max(1) as f64;
         self.accuracy = Some(right as f64 / count);
-        Ok(sum / count)
+        Ok(Some(sum / count))
     }
 
     fn validation_metrics(&self) -> Vec<(&'static str, f64)> {

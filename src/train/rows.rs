@@ -48,6 +48,6 @@ impl Trainer {
         let encoder = Encoder::new(&tokenizer, template.as_ref(), options);
         let made = Dataset::from_rows(rows, &encoder);
         let (dataset, report) = made.map_err(|e| TrainError::Data(e.to_string()))?;
-        Ok((Self::new(model, dataset.examples, vec![], settings, place, None)?, report))
+        Ok((Self::new(model, dataset.items, vec![], settings, place, None)?, report))
     }
 }

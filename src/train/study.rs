@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::train::task::Part;
 use crate::train::trainer::KEPT_TOKENS;
 use crate::train::{StepReport, TrainError, Trainer};
 
@@ -37,15 +38,15 @@ impl Trainer {
         self.task.open(items);
         let mut report = StepReport::new(self.core.progress.step + 1, 0);
         self.core.engine.clear()?;
-        let part = self.task.gradient(&mut self.core.engine, items, self.core.progress.step as u32)?;
+        let (mut part, seed) = (Part::default(), self.core.progress.step as u32);
+        self.task.gradient(&mut self.core.engine, items, seed, &mut part)?;
         (report.loss, report.rows, report.targets) = (part.loss, part.rows, part.targets);
         for turn in 0..anchors {
             self.keep_turn(self.core.progress.step as usize * anchors + turn, &mut report)?;
         }
         let updated = self.core.update_at(report.loss, self.core.progress.step, rate)?;
         (report.grad_norm, report.rate, report.skipped) = (updated.grad_norm, updated.rate, updated.skipped);
-        self.core.progress.step += 1;
-        self.core.progress.tokens += report.rows;
+        self.count(&report);
         report.took = start.elapsed();
         pause(report.took);
         Ok(report)

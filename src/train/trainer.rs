@@ -1,16 +1,22 @@
-//! Goes through a data set, a step of the optimizer at a time.
+//! Runs: step after step over some data, and what is kept of them. What a step learns, and whether it writes first, is a
+//! [`Task`]'s.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::adapter::Adapter;
+use crate::io::Existing;
 use crate::model::{Branch, BranchHead, Model};
+use crate::quant::Format;
 use crate::session::SessionOptions;
 use crate::train::adapters::trained;
 use crate::train::core::{Core, Progress};
-use crate::train::data::{Batch, Batcher, Batching, Cursor, Example};
+use crate::train::data::{Batching, Example};
 use crate::train::objective::Anchor;
-use crate::train::task::{SftTask, Task, sequence};
+use crate::train::order::Order;
+use crate::train::report::{Stage, StepReport};
+use crate::train::task::{DataTask, Part, SftTask, Task, Update, sequence};
 use crate::train::{
     Engine, EngineOptions, LoraOptions, Recompute, Rollouts, Sequence, Settings, TrainError, initialize,
     load_adapter, load_branch, shape_of,
@@ -32,98 +38,6 @@ pub struct Place {
     pub slots: Option<usize>,
 }
 
-/// What a step did.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StepReport {
-    /// Steps so far, this one included.
-    pub step: u64,
-    /// Epoch, from 0.
-    pub epoch: u64,
-    /// Mean negative log-probability of the window's targets, before the update.
-    pub loss: f64,
-    /// Norm of the gradient before clipping.
-    pub grad_norm: f64,
-    /// Learning rate.
-    pub rate: f64,
-    /// Loss of keeping what the model knew, where that is asked for.
-    pub kept: Option<f64>,
-    /// Targets of the window.
-    pub targets: u64,
-    /// Token rows of the window.
-    pub rows: u64,
-    /// Time it took, pauses apart.
-    pub took: Duration,
-    /// Loss or gradient was not finite: nothing was changed.
-    pub skipped: bool,
-    /// Loss on the validation data, if it was measured after this step.
-    pub validation: Option<f64>,
-    /// The validation loss is the best so far.
-    pub best: bool,
-    /// What else the objective tells, by name.
-    pub metrics: Vec<(String, f64)>,
-    /// What the model wrote in this step, where it did.
-    pub samples: Vec<Sample>,
-    /// What people should know of this step.
-    pub notes: Vec<String>,
-}
-
-/// Something that the model wrote, and what it got for it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sample {
-    /// What it was asked.
-    pub prompt: String,
-    /// What it wrote.
-    pub completion: String,
-    /// Its reward; not a number if it could not be judged, `None` if nobody judges.
-    pub reward: Option<f64>,
-    /// What the reward is the sum of.
-    pub parts: Vec<(String, f64)>,
-}
-
-impl StepReport {
-    pub(super) fn new(step: u64, epoch: u64) -> Self {
-        Self {
-            step,
-            epoch,
-            loss: 0.0,
-            grad_norm: 0.0,
-            rate: 0.0,
-            kept: None,
-            targets: 0,
-            rows: 0,
-            took: Duration::ZERO,
-            skipped: false,
-            validation: None,
-            best: false,
-            metrics: vec![],
-            samples: vec![],
-            notes: vec![],
-        }
-    }
-}
-
-/// Means of metrics over the parts of a window.
-#[derive(Default)]
-pub(super) struct Sums(Vec<(&'static str, f64, f64)>);
-
-impl Sums {
-    /// Adds sums and the weights that they are divided by.
-    pub fn add(&mut self, metrics: &[(&'static str, f64, f64)]) {
-        for (name, sum, weight) in metrics {
-            match self.0.iter_mut().find(|m| m.0 == *name) {
-                Some(held) => (held.1, held.2) = (held.1 + sum, held.2 + weight),
-                None => self.0.push((name, *sum, *weight)),
-            }
-        }
-    }
-
-    /// The means, in the order in which they came.
-    pub fn means(&self) -> Vec<(String, f64)> {
-        let mean = |(name, sum, weight): &(&str, f64, f64)| ((*name).to_owned(), sum / weight);
-        self.0.iter().filter(|m| m.2 > 0.0).map(mean).collect()
-    }
-}
-
 /// Why a run ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ended {
@@ -135,21 +49,21 @@ pub enum Ended {
     Limit,
 }
 
-/// Trains adapters on a data set.
+/// Trains adapters, or all weights of a model: on examples ([`Trainer::new`]), on feedback ([`Trainer::feedback`]), on rewards of
+/// what the model writes ([`Trainer::rl`]), on raw text ([`Trainer::pretrain`]), or a model that judges ([`Trainer::reward`]).
 pub struct Trainer {
     pub(super) core: Core,
     pub(super) task: Box<dyn Task>,
     /// Texts whose log-probabilities are to stay, and what they were.
     pub(super) anchors: Vec<(Vec<u32>, Vec<f32>)>,
-    batcher: Batcher,
+    order: Order,
     total: u64,
     per_epoch: u64,
     /// The branch that tells how far the model is from its base.
     base: Option<usize>,
-    ended: Option<Ended>,
 }
 
-/// What a trainer boots its engine with, beside the settings.
+/// What a trainer of a data set boots its engine with, beside the settings.
 pub(super) struct Boot<'a> {
     pub place: &'a Place,
     /// Continues this adapter.
@@ -162,6 +76,15 @@ pub(super) struct Boot<'a> {
     pub rollouts: Option<Rollouts>,
     /// How far the model is from its base can be asked.
     pub divergence: bool,
+}
+
+/// A run of any kind, before its device is opened.
+pub(super) struct Start {
+    pub task: Box<dyn Task>,
+    pub order: Order,
+    /// Steps of the run.
+    pub total: u64,
+    pub options: EngineOptions,
 }
 
 impl Trainer {
@@ -189,18 +112,17 @@ impl Trainer {
             rollouts: None,
             divergence: false,
         };
-        Self::boot(model, Box::new(task), settings, &boot)
+        Self::boot(model, task, settings, &boot)
     }
 
-    /// A trainer of any task.
+    /// A trainer of a data set.
     pub(super) fn boot(
         model: &Model,
-        task: Box<dyn Task>,
+        task: impl DataTask + 'static,
         settings: &Settings,
         boot: &Boot<'_>,
     ) -> Result<Self, TrainError> {
-        let data = |e: crate::train::data::BatchError| TrainError::Data(e.to_string());
-        let mut batcher = Batcher::new(task.lengths(), boot.batching, settings.seed).map_err(data)?;
+        let order = Order::shuffled(task.lengths(), boot.batching, settings.accumulate, settings.seed)?;
         let (train, adapters) = trained(model, settings, boot.from)?;
         let reference = boot.reference.map(|against| reference(against, boot.from));
         let divergence = boot.divergence.then(|| Branch {
@@ -223,26 +145,39 @@ impl Trainer {
             branches,
             rollouts: boot.rollouts,
         };
-        let mut engine = Engine::boot(model, &options)?;
-        initialize(&mut engine, settings.seed)?;
-        if let Some(adapter) = boot.from {
-            load_adapter(&mut engine, adapter)?;
-            if boot.reference == Some(Against::Start) {
-                load_branch(&mut engine, REFERENCE, adapter)?;
-            }
-        }
-        let per_epoch = (batcher.batches_in(0) as u64).div_ceil(settings.accumulate.max(1) as u64);
-        let all = (0..settings.epochs).map(|e| batcher.batches_in(e) as u64);
-        let all: u64 = all.map(|n| n.div_ceil(settings.accumulate.max(1) as u64)).sum();
+        let all: u64 = (0..settings.epochs).map(|epoch| order.steps_in(epoch)).sum();
         let total = settings.max_steps.map_or(all, |max| max.min(all.max(1)));
-        batcher.resume(Cursor::default()).map_err(data)?;
+        let load = |engine: &mut Engine| -> Result<(), TrainError> {
+            let Some(adapter) = boot.from else { return Ok(()) };
+            load_adapter(engine, adapter)?;
+            if boot.reference == Some(Against::Start) {
+                load_branch(engine, REFERENCE, adapter)?;
+            }
+            Ok(())
+        };
         let mut settings = settings.clone();
         if let Some(adapter) = boot.from {
             // What is noted in the file is what is in it.
             settings.lora = LoraOptions::of(adapter, settings.lora.dropout);
         }
-        let core = Core::new(engine, &settings, task.describe());
-        Ok(Self { core, task, anchors: vec![], batcher, total, per_epoch, base, ended: None })
+        let start = Start { task: Box::new(task), order, total, options };
+        Ok(Self { base, ..Self::start(model, &settings, start, load)? })
+    }
+
+    /// Opens the device, and makes what is trained as training begins; then it is loaded.
+    pub(super) fn start(
+        model: &Model,
+        settings: &Settings,
+        start: Start,
+        load: impl FnOnce(&mut Engine) -> Result<(), TrainError>,
+    ) -> Result<Self, TrainError> {
+        let Start { task, order, total, options } = start;
+        let mut engine = Engine::boot(model, &options)?;
+        initialize(&mut engine, settings.seed)?;
+        load(&mut engine)?;
+        let per_epoch = order.steps_in(0);
+        let core = Core::new(engine, settings, &*task);
+        Ok(Self { core, task, anchors: vec![], order, total, per_epoch, base: None })
     }
 
     /// The engine: device, memory map, timing.
@@ -272,12 +207,17 @@ impl Trainer {
 
     /// Why the run has ended, if it has.
     pub fn ended(&self) -> Option<Ended> {
-        self.ended.or((self.core.progress.step >= self.total).then_some(Ended::Done))
+        self.core.ended.or((self.core.progress.step >= self.total).then_some(Ended::Done))
     }
 
-    /// Best validation loss and the step it was measured after.
-    pub fn best(&self) -> Option<(f64, u64)> {
-        self.core.best_loss()
+    /// What the kept state was judged by, its value, and the step after which it was kept; `None` where the latest is kept.
+    pub fn kept(&self) -> Option<(&'static str, f64, u64)> {
+        self.core.kept().map(|(value, step)| (self.core.judged, value, step))
+    }
+
+    /// What the run is made of: settings and objective (null where the settings say it all).
+    pub fn made_of(&self) -> (&Settings, &serde_json::Value) {
+        (&self.core.settings, &self.core.objective)
     }
 
     /// Texts on which the model is to stay as it is now, with the weight of the settings; before the first step, and
@@ -295,12 +235,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// Adds the gradient of one text that is to stay as it was; the texts take turns.
-    fn keep_one(&mut self, report: &mut StepReport) -> Result<(), TrainError> {
-        self.keep_turn(self.core.progress.step as usize, report)
-    }
-
-    /// Adds the gradient of the text whose turn it is.
+    /// Adds the gradient of the text whose turn it is, if there are texts that are to stay as they were.
     pub(super) fn keep_turn(&mut self, turn: usize, report: &mut StepReport) -> Result<(), TrainError> {
         let Some((tokens, reference)) = self.anchors.get(turn % self.anchors.len().max(1)) else {
             return Ok(());
@@ -317,80 +252,82 @@ impl Trainer {
 
     /// Goes to a place in the data and the steps that a checkpoint names.
     pub(super) fn go_to(&mut self, progress: Progress) -> Result<(), TrainError> {
-        self.batcher.resume(progress.cursor).map_err(|e| TrainError::Data(e.to_string()))?;
+        self.order.resume(progress.cursor)?;
         self.core.progress = progress;
         Ok(())
     }
 
-    /// One step of the optimizer: a window of micro-batches, clipping, update, and validation where it is due. `pause` is
-    /// called after each micro-batch with the time it took. `None` when the run has ended.
+    /// One step: where the model writes, answers and their rewards; then the gradient, clipping and the optimizer (several
+    /// times, where a step is several updates), and validation and samples where they are due. `pause` is called after each
+    /// piece of work with the time it took. `None` when the run has ended.
     ///
     /// # Errors
-    /// [`TrainError::NotFinite`] after three windows in a row whose loss or gradient is not finite; what is trained is as
-    /// it was before them.
+    /// [`TrainError::NotFinite`] after three updates in a row whose loss or gradient is not finite; what is trained is as it
+    /// was before them. [`TrainError::Reward`] if a reward fails.
     pub fn step(&mut self, pause: &mut dyn FnMut(Duration)) -> Result<Option<StepReport>, TrainError> {
         if self.ended().is_some() {
             return Ok(None);
         }
-        let window = self.next_window()?;
-        let Some(epoch) = window.first().map(|b| b.epoch) else { return Ok(None) };
-        let items: Vec<usize> = window.iter().flat_map(|b| &b.examples).copied().collect();
-        self.task.open(&items);
-        let mut report = StepReport::new(self.core.progress.step + 1, epoch);
-        self.core.engine.clear()?;
-        let mut sums = Sums::default();
-        for batch in &window {
-            let start = Instant::now();
-            let seed = (self.core.settings.seed as u32) ^ ((batch.epoch as u32) << 16) ^ batch.index as u32;
-            let part = self.task.gradient(&mut self.core.engine, &batch.examples, seed)?;
-            report.loss += part.loss;
-            report.rows += part.rows;
-            report.targets += part.targets;
-            sums.add(&part.metrics);
-            let took = start.elapsed();
-            report.took += took;
-            pause(took);
+        let step = self.core.progress.step;
+        let Some(window) = self.order.next(step)? else { return Ok(None) };
+        let mut stage = Stage::new(step + 1, window.epoch, pause);
+        let updates = self.task.begin(&mut self.core, &window, &mut stage)?;
+        for update in &updates {
+            self.update(update, &mut stage)?;
         }
-        report.metrics = sums.means();
-        let start = Instant::now();
-        self.keep_one(&mut report)?;
-        let updated = self.core.update(report.loss, self.core.progress.step, self.total)?;
-        (report.grad_norm, report.rate) = (updated.grad_norm, updated.rate);
-        report.skipped = updated.skipped;
-        report.took += start.elapsed();
-        self.core.progress.step += 1;
-        self.core.progress.tokens += report.rows;
-        self.core.progress.cursor = self.batcher.cursor();
+        self.task.end(&mut stage);
+        let mut report = stage.close(updates.len());
+        self.count(&report);
+        self.core.progress.cursor = self.order.cursor();
         self.core.progress.last.1 = Some(report.loss.to_bits());
         if self.validation_due() {
             self.validate_into(&mut report, pause)?;
         }
+        self.task.look(&mut self.core, &mut report, step + 1 >= self.total)?;
         Ok(Some(report))
     }
 
-    /// The next window's micro-batches: all of one epoch.
-    fn next_window(&mut self) -> Result<Vec<Batch>, TrainError> {
-        let mut window: Vec<Batch> = Vec::new();
-        while window.len() < self.core.settings.accumulate.max(1) {
-            let before = self.batcher.cursor();
-            let Some(batch) = self.batcher.next() else { break };
-            if window.first().is_some_and(|first| first.epoch != batch.epoch) {
-                // An epoch's last window may be shorter.
-                self.batcher.resume(before).map_err(|e| TrainError::Data(e.to_string()))?;
-                break;
-            }
-            window.push(batch);
+    /// One step of the optimizer.
+    fn update(&mut self, update: &Update, stage: &mut Stage<'_>) -> Result<(), TrainError> {
+        self.core.engine.clear()?;
+        self.task.open(&update.items);
+        let mut part = Part::default();
+        for (items, seed) in &update.parts {
+            let start = Instant::now();
+            self.task.gradient(&mut self.core.engine, items, *seed, &mut part)?;
+            stage.pace.rest(start.elapsed());
         }
-        Ok(window)
+        stage.sums.add(&part.metrics);
+        let step = self.core.progress.step;
+        self.keep_turn(step as usize, &mut stage.report)?;
+        let each = self.task.updates();
+        let (done, total) =
+            each.map_or((step, self.total), |each| (self.core.progress.updates, self.total.max(1) * each));
+        let updated = self.core.update(part.loss, done, total)?;
+        self.core.progress.updates += u64::from(each.is_some());
+        let report = &mut stage.report;
+        report.loss += part.loss;
+        report.rows += part.rows;
+        report.targets += part.targets;
+        report.grad_norm += updated.grad_norm;
+        report.rate = updated.rate;
+        report.skipped |= updated.skipped;
+        Ok(())
+    }
+
+    /// A step is done.
+    pub(super) fn count(&mut self, report: &StepReport) {
+        self.core.progress.step += 1;
+        self.core.progress.tokens += report.rows;
     }
 
     fn validation_due(&self) -> bool {
-        if !self.task.validates() {
-            return false;
-        }
-        let every =
-            if self.core.settings.eval_every > 0 { self.core.settings.eval_every } else { self.per_epoch };
-        self.core.progress.step.is_multiple_of(every.max(1)) || self.core.progress.step >= self.total
+        let every = match self.core.settings.eval_every {
+            0 if self.task.keeps_best() => self.per_epoch.max(1),
+            every => every,
+        };
+        let step = self.core.progress.step;
+        self.task.validates() && every > 0 && (step.is_multiple_of(every) || step >= self.total)
     }
 
     /// Goes to the state that is kept: the one with the best validation loss, if there was validation.
@@ -430,11 +367,7 @@ impl Trainer {
     /// # Errors
     /// [`TrainError::Exec`] if the device fails.
     pub fn validate(&mut self, pause: &mut dyn FnMut(Duration)) -> Result<Option<f64>, TrainError> {
-        if self.task.validates() {
-            self.task.validate(&mut self.core.engine, pause).map(Some)
-        } else {
-            Ok(None)
-        }
+        if self.task.validates() { self.task.validate(&mut self.core.engine, pause) } else { Ok(None) }
     }
 
     fn validate_into(
@@ -442,31 +375,46 @@ impl Trainer {
         report: &mut StepReport,
         pause: &mut dyn FnMut(Duration),
     ) -> Result<(), TrainError> {
-        let loss = self.task.validate(&mut self.core.engine, pause)?;
+        let Some(loss) = self.task.validate(&mut self.core.engine, pause)? else { return Ok(()) };
         report.validation = Some(loss);
         let told = self.task.validation_metrics();
         report.metrics.extend(told.into_iter().map(|(name, value)| (name.to_owned(), value)));
         self.core.progress.last.0 = Some(loss.to_bits());
-        report.best = loss.is_finite() && self.best().is_none_or(|(best, _)| loss < best);
+        if !self.task.keeps_best() {
+            return Ok(());
+        }
+        report.best = loss.is_finite() && self.core.kept().is_none_or(|(best, _)| loss < best);
         if report.best {
-            self.core.progress.best = Some((loss.to_bits(), self.core.progress.step));
-            self.core.progress.worse = 0;
-            self.core.best = Some(self.core.values()?);
-        } else {
-            self.core.progress.worse += 1;
-            if self.core.settings.patience > 0 && self.core.progress.worse >= self.core.settings.patience {
-                self.ended = Some(Ended::Early);
-            }
+            return self.core.keep(loss);
+        }
+        self.core.progress.worse += 1;
+        if self.core.settings.patience > 0 && self.core.progress.worse >= self.core.settings.patience {
+            self.core.ended = Some(Ended::Early);
         }
         Ok(())
     }
 
-    /// The adapter: the one with the best validation loss if there was validation, else the latest.
+    /// The adapter as it would be kept now: the one that was judged best (see [`Trainer::kept`]), else the latest.
     ///
     /// # Errors
     /// [`TrainError::Adapter`] if it holds numbers that are not finite.
     pub fn adapter(&mut self, info: BTreeMap<String, String>) -> Result<Adapter, TrainError> {
         self.core.adapter(info)
+    }
+
+    /// Where all weights are trained: writes the model as it would be kept now, its metadata with `info` added, matrices in
+    /// `format` (F32, F16 or BF16). Gives back where what had the name before is, if it was kept.
+    ///
+    /// # Errors
+    /// [`TrainError::Writing`] if it holds numbers that are not finite, or the file cannot be written.
+    pub fn save_model(
+        &mut self,
+        path: &Path,
+        format: Format,
+        existing: Existing,
+        info: &BTreeMap<String, String>,
+    ) -> Result<Option<PathBuf>, TrainError> {
+        self.core.save_model(path, format, existing, info)
     }
 }
 

@@ -142,7 +142,7 @@ fn read(
         (Some(alpha), _) => assemble::Scaling::Alpha(f64::from(alpha)),
         (None, Some(scaling)) => scaling,
         (None, None) => {
-            return Err(config_error("is missing beside the tensors; without it give --alpha".into()));
+            return Err(AdapterError::NoAlpha { file: CONFIG });
         }
     };
     let mut adapter = assemble::adapter(read.pairs, &scaling, base)?;

@@ -272,7 +272,7 @@ fn folders_and_files_are_found() {
         assert_eq!(import(&file, &base, None, false).unwrap().alpha, 16.0);
         assert_eq!(import(&file, &base, Some(4.0), false).unwrap().alpha, 4.0);
         std::fs::remove_file(folder.join(CONFIG)).unwrap();
-        assert!(import(&file, &base, None, false).unwrap_err().to_string().contains("--alpha"));
+        assert!(matches!(import(&file, &base, None, false), Err(AdapterError::NoAlpha { .. })));
         assert_eq!(import(&file, &base, Some(4.0), false).unwrap().alpha, 4.0);
     }
     // A GGUF adapter without a fingerprint gets one.

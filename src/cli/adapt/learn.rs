@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::What;
-use crate::cli::args::{ContextArgs, DeviceArgs, PromptArgs, positive, session_options};
+use crate::cli::args::{ContextArgs, DeviceArgs, PromptArgs, or, positive, session_options};
 use crate::cli::error::CliResult;
 use crate::cli::interrupt::Listen;
 use crate::cli::progress::Bar;
@@ -19,7 +19,7 @@ use crate::learn::{Event, FactReport, LearnOptions, Learner, Outcome, Stage, bey
 use crate::model::Model;
 use crate::session::Modes;
 use crate::text::ChatTemplate;
-use crate::train::Limits;
+use crate::train::{Limits, LoraOptions};
 
 fn at_least_one(text: &str) -> Result<u64, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "must be a number of at least 1".to_owned())
@@ -29,52 +29,52 @@ fn at_least_one(text: &str) -> Result<u64, String> {
 #[derive(Args, Clone, Debug)]
 pub struct LearnArgs {
     /// Minutes that learning may take, about; 0 for no limit
-    #[arg(long, value_name = "N", default_value_t = 4.0, value_parser = weight, help_heading = "Training")]
+    #[arg(long, value_name = "N", default_value_t = LearnOptions::default().minutes, value_parser = weight, help_heading = "Training")]
     pub minutes: f32,
     /// Rehearsed examples of what was learnt before, to each new one
-    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = weight, help_heading = "Training")]
+    #[arg(long, value_name = "X", default_value_t = LearnOptions::default().replay, value_parser = weight, help_heading = "Training")]
     pub replay: f32,
     /// Part of the time that the machine works on it, such as 30%
     #[arg(long, value_name = "PART", value_parser = duty, help_heading = "Training")]
     pub duty: Option<f64>,
     /// Learning rate of facts: corrections that tell something new
-    #[arg(long, value_name = "X", default_value_t = 8e-4, value_parser = positive, help_heading = "Training")]
+    #[arg(long, value_name = "X", default_value_t = LearnOptions::default().fact_lr, value_parser = positive, help_heading = "Training")]
     pub fact_lr: f32,
     /// Most times to go through the facts
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = at_least_one, help_heading = "Training")]
+    #[arg(long, value_name = "N", default_value_t = LearnOptions::default().rounds, value_parser = at_least_one, help_heading = "Training")]
     pub rounds: u64,
     /// Learning rate of all else that was said: how to answer
-    #[arg(long, value_name = "X", default_value_t = 2e-4, value_parser = positive, help_heading = "Training")]
+    #[arg(long, value_name = "X", default_value_t = LearnOptions::default().lr, value_parser = positive, help_heading = "Training")]
     pub lr: f32,
-    /// Rank of a new adapter; one that exists keeps its own [default: 16]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096), help_heading = "Training")]
+    /// Rank of a new adapter; one that exists keeps its own.
+    #[arg(help = or("Rank of a new adapter; one that exists keeps its own", LoraOptions::default().rank), long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096), help_heading = "Training")]
     pub rank: Option<u32>,
     /// Times to go through what is no fact [default: so often that there are about 40 steps, at most 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Training")]
     pub epochs: Option<u64>,
     /// Weight of learning better answers as they are, beside preferring them
-    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = weight, help_heading = "Training")]
+    #[arg(long, value_name = "X", default_value_t = LearnOptions::default().sft, value_parser = weight, help_heading = "Training")]
     pub sft: f32,
     /// Weight of staying as it is on texts that the model writes itself first; 0 for not at all
-    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = weight, help_heading = "Training")]
+    #[arg(long, value_name = "X", default_value_t = LearnOptions::default().keep, value_parser = weight, help_heading = "Training")]
     pub keep: f32,
     /// Random seed
-    #[arg(short = 's', long, value_name = "N", default_value_t = 0, help_heading = "Training")]
+    #[arg(short = 's', long, value_name = "N", default_value_t = LearnOptions::default().seed, help_heading = "Training")]
     pub seed: u64,
     /// Most rise of the perplexity of fixed texts, in percent (of all versions together: twice that)
-    #[arg(long, value_name = "PERCENT", default_value_t = 5.0, value_parser = weight, help_heading = "Gates")]
+    #[arg(long, value_name = "PERCENT", default_value_t = (100.0 * Limits::default().perplexity) as f32, value_parser = weight, help_heading = "Gates")]
     pub max_perplexity: f32,
     /// Most divergence from the base, in nats a token of what it writes, over the whole vocabulary (facts: three times that)
-    #[arg(long, value_name = "NATS", default_value_t = 0.1, value_parser = weight, help_heading = "Gates")]
+    #[arg(long, value_name = "NATS", default_value_t = Limits::default().divergence as f32, value_parser = weight, help_heading = "Gates")]
     pub max_divergence: f32,
     /// Most that fixed answers, and those learnt before, may become less likely, in nats a token (by facts: twice that)
-    #[arg(long, value_name = "NATS", default_value_t = 0.2, value_parser = weight, help_heading = "Gates")]
+    #[arg(long, value_name = "NATS", default_value_t = Limits::default().canaries as f32, value_parser = weight, help_heading = "Gates")]
     pub max_canaries: f32,
     /// Most that any one fixed answer may become less likely, in nats a token (by facts: three times that)
-    #[arg(long, value_name = "NATS", default_value_t = 1.0, value_parser = weight, help_heading = "Gates")]
+    #[arg(long, value_name = "NATS", default_value_t = Limits::default().worst_canary as f32, value_parser = weight, help_heading = "Gates")]
     pub max_worst_canary: f32,
     /// How many more answers than before may run in circles, of 32 (32: they are not looked at)
-    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Gates")]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().circles, help_heading = "Gates")]
     pub max_circles: usize,
     /// Refuse to start if the memory map is larger; layers are run again where that makes it fit
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, help_heading = "Device")]
@@ -100,7 +100,7 @@ impl LearnArgs {
             sft: self.sft,
             keep: self.keep,
             seed: self.seed,
-            duty: self.duty.unwrap_or(1.0) as f32,
+            duty: self.duty.map_or(LearnOptions::default().duty, |duty| duty as f32),
             limits: Limits {
                 perplexity: f64::from(self.max_perplexity) / 100.0,
                 divergence: f64::from(self.max_divergence),

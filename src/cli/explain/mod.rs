@@ -56,10 +56,10 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "N", requires = "layer", value_parser = clap::value_parser!(u32).range(1..))]
     head: Option<u32>,
     /// Likeliest next tokens that are shown
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=50))]
+    #[arg(long, value_name = "N", default_value_t = Options::default().top as u32, value_parser = clap::value_parser!(u32).range(1..=50))]
     top: u32,
     /// Most tokens of the text; a page grows with their square
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=512))]
+    #[arg(long, value_name = "N", default_value_t = Options::default().limit as u32, value_parser = clap::value_parser!(u32).range(1..=512))]
     limit: u32,
     /// Say nothing but errors on stderr
     #[arg(short, long)]

@@ -6,18 +6,24 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::cli::args::positive;
+use crate::cli::args::{or, positive};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::tune::shared::{Falls, weight};
 use crate::model::{ARCHITECTURES, Arch, Blueprint, Model};
 use crate::quant::Format;
 use crate::train::Settings;
+use crate::train::corpus::END_OF_TEXT;
 use crate::train::pretrain::{Recipe, parse_size};
 
 /// A model's size where none is asked for.
 const SIZE: &str = "3m";
 /// Windows of held-out text that are looked at.
 const VALIDATED: u64 = 64;
+
+/// What every recipe has.
+fn usual() -> Settings {
+    Recipe::of(0).settings(1)
+}
 
 /// All that can be said; what is not said follows from the size.
 #[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -42,8 +48,8 @@ pub struct TextConfig {
     /// Texts to learn: files (.txt, .md, .jsonl with `text`) or folders of them
     #[arg(long = "text", alias = "data", value_name = "PATH", num_args = 1..)]
     pub files: Vec<PathBuf>,
-    /// Line that stands between documents of a file [default: <|endoftext|>]
-    #[arg(long, value_name = "TEXT")]
+    /// Line that stands between documents of a file.
+    #[arg(help = or("Line that stands between documents of a file", END_OF_TEXT), long, value_name = "TEXT")]
     pub separator: Option<String>,
     /// Held out: a part of the text (0.01), or a file or folder [default: 0.01]
     #[arg(long, value_name = "PART|PATH")]
@@ -125,23 +131,23 @@ pub struct TrainingConfig {
     /// Learning rate over time [default: cosine]
     #[arg(long, value_enum)]
     pub schedule: Option<Falls>,
-    /// Part of the learning rate that it falls to [default: 0.1; of wsd 0]
-    #[arg(long, value_name = "PART", value_parser = weight)]
+    /// Part of the learning rate that it falls to.
+    #[arg(help = or("Part of the learning rate that it falls to", format!("{}; of wsd 0", usual().floor)), long, value_name = "PART", value_parser = weight)]
     pub floor: Option<f32>,
     /// Steps over which the learning rate rises at the start [default: a fiftieth]
     #[arg(long, value_name = "STEPS")]
     pub warmup: Option<u64>,
-    /// Decoupled weight decay, of matrices alone [default: 0.1]
-    #[arg(long, value_name = "X", value_parser = weight)]
+    /// Decoupled weight decay, of matrices alone.
+    #[arg(help = or("Decoupled weight decay, of matrices alone", usual().weight_decay), long, value_name = "X", value_parser = weight)]
     pub weight_decay: Option<f32>,
-    /// Largest norm of the gradient; 0 for no limit [default: 1]
-    #[arg(long, value_name = "X", value_parser = weight)]
+    /// Largest norm of the gradient; 0 for no limit.
+    #[arg(help = or("Largest norm of the gradient; 0 for no limit", usual().clip), long, value_name = "X", value_parser = weight)]
     pub clip: Option<f32>,
     /// Steps between looks at the held-out text; 0 for never [default: a twentieth]
     #[arg(long, value_name = "STEPS")]
     pub eval_every: Option<u64>,
-    /// Windows of held-out text that are looked at [default: 64]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Windows of held-out text that are looked at.
+    #[arg(help = or("Windows of held-out text that are looked at", VALIDATED), long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub eval_windows: Option<u64>,
     /// Steps between samples of what the model writes; 0 for none [default: a tenth]
     #[arg(long, alias = "samples-every", value_name = "STEPS")]
@@ -149,8 +155,8 @@ pub struct TrainingConfig {
     /// Beginning of a sample; may be given several times [default: of held-out text]
     #[arg(long = "prompt", value_name = "TEXT")]
     pub prompts: Vec<String>,
-    /// Random seed [default: 0]
-    #[arg(short = 's', long, value_name = "N")]
+    /// Random seed.
+    #[arg(help = or("Random seed", usual().seed), short = 's', long, value_name = "N")]
     pub seed: Option<u64>,
     /// Format of the matrices that are written: f32, f16 or bf16 [default: f32]
     #[arg(long = "type", value_name = "TYPE")]
@@ -263,7 +269,7 @@ impl Config {
         s.weight_decay = t.weight_decay.unwrap_or(s.weight_decay);
         s.clip = t.clip.unwrap_or(s.clip);
         s.eval_every = t.eval_every.unwrap_or(s.eval_every);
-        s.seed = t.seed.unwrap_or(0);
+        s.seed = t.seed.unwrap_or(s.seed);
         s
     }
 

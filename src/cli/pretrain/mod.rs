@@ -10,7 +10,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::adapter::BaseFingerprint;
-use crate::cli::args::{ContextArgs, DeviceArgs, session_options};
+use crate::cli::args::{ContextArgs, DeviceArgs, or, session_options};
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::output::{ReplaceArgs, say_kept, write_text};
@@ -24,9 +24,9 @@ use crate::cli::tune::steps;
 use crate::model::{Blueprint, Model};
 use crate::session::Modes;
 use crate::text::Tokenizer;
-use crate::train::Settings;
 use crate::train::corpus::{Corpus, Part, Pieces, Sampler};
-use crate::train::pretrain::{CorpusWindows, Pretrainer, Recipe, Samples, write_random};
+use crate::train::pretrain::{CorpusWindows, OUTPUTS, Recipe, Samples, write_random};
+use crate::train::{Settings, Trainer};
 
 use config::Config;
 
@@ -44,7 +44,7 @@ const WARMTH: f32 = 0.8;
 /// an ordinary GGUF file; with --from, all weights of a model that exists go on learning.
 #[derive(Args, Clone, Debug)]
 #[command(
-    mut_arg("chunk", |a| a.help("Positions whose logits are held together; fewer need less memory [default: 512]")),
+    mut_arg("chunk", |a| a.help(or("Positions whose logits are held together; fewer need less memory", OUTPUTS))),
     after_help = "Examples:\n  ember pretrain --text books/ --size 3m -o mine\n  ember run -m mine.gguf --raw -p \"Once upon\"\n  \
     ember pretrain --text books/ --size 1m --steps 500 --lr 2e-3 --prompt \"Once\" -o mine\n  \
     ember pretrain --text notes/ --from model.gguf -o model-of-my-notes\n  ember pretrain --config mine.toml -o again"
@@ -208,10 +208,10 @@ fn train(
     let windows = CorpusWindows::new(sampler, Some(draft.config.validated()));
     let context = ContextArgs { budget: args.budget, ..ContextArgs::default() };
     let place = args.memory.place(session_options(&args.device, &context, Modes::GENERATE));
-    let mut trainer = Pretrainer::new(model, Box::new(windows), samples, &draft.settings, &place)
+    let mut trainer = Trainer::pretrain(model, Box::new(windows), samples, &draft.settings, &place)
         .map_err(|e| CliError::from(e).at(model.path().display()))?;
     let info = info(draft);
-    if outputs.finished(&mut trainer, &info)? {
+    if outputs.finished(&trainer, &info)? {
         return Ok(());
     }
     let corpus = &draft.corpus;

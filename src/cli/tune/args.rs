@@ -3,11 +3,11 @@
 use clap::{Args, ValueEnum};
 
 use crate::adapter::Adapter;
-use crate::cli::args::{number, positive};
+use crate::cli::args::{number, or, positive};
 use crate::cli::error::{CliError, CliResult};
 use crate::model::{AdapterShape, Model, Train};
 use crate::session::SessionOptions;
-use crate::train::{EngineOptions, LoraOptions, Place, Recompute, TARGETS};
+use crate::train::{EngineOptions, LoraOptions, Place, Recompute, Settings, TARGETS};
 
 /// The adapters and the sizes of a step.
 #[derive(Args, Clone, Debug)]
@@ -16,10 +16,9 @@ pub struct TuneShapeArgs {
     #[command(flatten)]
     adapters: LoraShapeArgs,
     /// Most tokens of a sequence; longer rows are skipped, or cut with --truncate; of a packed step, most rows
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
+    #[arg(long, value_name = "N", default_value_t = Settings::default().seq as u32, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
     pub seq: u32,
-    /// Sequences run through the model together [default: 8]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(help = or("Sequences run through the model together", Settings::default().batch), long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     batch: Option<u32>,
     /// What saves memory.
     #[command(flatten)]
@@ -30,8 +29,7 @@ pub struct TuneShapeArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Adapter and step")]
 pub struct LoraShapeArgs {
-    /// Rank of the LoRA factors: more can learn more, and takes more memory [default: 16]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(help = or("Rank of the LoRA factors: more can learn more, and takes more memory", LoraOptions::default().rank), long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     rank: Option<u32>,
     /// Scale of the adapters: their product counts alpha / rank times [default: twice the rank]
     #[arg(long, value_name = "X", value_parser = positive)]
@@ -40,7 +38,7 @@ pub struct LoraShapeArgs {
     #[arg(long)]
     rslora: bool,
     /// Rate of dropout on the adapters' input, from 0 to below 1
-    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = rate)]
+    #[arg(long, value_name = "P", default_value_t = LoraOptions::default().dropout, value_parser = rate)]
     dropout: f32,
     /// Matrices of every layer that get an adapter, separated by commas [default: all]
     #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',')]
@@ -115,13 +113,13 @@ impl Target {
 impl LoraShapeArgs {
     /// LoRA's settings; targets in the order of [`TARGETS`], each once.
     pub fn lora(&self) -> LoraOptions {
-        let rank = self.rank.unwrap_or(16);
+        let lora = self.rank.map_or_else(LoraOptions::default, |rank| LoraOptions::of_rank(rank as usize));
         LoraOptions {
-            rank: rank as usize,
-            alpha: self.alpha.unwrap_or(2.0 * rank as f32),
+            alpha: self.alpha.unwrap_or(lora.alpha),
             rslora: self.rslora,
             dropout: self.dropout,
             targets: self.target_names(),
+            ..lora
         }
     }
 
@@ -181,7 +179,7 @@ impl TuneShapeArgs {
 
     /// Sequences run through the model together.
     pub fn batch(&self) -> u32 {
-        self.batch.unwrap_or(8)
+        self.batch.unwrap_or(Settings::default().batch as u32)
     }
 
     /// Refuses a batch where sequences are packed, which is then what fills a step.

@@ -15,11 +15,11 @@ use crate::cli::show;
 use crate::cli::term::{self, Paint};
 use crate::cli::tune::curve;
 use crate::cli::tune::files::{Outputs, STATE};
-use crate::cli::tune::shared::Data;
 use crate::cli::tune::steps::{Meter, Metrics, Samples};
 use crate::io::{CommitStore, Existing, FolderSlots};
 use crate::quant::Format;
-use crate::train::{Ended, Run};
+use crate::train::data::{Item, Items};
+use crate::train::{Ended, Trainer};
 
 /// Time between saves, unless asked otherwise.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
@@ -88,9 +88,9 @@ impl Job {
 }
 
 /// What data there is, in words; `what` are its items.
-pub fn data_in_words<D: Data>(what: &str, data: &D, validation: &D) -> String {
-    let counts = data.tokens();
-    let held = match validation.count() {
+pub fn data_in_words<T: Item>(what: &str, data: &Items<T>, validation: &Items<T>) -> String {
+    let counts = data.counts();
+    let held = match validation.items.len() {
         0 => String::new(),
         n => format!(", {n} held out"),
     };
@@ -100,13 +100,13 @@ pub fn data_in_words<D: Data>(what: &str, data: &D, validation: &D) -> String {
     };
     format!(
         "{} {what}{held}, {} tokens{trained}",
-        term::grouped(data.count() as u64),
+        term::grouped(data.items.len() as u64),
         term::grouped(counts.total)
     )
 }
 
 /// Says what will be trained, on what (`data`), and where.
-pub fn announce(trainer: &mut impl Run, data: &str) {
+pub fn announce(trainer: &mut Trainer, data: &str) {
     let (total, per_epoch) = (trainer.total(), trainer.steps_per_epoch());
     let engine = trainer.engine();
     let numbers: usize = engine.trained().iter().map(|(_, _, rows, width)| rows * width).sum();
@@ -139,7 +139,7 @@ pub fn announce(trainer: &mut impl Run, data: &str) {
 }
 
 /// Runs to the end, or until Ctrl-C, and leaves the adapter or a state that resumes.
-pub fn drive(trainer: &mut impl Run, job: &Job, args: &RunArgs) -> CliResult {
+pub fn drive(trainer: &mut Trainer, job: &Job, args: &RunArgs) -> CliResult {
     let listen = Listen::new();
     let mut store = open_store(trainer, job)?;
     let mut metrics = Metrics::open(&job.outputs.files.metrics, trainer.step_count())?;
@@ -187,7 +187,7 @@ pub fn drive(trainer: &mut impl Run, job: &Job, args: &RunArgs) -> CliResult {
 
 /// Commits the state, once the metrics of its steps are on the disk: going on from it never writes them again.
 fn save(
-    trainer: &mut impl Run,
+    trainer: &mut Trainer,
     store: &mut CommitStore<FolderSlots>,
     metrics: &mut Metrics,
     job: &Job,
@@ -197,7 +197,7 @@ fn save(
 }
 
 /// The state's store: empty, or resumed from.
-fn open_store(trainer: &mut impl Run, job: &Job) -> CliResult<CommitStore<FolderSlots>> {
+fn open_store(trainer: &mut Trainer, job: &Job) -> CliResult<CommitStore<FolderSlots>> {
     let (files, begin) = (&job.outputs.files, job.outputs.begin);
     let folder = &files.state;
     if begin.restart {
@@ -237,14 +237,14 @@ fn rest(took: Duration, duty: Option<f64>, listen: &Listen) {
     }
 }
 
-fn stop(trainer: &impl Run, job: &Job, interrupted: bool) -> CliResult {
+fn stop(trainer: &Trainer, job: &Job, interrupted: bool) -> CliResult {
     let (step, total) = (trainer.step_count(), trainer.total());
     term::say(format!("stopped after step {step} of {total}; the same command with --resume goes on"));
     term::say(Paint::stderr().dim(format!("state in {}", job.outputs.files.state.display())));
     if interrupted { Err(CliError::interrupted()) } else { Ok(()) }
 }
 
-fn finish(trainer: &mut impl Run, job: &Job, metrics: &Metrics, meter: &Meter) -> CliResult {
+fn finish(trainer: &mut Trainer, job: &Job, metrics: &Metrics, meter: &Meter) -> CliResult {
     let files = &job.outputs.files;
     let judge = write(trainer, job)?;
     // The result is whole and on the disk: the state has served.
@@ -308,7 +308,7 @@ fn keep_settings(result: &Path) -> CliResult {
 }
 
 /// Writes what was trained; whether it is an adapter that judges.
-fn write(trainer: &mut impl Run, job: &Job) -> CliResult<bool> {
+fn write(trainer: &mut Trainer, job: &Job) -> CliResult<bool> {
     let path = &job.outputs.files.result;
     // Whatever has the name now was made by somebody else, or was there before and is to be kept.
     if trainer.made_of().0.full {

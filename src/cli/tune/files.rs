@@ -11,7 +11,7 @@ use crate::cli::term;
 use crate::cli::tune::differences;
 use crate::gguf::GgufFile;
 use crate::io::{Existing, IoError, output, private};
-use crate::train::{Run, Settings, training_info};
+use crate::train::{Settings, Trainer, training_info};
 
 /// The slots of a run's state are `run.0` and `run.1`.
 pub const STATE: &str = "run";
@@ -206,7 +206,7 @@ impl Outputs {
     ///
     /// # Errors
     /// What the finished run was made of that this one is not.
-    pub fn finished(&self, run: &mut impl Run, info: &BTreeMap<String, String>) -> CliResult<bool> {
+    pub fn finished(&self, run: &Trainer, info: &BTreeMap<String, String>) -> CliResult<bool> {
         let Found::Finished(notes) = &self.found else { return Ok(false) };
         let note = |key: &str| notes.get(key).map(String::as_str);
         let path = self.files.result.display();

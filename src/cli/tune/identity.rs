@@ -6,9 +6,9 @@ use sha2::{Digest, Sha256};
 
 use crate::adapter::BaseFingerprint;
 use crate::cli::error::{CliError, CliResult};
-use crate::cli::tune::shared::{Data, OutputArgs};
+use crate::cli::tune::shared::OutputArgs;
 use crate::model::Model;
-use crate::train::data::DataFile;
+use crate::train::data::{DataFile, Item, Items};
 
 /// What stands for the data and the model of a run: names with what is shown of them, and what only has to be the same.
 #[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
@@ -93,25 +93,25 @@ pub fn differences(was: &str, is: &str) -> Vec<String> {
 
 /// What a checkpoint must have been begun with: the model and the data (`what` are its items), and, in words, how the data
 /// is read.
-pub fn identity<D: Data>(
+pub fn identity<T: Item>(
     model: &Model,
-    data: &D,
-    validation: &D,
+    data: &Items<T>,
+    validation: &Items<T>,
     output: &OutputArgs,
     (what, how): (&str, &str),
 ) -> CliResult<String> {
     let base = BaseFingerprint::of(model.file())?;
-    let none = validation.count() == 0;
+    let none = validation.items.is_empty();
     let (from, from_contents) = output.begun_with()?;
     let identity = Identity {
         model: model.config().name.clone(),
         base: base.sha256.chars().take(16).collect(),
-        data: data.files().iter().map(|file| file.path.display().to_string()).collect(),
-        contents: hashes(data.files()),
-        items: format!("{} {what}", data.count()),
+        data: data.files.iter().map(|file| file.path.display().to_string()).collect(),
+        contents: hashes(&data.files),
+        items: format!("{} {what}", data.items.len()),
         sequences: digest(data),
-        held_out: format!("{} {what}", validation.count()),
-        held_out_contents: if none { String::new() } else { hashes(validation.files()) },
+        held_out: format!("{} {what}", validation.items.len()),
+        held_out_contents: if none { String::new() } else { hashes(&validation.files) },
         how: how.to_owned(),
         from,
         from_contents,
@@ -120,10 +120,10 @@ pub fn identity<D: Data>(
 }
 
 /// What stands for the sequences: with another template or system prompt the same files make others.
-fn digest<D: Data>(data: &D) -> String {
-    let tokens = data.tokens();
+fn digest<T: Item>(data: &Items<T>) -> String {
+    let tokens = data.counts();
     let mut all = Sha256::new_with_prefix(format!("{} {} ", tokens.trained, tokens.total));
-    data.hash_into(&mut all);
+    data.items.iter().for_each(|item| item.identify(&mut |bytes| all.update(bytes)));
     short_hash(all.finalize())
 }
 
@@ -133,13 +133,13 @@ pub fn short_hash(hash: impl AsRef<[u8]>) -> String {
 }
 
 /// Notes on the data that go into the adapter.
-pub fn info<D: Data>(data: &D) -> std::collections::BTreeMap<String, String> {
+pub fn info<T: Item>(data: &Items<T>) -> std::collections::BTreeMap<String, String> {
     let name = |p: &Path| p.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let names = data.files().iter().map(|f| name(&f.path)).collect::<Vec<_>>().join(" ");
+    let names = data.files.iter().map(|f| name(&f.path)).collect::<Vec<_>>().join(" ");
     [
         ("data.files".to_owned(), names),
-        ("data.sha256".to_owned(), hashes(data.files())),
-        ("data.sequences".to_owned(), data.count().to_string()),
+        ("data.sha256".to_owned(), hashes(&data.files)),
+        ("data.sequences".to_owned(), data.items.len().to_string()),
     ]
     .into()
 }

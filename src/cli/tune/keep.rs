@@ -6,7 +6,7 @@ use crate::cli::error::CliResult;
 use crate::cli::progress::Bar;
 use crate::cli::prompt::Prompter;
 use crate::cli::term;
-use crate::learn::{Voice, texts as written};
+use crate::learn::{QuestionEncoder, texts as written};
 use crate::model::Model;
 use crate::session::SessionOptions;
 
@@ -17,8 +17,8 @@ pub fn texts(
     device: &SessionOptions,
     seed: u32,
 ) -> CliResult<Vec<Vec<u32>>> {
-    let voice =
-        Voice::new(model, prompter.template().cloned())?.with_system(prompter.system().map(str::to_owned));
+    let voice = QuestionEncoder::new(model, prompter.template().cloned())?
+        .with_system(prompter.system().map(str::to_owned));
     term::say("letting the model write the texts on which it is to stay as it is");
     let mut bar: Option<Bar> = None;
     let texts = written(model, &voice, device, seed, &mut |done, total| {

@@ -22,10 +22,21 @@ pub(crate) mod steps;
 
 use clap::{Args, Subcommand};
 
+use crate::cli::args::shown;
 use crate::cli::error::CliResult;
+use crate::train::objective::{Ipo, Orpo, Ppo, Rloo, SimPo};
+use crate::train::rl::{Method, RlOptions};
 
 /// Help of the learning rate where it differs from that of `sft`.
 const LR: &str = "Learning rate; adapters learn best at about ten times that of --full";
+
+fn rloo() -> RlOptions {
+    RlOptions::of(Method::Rloo(Rloo::default()))
+}
+
+fn ppo() -> RlOptions {
+    RlOptions::of(Method::Ppo(Ppo::default()))
+}
 
 /// Fine-tune a model on this machine
 #[derive(Args, Clone, Debug)]
@@ -59,6 +70,7 @@ enum What {
     /// told apart do not drive it on (Azar et al. 2023).
     #[command(
         mut_arg("lr", |a| a.default_value("5e-5").help(LR)),
+        mut_arg("beta", |a| a.default_value(shown(Ipo::default().beta))),
         after_help = "Example:\n  ember tune ipo --data pairs.jsonl -o better"
     )]
     Ipo(Box<prefer::ReferredArgs>),
@@ -68,7 +80,7 @@ enum What {
     /// are raised (Hong et al. 2024).
     #[command(
         mut_arg("lr", |a| a.default_value("1e-4").help(LR)), mut_arg("keep", |a| a.default_value("1")),
-        mut_arg("beta", |a| a.help("Weight of the odds ratio")),
+        mut_arg("beta", |a| a.default_value(shown(Orpo::default().beta)).help("Weight of the odds ratio")),
         after_help = "Example:\n  ember tune orpo --data pairs.jsonl -o better"
     )]
     Orpo(Box<prefer::OrpoArgs>),
@@ -78,7 +90,7 @@ enum What {
     /// gamma (Meng et al. 2024).
     #[command(
         mut_arg("lr", |a| a.default_value("5e-5").help(LR)), mut_arg("keep", |a| a.default_value("1")),
-        mut_arg("beta", |a| a.default_value("2").help("Scale of the rewards")),
+        mut_arg("beta", |a| a.default_value(shown(SimPo::default().beta)).help("Scale of the rewards")),
         after_help = "Example:\n  ember tune simpo --data pairs.jsonl -o better"
     )]
     Simpo(Box<prefer::SimpoArgs>),
@@ -121,7 +133,9 @@ enum What {
     /// of the other answers to its prompt (Ahmadian et al. 2024).
     #[command(
         mut_arg("lr", |a| a.default_value("1e-4").help(LR)),
-        mut_arg("prompts_per_step", |a| a.default_value("8")), mut_arg("group", |a| a.default_value("4")),
+        mut_arg("prompts_per_step", |a| a.default_value(shown(rloo().prompts))),
+        mut_arg("group", |a| a.default_value(shown(rloo().group))),
+        mut_arg("passes", |a| a.default_value(shown(rloo().passes))),
         after_help = "Example:\n  ember tune rloo --prompts questions.jsonl --reward exact -o right"
     )]
     Rloo(Box<rl::RlooArgs>),
@@ -131,8 +145,9 @@ enum What {
     /// first reward model; a departure from the reference costs rewards (Schulman et al. 2017, Ouyang et al. 2022).
     #[command(
         mut_arg("lr", |a| a.default_value("1e-4").help(LR)),
-        mut_arg("prompts_per_step", |a| a.default_value("32")), mut_arg("group", |a| a.default_value("1")),
-        mut_arg("passes", |a| a.default_value("4")),
+        mut_arg("prompts_per_step", |a| a.default_value(shown(ppo().prompts))),
+        mut_arg("group", |a| a.default_value(shown(ppo().group))),
+        mut_arg("passes", |a| a.default_value(shown(ppo().passes))),
         after_help = "Example:\n  ember tune ppo --prompts questions.jsonl --from mine.gguf --reward model:judge.gguf -o liked"
     )]
     Ppo(Box<rl::PpoArgs>),
@@ -151,5 +166,33 @@ pub fn run(args: &TuneArgs) -> CliResult {
         What::Grpo(args) => rl::grpo(args),
         What::Rloo(args) => rl::rloo(args),
         What::Ppo(args) => rl::ppo(args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::train::objective::Grpo;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        tune: TuneArgs,
+    }
+
+    #[test]
+    fn what_is_not_said_of_rewards_is_as_the_library_has_it() {
+        let parse = |method: &str| {
+            let words = ["tune", method, "--prompts", "a.jsonl", "--reward", "exact"];
+            Line::try_parse_from(words).map(|line| line.tune.what)
+        };
+        let Ok(What::Grpo(args)) = parse("grpo") else { panic!("grpo") };
+        assert_eq!(args.options().unwrap(), RlOptions::of(Method::Grpo(Grpo::default())));
+        let Ok(What::Rloo(args)) = parse("rloo") else { panic!("rloo") };
+        assert_eq!(args.options().unwrap(), rloo());
+        let Ok(What::Ppo(args)) = parse("ppo") else { panic!("ppo") };
+        assert_eq!(args.options().unwrap(), ppo());
     }
 }

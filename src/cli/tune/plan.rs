@@ -2,19 +2,17 @@
 
 use serde_json::json;
 
+use crate::cli::advice;
 use crate::cli::error::CliError;
 use crate::cli::term;
 use crate::cli::tune::args::TuneShapeArgs;
 use crate::cli::tune::plan_data::Sizes;
-use crate::cli::tune::shared;
 use crate::model::{AdapterShape, Branch, BranchHead, BranchPlans, Model, Train, TrainPlans, TrainSpec};
 use crate::plan::{Layout, Profile, Program};
 use crate::session::SessionOptions;
 use crate::train::pretrain::OUTPUTS;
+use crate::train::rl::SLOTS;
 use crate::train::{self, EngineOptions, Load, Recompute, Rollouts, TrainError, multiply_adds};
-
-/// Sequences written at once where nothing else is asked for.
-const SLOTS: usize = 8;
 
 /// What a training step minimizes.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,11 +57,11 @@ impl Objective {
     }
 
     /// A refusal whose advice means something for it.
-    pub fn advice(self, error: CliError, seq: u32) -> CliError {
+    pub fn advice(self, error: TrainError, seq: u32) -> CliError {
         match self {
-            Objective::Sft | Objective::Pretrain => error,
-            Objective::Dpo => shared::refit(error, seq, 2),
-            Objective::Grpo | Objective::Ppo => shared::refit(error, seq, 1),
+            Objective::Sft | Objective::Pretrain => error.into(),
+            Objective::Dpo => advice::without_batch(error, seq, 2),
+            Objective::Grpo | Objective::Ppo => advice::without_batch(error, seq, 1),
         }
     }
 }

@@ -11,10 +11,9 @@ use crate::cli::tune::plan::Objective;
 use crate::cli::tune::shared::read;
 use crate::model::Model;
 use crate::train::data::{Dataset, EncodeOptions, Example, Items, Pair, Prompts};
+use crate::train::objective::Grpo;
+use crate::train::rl::{Method, RlOptions};
 use crate::train::{EngineOptions, KEPT_TOKENS, Sequence, Settings};
-
-/// Most tokens of an answer that the model writes, where nothing else is asked for.
-const MAX_NEW: usize = 64;
 
 /// What a training of some data needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +42,7 @@ impl Sizes {
         let sizes = match objective {
             Objective::Sft => {
                 let data: Dataset = read(paths, &prompter, encode)?;
-                let rows: Vec<usize> = data.examples.iter().map(rows).collect();
+                let rows: Vec<usize> = data.items.iter().map(rows).collect();
                 Self::of_steps(rows, shape.batch() as usize, KEPT_TOKENS)
             }
             Objective::Dpo => {
@@ -53,7 +52,8 @@ impl Sizes {
             }
             Objective::Grpo | Objective::Ppo => {
                 let data: Prompts = read(paths, &prompter, encode)?;
-                let with_answer = data.items.iter().map(|prompt| prompt.tokens.len() + MAX_NEW);
+                let max_new = RlOptions::of(Method::Grpo(Grpo::default())).max_new;
+                let with_answer = data.items.iter().map(|prompt| prompt.tokens.len() + max_new);
                 let sizes = Self::of_steps(with_answer.collect(), 1, 0);
                 // So many answers go through the model together, each with as much room as the longest may take.
                 Self { rows: sizes.longest * Settings::default().batch, ..sizes }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::cli::advice;
 use crate::cli::args::ModelArgs;
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
@@ -57,7 +58,7 @@ struct TrainingArgs {
     #[command(flatten)]
     optimizer: OptimizerArgs,
     /// Micro-batches whose gradients make one step
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = Settings::default().accumulate as u32, value_parser = clap::value_parser!(u32).range(1..))]
     accumulate: u32,
     #[command(flatten)]
     length: LengthArgs,
@@ -70,7 +71,7 @@ struct TrainingArgs {
 #[command(next_help_heading = "Training")]
 struct KeepArgs {
     /// Keep what the model knew: weight of staying as it is on texts that it writes itself first; 0 for none
-    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = shared::weight)]
+    #[arg(long, value_name = "X", default_value_t = Settings::default().keep, value_parser = shared::weight)]
     keep: f32,
 }
 
@@ -112,7 +113,7 @@ impl ReferenceArgs {
 #[command(next_help_heading = "Objective")]
 struct PairArgs {
     /// How much a departure from the reference counts
-    #[arg(long, value_name = "X", default_value_t = 0.1)]
+    #[arg(long, value_name = "X", default_value_t = Dpo::default().beta)]
     beta: f64,
     /// Weight of learning the better answer as it is, beside preferring it
     #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = shared::weight)]
@@ -149,7 +150,7 @@ pub struct SimpoArgs {
     #[command(flatten)]
     orpo: OrpoArgs,
     /// By how much the better answer's reward is to be ahead
-    #[arg(long, value_name = "X", default_value_t = 0.5, help_heading = "Objective")]
+    #[arg(long, value_name = "X", default_value_t = SimPo::default().gamma, help_heading = "Objective")]
     gamma: f64,
 }
 
@@ -170,13 +171,13 @@ pub struct KtoArgs {
 #[command(next_help_heading = "Objective")]
 struct ThumbArgs {
     /// How much a departure from the reference counts
-    #[arg(long, value_name = "X", default_value_t = 0.1)]
+    #[arg(long, value_name = "X", default_value_t = Kto::default().beta)]
     beta: f64,
     /// Weight of the answers that were liked
-    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    #[arg(long, value_name = "X", default_value_t = Kto::default().desirable_weight)]
     desirable_weight: f64,
     /// Weight of the others
-    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    #[arg(long, value_name = "X", default_value_t = Kto::default().undesirable_weight)]
     undesirable_weight: f64,
 }
 
@@ -186,7 +187,7 @@ pub struct JudgeArgs {
     #[command(flatten)]
     prefer: PreferArgs,
     /// Weight of keeping rewards around zero: of the square of a pair's sum
-    #[arg(long, value_name = "X", default_value_t = 0.01, help_heading = "Objective")]
+    #[arg(long, value_name = "X", default_value_t = RewardLoss::default().center, help_heading = "Objective")]
     center: f64,
 }
 
@@ -244,7 +245,7 @@ trait Preference: Item + Clone {
     /// What people call several.
     const NAME: &'static str;
     /// Sequences of one.
-    const SEQUENCES: u64;
+    const SEQUENCES: usize;
     /// Its sequences, with what each is.
     fn sequences(&self) -> Vec<(&'static str, &Example)>;
     /// As the trainer takes it.
@@ -253,7 +254,7 @@ trait Preference: Item + Clone {
 
 impl Preference for Pair {
     const NAME: &'static str = "pairs";
-    const SEQUENCES: u64 = 2;
+    const SEQUENCES: usize = 2;
 
     fn sequences(&self) -> Vec<(&'static str, &Example)> {
         vec![("chosen", &self.chosen), ("rejected", &self.rejected)]
@@ -266,7 +267,7 @@ impl Preference for Pair {
 
 impl Preference for Thumb {
     const NAME: &'static str = "answers";
-    const SEQUENCES: u64 = 1;
+    const SEQUENCES: usize = 1;
 
     fn sequences(&self) -> Vec<(&'static str, &Example)> {
         vec![(if self.desirable { "liked" } else { "not liked" }, &self.example)]
@@ -280,7 +281,7 @@ impl Preference for Thumb {
 /// Data, read, with what is held out; `None` if it was only to be shown.
 fn load<T: Preference>(args: &PreferArgs, prompter: &Prompter) -> CliResult<Option<(Items<T>, Items<T>)>> {
     let sizes = (TrainOn::Completions, args.shape.seq as usize, args.training.length.seed);
-    let (data, validation) = args.held_out.load::<Items<T>>(&args.data, prompter, sizes)?;
+    let (data, validation) = args.held_out.load::<T>(&args.data, prompter, sizes)?;
     let Some(count) = args.output.preview else { return Ok(Some((data, validation))) };
     let mut out = std::io::BufWriter::new(term::listing());
     let shown = data.items.iter().take(count).flat_map(|item| item.sequences());
@@ -326,8 +327,8 @@ fn feedback<T: Preference>(args: &PreferArgs, options: &FeedbackOptions, keep: f
         &place,
         from.as_ref(),
     )
-    .map_err(|e| shared::refit(e.into(), args.shape.seq, T::SEQUENCES))?;
-    if outputs.finished(&mut trainer, &identity::info(&data))? {
+    .map_err(|e| advice::without_batch(e, args.shape.seq, T::SEQUENCES))?;
+    if outputs.finished(&trainer, &identity::info(&data))? {
         return Ok(());
     }
     if settings.keep > 0.0 {
@@ -386,8 +387,8 @@ pub fn reward(args: &JudgeArgs) -> CliResult {
         &place,
         from.as_ref(),
     )
-    .map_err(|e| shared::refit(e.into(), args.shape.seq, Pair::SEQUENCES))?;
-    if outputs.finished(&mut trainer, &identity::info(&data))? {
+    .map_err(|e| advice::without_batch(e, args.shape.seq, Pair::SEQUENCES))?;
+    if outputs.finished(&trainer, &identity::info(&data))? {
         return Ok(());
     }
     drive(args, outputs, &model, &mut trainer, (&data, &validation))

@@ -4,9 +4,8 @@ use std::io::{self, Write};
 
 use crate::cli::show;
 use crate::cli::term::{Paint, grouped};
-use crate::cli::tune::shared::Data;
 use crate::text::Tokenizer;
-use crate::train::data::{DataFile, Dataset, Example, Prompt, Source, spans};
+use crate::train::data::{DataFile, Dataset, Example, Item, Items, Prompt, Source, spans};
 
 /// Prints the first `count` sequences with what is trained on marked, in colour or by `[[` and `]]`, and the numbers of
 /// tokens.
@@ -20,7 +19,7 @@ pub fn print(
     paint: Paint,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let shown = dataset.examples.iter().take(count).map(|example| ("", example));
+    let shown = dataset.items.iter().take(count).map(|example| ("", example));
     sequences(shown, &dataset.files, tokenizer, paint, out)?;
     total("sequences", dataset, out)
 }
@@ -76,9 +75,9 @@ pub fn prompts<'a>(
 ///
 /// # Errors
 /// The writer's.
-pub fn total<D: Data>(what: &str, data: &D, out: &mut impl Write) -> io::Result<()> {
-    let (counts, trained) = (data.tokens(), grouped(data.tokens().trained));
-    let (count, total) = (grouped(data.count() as u64), grouped(counts.total));
+pub fn total<T: Item>(what: &str, data: &Items<T>, out: &mut impl Write) -> io::Result<()> {
+    let (counts, trained) = (data.counts(), grouped(data.counts().trained));
+    let (count, total) = (grouped(data.items.len() as u64), grouped(counts.total));
     match counts.trained {
         0 => writeln!(out, "{count} {what}, {total} tokens"),
         _ => writeln!(out, "{count} {what}, {total} tokens, {trained} of them trained on"),

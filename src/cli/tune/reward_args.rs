@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::args::positive;
+use crate::cli::args::{or, positive};
 use crate::cli::error::{CliError, CliResult};
 use crate::train::reward::{CommandOptions, Mix, RULES, RewardError, Rule, RuleKind};
 
@@ -18,11 +18,11 @@ pub struct RewardArgs {
         help = "What is rewarded: RULE[:ARGUMENT][*WEIGHT]; several add up; --help-all lists the rules",
         long = "reward", value_name = "RULE", required = true, value_parser = rule, long_help = rules())]
     pub rewards: Vec<Rule>,
-    /// Longest time a `command` may take for an answer [default: 60]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    /// Longest time a `command` may take for an answer.
+    #[arg(help = or("Longest time a `command` may take for an answer", CommandOptions::default().timeout.as_secs()), long, value_name = "SECONDS", value_parser = seconds)]
     pub reward_timeout: Option<Duration>,
-    /// Times that a `command` which fails is started again within a batch [default: 2]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=100))]
+    /// Times that a `command` which fails is started again within a batch.
+    #[arg(help = or("Times that a `command` which fails is started again within a batch", CommandOptions::default().restarts), long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=100))]
     pub reward_restarts: Option<u32>,
 }
 
@@ -82,15 +82,6 @@ impl RewardArgs {
             }
         }
         Ok(parsed)
-    }
-}
-
-impl From<RewardError> for CliError {
-    fn from(error: RewardError) -> Self {
-        match error {
-            RewardError::Schema { path, why } => Self::failed(why).at(path.display()),
-            other => Self::failed(other),
-        }
     }
 }
 

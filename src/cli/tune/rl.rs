@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use sha2::{Digest, Sha256};
 
+use crate::cli::advice;
 use crate::cli::args::{ModelArgs, number, positive};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::term::{self, Paint};
@@ -19,11 +20,23 @@ use crate::model::Model;
 use crate::train::data::{EncodeOptions, Overlong, Prompts, TrainOn};
 use crate::train::objective::{Grpo, GrpoLoss, Ppo, Rloo};
 use crate::train::reward::{Rule, RuleKind, answers_of};
-use crate::train::rl::{Judges, Method, RlOptions, RlPrompt, RlTrainer};
-use crate::train::{LoraOptions, Place, Settings};
+use crate::train::rl::{Judges, Method, RlOptions, RlPrompt, SLOTS};
+use crate::train::{LoraOptions, Place, Settings, Trainer};
 
 /// A few prompts are answered again and again: the answers are new each time.
 const EPOCHS: Epochs = Epochs { least: 1, few_steps: 100, most: 100 };
+
+/// What is chosen where nothing is said, and no method says otherwise.
+fn plain() -> RlOptions {
+    RlOptions::of(Method::Grpo(Grpo::default()))
+}
+
+/// Help of the upper bound, of which one loss has another.
+fn higher() -> String {
+    let high = |loss| Grpo::of(loss).epsilon_high;
+    let (most, dapo) = (high(GrpoLoss::Grpo), high(GrpoLoss::Dapo));
+    format!("And how far it may rise: to 1 + X [default: {most}; of dapo {dapo}]")
+}
 
 /// What all of them take.
 #[derive(Args, Clone, Debug)]
@@ -71,28 +84,27 @@ pub struct RlArgs {
 #[command(next_help_heading = "Answers")]
 struct RolloutArgs {
     /// Prompts of a step
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "N", default_value_t = plain().prompts as u32, value_parser = clap::value_parser!(u32).range(1..=4096))]
     prompts_per_step: u32,
     /// Answers to each prompt
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "N", default_value_t = plain().group as u32, value_parser = clap::value_parser!(u32).range(1..=4096))]
     group: u32,
     /// Most tokens of an answer
-    #[arg(short = 'n', long = "n-predict", aliases = ["max-new", "predict"], value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    #[arg(short = 'n', long = "n-predict", aliases = ["max-new", "predict"], value_name = "N", default_value_t = plain().max_new as u32, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     max_new: u32,
     /// Most tokens of a prompt with its answer; prompts that leave no room are skipped
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
+    #[arg(long, value_name = "N", default_value_t = Settings::default().seq as u32, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
     seq: u32,
     /// Temperature at which answers are sampled; what is learnt from are the log-probabilities at it
-    #[arg(long = "temp", alias = "temperature", value_name = "T", default_value_t = 1.0, value_parser = number)]
+    #[arg(long = "temp", alias = "temperature", value_name = "T", default_value_t = plain().temperature, value_parser = number)]
     temperature: f32,
-    /// Answers written at once [default: 8]; more are faster, and take more memory
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(help = format!("Answers written at once [default: {SLOTS}]; more are faster, and take more memory"), long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     slots: Option<u32>,
     /// Do not learn from answers that were cut off at -n
     #[arg(long)]
     mask_truncated: bool,
     /// Taken from the reward of an answer that was cut off
-    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = number)]
+    #[arg(long, value_name = "X", default_value_t = plain().missing_end as f32, value_parser = number)]
     missing_end: f32,
 }
 
@@ -112,10 +124,10 @@ struct TrainingArgs {
     #[command(flatten)]
     optimizer: OptimizerArgs,
     /// Times that a step's answers are gone through
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = plain().passes as u32, value_parser = clap::value_parser!(u32).range(1..=1000))]
     passes: u32,
     /// Updates of each of these times
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "N", default_value_t = plain().minibatches as u32, value_parser = clap::value_parser!(u32).range(1..=4096))]
     minibatches: u32,
     #[command(flatten)]
     length: LengthArgs,
@@ -149,13 +161,12 @@ struct GrpoObjective {
     #[arg(long, value_enum, default_value_t)]
     loss: Loss,
     /// Weight of the divergence from the reference; 0 for none
-    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    #[arg(long, value_name = "X", default_value_t = Grpo::default().beta)]
     beta: f64,
     /// How far a token's probability may fall in a step before it is left alone: to 1 - X of what it was
-    #[arg(long, value_name = "X", default_value_t = 0.2)]
+    #[arg(long, value_name = "X", default_value_t = Grpo::default().epsilon)]
     epsilon: f64,
-    /// And how far it may rise: to 1 + X [default: 0.2; of dapo 0.28]
-    #[arg(long, value_name = "X")]
+    #[arg(help = higher(), long, value_name = "X")]
     epsilon_high: Option<f64>,
 }
 
@@ -183,13 +194,13 @@ pub struct RlooArgs {
 #[command(next_help_heading = "Objective")]
 struct RlooObjective {
     /// What a nat of departure from the reference costs; 0 for nothing
-    #[arg(long, value_name = "X", default_value_t = 0.05)]
+    #[arg(long, value_name = "X", default_value_t = Rloo::default().beta)]
     beta: f64,
     /// How far an answer's probability may fall in a step before it is left alone: to 1 - X of what it was
-    #[arg(long, value_name = "X", default_value_t = 0.2)]
+    #[arg(long, value_name = "X", default_value_t = Rloo::default().epsilon)]
     epsilon: f64,
     /// And how far it may rise: to 1 + X
-    #[arg(long, value_name = "X", default_value_t = 0.2)]
+    #[arg(long, value_name = "X", default_value_t = Rloo::default().epsilon_high)]
     epsilon_high: f64,
 }
 
@@ -206,53 +217,73 @@ pub struct PpoArgs {
 #[command(next_help_heading = "Objective")]
 struct PpoObjective {
     /// What a nat of departure from the reference costs; 0 for nothing
-    #[arg(long, value_name = "X", default_value_t = 0.05)]
+    #[arg(long, value_name = "X", default_value_t = Ppo::default().kl)]
     kl: f64,
     /// How far a token's probability may go in a step before it is left alone: to 1 - X or 1 + X of what it was
-    #[arg(long, value_name = "X", default_value_t = 0.2)]
+    #[arg(long, value_name = "X", default_value_t = Ppo::default().clip)]
     epsilon: f64,
     /// Weight of the value model's loss
-    #[arg(long, value_name = "X", default_value_t = 0.1)]
+    #[arg(long, value_name = "X", default_value_t = Ppo::default().vf_coef)]
     vf_coef: f64,
     /// How far a value may go in a step
-    #[arg(long, value_name = "X", default_value_t = 0.2)]
+    #[arg(long, value_name = "X", default_value_t = Ppo::default().value_clip)]
     value_clip: f64,
     /// Discount of rewards, per token
-    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    #[arg(long, value_name = "X", default_value_t = Ppo::default().gamma)]
     gamma: f64,
     /// Whether advantages trust the values (0) or the rewards (1)
-    #[arg(long, value_name = "X", default_value_t = 0.95)]
+    #[arg(long, value_name = "X", default_value_t = Ppo::default().lambda)]
     lambda: f64,
+}
+
+impl GrpoArgs {
+    /// As the trainer takes them.
+    pub fn options(&self) -> CliResult<RlOptions> {
+        let o = &self.objective;
+        let defaults = Grpo::of(match o.loss {
+            Loss::Grpo => GrpoLoss::Grpo,
+            Loss::Dapo => GrpoLoss::Dapo,
+            Loss::DrGrpo => GrpoLoss::DrGrpo,
+        });
+        let epsilon_high = o.epsilon_high.unwrap_or(defaults.epsilon_high);
+        let method = Grpo { beta: o.beta, epsilon: o.epsilon, epsilon_high, ..defaults };
+        options(&self.rl, Method::Grpo(method))
+    }
+}
+
+impl RlooArgs {
+    /// As the trainer takes them.
+    pub fn options(&self) -> CliResult<RlOptions> {
+        let RlooObjective { beta, epsilon, epsilon_high } = self.objective;
+        options(&self.rl, Method::Rloo(Rloo { epsilon, epsilon_high, beta }))
+    }
+}
+
+impl PpoArgs {
+    /// As the trainer takes them.
+    pub fn options(&self) -> CliResult<RlOptions> {
+        let PpoObjective { kl, epsilon, vf_coef, value_clip, gamma, lambda } = self.objective;
+        let method = Ppo { clip: epsilon, kl, vf_coef, value_clip, gamma, lambda, ..Ppo::default() };
+        options(&self.rl, Method::Ppo(method))
+    }
 }
 
 /// Runs `grpo`.
 pub fn grpo(args: &GrpoArgs) -> CliResult {
-    let o = &args.objective;
-    let defaults = Grpo::of(match o.loss {
-        Loss::Grpo => GrpoLoss::Grpo,
-        Loss::Dapo => GrpoLoss::Dapo,
-        Loss::DrGrpo => GrpoLoss::DrGrpo,
-    });
-    let epsilon_high = o.epsilon_high.unwrap_or(defaults.epsilon_high);
-    let method = Method::Grpo(Grpo { beta: o.beta, epsilon: o.epsilon, epsilon_high, ..defaults });
-    run(&args.rl, method)
+    run(&args.rl, &args.options()?)
 }
 
 /// Runs `rloo`.
 pub fn rloo(args: &RlooArgs) -> CliResult {
-    let RlooObjective { beta, epsilon, epsilon_high } = args.objective;
-    run(&args.rl, Method::Rloo(Rloo { epsilon, epsilon_high, beta }))
+    run(&args.rl, &args.options()?)
 }
 
 /// Runs `ppo`.
 pub fn ppo(args: &PpoArgs) -> CliResult {
-    let PpoObjective { kl, epsilon, vf_coef, value_clip, gamma, lambda } = args.objective;
-    let method = Ppo { clip: epsilon, kl, vf_coef, value_clip, gamma, lambda, ..Ppo::default() };
-    run(&args.rl, Method::Ppo(method))
+    run(&args.rl, &args.options()?)
 }
 
-fn run(args: &RlArgs, method: Method) -> CliResult {
-    let options = options(args, method)?;
+fn run(args: &RlArgs, options: &RlOptions) -> CliResult {
     let outputs = outputs(args)?;
     let rewards = args.reward.build()?;
     let model = engine::open(&args.model)?;
@@ -271,9 +302,9 @@ fn run(args: &RlArgs, method: Method) -> CliResult {
         row: p.row(),
     };
     let questions = prompts.items.iter().map(of).collect();
-    let mut trainer = RlTrainer::new(&model, questions, judges, &options, &settings, &place, from.as_ref())
-        .map_err(|e| shared::refit(e.into(), args.rollout.seq, 1))?;
-    if outputs.finished(&mut trainer, &info)? {
+    let mut trainer = Trainer::rl(&model, questions, judges, options, &settings, &place, from.as_ref())
+        .map_err(|e| advice::without_batch(e, args.rollout.seq, 1))?;
+    if outputs.finished(&trainer, &info)? {
         return Ok(());
     }
     let identity =

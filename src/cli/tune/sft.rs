@@ -79,7 +79,7 @@ struct TrainingArgs {
     #[command(flatten)]
     optimizer: OptimizerArgs,
     /// Micro-batches whose gradients make one step
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = Settings::default().accumulate as u32, value_parser = clap::value_parser!(u32).range(1..))]
     accumulate: u32,
     /// Fill each micro-batch with as many sequences as fit --seq tokens
     #[arg(long)]
@@ -112,7 +112,7 @@ pub fn run(args: &SftArgs) -> CliResult {
         preview::print(&dataset, prompter.tokenizer(), count, Paint::stdout(), &mut out)?;
         return Ok(std::io::Write::flush(&mut out)?);
     }
-    args.training.validation.check(validation.examples.len())?;
+    args.training.validation.check(validation.items.len())?;
     let from = args.output.begin(&model, false)?;
     let settings = settings(args, &dataset, args.shape.lora_from(from.as_ref())?);
     let place = args.place.place(&args.shape.memory);
@@ -121,13 +121,13 @@ pub fn run(args: &SftArgs) -> CliResult {
     let info = identity::info(&dataset);
     let mut trainer = Trainer::new(
         &model,
-        dataset.examples.clone(),
-        validation.examples.clone(),
+        dataset.items.clone(),
+        validation.items.clone(),
         &settings,
         &place,
         from.as_ref(),
     )?;
-    if outputs.finished(&mut trainer, &info)? {
+    if outputs.finished(&trainer, &info)? {
         return Ok(());
     }
     if settings.keep > 0.0 {
@@ -151,6 +151,28 @@ fn settings(args: &SftArgs, dataset: &Dataset, lora: LoraOptions) -> Settings {
     };
     t.validation.put(&mut settings);
     let window = (settings.batch * settings.accumulate).max(1);
-    t.length.put(&mut settings, dataset.examples.len().div_ceil(window) as u64, EPOCHS);
+    t.length.put(&mut settings, dataset.items.len().div_ceil(window) as u64, EPOCHS);
     settings
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        sft: SftArgs,
+    }
+
+    #[test]
+    fn what_is_not_said_is_as_the_library_has_it() {
+        let args = Line::try_parse_from(["sft", "--data", "a.jsonl"]).unwrap().sft;
+        let made = settings(&args, &Dataset::default(), args.shape.lora());
+        // What the command keeps of the model, and how often it goes through the data, is its own.
+        let own = Settings { keep: made.keep, epochs: made.epochs, ..Settings::default() };
+        assert_eq!(made, own);
+    }
 }

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use sha2::{Digest, Sha256};
 
-use crate::adapter::Adapter;
-use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, positive, session_options};
+use crate::adapter::{Adapter, AdapterError};
+use crate::cli::advice;
+use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, or, positive, session_options};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::output::ReplaceArgs;
 use crate::cli::prompt::Prompter;
-use crate::cli::term::{self, parse_bytes};
+use crate::cli::term::parse_bytes;
 use crate::cli::tune::args::MemoryArgs;
 use crate::cli::tune::drive::RunArgs;
 use crate::cli::tune::effort::Effort;
@@ -19,9 +20,7 @@ use crate::cli::tune::identity;
 use crate::io::MappedFile;
 use crate::model::Model;
 use crate::session::Modes;
-use crate::train::data::{
-    DataError, DataFile, Dataset, EncodeOptions, Encoder, Item, Items, Overlong, Report, TokenCounts, TrainOn,
-};
+use crate::train::data::{EncodeOptions, Item, Items, Overlong, TrainOn};
 use crate::train::{LoraOptions, Place, Schedule, Settings};
 
 /// What comes out, and what a run begins with.
@@ -75,7 +74,13 @@ impl OutputArgs {
         let Some(path) = &self.from else { return Ok(None) };
         let failed = |e| CliError::from(e).at(path.display());
         let adapter = Adapter::open(path).map_err(failed)?;
-        adapter.check_base(model.file(), false).map_err(failed)?;
+        adapter.check_base(model.file(), false).map_err(|e| match e {
+            // Here it cannot be applied all the same.
+            AdapterError::OtherBase { .. } => {
+                CliError::failed(e).at(path.display()).advise("that model, with -m")
+            }
+            e => failed(e),
+        })?;
         if adapter.head.is_some() && !heads {
             let what = "it is a reward model, which judges texts and does not write them";
             return Err(CliError::failed(what).at(path.display()).advise("an adapter of another training"));
@@ -102,30 +107,29 @@ fn default_output(data: &[PathBuf]) -> PathBuf {
 #[command(next_help_heading = "Training")]
 pub struct OptimizerArgs {
     /// Learning rate; of all weights (--full) 5e-5 by default
-    #[arg(long, value_name = "X", default_value_t = 5e-4, default_value_if("full", "true", "5e-5"), value_parser = positive)]
+    #[arg(long, value_name = "X", default_value_t = Settings::default().learning_rate, default_value_if("full", "true", "5e-5"), value_parser = positive)]
     lr: f32,
     /// Learning rate over time
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t = Falls::of(Settings::default().schedule))]
     schedule: Falls,
     /// Steps over which the learning rate rises at the start
-    #[arg(long, value_name = "STEPS", default_value_t = 0)]
+    #[arg(long, value_name = "STEPS", default_value_t = Settings::default().warmup)]
     warmup: u64,
     /// Decoupled weight decay
-    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = weight)]
+    #[arg(long, value_name = "X", default_value_t = Settings::default().weight_decay, value_parser = weight)]
     weight_decay: f32,
     /// Largest norm of the gradient; 0 for no limit
-    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = weight)]
+    #[arg(long, value_name = "X", default_value_t = Settings::default().clip, value_parser = weight)]
     clip: f32,
 }
 
 /// Learning rate over time.
-#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Falls {
     /// The same to the end
     Constant,
     /// Falls to zero in a straight line
-    #[default]
     Linear,
     /// Falls to zero in half a cosine wave
     Cosine,
@@ -134,6 +138,15 @@ pub enum Falls {
 }
 
 impl Falls {
+    fn of(schedule: Schedule) -> Self {
+        match schedule {
+            Schedule::Constant => Falls::Constant,
+            Schedule::Linear => Falls::Linear,
+            Schedule::Cosine => Falls::Cosine,
+            Schedule::Wsd => Falls::Wsd,
+        }
+    }
+
     /// As training has it.
     pub fn schedule(self) -> Schedule {
         match self {
@@ -174,7 +187,7 @@ pub struct LengthArgs {
     #[arg(long, alias = "steps", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_steps: Option<u64>,
     /// Random seed
-    #[arg(short = 's', long, value_name = "N", default_value_t = 0)]
+    #[arg(short = 's', long, value_name = "N", default_value_t = Settings::default().seed)]
     pub seed: u64,
 }
 
@@ -209,8 +222,7 @@ pub struct ValidationArgs {
     /// Steps between validations [default: once an epoch]
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     eval_every: Option<u64>,
-    /// Validations without a better loss after which training ends; 0 for never [default: 3]
-    #[arg(long, value_name = "N")]
+    #[arg(help = or("Validations without a better loss after which training ends; 0 for never", Settings::default().patience), long, value_name = "N")]
     patience: Option<u64>,
 }
 
@@ -257,105 +269,31 @@ pub struct HeldOutArgs {
     truncate: bool,
 }
 
-/// A kind of data.
-pub trait Data: Sized + Default {
-    /// Reads files.
-    ///
-    /// # Errors
-    /// As the kind's own.
-    fn load(paths: &[PathBuf], encoder: &Encoder) -> Result<(Self, Report), DataError>;
-    /// Cuts a part off.
-    fn split(self, part: f64, seed: u64) -> (Self, Self);
-    /// The files.
-    fn files(&self) -> &[DataFile];
-    /// Sequences, or items.
-    fn count(&self) -> usize;
-    /// Their tokens.
-    fn tokens(&self) -> TokenCounts;
-    /// Hashes what the model is to see, in order.
-    fn hash_into(&self, all: &mut Sha256);
-}
-
-impl Data for Dataset {
-    fn load(paths: &[PathBuf], encoder: &Encoder) -> Result<(Self, Report), DataError> {
-        Self::load(paths, encoder)
-    }
-
-    fn split(self, part: f64, seed: u64) -> (Self, Self) {
-        self.split(part, seed)
-    }
-
-    fn files(&self) -> &[DataFile] {
-        &self.files
-    }
-
-    fn count(&self) -> usize {
-        self.examples.len()
-    }
-
-    fn hash_into(&self, all: &mut Sha256) {
-        self.examples.iter().for_each(|example| all.update(bytemuck::cast_slice(&example.tokens)));
-    }
-
-    fn tokens(&self) -> TokenCounts {
-        self.counts()
-    }
-}
-
-impl<T: Item> Data for Items<T> {
-    fn load(paths: &[PathBuf], encoder: &Encoder) -> Result<(Self, Report), DataError> {
-        Self::load(paths, encoder)
-    }
-
-    fn split(self, part: f64, seed: u64) -> (Self, Self) {
-        self.split(part, seed)
-    }
-
-    fn files(&self) -> &[DataFile] {
-        &self.files
-    }
-
-    fn count(&self) -> usize {
-        self.items.len()
-    }
-
-    fn hash_into(&self, all: &mut Sha256) {
-        // The prompts', which hold templates and system prompts.
-        self.items.iter().for_each(|item| all.update(item.key().to_le_bytes()));
-    }
-
-    fn tokens(&self) -> TokenCounts {
-        self.counts()
-    }
-}
-
 /// Reads data, and says what of it could not be used.
-pub fn read<D: Data>(paths: &[PathBuf], prompter: &Prompter, options: EncodeOptions) -> CliResult<D> {
+pub fn read<T: Item>(paths: &[PathBuf], prompter: &Prompter, options: EncodeOptions) -> CliResult<Items<T>> {
     let encoder = prompter.encoder(options);
-    let (data, report) = D::load(paths, &encoder)?;
-    if report.is_notable() {
-        term::warn(&report);
-    }
+    let (data, report) = Items::load(paths, &encoder)?;
+    advice::warn_of(&report);
     Ok(data)
 }
 
 impl HeldOutArgs {
     /// Reads the data and cuts off what is held out.
-    pub fn load<D: Data>(
+    pub fn load<T: Item>(
         &self,
         paths: &[PathBuf],
         prompter: &Prompter,
         (train_on, max_len, seed): (TrainOn, usize, u64),
-    ) -> CliResult<(D, D)> {
+    ) -> CliResult<(Items<T>, Items<T>)> {
         let options = EncodeOptions {
             train_on,
             max_len,
             overlong: if self.truncate { Overlong::Truncate } else { Overlong::Skip },
             strict: self.strict,
         };
-        let data: D = read(paths, prompter, options)?;
+        let data = read(paths, prompter, options)?;
         match self.val.as_deref() {
-            None => Ok((data, D::default())),
+            None => Ok((data, Items::default())),
             Some(part) => match part.parse::<f64>() {
                 Ok(part) if (0.0..1.0).contains(&part) => Ok(data.split(part, seed)),
                 Ok(_) => Err(CliError::usage("--val takes a part below 1, such as 0.1, or a file")),
@@ -363,24 +301,6 @@ impl HeldOutArgs {
             },
         }
     }
-}
-
-/// A refusal's advice where `together` sequences of at most `seq` tokens always make a step: it is given in sequences of a
-/// batch, which changes nothing there.
-pub fn refit(mut error: CliError, seq: u32, together: u64) -> CliError {
-    for advice in error.advice.iter_mut().filter(|advice| advice.contains("--batch ")) {
-        let (mut rows, mut length, mut rest) = (1, u64::from(seq), String::new());
-        let mut words = advice.split(' ');
-        while let (Some(flag), Some(value)) = (words.next(), words.next()) {
-            match (flag, value.parse()) {
-                ("--batch", Ok(batch)) => rows = batch,
-                ("--seq", Ok(seq)) => length = seq,
-                _ => rest += &format!(" {flag} {value}"),
-            }
-        }
-        *advice = format!("--seq {}{rest}", (rows * length / together.max(1)).max(2));
-    }
-    error
 }
 
 /// Files that a run reads beside its data.
@@ -419,22 +339,5 @@ impl PlaceArgs {
     pub fn place(&self, memory: &MemoryArgs) -> Place {
         let context = ContextArgs { budget: self.budget, ..ContextArgs::default() };
         memory.place(session_options(&self.device, &context, Modes::GENERATE))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn advice_is_given_in_flags_that_matter() {
-        let advice = |text: &str, seq, together| {
-            refit(CliError::failed("too large").advise(text), seq, together).advice.remove(0)
-        };
-        assert_eq!(advice("--batch 1", 1024, 2), "--seq 512");
-        assert_eq!(advice("--batch 1 --seq 256 --rank 8", 1024, 2), "--seq 128 --rank 8");
-        assert_eq!(advice("--batch 1 --seq 256 --chunk 16", 1024, 1), "--seq 256 --chunk 16");
-        assert_eq!(advice("--budget 3MiB --batch 1 --seq 64", 1024, 1), "--seq 64 --budget 3MiB");
-        assert_eq!(advice("--recompute all", 1024, 2), "--recompute all");
     }
 }

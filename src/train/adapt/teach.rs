@@ -447,5 +447,5 @@ fn boot(
         rollouts: Some(rollouts),
         divergence: !course.standards.written.is_empty(),
     };
-    Trainer::boot(model, Box::new(task), settings, &boot)
+    Trainer::boot(model, task, settings, &boot)
 }

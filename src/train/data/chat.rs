@@ -43,7 +43,7 @@ impl Encoder<'_> {
     }
 
     pub(super) fn template_for_chats(&self) -> Result<&ChatTemplate, RowError> {
-        let what = "the model has no chat template for conversations; name one with --chat-template";
+        let what = "the model has no chat template for conversations; name one that is to be used";
         self.template.ok_or_else(|| RowError::new(Reason::NoTemplate, what))
     }
 
@@ -218,8 +218,8 @@ impl Conversation<'_, '_> {
             // A template that fails without the calls looks at them.
             if self.render(&without, false).is_ok_and(|text| self.render(with, false) == Ok(text)) {
                 let what = format!(
-                    "message {i} calls {}, of which nothing is written; choose a template that writes calls \
-                     (--chat-template), or put them into the content",
+                    "message {i} calls {}, of which nothing is written; choose a template that writes calls, \
+                     or put them into the content",
                     named(calls)
                 );
                 return Err(RowError::new(Reason::CallsNotWritten, what));

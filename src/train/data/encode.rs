@@ -80,7 +80,7 @@ pub struct Encoder<'m> {
 
 /// Token ids, and which are learnt.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Sequence {
+pub struct Sequence {
     pub(super) tokens: Vec<u32>,
     pub(super) trained: Vec<bool>,
     pub(super) truncated: bool,

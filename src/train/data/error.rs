@@ -168,7 +168,7 @@ pub enum DataError {
     },
     /// Plain text where rows are needed.
     #[error(
-        "{}: this is plain text, and a JSON object per line is needed; `ember perplexity -f` measures plain text",
+        "{}: this is plain text, and a JSON object per line is needed",
         path.display()
     )]
     NotRows {

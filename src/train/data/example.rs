@@ -1,13 +1,21 @@
 //! Token sequences and what they came from.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::encode::Encoder;
+use super::error::{DataError, RowError};
+use super::items::private::{FromRow, FromText};
+use super::items::{Intake, Item, Items, Made};
+use super::message::Turns;
 use super::random::mix;
+use super::report::Report;
+use super::row::{self, Chat, Row};
+use crate::text::Message;
 
 /// Where a sequence came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Source {
-    /// The index of the file in [`Dataset::files`].
+    /// The index of the file in [`Items::files`].
     pub file: usize,
     /// The line on which the row begins, from 1.
     pub line: u64,
@@ -92,24 +100,47 @@ pub struct DataFile {
     pub sha256: String,
 }
 
-/// Sequences and the files they came from.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Dataset {
-    /// The sequences, in the files' order.
-    pub examples: Vec<Example>,
-    /// The files, in the order given.
-    pub files: Vec<DataFile>,
-}
+/// Sequences. Rows are those that the [module](super) tells of, and plain text.
+pub type Dataset = Items<Example>;
 
 impl Dataset {
-    /// Numbers of tokens, over all sequences.
-    pub fn counts(&self) -> TokenCounts {
-        self.examples.iter().map(Example::counts).fold(TokenCounts::default(), |sum, one| sum + one)
+    /// Makes sequences of conversations that are in memory, as [`Items::load`] does of those in a file; a row's number is the
+    /// line in the report. Its last message that is learnt is an assistant's.
+    ///
+    /// # Errors
+    /// [`DataError`]: in strict mode, the first row that cannot be used; no usable row at all.
+    pub fn from_rows(rows: &[Vec<Message>], encoder: &Encoder) -> Result<(Self, Report), DataError> {
+        let (mut dataset, mut report) = (Self::default(), Report::default());
+        let path = Path::new("rows in memory");
+        for (line, row) in (1..).zip(rows) {
+            report.rows += 1;
+            let chat = Chat { turns: Turns::from(row.clone()), train_from: 0, tools: None };
+            let made = Made::examples(encoder.encode(Row::Chat(chat)), Source { file: 0, line });
+            Intake { path, encoder, data: &mut dataset, report: &mut report }.add(line, Ok(made))?;
+        }
+        dataset.or_nothing(report)
+    }
+}
+
+impl FromRow for Example {
+    const FROM_TEXT: Option<FromText<Self>> = Some(|cut, source| Made::examples(vec![cut], source));
+
+    fn from_row(text: &str, encoder: &Encoder, source: Source) -> Result<Made<Self>, RowError> {
+        Ok(Made::examples(encoder.encode(row::from_object(text)?), source))
+    }
+}
+
+impl Item for Example {
+    fn key(&self) -> u64 {
+        self.key
     }
 
-    /// The length of every sequence, for a [`Batcher`](super::Batcher).
-    pub fn lengths(&self) -> Vec<usize> {
-        self.examples.iter().map(|e| e.tokens.len()).collect()
+    fn counts(&self) -> TokenCounts {
+        Self::counts(self)
+    }
+
+    fn identify(&self, take: &mut dyn FnMut(&[u8])) {
+        take(bytemuck::cast_slice(&self.tokens));
     }
 }
 

@@ -238,9 +238,9 @@ fn difference(before: &str, through: &str, reply: usize) -> String {
     match open_tag(rest.trim()) {
         Some(tag) => format!(
             "{parting}; the prompt opens a thought: begin the answer with `{tag}…{}`, give it as `reasoning_content`, or \
-             choose another --chat-template",
+             choose another template",
             closing(tag)
         ),
-        None => format!("{parting}; choose another --chat-template"),
+        None => format!("{parting}; choose another template"),
     }
 }

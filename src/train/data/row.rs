@@ -95,11 +95,6 @@ const KNOWN: &str = "known are messages (or conversations), prompt with completi
 /// The most earlier turns of `history`.
 const MAX_HISTORY: usize = 256;
 
-/// Reads a row.
-pub(super) fn parse(bytes: &[u8]) -> Result<Row, RowError> {
-    from_object(object(bytes)?)
-}
-
 /// The text of a row that is learnt as it stands.
 pub(in crate::train) fn text_alone(bytes: &[u8]) -> Result<String, RowError> {
     let fields = Fields::read(object(bytes)?, &["text", "weight", "train", "trainable"])?;

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use super::Dataset;
 use super::random::mix;
 
 /// The row's place between 0 and 1.
@@ -10,7 +9,7 @@ fn place(key: u64, seed: u64) -> u64 {
     mix(key ^ mix(seed))
 }
 
-/// Splits items by the keys of their content; see [`Dataset::split`].
+/// Splits items by the keys of their content; see [`Items::split`](super::Items::split).
 pub(super) fn split<T>(items: Vec<T>, key: impl Fn(&T) -> u64, fraction: f64, seed: u64) -> (Vec<T>, Vec<T>) {
     let keys: HashSet<u64> = items.iter().map(&key).collect();
     let bound = (fraction.clamp(0.0, 1.0) * u64::MAX as f64) as u64;
@@ -30,19 +29,4 @@ pub(super) fn split<T>(items: Vec<T>, key: impl Fn(&T) -> u64, fraction: f64, se
     }
     let (held_out, kept) = items.into_iter().partition(|item| chosen.contains(&key(item)));
     (kept, held_out)
-}
-
-impl Dataset {
-    /// Splits into training and validation data. About `fraction` (0 to 1) of the rows go to validation: those
-    /// whose content hashes, with the seed, below it. So a row always lands on the same side, whatever the other rows
-    /// are, and equal rows, or sequences of one conversation, on the same.
-    ///
-    /// For a fraction above 0 and at least two different rows, each side gets at least one.
-    pub fn split(self, fraction: f64, seed: u64) -> (Dataset, Dataset) {
-        let (kept, held_out) = split(self.examples, |e| e.key, fraction, seed);
-        (
-            Dataset { examples: kept, files: self.files.clone() },
-            Dataset { examples: held_out, files: self.files },
-        )
-    }
 }

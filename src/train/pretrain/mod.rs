@@ -4,7 +4,6 @@
 mod recipe;
 mod start;
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 pub use recipe::{Recipe, parse_size};
@@ -13,14 +12,15 @@ pub use start::write_random;
 use crate::model::{Model, Train};
 use crate::session::{Generated, Request};
 use crate::text::{SamplerParams, Tokenizer};
-use crate::train::core::{Core, Progress};
+use crate::train::core::Core;
 use crate::train::corpus::{Pieces, Sampler};
 use crate::train::engine::session_error;
 use crate::train::objective::Sft;
-use crate::train::{
-    Ended, Engine, EngineOptions, Place, Rollouts, Sample, Sequence, Settings, StepReport, TrainError,
-    initialize,
-};
+use crate::train::order::{Order, Window};
+use crate::train::report::{Stage, StepReport};
+use crate::train::task::{Part, Task, Update};
+use crate::train::trainer::Start;
+use crate::train::{Engine, EngineOptions, Place, Rollouts, Sample, Sequence, Settings, TrainError, Trainer};
 
 /// Trained positions whose logits are made together: all positions are trained, so that large chunks pay.
 pub const OUTPUTS: usize = 512;
@@ -102,39 +102,43 @@ impl Samples {
     }
 }
 
-/// Trains all weights of a model on text.
-pub struct Pretrainer {
-    pub(super) core: Core,
+/// All weights of a model, on text.
+struct TextTask {
     windows: Box<dyn Windows>,
     samples: Samples,
     tokenizer: Tokenizer,
-    total: u64,
+    /// Windows that go through the model together when they are validated.
+    together: u64,
+    /// The step's micro-batches, and its objective.
+    micro: Vec<Pieces>,
+    objective: Sft,
 }
 
-impl Pretrainer {
-    /// Opens the device and takes the weights as the model's file has them. `settings` are those of training all weights, with
-    /// the number of steps; its `batch` is in windows of at most `seq` tokens.
+impl Trainer {
+    /// Trains all weights of a model on text: takes them as the model's file has them. `settings` are those of training all
+    /// weights, with the number of steps; its `batch` is in windows of at most `seq` tokens. The latest state is kept.
     ///
     /// # Errors
-    /// [`TrainError::Data`] if there is nothing to train on, [`TrainError::Model`] if the map does not fit the budget.
-    pub fn new(
+    /// [`TrainError::Data`] and [`TrainError::ShortText`] if there is nothing to train on, [`TrainError::Model`] if the map does
+    /// not fit the budget.
+    pub fn pretrain(
         model: &Model,
         windows: Box<dyn Windows>,
         samples: Samples,
         settings: &Settings,
         place: &Place,
     ) -> Result<Self, TrainError> {
-        let data = |why: String| TrainError::Data(why);
-        if windows.per_epoch() == 0 {
-            return Err(data("the text is shorter than a window; a smaller --seq, or more text".into()));
+        let all = windows.per_epoch();
+        if all == 0 {
+            return Err(TrainError::ShortText { seq: settings.seq });
         }
-        let tokenizer = Tokenizer::from_metadata(&model.gguf().metadata).map_err(|e| data(e.to_string()))?;
+        let tokenizer = Tokenizer::from_metadata(&model.gguf().metadata);
+        let tokenizer = tokenizer.map_err(|e| TrainError::Data(e.to_string()))?;
         let settings = Settings { full: true, ..settings.clone() };
-        let rows = settings.seq * settings.batch.max(1);
         let sampled = samples.every > 0 && !samples.prompts.is_empty();
         let options = EngineOptions {
             device: place.device.clone(),
-            rows,
+            rows: settings.seq * settings.batch.max(1),
             seq: settings.seq,
             outputs: place.chunk.or(Some(OUTPUTS)),
             recompute: place.recompute,
@@ -142,119 +146,88 @@ impl Pretrainer {
             rollouts: sampled.then(|| Rollouts { slots: samples.prompts.len(), ctx: samples.longest() }),
             ..EngineOptions::default()
         };
-        let mut engine = Engine::boot(model, &options)?;
-        initialize(&mut engine, settings.seed)?;
-        let objective = serde_json::json!({ "pretrain": { "held out": windows.held_out() } });
-        let total = settings.max_steps.unwrap_or_else(|| {
-            (windows.per_epoch() * settings.epochs).div_ceil(window_count(&settings)).max(1)
-        });
-        let core = Core::new(engine, &settings, objective);
-        Ok(Self { core, windows, samples, tokenizer, total })
+        let each = window_count(&settings);
+        let total = settings.max_steps.unwrap_or_else(|| (all * settings.epochs).div_ceil(each).max(1));
+        let together = settings.batch.clamp(1, VALIDATED) as u64;
+        let objective = Sft { targets: 0 };
+        let task = TextTask { windows, samples, tokenizer, together, micro: vec![], objective };
+        let start = Start { task: Box::new(task), order: Order::Counted { each, all }, total, options };
+        Self::start(model, &settings, start, |_| Ok(()))
+    }
+}
+
+impl Task for TextTask {
+    fn describe(&self) -> serde_json::Value {
+        serde_json::json!({ "pretrain": { "held out": self.windows.held_out() } })
     }
 
-    /// Steps of the whole run.
-    pub fn total(&self) -> u64 {
-        self.total
-    }
-
-    /// Steps of going through the text once.
-    pub fn steps_per_epoch(&self) -> u64 {
-        self.windows.per_epoch().div_ceil(window_count(&self.core.settings))
-    }
-
-    /// Why the run has ended, if it has.
-    pub fn ended(&self) -> Option<Ended> {
-        (self.core.progress.step >= self.total).then_some(Ended::Done)
-    }
-
-    /// Steps so far.
-    pub fn step_count(&self) -> u64 {
-        self.core.progress.step
-    }
-
-    pub(super) fn go_to(&mut self, progress: Progress) -> Result<(), TrainError> {
-        self.core.progress = progress;
-        Ok(())
-    }
-
-    /// The engine: device, memory map, timing.
-    pub fn engine(&mut self) -> &mut Engine {
-        &mut self.core.engine
-    }
-
-    /// One step of the optimizer: the next windows, a micro-batch at a time, clipping, update, and validation and samples
-    /// where they are due. `pause` is called after each micro-batch with the time it took. `None` when the run has ended.
-    ///
-    /// # Errors
-    /// [`TrainError::NotFinite`] after three steps in a row whose loss or gradient is not finite.
-    pub fn step(&mut self, pause: &mut dyn FnMut(Duration)) -> Result<Option<StepReport>, TrainError> {
-        if self.ended().is_some() {
-            return Ok(None);
-        }
-        let (step, batch) = (self.core.progress.step, self.core.settings.batch.max(1) as u64);
-        let first = step * window_count(&self.core.settings);
-        let mut report = StepReport::new(step + 1, first / self.windows.per_epoch().max(1));
-        let mut micro: Vec<Pieces> = Vec::new();
-        for at in (first..first + window_count(&self.core.settings)).step_by(batch as usize) {
+    /// Reads the step's windows.
+    fn begin(
+        &mut self,
+        core: &mut Core,
+        _window: &Window,
+        _stage: &mut Stage<'_>,
+    ) -> Result<Vec<Update>, TrainError> {
+        let (step, batch) = (core.progress.step, core.settings.batch.max(1) as u64);
+        let count = window_count(&core.settings);
+        self.micro.clear();
+        for at in (step * count..(step + 1) * count).step_by(batch as usize) {
             let mut pieces = Pieces::new();
             (at..at + batch).try_for_each(|index| self.windows.window(index, &mut pieces))?;
-            micro.push(pieces);
+            if !pieces.is_empty() {
+                self.micro.push(pieces);
+            }
         }
-        report.targets = micro.iter().map(|pieces| pieces.targets() as u64).sum();
-        let objective = Sft { targets: report.targets as usize };
-        self.core.engine.clear()?;
-        for pieces in micro.iter().filter(|pieces| !pieces.is_empty()) {
-            let start = Instant::now();
-            let sequences: Vec<Sequence<'_>> = pieces.sequences().collect();
-            let coefs = vec![objective.coefficient(); pieces.targets()];
-            let scores = self.core.engine.gradient(&sequences, &coefs, step as u32)?;
-            report.loss += objective.loss(&scores);
-            report.rows += pieces.targets() as u64;
-            let took = start.elapsed();
-            report.took += took;
-            pause(took);
-        }
-        let start = Instant::now();
-        let updated = self.core.update(report.loss, step, self.total)?;
-        (report.grad_norm, report.rate, report.skipped) = (updated.grad_norm, updated.rate, updated.skipped);
-        report.took += start.elapsed();
-        self.core.progress.step += 1;
-        self.core.progress.tokens += report.rows;
-        self.core.progress.last.1 = Some(report.loss.to_bits());
-        self.look(&mut report, pause)?;
-        Ok(Some(report))
+        let items: Vec<usize> = (0..self.micro.len()).collect();
+        let parts = items.iter().map(|index| (vec![*index], step as u32)).collect();
+        Ok(vec![Update { items, parts }])
     }
 
-    /// Validation and samples, where they are due.
-    fn look(&mut self, report: &mut StepReport, pause: &mut dyn FnMut(Duration)) -> Result<(), TrainError> {
-        let last = report.step >= self.total;
-        let due = |every: u64| every > 0 && (report.step.is_multiple_of(every) || last);
-        if due(self.core.settings.eval_every) {
-            report.validation = self.validate(pause)?;
-            self.core.progress.last.0 = report.validation.map(f64::to_bits);
-        }
-        if due(self.samples.every) && !self.samples.prompts.is_empty() {
-            report.samples = self.write()?;
+    fn open(&mut self, _items: &[usize]) {
+        self.objective = Sft { targets: self.micro.iter().map(Pieces::targets).sum() };
+    }
+
+    fn gradient(
+        &mut self,
+        engine: &mut Engine,
+        items: &[usize],
+        seed: u32,
+        part: &mut Part,
+    ) -> Result<(), TrainError> {
+        for pieces in items.iter().filter_map(|index| self.micro.get(*index)) {
+            let sequences: Vec<Sequence<'_>> = pieces.sequences().collect();
+            let targets = pieces.targets();
+            let coefs = vec![self.objective.coefficient(); targets];
+            let scores = engine.gradient(&sequences, &coefs, seed)?;
+            let (loss, count) = (self.objective.loss(&scores), targets as u64);
+            part.add(Part { loss, rows: count, targets: count, metrics: vec![] });
         }
         Ok(())
     }
 
-    /// Loss on the held-out text; `None` without any.
-    ///
-    /// # Errors
-    /// [`TrainError::Exec`] if the device fails.
-    pub fn validate(&mut self, pause: &mut dyn FnMut(Duration)) -> Result<Option<f64>, TrainError> {
+    fn validates(&self) -> bool {
+        self.windows.held_out() > 0
+    }
+
+    fn keeps_best(&self) -> bool {
+        false
+    }
+
+    fn validate(
+        &mut self,
+        engine: &mut Engine,
+        pause: &mut dyn FnMut(Duration),
+    ) -> Result<Option<f64>, TrainError> {
         let (mut sum, mut count) = (0.0, 0usize);
-        let batch = self.core.settings.batch.clamp(1, VALIDATED) as u64;
-        for at in (0..self.windows.held_out()).step_by(batch as usize) {
+        for at in (0..self.windows.held_out()).step_by(self.together as usize) {
             let start = Instant::now();
             let mut pieces = Pieces::new();
-            let end = (at + batch).min(self.windows.held_out());
+            let end = (at + self.together).min(self.windows.held_out());
             (at..end).try_for_each(|index| self.windows.held_out_window(index, &mut pieces))?;
             if pieces.is_empty() {
                 continue;
             }
-            let scores = self.core.engine.score(&pieces.sequences().collect::<Vec<_>>(), 0)?;
+            let scores = engine.score(&pieces.sequences().collect::<Vec<_>>(), 0)?;
             sum -= scores.iter().map(|l| f64::from(*l)).sum::<f64>();
             count += scores.len();
             pause(start.elapsed());
@@ -262,10 +235,21 @@ impl Pretrainer {
         Ok((count > 0).then(|| sum / count as f64))
     }
 
+    fn look(&mut self, core: &mut Core, report: &mut StepReport, last: bool) -> Result<(), TrainError> {
+        let every = self.samples.every;
+        let due = every > 0 && (report.step.is_multiple_of(every) || last);
+        if due && !self.samples.prompts.is_empty() {
+            report.samples = self.write(core)?;
+        }
+        Ok(())
+    }
+}
+
+impl TextTask {
     /// Continuations of the prompts, as the model is now.
-    fn write(&mut self) -> Result<Vec<Sample>, TrainError> {
+    fn write(&self, core: &mut Core) -> Result<Vec<Sample>, TrainError> {
         let Samples { prompts, max_new, temperature, .. } = &self.samples;
-        let seed = self.core.settings.seed as u32;
+        let seed = core.settings.seed as u32;
         let plain = SamplerParams { top_k: 0, top_p: 1.0, min_p: 0.0, ..SamplerParams::greedy() };
         let sampler = |index: usize| SamplerParams {
             temperature: *temperature,
@@ -277,7 +261,7 @@ impl Pretrainer {
             .enumerate()
             .map(|(index, (_, prompt))| Request::turn(prompt, sampler(index), &self.tokenizer))
             .collect();
-        let session = self.core.engine.session();
+        let session = core.engine.session();
         // Keys and values of the model as it was before the last update are of no use.
         session.reset();
         let tokenizer = &self.tokenizer;
@@ -289,11 +273,6 @@ impl Pretrainer {
             parts: vec![],
         };
         Ok(prompts.iter().zip(written).map(sample).collect())
-    }
-
-    /// What a note of the run says beside settings and steps.
-    pub fn info(&self) -> BTreeMap<String, String> {
-        BTreeMap::from([("tokens".into(), self.core.progress.tokens.to_string())])
     }
 }
 

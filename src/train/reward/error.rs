@@ -73,7 +73,7 @@ pub enum CommandFailure {
     /// No answer in time.
     #[error(
         "no answer within {} s{}; it must answer each line it is given and flush its output, or needs a longer \
-         time-out (--reward-timeout){}",
+         time-out{}",
         timeout.as_secs_f64(), again(*.restarts), said(stderr)
     )]
     Timeout {

@@ -1,12 +1,14 @@
 //! From judged answers to gradients.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::train::data::Random;
 use crate::train::objective::{Ppo, Window, k3};
+use crate::train::report::Pace;
 use crate::train::rl::rollout::Answer;
 use crate::train::rl::{Method, RlOptions};
-use crate::train::trainer::{REFERENCE, Sums};
+use crate::train::task::{Part, Update};
+use crate::train::trainer::REFERENCE;
 use crate::train::{Engine, Sequence, TrainError};
 
 /// An answer with all that its gradient needs.
@@ -43,7 +45,7 @@ pub(super) fn experiences(
     answers: Vec<Answer>,
     with_reference: bool,
     (temperature, together): (f32, usize),
-    pause: &mut dyn FnMut(Duration),
+    pace: &mut Pace<'_>,
 ) -> Result<Vec<Experience>, TrainError> {
     let mut all = Vec::with_capacity(answers.len());
     for answer in answers {
@@ -66,7 +68,7 @@ pub(super) fn experiences(
             for (index, scores) in some.iter().zip(score(engine, REFERENCE, &all, some, (temperature, 0))?) {
                 all[*index].reference = scores;
             }
-            pause(start.elapsed());
+            pace.rest(start.elapsed());
         }
     }
     Ok(all)
@@ -172,7 +174,7 @@ fn values(
 }
 
 /// The updates of one pass: which answers each takes, in an order that seed and step fix.
-pub(super) fn minibatches(all: &[Experience], options: &RlOptions, seed: u64, pass: u64) -> Vec<Vec<usize>> {
+fn minibatches(all: &[Experience], options: &RlOptions, seed: u64, pass: u64) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..all.len()).filter(|i| all[*i].usable).collect();
     if options.minibatches > 1 {
         Random::new(seed ^ 0x6f72_6465, pass).shuffle(&mut order);
@@ -180,50 +182,44 @@ pub(super) fn minibatches(all: &[Experience], options: &RlOptions, seed: u64, pa
     order.chunks(order.len().div_ceil(options.minibatches).max(1)).map(<[usize]>::to_vec).collect()
 }
 
-/// What an update's answers came to.
-#[derive(Default)]
-pub(super) struct Learnt {
-    pub loss: f64,
-    pub rows: u64,
-    pub targets: u64,
-}
-
-/// How an update is made.
-pub(super) struct Update<'a> {
-    pub method: &'a Method,
-    /// Most tokens of an answer.
-    pub max_new: usize,
+/// What a step learns from, and how.
+pub(super) struct Lesson {
+    all: Vec<Experience>,
+    method: Method,
     /// The value model.
-    pub value: Option<usize>,
+    value: Option<usize>,
     /// Of the rollouts, and so of the policy's log-probabilities.
-    pub temperature: f32,
-    /// Of dropout.
-    pub seed: u32,
+    temperature: f32,
     /// Answers that go through the model at once.
-    pub together: usize,
+    together: usize,
+    /// What the update is made of.
+    window: Window,
 }
 
-impl Update<'_> {
-    /// Adds the gradients of an update's answers, and their metrics.
-    pub fn gradients(
-        &self,
-        engine: &mut Engine,
-        all: &[Experience],
-        batch: &[usize],
-        sums: &mut Sums,
-        pause: &mut dyn FnMut(Duration),
-    ) -> Result<Learnt, TrainError> {
-        let tokens: usize = batch.iter().map(|i| all[*i].answer.len()).sum();
-        let window = Window { sequences: batch.len(), tokens, max_len: self.max_new };
-        let mut learnt = Learnt::default();
-        let moving: Vec<usize> = batch.iter().copied().filter(|i| self.moves(&all[*i])).collect();
-        for some in moving.chunks(self.together.max(1)) {
-            let start = Instant::now();
-            self.policy(engine, all, some, window, &mut learnt, sums)?;
-            self.values(engine, all, some, window, &mut learnt, sums)?;
-            pause(start.elapsed());
-        }
-        Ok(learnt)
+impl Lesson {
+    pub fn new(
+        all: Vec<Experience>,
+        method: Method,
+        options: &RlOptions,
+        (value, together): (Option<usize>, usize),
+    ) -> Self {
+        let window = Window { sequences: 0, tokens: 0, max_len: options.max_new };
+        let temperature = options.temperature;
+        Self { all, method, value, temperature, together: together.max(1), window }
+    }
+
+    /// The step's updates, in their order; `step` and `done`: steps and updates of the run before.
+    pub fn updates(&self, options: &RlOptions, seed: u64, (step, done): (u64, u64)) -> Vec<Update> {
+        let passes = options.passes as u64;
+        let batches =
+            (0..passes).flat_map(|pass| minibatches(&self.all, options, seed, step * passes + pass));
+        let update = |(done, items): (u64, Vec<usize>)| {
+            let dropout = (seed as u32) ^ (done as u32).wrapping_mul(0x9e37_79b9);
+            let moving: Vec<usize> = items.iter().copied().filter(|i| self.moves(&self.all[*i])).collect();
+            let parts = moving.chunks(self.together).map(|some| (some.to_vec(), dropout)).collect();
+            Update { items, parts }
+        };
+        (done..).zip(batches).map(update).collect()
     }
 
     /// Whether an answer has a gradient.
@@ -236,22 +232,37 @@ impl Update<'_> {
         }
     }
 
+    /// An update of these answers begins.
+    pub fn open(&mut self, items: &[usize]) {
+        let tokens = items.iter().map(|i| self.all[*i].answer.len()).sum();
+        self.window = Window { sequences: items.len(), tokens, ..self.window };
+    }
+
+    /// Adds the gradients of some of its answers, and their metrics.
+    pub fn gradient(
+        &self,
+        engine: &mut Engine,
+        some: &[usize],
+        seed: u32,
+        part: &mut Part,
+    ) -> Result<(), TrainError> {
+        self.policy(engine, some, seed, part)?;
+        self.values(engine, some, seed, part)
+    }
+
     fn policy(
         &self,
         engine: &mut Engine,
-        all: &[Experience],
         some: &[usize],
-        window: Window,
-        learnt: &mut Learnt,
-        sums: &mut Sums,
+        seed: u32,
+        part: &mut Part,
     ) -> Result<(), TrainError> {
         let (mut coefs, mut loss) = (Vec::new(), 0.0);
-        for (one, now) in
-            some.iter().map(|i| &all[*i]).zip(score(engine, 0, all, some, (self.temperature, self.seed))?)
-        {
-            let (old, advantages) = (&one.answer.old, &one.advantages);
+        let scores = score(engine, 0, &self.all, some, (self.temperature, seed))?;
+        for (one, now) in some.iter().map(|i| &self.all[*i]).zip(scores) {
+            let (old, advantages, window) = (&one.answer.old, &one.advantages, self.window);
             let advantage = advantages.first().copied().unwrap_or(0.0);
-            let made = match self.method {
+            let made = match &self.method {
                 Method::Grpo(grpo) => {
                     grpo.sequence(&now, old, &one.reference, advantage, grpo.norm(now.len(), window))
                 }
@@ -260,37 +271,35 @@ impl Update<'_> {
                 }
                 Method::Ppo(ppo) => ppo.policy(&now, old, advantages, 1.0 / window.tokens.max(1) as f64),
             };
-            sums.add(&[("clip_fraction", made.clipped as f64, now.len() as f64)]);
-            learnt.rows += one.sequence().rows() as u64;
-            learnt.targets += now.len() as u64;
+            part.metrics.push(("clip_fraction", made.clipped as f64, now.len() as f64));
+            part.rows += one.sequence().rows() as u64;
+            part.targets += now.len() as u64;
             loss += made.loss;
             coefs.extend(made.coefs);
         }
-        take(engine, 0, loss, &coefs, learnt)
+        take(engine, 0, loss, &coefs, part)
     }
 
     fn values(
         &self,
         engine: &mut Engine,
-        all: &[Experience],
         some: &[usize],
-        window: Window,
-        learnt: &mut Learnt,
-        sums: &mut Sums,
+        seed: u32,
+        part: &mut Part,
     ) -> Result<(), TrainError> {
-        let (Method::Ppo(ppo), Some(branch)) = (self.method, self.value) else { return Ok(()) };
+        let (Method::Ppo(ppo), Some(branch)) = (&self.method, self.value) else { return Ok(()) };
         let (mut coefs, mut loss) = (Vec::new(), 0.0);
-        for (one, now) in
-            some.iter().map(|i| &all[*i]).zip(score(engine, branch, all, some, (1.0, self.seed))?)
-        {
-            let made = ppo.value(&now, &one.values, &one.returns, 1.0 / window.tokens.max(1) as f64);
+        let scores = score(engine, branch, &self.all, some, (1.0, seed))?;
+        for (one, now) in some.iter().map(|i| &self.all[*i]).zip(scores) {
+            let weight = 1.0 / self.window.tokens.max(1) as f64;
+            let made = ppo.value(&now, &one.values, &one.returns, weight);
             let square = |(v, r): (&f32, &f64)| (f64::from(*v) - r).powi(2);
             let error: f64 = now.iter().zip(&one.returns).map(square).sum();
-            sums.add(&[("value_error", error, now.len() as f64)]);
+            part.metrics.push(("value_error", error, now.len() as f64));
             loss += made.loss;
             coefs.extend(made.coefs);
         }
-        take(engine, branch, loss, &coefs, learnt)
+        take(engine, branch, loss, &coefs, part)
     }
 }
 
@@ -299,9 +308,9 @@ fn take(
     branch: usize,
     loss: f64,
     coefs: &[f32],
-    learnt: &mut Learnt,
+    part: &mut Part,
 ) -> Result<(), TrainError> {
-    learnt.loss += loss;
+    part.loss += loss;
     if loss.is_finite() {
         engine.gradient_of(branch, coefs)?;
     }

@@ -5,30 +5,32 @@ mod learn;
 mod options;
 mod rollout;
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::adapter::Adapter;
 use crate::model::{Branch, BranchHead, Model};
 use crate::text::Tokenizer;
 use crate::train::adapters::trained;
-use crate::train::core::{Core, Progress};
-use crate::train::data::{Batcher, Batching, Cursor};
+use crate::train::core::Core;
+use crate::train::data::Batching;
+use crate::train::order::{Order, Window};
+use crate::train::report::Stage;
 use crate::train::reward::{Mix, Scores};
-use crate::train::trainer::{REFERENCE, Sums, reference};
+use crate::train::task::{Part, Task, Update};
+use crate::train::trainer::{REFERENCE, Start, reference};
 use crate::train::{
-    Against, Ended, Engine, EngineOptions, Place, Rollouts, Sample, Settings, StepReport, TrainError,
-    initialize, load_adapter, load_branch, shape_of,
+    Against, Ended, Engine, EngineOptions, Place, Rollouts, Sample, Settings, TrainError, Trainer,
+    load_adapter, load_branch, shape_of,
 };
 
 pub use options::{COLDEST, Method, RlOptions};
 pub use rollout::{Answer, write};
 
-use learn::Experience;
+use learn::{Experience, Lesson};
 use rollout::ModelJudge;
 
 /// Sequences written at once, unless asked otherwise.
-const SLOTS: usize = 8;
+pub const SLOTS: usize = 8;
 /// Times in a row that a policy beyond the limit is taken back before the run ends.
 const RETREATS: u32 = 4;
 
@@ -52,29 +54,29 @@ pub struct Judges {
     pub models: Vec<(Adapter, f64)>,
 }
 
-/// Trains adapters by rewards.
-pub struct RlTrainer {
-    pub(super) core: Core,
+/// Writes answers, has them judged, and learns from that.
+struct RlTask {
     options: RlOptions,
     tokenizer: Tokenizer,
     prompts: Vec<RlPrompt>,
-    batcher: Batcher,
     mix: Mix,
     models: Vec<ModelJudge>,
     value: Option<usize>,
-    total: u64,
-    per_epoch: u64,
-    ended: Option<Ended>,
+    /// What the step learns from, once it is written and judged.
+    lesson: Option<Lesson>,
+    /// What writing, judging and all before learning took.
+    times: (Duration, Duration, Duration),
 }
 
-impl RlTrainer {
-    /// Opens the device. The policy begins with `from`; without it, with new adapters. A PPO's value model begins with the first
-    /// reward model, if there is one.
+impl Trainer {
+    /// Learns from rewards. The policy begins with `from`; without it, with new adapters. A PPO's value model begins with the
+    /// first reward model, if there is one. What is kept is the latest policy, or, under a limit of the divergence, the
+    /// latest that was found within it.
     ///
     /// # Errors
     /// [`TrainError::Data`] if there is nothing to answer or options make no sense, [`TrainError::Model`] if the map does
     /// not fit the budget.
-    pub fn new(
+    pub fn rl(
         model: &Model,
         prompts: Vec<RlPrompt>,
         judges: Judges,
@@ -91,15 +93,14 @@ impl RlTrainer {
         let tokenizer = Tokenizer::from_metadata(&model.gguf().metadata).map_err(|e| data(e.to_string()))?;
         let batching = Batching::Sequences(options.prompts);
         // Prompts of all lengths go together: they are not laid behind one another.
-        let mut batcher = Batcher::new(prompts.iter().map(|_| 1), batching, settings.seed)
-            .map_err(|e| data(e.to_string()))?;
+        let order = Order::shuffled(vec![1; prompts.len()], batching, 1, settings.seed)?;
         let longest = prompts.iter().map(|p| p.tokens.len()).max().unwrap_or(1);
         if prompts.iter().any(|p| p.tokens.is_empty()) {
             return Err(data("a prompt has no tokens".into()));
         }
         let (train, adapters) = trained(model, settings, from)?;
         let (branches, value, models) = branches(model, &judges, options, settings, from);
-        let engine_options = EngineOptions {
+        let engine = EngineOptions {
             device: place.device.clone(),
             rows: (longest + options.max_new) * settings.batch.max(1),
             seq: longest + options.max_new,
@@ -114,128 +115,101 @@ impl RlTrainer {
                 ctx: longest + options.max_new,
             }),
         };
-        let mut engine = Engine::boot(model, &engine_options)?;
-        initialize(&mut engine, settings.seed)?;
-        load(&mut engine, &judges, options, from, (value, &models))?;
-        let per_epoch = batcher.batches_in(0) as u64;
-        let all = per_epoch * settings.epochs;
-        let total = settings.max_steps.unwrap_or(all);
-        batcher.resume(Cursor::default()).map_err(|e| data(e.to_string()))?;
-        let mut core = Core::new(engine, settings, objective(options, &judges.mix, &models));
-        core.judged = "reward";
-        core.progress.strictness = 1.0;
-        let mix = judges.mix;
-        let options = options.clone();
-        Ok(Self {
-            core,
-            options,
+        let total = settings.max_steps.unwrap_or_else(|| order.steps_in(0) * settings.epochs);
+        let Judges { mix, models: adapters } = judges;
+        let (options, judging) = (options.clone(), models.clone());
+        let load = |engine: &mut Engine| load(engine, &adapters, &options, from, (value, &judging));
+        let task = RlTask {
+            options: options.clone(),
             tokenizer,
             prompts,
-            batcher,
             mix,
             models,
             value,
-            total,
-            per_epoch,
-            ended: None,
-        })
-    }
-
-    /// The engine: device, memory map, timing.
-    pub fn engine(&mut self) -> &mut Engine {
-        &mut self.core.engine
-    }
-
-    /// Steps of the whole run.
-    pub fn total(&self) -> u64 {
-        self.total
-    }
-
-    /// Steps of going through all prompts once.
-    pub fn steps_per_epoch(&self) -> u64 {
-        self.per_epoch
-    }
-
-    /// Steps so far.
-    pub fn step_count(&self) -> u64 {
-        self.core.progress.step
-    }
-
-    /// Why the run has ended, if it has.
-    pub fn ended(&self) -> Option<Ended> {
-        self.ended.or((self.core.progress.step >= self.total).then_some(Ended::Done))
-    }
-
-    /// The adapter: the latest, or, under a limit of the divergence, the latest that was found within it.
-    ///
-    /// # Errors
-    /// [`TrainError::Adapter`] if it holds numbers that are not finite.
-    pub fn adapter(&mut self, info: BTreeMap<String, String>) -> Result<Adapter, TrainError> {
-        self.core.adapter(info)
-    }
-
-    pub(super) fn go_to(&mut self, progress: Progress) -> Result<(), TrainError> {
-        self.batcher.resume(progress.cursor).map_err(|e| TrainError::Data(e.to_string()))?;
-        self.core.progress = progress;
-        Ok(())
-    }
-
-    /// One step: answers to the next prompts, their rewards, and the updates that follow. `pause` is called between pieces
-    /// of work with the time they took. `None` when the run has ended.
-    ///
-    /// # Errors
-    /// [`TrainError::Reward`] if a reward fails, [`TrainError::NotFinite`] after three updates in a row whose loss or
-    /// gradient is not finite.
-    pub fn step(&mut self, pause: &mut dyn FnMut(Duration)) -> Result<Option<StepReport>, TrainError> {
-        if self.ended().is_some() {
-            return Ok(None);
-        }
-        let Some(batch) = self.batcher.next() else { return Ok(None) };
-        let mut report = StepReport::new(self.core.progress.step + 1, batch.epoch);
-        let mut sums = Sums::default();
-        let start = Instant::now();
-        let answers = self.write(&batch.examples)?;
-        let wrote = start.elapsed();
-        pause(wrote);
-        let judging = Instant::now();
-        let scores =
-            rollout::judge(&mut self.core.engine, &mut self.mix, &self.models, &self.prompts, &answers)?;
-        let judged = judging.elapsed();
-        self.describe(&mut report, &mut sums, &answers, &scores);
-        let learning = Instant::now();
-        let mut resting = Duration::ZERO;
-        let mut rest = |took: Duration| {
-            let before = Instant::now();
-            pause(took);
-            resting += before.elapsed();
+            lesson: None,
+            times: Default::default(),
         };
-        self.learn(answers, &scores, &mut report, &mut sums, &mut rest)?;
-        let learnt = learning.elapsed().saturating_sub(resting);
-        report.took = wrote + judged + learnt;
-        sums.add(&[
+        let start = Start { task: Box::new(task), order, total, options: engine };
+        let mut trainer = Self::start(model, settings, start, load)?;
+        trainer.core.progress.strictness = 1.0;
+        Ok(trainer)
+    }
+}
+
+impl Task for RlTask {
+    fn describe(&self) -> serde_json::Value {
+        objective(&self.options, &self.mix, &self.models)
+    }
+
+    fn judged(&self) -> &'static str {
+        "reward"
+    }
+
+    fn begin(
+        &mut self,
+        core: &mut Core,
+        window: &Window,
+        stage: &mut Stage<'_>,
+    ) -> Result<Vec<Update>, TrainError> {
+        let start = Instant::now();
+        let answers = self.write(core, &window.items())?;
+        let wrote = start.elapsed();
+        stage.pace.rest(wrote);
+        let start = Instant::now();
+        let scores = rollout::judge(&mut core.engine, &mut self.mix, &self.models, &self.prompts, &answers)?;
+        let judged = start.elapsed();
+        self.tell(stage, &answers, &scores);
+        self.times = (wrote, judged, stage.pace.worked());
+        self.lesson = self.lesson_of(core, answers, &scores, stage)?;
+        let (seed, progress) = (core.settings.seed, &core.progress);
+        let updates =
+            |lesson: &Lesson| lesson.updates(&self.options, seed, (progress.step, progress.updates));
+        Ok(self.lesson.as_ref().map_or_else(Vec::new, updates))
+    }
+
+    fn open(&mut self, items: &[usize]) {
+        if let Some(lesson) = &mut self.lesson {
+            lesson.open(items);
+        }
+    }
+
+    fn gradient(
+        &mut self,
+        engine: &mut Engine,
+        items: &[usize],
+        seed: u32,
+        part: &mut Part,
+    ) -> Result<(), TrainError> {
+        self.lesson.as_ref().map_or(Ok(()), |lesson| lesson.gradient(engine, items, seed, part))
+    }
+
+    fn end(&mut self, stage: &mut Stage<'_>) {
+        let (wrote, judged, before) = self.times;
+        let learnt = stage.pace.worked().saturating_sub(before);
+        stage.sums.add(&[
             ("rollout_seconds", wrote.as_secs_f64(), 1.0),
             ("reward_seconds", judged.as_secs_f64(), 1.0),
             ("update_seconds", learnt.as_secs_f64(), 1.0),
         ]);
-        let mut metrics = sums.means();
-        metrics.append(&mut report.metrics);
-        report.metrics = metrics;
-        self.core.progress.step += 1;
-        self.core.progress.tokens += report.rows;
-        self.core.progress.cursor = self.batcher.cursor();
-        self.core.progress.last.1 = Some(report.loss.to_bits());
-        Ok(Some(report))
+        self.lesson = None;
     }
 
-    fn write(&mut self, examples: &[usize]) -> Result<Vec<Answer>, TrainError> {
+    fn updates(&self) -> Option<u64> {
+        Some((self.options.passes * self.options.minibatches) as u64)
+    }
+}
+
+impl RlTask {
+    fn write(&self, core: &mut Core, prompts: &[usize]) -> Result<Vec<Answer>, TrainError> {
         let asked: Vec<(usize, &RlPrompt)> =
-            examples.iter().filter_map(|i| Some((*i, self.prompts.get(*i)?))).collect();
-        let (seed, step) = (self.core.settings.seed, self.core.progress.step);
-        rollout::write(&mut self.core.engine, &self.tokenizer, &asked, &self.options, seed, step)
+            prompts.iter().filter_map(|i| Some((*i, self.prompts.get(*i)?))).collect();
+        let (seed, step) = (core.settings.seed, core.progress.step);
+        rollout::write(&mut core.engine, &self.tokenizer, &asked, &self.options, seed, step)
     }
 
     /// Puts what the answers are like into the report.
-    fn describe(&self, report: &mut StepReport, sums: &mut Sums, answers: &[Answer], scores: &Scores) {
+    fn tell(&self, stage: &mut Stage<'_>, answers: &[Answer], scores: &Scores) {
+        let Stage { report, sums, .. } = stage;
         let finite = || scores.total.iter().copied().filter(|r| r.is_finite());
         let count = finite().count() as f64;
         let mean = finite().sum::<f64>() / count.max(1.0);
@@ -284,14 +258,14 @@ impl RlTrainer {
         }
     }
 
-    fn learn(
-        &mut self,
+    /// What there is to learn from judged answers; `None` if nothing is.
+    fn lesson_of(
+        &self,
+        core: &mut Core,
         answers: Vec<Answer>,
         scores: &Scores,
-        report: &mut StepReport,
-        sums: &mut Sums,
-        pause: &mut dyn FnMut(Duration),
-    ) -> Result<(), TrainError> {
+        stage: &mut Stage<'_>,
+    ) -> Result<Option<Lesson>, TrainError> {
         let rewards: Vec<f64> = scores
             .total
             .iter()
@@ -299,110 +273,62 @@ impl RlTrainer {
             .map(|(r, a)| if a.truncated { r - self.options.missing_end } else { *r })
             .collect();
         let with_reference = has_reference(&self.options);
-        let how = (self.options.temperature, self.core.settings.batch);
-        let mut all = learn::experiences(&mut self.core.engine, answers, with_reference, how, pause)?;
+        let together = core.settings.batch;
+        let how = (self.options.temperature, together);
+        let mut all = learn::experiences(&mut core.engine, answers, with_reference, how, &mut stage.pace)?;
         if with_reference && !all.is_empty() {
             let kl = all.iter().map(Experience::divergence).sum::<f64>() / all.len() as f64;
-            sums.add(&[("kl", kl, 1.0)]);
-            if !self.within_limit(kl, scores, report)? {
-                return Ok(());
+            stage.sums.add(&[("kl", kl, 1.0)]);
+            if !self.within_limit(core, kl, scores, stage)? {
+                return Ok(None);
             }
         }
-        let method = self.options.method.stricter(self.core.progress.strictness);
-        let something = learn::advantages(
-            &mut self.core.engine,
-            &mut all,
-            &rewards,
-            &method,
-            &self.options,
-            (self.value, self.core.settings.batch),
-        )?;
+        let method = self.options.method.stricter(core.progress.strictness);
+        let how = (self.value, together);
+        let something = learn::advantages(&mut core.engine, &mut all, &rewards, &method, &self.options, how)?;
         if !something {
-            report.skipped = true;
-            report.notes.push(if scores.bad == rewards.len() {
+            stage.report.skipped = true;
+            stage.report.notes.push(if scores.bad == rewards.len() {
                 "no answer could be judged: nothing to learn, the step is skipped".into()
             } else {
                 "all answers to a prompt got the same reward: nothing to learn, the step is skipped".into()
             });
-            return Ok(());
+            return Ok(None);
         }
-        self.updates(&all, &method, report, sums, pause)
-    }
-
-    fn updates(
-        &mut self,
-        all: &[Experience],
-        method: &Method,
-        report: &mut StepReport,
-        sums: &mut Sums,
-        pause: &mut dyn FnMut(Duration),
-    ) -> Result<(), TrainError> {
-        let each = (self.options.passes * self.options.minibatches) as u64;
-        let (seed, step) = (self.core.settings.seed, self.core.progress.step);
-        let mut count = 0.0;
-        for pass in 0..self.options.passes as u64 {
-            let order = step * self.options.passes as u64 + pass;
-            for batch in learn::minibatches(all, &self.options, seed, order) {
-                self.core.engine.clear()?;
-                let dropout = (seed as u32) ^ (self.core.progress.updates as u32).wrapping_mul(0x9e37_79b9);
-                let update = learn::Update {
-                    method,
-                    max_new: self.options.max_new,
-                    value: self.value,
-                    temperature: self.options.temperature,
-                    seed: dropout,
-                    together: self.core.settings.batch,
-                };
-                let learnt = update.gradients(&mut self.core.engine, all, &batch, sums, pause)?;
-                let done = self.core.progress.updates;
-                let updated = self.core.update(learnt.loss, done, self.total.max(1) * each)?;
-                self.core.progress.updates += 1;
-                count += 1.0;
-                report.loss += learnt.loss;
-                report.rows += learnt.rows;
-                report.targets += learnt.targets;
-                report.grad_norm += updated.grad_norm;
-                report.rate = updated.rate;
-                report.skipped |= updated.skipped;
-            }
-        }
-        report.loss /= f64::max(count, 1.0);
-        report.grad_norm /= f64::max(count, 1.0);
-        Ok(())
+        Ok(Some(Lesson::new(all, method, &self.options, how)))
     }
 
     /// Keeps a policy that is within the limit; takes one back that is not.
     fn within_limit(
-        &mut self,
+        &self,
+        core: &mut Core,
         kl: f64,
         scores: &Scores,
-        report: &mut StepReport,
+        stage: &mut Stage<'_>,
     ) -> Result<bool, TrainError> {
         let Some(limit) = self.options.kl_limit else { return Ok(true) };
         if kl <= limit {
             let finite: Vec<f64> = scores.total.iter().copied().filter(|r| r.is_finite()).collect();
             let reward = finite.iter().sum::<f64>() / finite.len().max(1) as f64;
-            self.core.best = Some(self.core.values()?);
-            self.core.progress.best = Some((reward.to_bits(), self.core.progress.step));
-            self.core.progress.worse = 0;
+            core.keep(reward)?;
             return Ok(true);
         }
-        self.core.progress.worse += 1;
-        self.core.progress.strictness *= 2.0;
-        report.skipped = true;
-        let Some(kept) = self.core.best.take() else {
+        core.progress.worse += 1;
+        core.progress.strictness *= 2.0;
+        stage.report.skipped = true;
+        let Some(kept) = core.best.take() else {
             return Err(TrainError::Data(format!(
                 "the policy is {kl:.2} nats from the reference before it has learnt anything; raise the limit of {limit}"
             )));
         };
-        self.core.set_blocks(&kept)?;
-        self.core.best = Some(kept);
-        report.notes.push(format!(
+        core.set_blocks(&kept)?;
+        core.best = Some(kept);
+        stage.report.notes.push(format!(
             "{kl:.2} nats from the reference, beyond the limit of {limit}: taken back to the last policy within it, \
              and the cost of departing is doubled"
         ));
-        if self.core.progress.worse >= u64::from(RETREATS) {
-            self.ended = Some(Ended::Limit);
+        if core.progress.worse >= u64::from(RETREATS) {
+            core.ended = Some(Ended::Limit);
         }
         Ok(false)
     }
@@ -411,7 +337,7 @@ impl RlTrainer {
 /// Sets all branches to where training begins: the policy and its reference, the value model, the reward models.
 fn load(
     engine: &mut Engine,
-    judges: &Judges,
+    judges: &[(Adapter, f64)],
     options: &RlOptions,
     from: Option<&Adapter>,
     (value, models): (Option<usize>, &[ModelJudge]),
@@ -422,11 +348,11 @@ fn load(
             load_branch(engine, REFERENCE, adapter)?;
         }
     }
-    let start = judges.models.first().map(|(adapter, _)| adapter).or(from);
+    let start = judges.first().map(|(adapter, _)| adapter).or(from);
     if let (Some(branch), Some(adapter)) = (value, start) {
         load_branch(engine, branch, adapter)?;
     }
-    for (judge, (adapter, _)) in models.iter().zip(&judges.models) {
+    for (judge, (adapter, _)) in models.iter().zip(judges) {
         if adapter.head.is_none() {
             return Err(TrainError::Data(format!("`{}` is no reward model: it has no head", judge.name)));
         }

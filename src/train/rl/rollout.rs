@@ -86,6 +86,7 @@ pub fn write(
 }
 
 /// A reward model on the engine.
+#[derive(Clone)]
 pub(super) struct ModelJudge {
     pub name: String,
     pub branch: usize,

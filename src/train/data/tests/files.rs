@@ -88,7 +88,7 @@ fn bad_rows_are_named_and_counted() {
     }
     file.extend(&good);
     let (dataset, report) = chat_encoder_test(EncodeOptions::default(), "a.jsonl", &file).unwrap();
-    let lines: Vec<u64> = dataset.examples.iter().map(|e| e.source.line).collect();
+    let lines: Vec<u64> = dataset.items.iter().map(|e| e.source.line).collect();
     assert_eq!(lines, [1, bad_rows().len() as u64 + 2]);
     assert_eq!(report.skipped_count() as usize, bad_rows().len());
     assert!(report.to_string().contains("duplicate field") || report.skipped[&Reason::WrongType].count > 3);
@@ -111,7 +111,7 @@ fn bad_rows_are_named_and_counted() {
 fn arrays_are_cut_into_rows() {
     let text = "\u{feff} [\n {\"text\": \"a,]\\\"}\"}\n,\n\n{\"text\":\n\"b\"}, 3,\n{\"text\": [}}, {\"text\": \"c\"}]\n";
     let (dataset, report) = chat_encoder_test(EncodeOptions::default(), "a.json", text.as_bytes()).unwrap();
-    let lines: Vec<u64> = dataset.examples.iter().map(|e| e.source.line).collect();
+    let lines: Vec<u64> = dataset.items.iter().map(|e| e.source.line).collect();
     assert_eq!(lines, [2, 5, 7]);
     let problems: Vec<(u64, Reason)> =
         report.skipped.values().flat_map(|s| &s.first).map(|p| (p.line, p.reason)).collect();
@@ -121,7 +121,7 @@ fn arrays_are_cut_into_rows() {
     {
         let (dataset, report) =
             chat_encoder_test(EncodeOptions::default(), "a.json", text.as_bytes()).unwrap();
-        assert_eq!(dataset.examples.len(), 1);
+        assert_eq!(dataset.items.len(), 1);
         assert!(report.skipped[&Reason::BadJson].first[0].detail.contains(words), "{report}");
     }
     let (_, report) = chat_encoder_test(EncodeOptions::default(), "a.json", b"[]").unwrap();
@@ -150,11 +150,11 @@ fn endless_rows_are_passed_over() {
     file.extend(b"\"}\n{\"text\": \"bc\"}\n");
     let length = file.iter().position(|&b| b == b'\n').unwrap() + 1;
     let (dataset, report) = chat_encoder_test(EncodeOptions::default(), "a.jsonl", &file).unwrap();
-    assert_eq!((dataset.examples.len(), dataset.examples[0].source.line), (1, 2));
+    assert_eq!((dataset.items.len(), dataset.items[0].source.line), (1, 2));
     assert!(report.skipped[&Reason::RowTooLong].first[0].detail.starts_with(&length.to_string()));
     let array = [b"[".as_slice(), &file[..length], b",{\"text\": \"bc\"}]"].concat();
     let (dataset, report) = chat_encoder_test(EncodeOptions::default(), "a.json", &array).unwrap();
-    assert_eq!((dataset.examples.len(), report.skipped[&Reason::RowTooLong].count), (1, 1));
+    assert_eq!((dataset.items.len(), report.skipped[&Reason::RowTooLong].count), (1, 1));
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn files_are_hashed_whole() {
         let digest: String = Sha256::digest(content).iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!((file.bytes, &file.sha256), (content.len() as u64, &digest));
     }
-    assert_eq!(dataset.examples.iter().map(|e| e.source.file).collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(dataset.items.iter().map(|e| e.source.file).collect::<Vec<_>>(), [0, 1, 2]);
     assert_eq!(report.skipped_count(), 2);
 
     let missing = folder.path().join("none.jsonl");
@@ -191,8 +191,8 @@ fn plain_text_is_cut_at_blank_lines() {
     let encoder = |max_len| Encoder::new(&t, None, EncodeOptions { max_len, ..EncodeOptions::default() });
     let pieces = |max_len, bytes: &[u8]| {
         let (dataset, report) = read(&encoder(max_len), "a.txt", bytes).unwrap();
-        let texts: Vec<String> = dataset.examples.iter().map(|e| t.decode(&e.tokens, false)).collect();
-        (texts, dataset.examples.iter().map(|e| e.source.line).collect::<Vec<_>>(), report)
+        let texts: Vec<String> = dataset.items.iter().map(|e| t.decode(&e.tokens, false)).collect();
+        (texts, dataset.items.iter().map(|e| e.source.line).collect::<Vec<_>>(), report)
     };
     let (texts, lines, report) = pieces(14, text.as_bytes());
     assert_eq!(texts, ["ab\ncd\n\nefgh\n\n\n", "ij\n\n", "klmnopqrstuvwx", "yzABCDEFGH\n</s>"]);
@@ -218,7 +218,7 @@ fn rows_keep_their_side() {
     let load = |rows: &[String]| read(&encoder, "a.jsonl", rows.concat()).unwrap().0;
     let sides = |dataset: Dataset, seed| {
         let (kept, held) = dataset.split(0.1, seed);
-        let tokens = |d: Dataset| d.examples.into_iter().map(|e| e.tokens).collect::<Vec<_>>();
+        let tokens = |d: Dataset| d.items.into_iter().map(|e| e.tokens).collect::<Vec<_>>();
         (tokens(kept), tokens(held))
     };
     let (kept, held) = sides(load(&rows), 1);
@@ -237,10 +237,10 @@ fn rows_keep_their_side() {
     // Each side has a row as soon as there are two.
     for (fraction, seed) in [(0.001, 0), (0.001, 1), (0.999, 0), (1.0, 5)] {
         let (kept, held) = load(&rows[..2]).split(fraction, seed);
-        assert_eq!((kept.examples.len(), held.examples.len()), (1, 1));
+        assert_eq!((kept.items.len(), held.items.len()), (1, 1));
     }
-    assert_eq!(load(&rows[..1]).split(0.5, 0).1.examples.len(), 0);
-    assert_eq!(load(&rows).split(0.0, 0).1.examples.len(), 0);
+    assert_eq!(load(&rows[..1]).split(0.5, 0).1.items.len(), 0);
+    assert_eq!(load(&rows).split(0.0, 0).1.items.len(), 0);
 }
 
 #[test]
@@ -260,7 +260,7 @@ fn conversations_in_memory_are_those_of_a_file() {
         serde_json::json!({ "messages": said }).to_string() + "\n"
     };
     let (of_file, of_lines) = read(&encoder, "x.jsonl", rows.iter().map(line).collect::<String>()).unwrap();
-    assert_eq!(made.examples, of_file.examples);
+    assert_eq!(made.items, of_file.items);
     assert_eq!((report.rows, report.examples), (of_lines.rows, 2));
     assert!(report.is_notable() && report.to_string().contains("rows in memory"), "{report}");
     assert!(Dataset::from_rows(&rows[2..], &encoder).is_err());

@@ -52,7 +52,7 @@ fn rows_of_many_shapes_are_read() {
     let t = tokenizer();
     let encoder = Encoder::new(&t, None, EncodeOptions::default());
     let (dataset, _) = read(&encoder, "a.jsonl", r#"{"question": "q", "answer": "a"}"#).unwrap();
-    assert_eq!(marked(&dataset.examples[0], &t), "q\n[[a</s>]]");
+    assert_eq!(marked(&dataset.items[0], &t), "q\n[[a</s>]]");
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn roles_have_the_names_of_the_template() {
         let (dataset, report) = read(&encoder, "a.jsonl", row(role, "assistant")).unwrap();
         assert!(
             report.skipped.is_empty()
-                && marked(&dataset.examples[0], &t).starts_with(&format!("<|im_start|>{role}!q"))
+                && marked(&dataset.items[0], &t).starts_with(&format!("<|im_start|>{role}!q"))
         );
     }
 }
@@ -186,7 +186,7 @@ fn files_of_windows_are_read_and_what_is_no_text_is_refused() {
     let texts = |name: &str, bytes: &[u8]| {
         let (dataset, report) = read(&encoder, name, bytes).unwrap();
         assert_eq!(report.skipped_count(), 0, "{name}: {report}");
-        dataset.examples.iter().map(|e| (e.source.line, t.decode(&e.tokens, false))).collect::<Vec<_>>()
+        dataset.items.iter().map(|e| (e.source.line, t.decode(&e.tokens, false))).collect::<Vec<_>>()
     };
     let prose = "First é line.\r\nSecond.\r\n";
     let want = vec![(1, "First é line.\nSecond.\n</s>".to_owned())];

@@ -46,7 +46,7 @@ fn without_a_template_texts_are_put_together() {
     let lines = "{\"prompt\": \"p \", \"completion\": \"c\"}\n{\"instruction\": \"i\", \"input\": \"x\", \"output\": \"o\"}\n\
                  {\"messages\": []}";
     let (dataset, report) = read(&encoder, "a.jsonl", lines).unwrap();
-    let texts: Vec<String> = dataset.examples.iter().map(|e| marked(e, &t)).collect();
+    let texts: Vec<String> = dataset.items.iter().map(|e| marked(e, &t)).collect();
     assert_eq!(texts, ["p [[c</s>]]", "i\nx\n[[o</s>]]"]);
     assert_eq!(report.skipped[&Reason::NoTemplate].first[0].line, 3);
 }
@@ -62,7 +62,7 @@ fn a_system_prompt_goes_where_there_is_none() {
     let turns = r#"{"prompt": [{"role": "assistant", "content": "no"}, {"role": "user", "content": "p"}], "completion": [{"role": "assistant", "content": "c"}]}"#;
     let lines = [r#"{"prompt": "p", "completion": "c"}"#, own, turns, r#"{"text": "t t"}"#].join("\n");
     let of = |encoder: &Encoder| -> Vec<String> {
-        read(encoder, "a.jsonl", &lines).unwrap().0.examples.iter().map(|e| marked(e, &t)).collect()
+        read(encoder, "a.jsonl", &lines).unwrap().0.items.iter().map(|e| marked(e, &t)).collect()
     };
     let (without, with) = (of(&plain), of(&encoder));
     let system = "<|im_start|>system\nS<|im_end|>\n";
@@ -85,7 +85,7 @@ fn contents_make_no_control_tokens() {
     let (dataset, _) =
         read(&encoder, "a.jsonl", r#"{"prompt": "<|im_end|>\n<|im_start|>x", "completion": "<|im_end|>y"}"#)
             .unwrap();
-    let example = &dataset.examples[0];
+    let example = &dataset.items[0];
     assert_eq!(example.tokens.iter().filter(|&&id| id == END).count(), 2, "a user's turn and a reply");
     let trained: Vec<u32> =
         example.tokens.iter().zip(&example.trained).filter(|(_, t)| **t).map(|(&id, _)| id).collect();
@@ -99,7 +99,7 @@ fn with_template(source: &str, lines: &str) -> (Vec<String>, Report) {
     let template = ChatTemplate::new(source).unwrap().with_tokens_of(&t);
     let (dataset, report) =
         read(&Encoder::new(&t, Some(&template), EncodeOptions::default()), "a.jsonl", lines).unwrap();
-    (dataset.examples.iter().map(|e| marked(e, &t)).collect(), report)
+    (dataset.items.iter().map(|e| marked(e, &t)).collect(), report)
 }
 
 const TWO_REPLIES: &str = r#"{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "<think>h</think>b"}, {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}]}"#;
@@ -112,7 +112,7 @@ fn every_builtin_template_tells_replies_from_prompts() {
         let encoder = Encoder::new(&t, Some(&template), EncodeOptions::default());
         let (dataset, report) = read(&encoder, "a.jsonl", TWO_REPLIES).unwrap();
         assert_eq!(report.skipped_count(), 0, "{name}: {report}");
-        let runs = spans(&dataset.examples[0], &t);
+        let runs = spans(&dataset.items[0], &t);
         let trained: Vec<&str> = runs.iter().filter(|s| s.trained).map(|s| s.text.trim()).collect();
         assert_eq!(trained.len(), 2, "{name}");
         assert!(

@@ -48,8 +48,8 @@ fn chatml(tokenizer: &Tokenizer) -> ChatTemplate {
 fn read(encoder: &Encoder, name: &str, text: impl AsRef<[u8]>) -> Result<(Dataset, Report), DataError> {
     let (mut dataset, mut report) = (Dataset::default(), Report::default());
     dataset.read(Path::new(name), text.as_ref(), encoder, &mut report)?;
-    assert_eq!(dataset.examples.len() as u64, report.examples);
-    for example in &dataset.examples {
+    assert_eq!(dataset.items.len() as u64, report.examples);
+    for example in &dataset.items {
         assert_eq!(example.tokens.len(), example.trained.len());
         assert!(!example.trained[0] && example.trained.contains(&true));
         assert!(example.tokens.len() <= encoder.options().max_len);
@@ -88,5 +88,5 @@ fn marks(options: EncodeOptions, lines: &str) -> (Vec<String>, Report) {
     let t = tokenizer();
     let template = chatml(&t);
     let (dataset, report) = read(&Encoder::new(&t, Some(&template), options), "a.jsonl", lines).unwrap();
-    (dataset.examples.iter().map(|e| marked(e, &t)).collect(), report)
+    (dataset.items.iter().map(|e| marked(e, &t)).collect(), report)
 }

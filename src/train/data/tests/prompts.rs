@@ -59,7 +59,7 @@ fn prompts_have_the_tokens_of_training() {
         let (prompts, _) = items::<Prompt>(&encoder, r#"{"prompt": "<|im_end|>a\n\n"}"#).unwrap();
         let (dataset, _) =
             read(&encoder, "a.jsonl", r#"{"prompt": "<|im_end|>a\n\n", "completion": "\n\nb"}"#).unwrap();
-        assert_eq!(prompts.items[0].tokens, dataset.examples[0].prompt());
+        assert_eq!(prompts.items[0].tokens, dataset.items[0].prompt());
     }
 }
 

@@ -41,7 +41,7 @@ fn with(source: &str, lines: &str) -> (Vec<String>, Report) {
     let template = ChatTemplate::new(source).unwrap().with_tokens_of(&t);
     let encoder = Encoder::new(&t, Some(&template), EncodeOptions::default());
     let (dataset, report) = read(&encoder, "a.jsonl", lines).unwrap();
-    (dataset.examples.iter().map(|e| marked(e, &t)).collect(), report)
+    (dataset.items.iter().map(|e| marked(e, &t)).collect(), report)
 }
 
 #[test]

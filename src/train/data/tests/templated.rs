@@ -9,7 +9,7 @@ fn texts(template: Option<&ChatTemplate>, lines: &str) -> (Vec<(String, usize)>,
     let t = tokenizer();
     let (dataset, report) =
         read(&Encoder::new(&t, template, EncodeOptions::default()), "a.jsonl", lines).unwrap();
-    (dataset.examples.iter().map(|e| (marked(e, &t), e.tokens.len())).collect(), report)
+    (dataset.items.iter().map(|e| (marked(e, &t), e.tokens.len())).collect(), report)
 }
 
 fn controls(example: &str) -> usize {
@@ -41,10 +41,10 @@ fn control_tokens_of_a_text_are_encoded_as_such() {
     let plain = "<|im_start|>user\na<|im_end|>\n\nmore</s>";
     let (dataset, report) = read(&encoder, "a.txt", plain).unwrap();
     assert_eq!(
-        (dataset.examples[0].tokens.len(), report.notes[&Note::ControlTokens].count),
+        (dataset.items[0].tokens.len(), report.notes[&Note::ControlTokens].count),
         (1 + 6 + 1 + 1 + 4 + 1, 1)
     );
-    assert_eq!(*dataset.examples[0].tokens.last().unwrap(), 259);
+    assert_eq!(*dataset.items[0].tokens.last().unwrap(), 259);
 }
 
 #[test]
@@ -74,9 +74,9 @@ fn a_beginning_is_not_doubled_where_the_model_wants_one() {
         ] {
             let (dataset, report) = read(&encoder, "a.jsonl", row).unwrap();
             assert_eq!(report.skipped_count(), 0, "{row}: {report}");
-            assert_eq!(t.decode(&dataset.examples[0].tokens, false), "<s>[INST] a [/INST] b</s>", "{row}");
-            assert_eq!(dataset.examples[0].tokens[0], 258, "{row}");
-            assert_eq!(dataset.examples[0].tokens.last(), Some(&259), "{row}");
+            assert_eq!(t.decode(&dataset.items[0].tokens, false), "<s>[INST] a [/INST] b</s>", "{row}");
+            assert_eq!(dataset.items[0].tokens[0], 258, "{row}");
+            assert_eq!(dataset.items[0].tokens.last(), Some(&259), "{row}");
         }
     }
 }

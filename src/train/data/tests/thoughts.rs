@@ -40,14 +40,14 @@ fn learnt(source: &str, lines: &str) -> (Vec<String>, Report) {
     let encoder = Encoder::new(&t, Some(&template), EncodeOptions::default());
     let (dataset, report) = read(&encoder, "a.jsonl", lines).unwrap();
     // What comes before a reply is the prompt that the model gets.
-    for example in &dataset.examples {
+    for example in &dataset.items {
         let (questions, text) = (example.prompt(), t.decode(example.prompt(), false));
         let asked = template
             .encode(&t, &[crate::text::Message::new("user", "Q0")], true, &Default::default())
             .unwrap();
         assert!(text.matches("<|im_start|>user").count() > 1 || questions == asked, "{text}");
     }
-    (dataset.examples.iter().map(|e| marked(e, &t)).collect(), report)
+    (dataset.items.iter().map(|e| marked(e, &t)).collect(), report)
 }
 
 const USER: &str = "<|im_start|>user\nQ0<|im_end|>\n<|im_start|>assistant\n";
@@ -132,7 +132,7 @@ fn contents_stay_text_and_preferences_keep_their_prompt() {
         r#"{"prompt": "Q0", "completion": "<think>a</think>b"}"#,
     )
     .unwrap();
-    assert!(marked(&dataset.examples[0], &t).contains("<think>\na</think>b<|im_end|>"));
+    assert!(marked(&dataset.items[0], &t).contains("<think>\na</think>b<|im_end|>"));
 }
 
 #[test]

@@ -129,7 +129,7 @@ fn a_program_that_hangs_is_killed_with_its_children() {
     let options = CommandOptions { timeout: Duration::from_secs(3), restarts: 0 };
     let error = failure(&line, options);
     assert!(matches!(error, CommandFailure::Timeout { .. }), "{error}");
-    assert!(error.to_string().contains("--reward-timeout"), "{error}");
+    assert!(error.to_string().contains("needs a longer time-out"), "{error}");
     let pid: i32 = std::fs::read_to_string(file.path()).unwrap().trim().parse().unwrap();
     assert!(ends_soon(pid), "the child's child still runs");
 }

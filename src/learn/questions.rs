@@ -1,4 +1,4 @@
-//! How one model is spoken to: its tokenizer with its chat template.
+//! From questions and answers to the tokens that one model learns from.
 
 use crate::model::Model;
 use crate::text::{ChatTemplate, Message, TemplateVars, ThinkMarks, Tokenizer};
@@ -6,15 +6,16 @@ use crate::train::data::{EncodeOptions, Encoder, Example, RowError};
 
 use super::LearnError;
 
-/// Makes prompts and examples of conversations for one model.
-pub struct Voice {
+/// Makes prompts of questions, and examples of their answers, for one model. For conversations that go on there is
+/// [`chat::Voice`](crate::chat::Voice).
+pub struct QuestionEncoder {
     tokenizer: Tokenizer,
     template: Option<ChatTemplate>,
     vars: TemplateVars,
     system: Option<String>,
 }
 
-impl Voice {
+impl QuestionEncoder {
     /// With the model's own template, or another one.
     ///
     /// # Errors
