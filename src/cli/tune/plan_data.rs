@@ -11,7 +11,7 @@ use crate::cli::tune::plan::Objective;
 use crate::cli::tune::shared::read;
 use crate::model::Model;
 use crate::train::data::{Dataset, EncodeOptions, Example, Items, Pair, Prompts};
-use crate::train::{EngineOptions, KEPT_TOKENS, Sequence, Settings};
+use crate::train::{EngineOptions, KEPT_TOKENS, Sequence};
 
 /// Most tokens of an answer that the model writes, where nothing else is asked for.
 const MAX_NEW: usize = 64;
@@ -55,8 +55,8 @@ impl Sizes {
                 let data: Prompts = read(paths, &prompter, encode)?;
                 let with_answer = data.items.iter().map(|prompt| prompt.tokens.len() + MAX_NEW);
                 let sizes = Self::of_steps(with_answer.collect(), 1, 0);
-                // So many answers go through the model together, each with as much room as the longest may take.
-                Self { rows: sizes.longest * Settings::default().batch, ..sizes }
+                // Answers go through the model together with as much room each as the longest may take.
+                Self { rows: sizes.longest * shape.answers() as usize, ..sizes }
             }
             Objective::Pretrain => {
                 return Err(CliError::usage(
