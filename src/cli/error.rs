@@ -8,7 +8,7 @@ use crate::chat::ChatError;
 use crate::cli::show;
 use crate::cli::store::StoreError;
 use crate::cli::term::{self, Paint};
-use crate::cli::tune::{differences, identity};
+use crate::cli::tune::differences;
 use crate::exec::ExecError;
 use crate::gguf::GgufError;
 use crate::io::{CommitError, IoError};
@@ -273,7 +273,7 @@ impl From<CheckpointError> for CliError {
         };
         match error {
             CheckpointError::Settings(settings) => differs(differences::of_settings(&settings)),
-            CheckpointError::Identity { was, is } => differs(identity::differences(&was, &is)),
+            CheckpointError::Identity { was, is } => differs(differences::of_identities(&was, &is)),
             CheckpointError::Train(error) => (*error).into(),
             other => Self::failed(other),
         }
