@@ -2,6 +2,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod adapter;
+#[cfg(test)]
+mod bounds;
 pub mod chat;
 #[cfg(feature = "cli")]
 pub mod cli;

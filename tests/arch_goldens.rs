@@ -7,18 +7,13 @@ mod common;
 use std::ops::ControlFlow;
 
 use common::npy::{read_f32, read_tokens};
-use common::{boot, golden, none_failed, open, options, relative_l2};
+use common::{boot, bounds, golden, none_failed, open, options, relative_l2};
 use emberlm::model::{KvType, Model};
 use emberlm::session::{DeviceChoice, Modes, SessionOptions};
 use emberlm::text::{Sampler, SamplerError};
 
-/// Rounding in float32 moves these models' logits by 0.5e-6 to 1.2e-6 (the generator prints it); the order of
-/// summation is free, so a few times that. An epsilon or a rope base that is wrong by 1% moves them by 1.7e-4 or more.
-const F32: f64 = 1e-5;
-/// The reference rotates in float32 even where the rest is float64.
-const F64: f64 = 2e-6;
-/// Keys and values in 16 bits, each within 2^-13 of the largest of its block.
-const BLOCK16_KV: f64 = 6e-4;
+/// Layers of most of these models; those of more stay within their bound as well.
+const LAYERS: usize = 2;
 
 struct Golden {
     model: Model,
@@ -82,10 +77,15 @@ fn on_cpu(name: &str) {
     let cpu = |kv| logits(DeviceChoice::Cpu, kv);
     let exact = || SessionOptions { exact: true, ..cpu(KvType::F32) };
     let mut failures = Vec::new();
-    failures.extend(golden.check("f64", SessionOptions { double: true, ..cpu(KvType::F32) }, 32, F64));
-    failures.extend(golden.check("f32", exact(), 32, F32));
-    failures.extend(golden.check("f32", exact(), 7, F32));
-    failures.extend(golden.check("16-bit KV", cpu(KvType::Block16), 32, BLOCK16_KV));
+    failures.extend(golden.check(
+        "f64",
+        SessionOptions { double: true, ..cpu(KvType::F32) },
+        32,
+        bounds::ANGLES,
+    ));
+    failures.extend(golden.check("f32", exact(), 32, bounds::MODEL));
+    failures.extend(golden.check("f32", exact(), 7, bounds::MODEL));
+    failures.extend(golden.check("16-bit KV", cpu(KvType::Block16), 32, bounds::block16(LAYERS)));
     none_failed(&failures);
 }
 
@@ -95,9 +95,14 @@ fn on_gpu(name: &str) {
     let mut failures = Vec::new();
     for profile in ["full", "webgpu-default", "v3d"] {
         let gpu = SessionOptions { profile: profile.into(), ..logits(DeviceChoice::Gpu, KvType::F32) };
-        failures.extend(golden.check(profile, gpu, 20, F32));
+        failures.extend(golden.check(profile, gpu, 20, bounds::MODEL));
     }
-    failures.extend(golden.check("16-bit KV", logits(DeviceChoice::Gpu, KvType::Block16), 7, BLOCK16_KV));
+    failures.extend(golden.check(
+        "16-bit KV",
+        logits(DeviceChoice::Gpu, KvType::Block16),
+        7,
+        bounds::block16(LAYERS),
+    ));
     none_failed(&failures);
 }
 

@@ -8,6 +8,7 @@ mod common;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use common::bounds::MODEL;
 use common::npy::read_tokens;
 use common::{boot, golden, none_failed, open, options, relative_l2};
 use emberlm::gguf::GgufFile;
@@ -16,8 +17,6 @@ use emberlm::quant::Format;
 use emberlm::quantize::{QuantizeOptions, quantize};
 use emberlm::session::{DeviceChoice, Modes, SessionOptions};
 
-/// Rounding between executors that sum in different orders.
-const EXECUTORS: f64 = 1e-5;
 fn encode(input: &Path, format: Format, dir: &Path) -> Model {
     let path = dir.join(format!("{}.gguf", format.name()));
     let input = GgufFile::open(input).unwrap();
@@ -46,9 +45,8 @@ fn executors_agree_on_every_format() {
         };
         let apart = relative_l2(&logits(DeviceChoice::Gpu), &logits(DeviceChoice::Cpu));
         println!("{}: {apart:.1e}", format.name());
-        if apart > EXECUTORS {
-            failures
-                .push(format!("{}: executors {apart:.1e} apart, tolerance {EXECUTORS:.0e}", format.name()));
+        if apart > MODEL {
+            failures.push(format!("{}: executors {apart:.1e} apart, tolerance {MODEL:.0e}", format.name()));
         }
     }
     none_failed(&failures);
@@ -99,7 +97,7 @@ mod default_model_sweep {
             lost.push((format, rms_lost));
             let [gpu, cpu] = [DeviceChoice::Gpu, DeviceChoice::Cpu].map(|d| scores(&model, d, &short.tokens));
             let apart = relative_l2(&gpu, &cpu);
-            if apart > 10.0 * EXECUTORS {
+            if apart > 10.0 * MODEL {
                 failures.push(format!("{}: executors {apart:.1e} apart", format.name()));
             }
             std::fs::remove_file(model.path()).unwrap();

@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+#[path = "common/text.rs"]
+mod text;
 
 /// Names of layers by their place in the table.
 fn table() -> BTreeMap<String, usize> {
@@ -18,17 +21,6 @@ fn table() -> BTreeMap<String, usize> {
     layers
 }
 
-fn sources(folder: &Path, all: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, all);
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            all.push(path);
-        }
-    }
-}
-
 /// The layers that a text names by `crate::`, comments left out.
 fn used(text: &str) -> BTreeSet<String> {
     let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
@@ -42,10 +34,8 @@ fn used(text: &str) -> BTreeSet<String> {
 fn no_layer_uses_one_below_it() {
     let layers = table();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = vec![];
-    sources(&root, &mut files);
     let (mut broken, mut seen) = (vec![], BTreeSet::new());
-    for path in files {
+    for path in text::rust_files(&root) {
         let inside = path.strip_prefix(&root).unwrap();
         let own = inside.iter().next().unwrap().to_string_lossy().replace(".rs", "");
         if own == "lib" || own == "main" {

@@ -5,7 +5,7 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use emberlm::exec::cpu;
 use emberlm::model::{
@@ -231,27 +231,4 @@ fn a_budget_too_small_is_refused_with_a_setting_that_fits() {
     assert!(ctx < 8192 && fitting(ctx, kv, full / 2).is_ok(), "{fit}");
     let message = fitting(8192, KvType::F32, 1000).unwrap_err().to_string();
     assert!(message.contains("the budget is 1000 B") && message.contains("smaller model"), "{message}");
-}
-
-#[test]
-fn every_op_has_its_partners() {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let stems: BTreeSet<String> = Op::ALL.iter().map(|op| op.def().stem.to_owned()).collect();
-    for stem in &stems {
-        for file in [
-            format!("shaders/{stem}.wgsl"),
-            format!("shaders/params/{stem}.wgsl"),
-            format!("src/ops/{stem}.rs"),
-        ] {
-            assert!(root.join(&file).exists(), "{file} is missing");
-        }
-    }
-    for entry in std::fs::read_dir(root.join("shaders")).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if let Some(stem) = name.strip_suffix(".wgsl") {
-            let stem = stem.split('.').next().unwrap();
-            assert!(stems.contains(stem), "shaders/{name} belongs to no op");
-        }
-    }
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use common::default_model::default_model;
 use common::npy::read_tokens;
-use common::{none_failed, shared};
+use common::{bounds, none_failed, shared};
 use emberlm::adapter::hf;
 use emberlm::session::{DeviceChoice, SessionOptions};
 use emberlm::train::data::{Example, Source};
@@ -20,7 +20,6 @@ use emberlm::train::objective::{Dpo, Kto, PairObjective};
 use emberlm::train::{Against, Feedback, FeedbackOptions, Place, Schedule, Settings, Trainer};
 
 const PAIRS: usize = 5;
-const BOUND: f64 = 1e-2;
 
 fn tokens(archive: &mut zip::ZipArchive<std::fs::File>, name: &str, folder: &Path) -> Vec<u32> {
     let mut bytes = vec![];
@@ -95,8 +94,8 @@ fn compare_with(dir: &Path, device: DeviceChoice, steps: usize) {
             want("grad_norm")
         );
         // A margin near zero is held to the same part of a margin that matters.
-        let room = BOUND * want("margin").abs().max(0.02);
-        if loss_off > BOUND * want("loss") || margin_off > room {
+        let room = bounds::EVERY_LOSS * want("margin").abs().max(0.02);
+        if loss_off > bounds::EVERY_LOSS * want("loss") || margin_off > room {
             failures.push(format!("step {}: loss {}, margin {margin}", step + 1, report.loss));
         }
     }

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use common::npy::{read_f32, read_tokens};
-use common::{boot, golden, mean_nll, none_failed, open, options, relative_l2};
+use common::{boot, bounds, golden, mean_nll, none_failed, open, options, relative_l2};
 use emberlm::cli::store::{Catalog, Home};
 use emberlm::model::{AdapterShape, KvType, Model, PairShape, Train};
 use emberlm::plan::TensorId;
@@ -22,12 +22,6 @@ use emberlm::text::Tokenizer;
 use emberlm::train::objective::Sft;
 use emberlm::train::{Engine, EngineOptions, Recompute, Sequence};
 
-/// Relative L2 distance of the last logits, and of the text's log-probabilities.
-const F32_KV: f64 = 1e-4;
-const BLOCK16_KV: f64 = 1e-3;
-/// Distance of losses from PEFT's, relative, and cosine of the gradients.
-const LOSS: f64 = 1e-3;
-const GRADIENT: f64 = 0.999;
 /// Step between the logits that the golden files keep.
 const SAMPLED: usize = 257;
 
@@ -94,8 +88,12 @@ fn check(what: &str, session: &mut Session, tolerance: f64) -> Vec<String> {
 fn on(device: DeviceChoice) {
     let modes = Modes { generate: false, logits: true, score: true };
     let options = |kv, exact| SessionOptions { ctx: Some(768), exact, ..options(device.clone(), kv, modes) };
-    let mut failures = check("f32 KV", &mut boot(model(), &options(KvType::F32, true)), F32_KV);
-    failures.extend(check("16-bit KV", &mut boot(model(), &options(KvType::Block16, false)), BLOCK16_KV));
+    let mut failures = check("f32 KV", &mut boot(model(), &options(KvType::F32, true)), bounds::GEMMA);
+    failures.extend(check(
+        "16-bit KV",
+        &mut boot(model(), &options(KvType::Block16, false)),
+        bounds::GEMMA_BLOCK16,
+    ));
     none_failed(&failures);
 }
 
@@ -161,5 +159,8 @@ fn a_step_of_sft_is_pefts() {
         number("loss"),
         relative_l2(&sample, &want)
     );
-    assert!(apart <= LOSS && cosine >= GRADIENT, "loss {apart:.1e} apart, cosine {cosine}");
+    assert!(
+        apart <= bounds::FIRST_LOSS && cosine >= bounds::GRADIENT_COSINE,
+        "loss {apart:.1e} apart, cosine {cosine}"
+    );
 }

@@ -7,17 +7,14 @@ mod common;
 #[path = "common/training.rs"]
 mod training;
 
-use common::{golden, none_failed, open};
+use common::{bounds, golden, none_failed, open};
 use emberlm::model::Model;
 use emberlm::session::{DeviceChoice, SessionOptions};
 use emberlm::train::corpus::Pieces;
 use emberlm::train::pretrain::{Samples, Windows};
 use emberlm::train::{Place, Schedule, Settings, TrainError, Trainer};
 use serde_json::Value;
-use training::{CHANGE, GRADIENT, compare, gradient, hashed};
-
-/// Of a loss or a norm, against double precision: as of twelve steps.
-const LOSS: f64 = 2e-5;
+use training::{compare, gradient, hashed};
 
 /// A micro-batch of the generator is a window of four documents.
 struct Batches {
@@ -93,19 +90,26 @@ fn run(device: DeviceChoice, steps: usize) {
                 failures.push(format!("step {}: {what} {got} is not {want}", index + 1));
             }
         };
-        near("loss", report.loss, LOSS, &mut worst[0]);
-        near("grad_norm", report.grad_norm, LOSS, &mut worst[1]);
-        near("rate", report.rate, 1e-6, &mut 0.0);
+        near("loss", report.loss, bounds::LOSS, &mut worst[0]);
+        near("grad_norm", report.grad_norm, bounds::LOSS, &mut worst[1]);
+        near("rate", report.rate, bounds::ROUNDED, &mut 0.0);
         assert_eq!(report.targets, want["targets"].as_u64().unwrap());
         for (name, want) in table["gradients"].as_object().unwrap().iter().filter(|_| index == 0) {
             let got = gradient(run.engine(), name);
-            compare(&format!("gradient of {name}"), &got, want, GRADIENT, &mut worst[2], &mut failures);
+            compare(
+                &format!("gradient of {name}"),
+                &got,
+                want,
+                bounds::GRADIENT,
+                &mut worst[2],
+                &mut failures,
+            );
         }
     }
     if steps == table["steps"].as_array().unwrap().len() {
         for (id, name, ..) in run.engine().trained() {
             let got = run.engine().read(id).unwrap();
-            compare(&name, &got, &table["weights"][&name], CHANGE, &mut worst[3], &mut failures);
+            compare(&name, &got, &table["weights"][&name], bounds::CHANGE, &mut worst[3], &mut failures);
         }
     }
     println!(

@@ -7,6 +7,7 @@ mod common;
 #[path = "common/training.rs"]
 mod training;
 
+use common::bounds::{EVERY_LOSS, FINAL_COSINE, FIRST_LOSS, GRADIENT_COSINE, GRADIENT_ERROR};
 use common::default_model::default_model;
 use common::npy::read_tokens;
 use common::{none_failed, relative_l2, shared};
@@ -20,13 +21,6 @@ use std::path::{Path, PathBuf};
 
 const ALPHA: f32 = 16.0;
 const LENGTH: usize = 128;
-
-/// Bounds of the comparison with PEFT: loss of the first step, of every step, gradients, final adapter.
-const FIRST_LOSS: f64 = 1e-3;
-const EVERY_LOSS: f64 = 1e-2;
-const GRADIENT_COSINE: f64 = 0.999;
-const GRADIENT_ERROR: f64 = 2e-2;
-const FINAL_COSINE: f64 = 0.99;
 
 fn import(dir: &Path, name: &str) -> Adapter {
     let bytes = std::fs::read(dir.join(name)).unwrap();

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{boot, golden, open, options};
+use common::{boot, bounds, golden, open, options};
 use emberlm::exec::cpu;
 use emberlm::model::{Branch, BranchHead, KvType, Model, Train};
 use emberlm::plan::{Layout, Profile, SegmentKind};
@@ -87,7 +87,10 @@ fn compare(device: DeviceChoice, model: &str) {
             let trained: Vec<bool> = (0..tokens.len()).map(|i| i >= request.prompt.len()).collect();
             let scored = engine.score(&[Sequence { tokens: &tokens, trained: &trained }], 0).unwrap();
             for (sampled, scored) in got.log_probs.iter().zip(scored) {
-                assert!((sampled - scored).abs() < 1e-4 * scored.abs().max(1.0), "{sampled} {scored}");
+                assert!(
+                    f64::from((sampled - scored).abs()) < bounds::SCORED * f64::from(scored.abs().max(1.0)),
+                    "{sampled} {scored}"
+                );
             }
         }
     }

@@ -5,6 +5,7 @@ mod common;
 
 use std::ops::ControlFlow;
 
+use common::bounds::MODEL;
 use common::{boot, golden, open, options, relative_l2};
 use emberlm::adapter::{Adapter, AdapterError, BaseFingerprint, LoraPair};
 use emberlm::model::{AdapterShape, KvType, Model};
@@ -13,8 +14,6 @@ use emberlm::quantize::{MergeOptions, Merging, merge};
 use emberlm::session::{DeviceChoice, Modes, Session, SessionError, SessionOptions, adapter_room};
 use emberlm::text::SamplerParams;
 
-/// Rounding in float32, as for whole models in `arch_goldens`: the factors are multiplied in another order.
-const F32: f64 = 1e-5;
 const TOKENS: [u32; 12] = [5, 40, 200, 17, 99, 3, 150, 61, 8, 230, 77, 12];
 
 fn model(name: &str) -> Model {
@@ -88,7 +87,7 @@ fn a_session_with_adapters_is_one_on_the_merged_model() {
             let scales: Vec<_> = on.iter().map(|(a, s)| format!("{}:{s}", a.name)).collect();
             println!("{name}, {}: {apart:.1e} apart, the effect is {effect:.1e}", scales.join(" "));
             assert!(effect > 1e-2, "{name}: the adapters do too little ({effect:.1e}) to compare");
-            assert!(apart < F32, "{name}, {}: {apart:.1e}", scales.join(" "));
+            assert!(apart < MODEL, "{name}, {}: {apart:.1e}", scales.join(" "));
             let active: Vec<_> = session.adapters().iter().map(|a| (a.name.clone(), a.scale)).collect();
             assert_eq!(active, on.iter().map(|(a, s)| (a.name.clone(), *s)).collect::<Vec<_>>());
         }
@@ -113,7 +112,7 @@ fn an_adapter_of_a_tied_output_changes_the_output_alone() {
             session.set_adapters(&[(&adapter, scale)]).unwrap();
             let (got, want) = (logits(&mut session), merged(&model, &[(&adapter, scale)]));
             assert!(relative_l2(&want, &base) > 1e-2, "{name}: the adapter does too little to compare");
-            assert!(relative_l2(&got, &want) < F32, "{name}: {}", relative_l2(&got, &want));
+            assert!(relative_l2(&got, &want) < MODEL, "{name}: {}", relative_l2(&got, &want));
         }
         // In the formats of the base the merged file has its embedding as it was, and an output of its own.
         let dir = tempfile::tempdir().unwrap();

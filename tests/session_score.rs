@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{boot, golden, open, options};
+use common::{boot, bounds, golden, open, options};
 use emberlm::model::KvType;
 use emberlm::session::{DeviceChoice, Modes, SessionOptions};
 
@@ -33,7 +33,7 @@ fn the_score_of_a_part_is_that_part_of_the_score() {
                 assert_eq!(part.len(), want.len(), "chunk {chunk}, from {first}");
                 for (got, want) in part.iter().zip(want) {
                     assert!(
-                        (got - want).abs() < 1e-4 * want.abs(),
+                        f64::from((got - want).abs()) < bounds::SCORED * f64::from(want.abs()),
                         "chunk {chunk}, from {first}: {got} {want}"
                     );
                 }

@@ -2,8 +2,11 @@
 //! and reason in a list, and what is in a list without need fails too.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+
+#[path = "common/text.rs"]
+mod text;
 
 /// Columns of a line. Code is cut at 110 by rustfmt; this is for comments, shaders and scripts. Lines with a text in quotes may
 /// be longer: a message that is cut is harder to find.
@@ -50,6 +53,26 @@ const LIBRARY_FLAGS: [(&str, &str, &str); 8] = [
     ("src/train/reward/command/child.rs", "-c", "the shell's, which is started with it"),
 ];
 
+/// What is public though nothing but tests uses it, with the reason.
+const PUBLIC: [(&str, &str); 13] = [
+    ("src/explain/page.rs: unpacked", "what the page's script does, which tests compare with"),
+    ("src/io/commit/mod.rs: commit_bytes", "for programs whose state is in memory"),
+    ("src/io/faulty.rs: end_after", "a faulty stream is for tests, a user's as well"),
+    ("src/io/faulty.rs: fail_after", "a faulty stream is for tests, a user's as well"),
+    ("src/io/faulty_disk.rs: power_cut", "a faulty disk is for tests, a user's as well"),
+    ("src/io/faulty_disk.rs: power_for", "a faulty disk is for tests, a user's as well"),
+    ("src/io/sections/mod.rs: get_u64s", "the container takes every kind of number"),
+    ("src/io/sections/mod.rs: u32s", "the container takes every kind of number"),
+    ("src/io/sections/mod.rs: u64s", "the container takes every kind of number"),
+    ("src/quant/device.rs: decode_device", "what shaders do with planes, in Rust: their oracle"),
+    ("src/session/mod.rs: all_logits", "logits of every position, for programs that look into a model"),
+    ("src/text/template/mod.rs: with_clock", "for programs and tests to which it is a fixed time"),
+    (
+        "src/train/corpus/mod.rs: check_vocabulary",
+        "for programs that open a token file which they did not make",
+    ),
+];
+
 fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -79,7 +102,7 @@ fn sources() -> Vec<(String, String)> {
 }
 
 fn is_test(name: &str) -> bool {
-    name.starts_with("tests/") || name.contains("/tests/") || name.ends_with("tests.rs")
+    text::is_test(Path::new(name))
 }
 
 /// Compares what broke a rule with what may.
@@ -174,21 +197,12 @@ fn words_that_put_things_off_stand_nowhere() {
     judge("banned words", &broken, &BTreeSet::new());
 }
 
-/// Code that users run handles its errors. Tests follow in a module of their own at a file's end.
+/// Code that users run handles its errors.
 #[test]
 fn nothing_is_unwrapped_outside_tests() {
     let mut broken = BTreeSet::new();
     for (name, text) in files(&["src"], &["rs"]).into_iter().filter(|(name, _)| !is_test(name)) {
-        if name.ends_with("testing.rs") {
-            continue;
-        }
-        let code = text
-            .split("#[cfg(test)]")
-            .next()
-            .and_then(|t| t.split("#[cfg(all(test,").next())
-            .unwrap_or_default();
-        for (line, n) in code.lines().zip(1..) {
-            let line = line.split("//").next().unwrap_or_default();
+        for (line, n) in text::code(&text).lines().zip(1..) {
             if [".unwrap()", ".expect("].iter().any(|call| line.contains(call)) {
                 broken.insert(format!("{name}:{n}"));
             }
@@ -207,7 +221,14 @@ fn every_stem_has_its_partners() {
         own.map(|n| n.split('.').next().unwrap_or_default().to_owned()).collect()
     };
     let shaders = stems("shaders", ".wgsl");
-    judge("parameters without a shader, or a shader without", &stems("shaders/params", ".wgsl"), &shaders);
+    // Ops that are described by the same numbers share them: `#params`.
+    let params = |stem: &String| {
+        let text = std::fs::read_to_string(project().join(format!("shaders/{stem}.wgsl"))).unwrap();
+        let shared = text.lines().find_map(|line| line.strip_prefix("#params "));
+        shared.map_or(stem.clone(), str::to_owned)
+    };
+    let wanted: BTreeSet<String> = shaders.iter().map(params).collect();
+    judge("parameters without a shader, or a shader without", &stems("shaders/params", ".wgsl"), &wanted);
     let ops: BTreeSet<String> = emberlm::ops::Op::ALL.iter().map(|op| op.def().stem.to_owned()).collect();
     judge("ops without a shader, or a shader without", &ops, &shaders);
     let twins = stems("src/ops", ".rs");
@@ -293,4 +314,62 @@ fn flags_are_found_in_texts_alone() {
     assert_eq!(texts, ["a --long, or\" (-c 4)", "`ember plan` \"--raw\"", "x-y"]);
     let found: Vec<String> = texts.iter().flat_map(|text| flags(text)).collect();
     assert_eq!(found, ["--long", "-c", "--raw", "`ember"]);
+}
+
+/// The name of what a line declares for others to use, if it declares something.
+fn declared(line: &str) -> Option<&str> {
+    let after = line.trim_start().strip_prefix("pub")?;
+    let after = if after.starts_with('(') { after.split_once(") ")?.1 } else { after.strip_prefix(' ')? };
+    let words: Vec<&str> = words(after).take(5).collect();
+    let how = words.iter().take_while(|word| ["const", "unsafe", "async"].contains(word)).count();
+    match (words.first()?, words.get(how)?) {
+        (_, &"fn") => words.get(how + 1).copied(),
+        (&("const" | "static" | "struct" | "enum" | "trait" | "type"), _) => words.get(1).copied(),
+        _ => None,
+    }
+}
+
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
+}
+
+/// What is public is used by the library, the command, an example or a bench. A name that occurs twice counts as used: text does
+/// not tell which of its owners is meant.
+#[test]
+fn what_is_public_is_used() {
+    let (mut used, mut all) = (BTreeMap::<String, usize>::new(), vec![]);
+    for (name, text) in files(&["src", "examples", "benches", "build"], &["rs"]) {
+        if is_test(&name) {
+            continue;
+        }
+        let code = text::without_tests(&text);
+        for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            words(line).for_each(|word| *used.entry(word.to_owned()).or_default() += 1);
+            if let Some(item) = declared(line).filter(|_| name.starts_with("src/")) {
+                all.push((name.clone(), item.to_owned()));
+            }
+        }
+    }
+    assert!(all.len() > 1500, "only {} public items were found", all.len());
+    let alone = all.iter().filter(|(_, item)| used[item] == 1);
+    let broken = alone.map(|(name, item)| format!("{name}: {item}")).collect();
+    let allowed = PUBLIC.iter().map(|(place, _)| (*place).to_owned()).collect();
+    judge("public, and used by nothing but tests", &broken, &allowed);
+}
+
+#[test]
+fn declarations_are_found_as_they_are_written() {
+    let found = [
+        ("pub fn one(x: u32) {", Some("one")),
+        ("    pub(crate) const fn two<T>() -> T", Some("two")),
+        ("pub const THREE: fn() = f;", Some("THREE")),
+        ("pub(super) unsafe fn four()", Some("four")),
+        ("pub struct Five<'a> {", Some("Five")),
+        ("    pub call: fn(&Six),", None),
+        ("pub use seven::fn_of;", None),
+        ("published fn eight()", None),
+    ];
+    for (line, name) in found {
+        assert_eq!(declared(line), name, "{line}");
+    }
 }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{golden, open};
+use common::{bounds, golden, open};
 use emberlm::exec::cpu;
 use emberlm::model::{Branch, BranchHead, Model, Train};
 use emberlm::plan::{Profile, SegmentKind};
@@ -61,9 +61,6 @@ fn distribution(engine: &mut Engine, branch: usize, upto: usize, temperature: f3
     engine.score_at(branch, &all, temperature, 0).unwrap().into_iter().map(f64::from).collect()
 }
 
-/// Log-probabilities are good to some ten roundings of numbers of ten; the divergence weighs them with a probability.
-const BOUND: f64 = 2e-5;
-
 fn is_the_sum(device: DeviceChoice, positions: &[usize]) {
     let model = model();
     let mut engine = Engine::boot(&model, &options(&model, device)).unwrap();
@@ -75,11 +72,14 @@ fn is_the_sum(device: DeviceChoice, positions: &[usize]) {
             let p = distribution(&mut engine, BASE, *upto, temperature);
             let q = distribution(&mut engine, 0, *upto, temperature);
             let total: f64 = p.iter().map(|l| l.exp()).sum();
-            assert!((total - 1.0).abs() < 1e-5, "{total}");
+            assert!((total - 1.0).abs() < bounds::SHARES, "{total}");
             let want: f64 = p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum();
             let got = f64::from(got[*upto - 1]);
             assert!(want > 1e-3, "too near to tell: {want}");
-            assert!((got - want).abs() <= BOUND * want.max(1.0), "at {upto}: {got} is not {want}");
+            assert!(
+                (got - want).abs() <= bounds::LOG_PROBABILITY * want.max(1.0),
+                "at {upto}: {got} is not {want}"
+            );
         }
     }
 }

@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{golden, none_failed, open};
+use common::{bounds, golden, none_failed, open};
 use emberlm::exec::Executor;
 use emberlm::exec::cpu::{self, CpuExecutor};
 use emberlm::model::{
@@ -191,12 +191,12 @@ fn check(bench: &mut Bench, name: &str, failures: &mut Vec<String>) {
                 bench.executor.write(*id, &values).unwrap();
                 (f64::from(values[at]), bench.objective())
             };
-            let (high, low) = (side(5e-4), side(-5e-4));
+            let (high, low) = (side(bounds::SLOPE_MOVE), side(-bounds::SLOPE_MOVE));
             let slope = (high.1 - low.1) / (high.0 - low.0);
             bench.executor.write(*id, &original).unwrap();
             let apart = (slope - gradient[at]).abs() / (norm + gradient[at].abs());
             worst = worst.max(apart);
-            if apart > 1e-4 || apart.is_nan() {
+            if apart > bounds::SLOPE || apart.is_nan() {
                 failures.push(format!("{name}: {label}[{at}] is {}, differences give {slope}", gradient[at]));
             }
         }
@@ -281,6 +281,9 @@ fn gradients_of_a_window_add_up() {
     assert_eq!(once, again);
     for (two, one) in read(&bench).iter().zip(&single) {
         // Small ones are what is left of larger terms.
-        assert!((two - 2.0 * one).abs() <= 1e-12 * one.abs().max(1e-4), "{two} is not twice {one}");
+        assert!(
+            (two - 2.0 * one).abs() <= 2.0 * bounds::DOUBLES * one.abs().max(1e-4),
+            "{two} is not twice {one}"
+        );
     }
 }

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{golden, none_failed, open};
+use common::{bounds, golden, none_failed, open};
 use emberlm::model::{AdapterShape, Branch, BranchHead, Train};
 use emberlm::session::{DeviceChoice, SessionOptions};
 use emberlm::train::data::Random;
@@ -17,9 +17,6 @@ use emberlm::train::{Engine, EngineOptions, LoraOptions, Sequence};
 
 const REFERENCE: usize = 1;
 const VALUE: usize = 2;
-/// Length of the move along a direction, and how far slope and gradient may be apart.
-const MOVE: f64 = 4e-3;
-const BOUND: f64 = 5e-4;
 
 /// Two answers to one prompt, and one of another length.
 const TEXTS: [&[u32]; 3] =
@@ -218,7 +215,7 @@ fn compare(engine: &mut Engine, branch: usize, loss: &Loss, seed: u64) -> (f64, 
             gradient.iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum::<f64>();
         moves.push((block.values, start, direction));
     }
-    let step = MOVE / square.sqrt();
+    let step = bounds::DIRECTION_MOVE / square.sqrt();
     let mut at = |by: f64| {
         for (id, start, direction) in &moves {
             let moved: Vec<f32> = start
@@ -243,7 +240,7 @@ fn every_objective_through_a_model() {
             let (want, got) = compare(engine, branch, loss, seed);
             let apart = (want - got).abs() / want.abs().max(1e-6);
             println!("{name}: slope {want:.6}, gradient {got:.6}, {apart:.1e} apart");
-            if apart.is_nan() || apart > BOUND {
+            if apart.is_nan() || apart > bounds::DIRECTION {
                 failures.push(format!("{name}: slope {want}, gradient {got}"));
             }
         }

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{golden, none_failed, open};
+use common::{bounds, golden, none_failed, open};
 use emberlm::adapter::{Adapter, hf};
 use emberlm::io::{CommitStore, FolderSlots};
 use emberlm::model::{Branch, BranchHead, KvType, Model};
@@ -81,11 +81,6 @@ fn apart(got: &[f64], want: &[f64]) -> f64 {
     let scale = want.iter().fold(1e-30f64, |m, v| m.max(v.abs()));
     got.iter().zip(want).fold(0.0, |m, (g, w)| f64::max(m, (g - w).abs() / scale))
 }
-
-/// Single precision against double through three layers: log-probabilities to some hundred roundings, gradients, which are sums
-/// of terms of both signs, to some thousand.
-const SCORES: f64 = 2e-5;
-const GRADIENTS: f64 = 5e-4;
 
 /// Loss of one answer and its coefficients, by a method.
 fn learn(method: &str, table: &Value, case: &Value, index: usize, now: &[f32]) -> (f64, Vec<f32>) {
@@ -170,7 +165,7 @@ fn as_trl(on: &DeviceChoice) {
                     .collect();
                 let apart = apart(&got, &wide(&case[who][index]));
                 worst_score = worst_score.max(apart);
-                if apart.is_nan() || apart > SCORES {
+                if apart.is_nan() || apart > bounds::LOSS {
                     failures.push(format!("{who} at {temperature}: {apart:.1e} apart, {got:?}"));
                 }
             }
@@ -188,7 +183,7 @@ fn as_trl(on: &DeviceChoice) {
             let mut check = |what: &str, got: &[f64], want: &[f64]| {
                 let apart = apart(got, want);
                 worst_gradient = worst_gradient.max(apart);
-                if apart.is_nan() || apart > GRADIENTS {
+                if apart.is_nan() || apart > bounds::GRADIENT_COLD {
                     let text = format!("{method} at {temperature}, {what}: {got:?} is not {want:?}");
                     failures.push(text);
                 }
@@ -359,7 +354,7 @@ fn a_step_is_made_at_the_rollouts_temperature() {
             let other = by_hand(trainer.engine(), &method, &answers, 1.0);
             let distance = |a: &[f32]| common::relative_l2(a, &want);
             let name = method.name();
-            assert!(distance(&got) < 1e-6, "{name} at {temperature}: {:.1e}", distance(&got));
+            assert!(distance(&got) < bounds::ROUNDED, "{name} at {temperature}: {:.1e}", distance(&got));
             assert!(distance(&other) > 1e-2, "{name}: that at 1 is as good, {:.1e}", distance(&other));
             let metric = |name: &str| report.metrics.iter().find(|(n, _)| n == name).unwrap().1;
             assert!(metric("kl") >= 0.0);

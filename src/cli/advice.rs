@@ -5,7 +5,7 @@ use crate::adapter::AdapterError;
 use crate::chat::ChatError;
 use crate::cli::error::CliError;
 use crate::cli::term::{self, Paint};
-use crate::cli::tune::{differences, identity};
+use crate::cli::tune::differences;
 use crate::exec::ExecError;
 use crate::gguf::GgufError;
 use crate::io::{CommitError, IoError};
@@ -224,7 +224,7 @@ impl From<CheckpointError> for CliError {
         };
         match error {
             CheckpointError::Settings(settings) => differs(differences::of_settings(&settings)),
-            CheckpointError::Identity { was, is } => differs(identity::differences(&was, &is)),
+            CheckpointError::Identity { was, is } => differs(differences::of_identities(&was, &is)),
             CheckpointError::Train(error) => (*error).into(),
             other => Self::failed(other),
         }

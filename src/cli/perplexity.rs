@@ -161,6 +161,7 @@ fn score_all(session: &mut Session, windows: &[Vec<u32>]) -> CliResult<Score> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounds;
 
     #[test]
     fn windows_cover_the_text() {
@@ -175,7 +176,7 @@ mod tests {
     fn mean_and_error() {
         let mut score = Score::default();
         [-1.0, -2.0, -3.0].into_iter().for_each(|l| score.add(l));
-        assert!((score.mean() - 2.0).abs() < 1e-12);
-        assert!((score.error() - (1.0f64 / 3.0).sqrt()).abs() < 1e-12);
+        assert!((score.mean() - 2.0).abs() < bounds::DOUBLES);
+        assert!((score.error() - (1.0f64 / 3.0).sqrt()).abs() < bounds::DOUBLES);
     }
 }

@@ -79,6 +79,7 @@ fn largest(logits: &[f32], count: usize) -> Vec<(u32, f32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounds;
 
     /// The softmax of all logits at a temperature.
     fn softmax(logits: &[f32], t: f64) -> Vec<f64> {
@@ -95,15 +96,15 @@ mod tests {
             let (own, rest) = next.probabilities(index);
             let whole = softmax(&logits, f64::from(*t));
             for ((id, _), share) in next.top.iter().zip(&own) {
-                assert!((share - whole[*id as usize]).abs() < 1e-6, "at {t}");
+                assert!((share - whole[*id as usize]).abs() < bounds::ROUNDED, "at {t}");
             }
-            assert!((own.iter().sum::<f64>() + rest - 1.0).abs() < 1e-9);
+            assert!((own.iter().sum::<f64>() + rest - 1.0).abs() < bounds::DOUBLES);
         }
-        assert!((f64::from(next.actual.unwrap()) - softmax(&logits, 1.0)[11]).abs() < 1e-6);
+        assert!((f64::from(next.actual.unwrap()) - softmax(&logits, 1.0)[11]).abs() < bounds::ROUNDED);
         let top = Top::of(&logits, 7);
         for ((id, share), (same, _)) in top.tokens.iter().zip(&next.top) {
             assert_eq!(id, same);
-            assert!((f64::from(*share) - softmax(&logits, 1.0)[*id as usize]).abs() < 1e-6);
+            assert!((f64::from(*share) - softmax(&logits, 1.0)[*id as usize]).abs() < bounds::ROUNDED);
         }
     }
 

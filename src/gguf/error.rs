@@ -1,9 +1,8 @@
 //! What can be wrong with a GGUF file, and what to do about it.
 
-use std::fmt;
-
 use embedded_io::{Error, ErrorKind};
 
+use super::quoted::quoted;
 use super::value::ValueKind;
 use crate::io::IoError;
 
@@ -310,24 +309,6 @@ pub enum GgufError {
         /// The depth allowed.
         max: u32,
     },
-}
-
-/// A name taken from a file, made safe and short for a message: quoted, escaped, at most 80 characters.
-pub(super) struct Quoted<'a>(pub &'a str);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const LONGEST: usize = 80;
-        match self.0.char_indices().nth(LONGEST) {
-            Some((end, _)) => write!(f, "{:?}… ({} bytes)", &self.0[..end], self.0.len()),
-            None => write!(f, "{:?}", self.0),
-        }
-    }
-}
-
-/// Shorthand for a quoted name as an owned string.
-pub(super) fn quoted(name: &str) -> String {
-    Quoted(name).to_string()
 }
 
 impl GgufError {

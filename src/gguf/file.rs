@@ -4,7 +4,8 @@ use std::path::Path;
 
 use embedded_io::{Read, Seek, SeekFrom};
 
-use super::error::{GgufError, quoted};
+use super::error::GgufError;
+use super::quoted::quoted;
 use super::{Gguf, TensorInfo, split};
 use crate::io::{MappedFile, MemStream};
 

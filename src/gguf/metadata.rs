@@ -1,7 +1,8 @@
 //! The key-value metadata of a file: ordered, found by key in constant time, read through typed getters.
 
-use super::error::{GgufError, quoted};
+use super::error::GgufError;
 use super::index::NameIndex;
+use super::quoted::quoted;
 use super::value::{Array, StringArray, Value};
 
 /// Metadata in the order of the file. Keys are unique.

@@ -28,6 +28,7 @@ mod error;
 mod file;
 mod index;
 mod metadata;
+mod quoted;
 mod read;
 mod source;
 mod split;
@@ -44,8 +45,8 @@ pub use write::{GgufWriter, TensorSpec};
 
 use embedded_io::{Read, Seek};
 
-use error::quoted;
 use index::NameIndex;
+use quoted::quoted;
 
 /// The first four bytes of every file.
 const MAGIC: [u8; 4] = *b"GGUF";

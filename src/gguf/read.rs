@@ -2,9 +2,10 @@
 
 use embedded_io::{Read, Seek};
 
-use super::error::{GgufError, Quoted, quoted};
+use super::error::GgufError;
 use super::index::NameIndex;
 use super::metadata::Metadata;
+use super::quoted::{Quoted, quoted};
 use super::source::Source;
 use super::types::TensorType;
 use super::value::{Array, StringArray, Value, ValueKind};

@@ -3,9 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::error::{GgufError, quoted};
+use super::error::GgufError;
 use super::file::{GgufFile, PartFile};
 use super::index::NameIndex;
+use super::quoted::quoted;
 use super::{Gguf, Metadata};
 
 /// What the keys about the parts begin with.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::error::Quoted;
+use super::quoted::Quoted;
 
 /// The types of metadata values, with GGUF's numbers for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -2,9 +2,10 @@
 
 use embedded_io::Write;
 
-use super::error::{GgufError, quoted};
+use super::error::GgufError;
 use super::index::NameIndex;
 use super::metadata::Metadata;
+use super::quoted::quoted;
 use super::read::{alignment_of, tensor_bytes};
 use super::value::{Array, Value};
 use super::{MAGIC, MAX_DEPTH, MAX_DIMS, MAX_KEY_BYTES, MAX_NAME_BYTES, TensorInfo};

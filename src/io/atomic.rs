@@ -1,12 +1,12 @@
 //! Replacing a file in one step.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{BufWriter, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::beside::create_beside;
 use super::output::{self, Manner};
-use super::private::{self, Access};
+use super::private::Access;
 use super::{IoError, StdStream};
 
 /// The stream that [`replace_file`] hands to its caller.
@@ -121,33 +121,6 @@ fn fill_and_put<T, E: From<IoError>>(
     let kept = output::put(temporary, target, manner.existing)?;
     sync_folder(target)?;
     Ok(Written { value, kept })
-}
-
-/// Creates a new, empty file in the folder of `path` (a rename is only atomic within one file system). Names
-/// left behind by a crash are stepped over, never opened.
-pub(crate) fn create_beside(path: &Path, access: Access) -> Result<(File, PathBuf), IoError> {
-    const ATTEMPTS: u32 = 64;
-    /// Bytes of the name that a temporary name begins with: a name of the full length has to fit as well.
-    const SHOWN: usize = 64;
-    static COUNTER: AtomicU32 = AtomicU32::new(0);
-    let name = path.file_name().ok_or_else(|| IoError::NoFileName { path: path.to_path_buf() })?;
-    let name: String = name.to_string_lossy().chars().take(SHOWN / 4).collect();
-    let mut options = match access {
-        Access::Private => private::options(),
-        Access::Ordinary => OpenOptions::new(),
-    };
-    let options = options.write(true).create_new(true);
-    let mut attempt = 0;
-    loop {
-        let unique = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let temporary = path.with_file_name(format!(".{name}.{}-{unique}.tmp", std::process::id()));
-        attempt += 1;
-        match options.open(&temporary) {
-            Ok(file) => return Ok((file, temporary)),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && attempt < ATTEMPTS => {}
-            Err(error) => return Err(IoError::system("create", path, error)),
-        }
-    }
 }
 
 /// Forces the folder's entry of `path` (after a rename or a creation) to the disk. Only Unix can open a folder for that;

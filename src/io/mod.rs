@@ -12,6 +12,7 @@
 //! - [`Faulty`] fails, ends or stutters where a test tells it to; [`FaultyDisk`] loses its power.
 
 mod atomic;
+mod beside;
 pub mod commit;
 mod faulty;
 mod faulty_disk;
@@ -22,9 +23,11 @@ pub mod sections;
 mod stream;
 pub mod text;
 
+#[cfg(feature = "train")]
+pub(crate) use atomic::sync_folder;
 pub use atomic::{FileSink, OutputFile, Written, replace_file, write_bytes, write_file};
 #[cfg(feature = "train")]
-pub(crate) use atomic::{create_beside, sync_folder};
+pub(crate) use beside::create_beside;
 pub use commit::{CommitError, CommitStore, FolderSlots, Halves};
 pub use faulty::Faulty;
 pub use faulty_disk::{FaultyDisk, Unflushed};

@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use super::IoError;
-use super::atomic::create_beside;
+use super::beside::create_beside;
 use super::private::Access;
 
 /// What becomes of a file that has the name already. An empty one has nothing to lose, and is replaced in any case.

@@ -10,6 +10,8 @@ use crate::chat::{Role, Said};
 
 /// The largest number an entry may have: what every JSON reader keeps exactly.
 pub const MAX_ID: u64 = (1 << 53) - 1;
+/// The longest line that is read, in bytes. Longer ones are passed over and reported.
+pub const MAX_LINE: usize = crate::train::data::MAX_ROW;
 /// What the hashes begin with: another way of hashing gets another number.
 const DOMAIN: &[u8] = b"ember journal entry 1";
 

@@ -49,9 +49,9 @@ mod read;
 mod tests;
 
 pub use crate::chat::{Role, Said};
-pub use entry::{Chosen, Entry, Feedback, Key, MAX_ID};
+pub use entry::{Chosen, Entry, Feedback, Key, MAX_ID, MAX_LINE};
 pub use error::JournalError;
 pub use examples::{Demonstration, Preference, Thumb, demonstrations, preferences, thumbs};
 pub use file::Journal;
 pub use lesson::{Cursor, Lesson, Standing};
-pub use read::{MAX_LINE, MAX_PROBLEMS, Problem, Reading, read, read_from};
+pub use read::{MAX_PROBLEMS, Problem, Reading, read, read_from};

@@ -5,12 +5,10 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::path::Path;
 
-use super::{Entry, Feedback, JournalError, Key, MAX_ID};
+use super::{Entry, Feedback, JournalError, Key, MAX_ID, MAX_LINE};
 use crate::io::text::{Encoding, sniff};
 use crate::io::{IoError, private};
 
-/// The longest line that is read, in bytes. Longer ones are passed over and reported.
-pub const MAX_LINE: usize = crate::train::data::MAX_ROW;
 /// The most lines that are reported one by one.
 pub const MAX_PROBLEMS: usize = 100;
 

@@ -8,13 +8,11 @@
 use std::ops::Range;
 
 use super::dot::dot_f32;
-use super::gemm::Rows;
-use super::operand::Operand;
+use super::operand::{Operand, Rows};
+use super::tile::FEW;
 use crate::simd::wide::{self, TileJob, Wide, WideJob};
 use crate::simd::{self, Job, Lanes};
 
-/// Most rows of activations.
-pub const FEW: usize = 8;
 /// Rows of floats that are met together.
 pub(super) const GROUP: usize = 4;
 /// Weights of a row of floats that are met together, at most: with the activations they fill the first-level cache.

@@ -5,7 +5,7 @@
 //! over blocks of [`DEPTH`] terms, each summed in order: it depends on nothing else of the call.
 
 use super::many::ManyRows;
-use super::operand::{Left, Operand, Right};
+use super::operand::{Left, Operand, Right, Rows};
 use crate::simd::wide::{self, TileJob, Wide, WideJob};
 use crate::simd::{self, Job, Lanes};
 
@@ -20,12 +20,6 @@ const LINE: usize = DEPTH + 16;
 /// Scratch of products that need no more: clearing it takes a while. The smallest is that of a tile of attention.
 const SMALLEST: usize = 4 * 1024;
 const SMALL: usize = 16 * 1024;
-
-/// Where a product goes: the columns of each row.
-pub trait Rows {
-    /// The columns of row `r`.
-    fn row(&mut self, r: usize) -> &mut [f32];
-}
 
 /// y = (accumulate ? y : 0) + alpha L R.
 pub struct Product<'a, Y> {

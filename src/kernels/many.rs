@@ -6,8 +6,7 @@
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
-use super::gemm::Rows;
-use super::operand::Matrix;
+use super::operand::{Matrix, Rows};
 use super::round::steps;
 use super::tile::{Sums, four};
 use crate::quant::codec::{BlockCodec, Factors, each_group};

@@ -14,9 +14,10 @@ mod tests;
 mod tile;
 
 pub use dot::{axpy_f32, dot_f32};
-pub use few::{FEW, FewRows};
-pub use gemm::{Product, Rows};
-pub use operand::{Left, Matrix, Operand, Right};
+pub use few::FewRows;
+pub use gemm::Product;
+pub use operand::{Left, Matrix, Operand, Right, Rows};
+pub use tile::FEW;
 
 use crate::quant::{Format, float, iq4_nl, k_affine, k_symmetric, legacy};
 

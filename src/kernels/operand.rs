@@ -1,9 +1,15 @@
-//! What a matrix product multiplies: strided floats on the left, rows of weights on the right.
+//! What a matrix product multiplies (strided floats on the left, rows of weights on the right), and where it goes.
 
 use crate::quant::Format;
 
 /// Weights decoded at once where they do not lie on block bounds: twice the longest block.
 const WINDOW: usize = 512;
+
+/// Where a product goes: the columns of each row.
+pub trait Rows {
+    /// The columns of row `r`.
+    fn row(&mut self, r: usize) -> &mut [f32];
+}
 
 /// A weight matrix, rows of encoded bytes.
 #[derive(Clone, Copy)]

@@ -3,8 +3,7 @@
 use std::marker::PhantomData;
 
 use super::dot::Floats;
-use super::few::FEW;
-use super::tile::{Columns, STRIP, Tiles, prepared_by};
+use super::tile::{Columns, FEW, STRIP, Tiles, prepared_by};
 use crate::quant::codec::{BlockCodec, Decode, Encode, Factors, each_group};
 use crate::quant::float::Float;
 use crate::quant::tests::noise;

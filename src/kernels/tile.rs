@@ -8,11 +8,13 @@ use std::hint::black_box;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::few::FEW;
 use super::operand::Matrix;
 use super::round::steps;
 use crate::quant::codec::{BlockCodec, Factors, each_group};
 use crate::simd::{Ints, Job, Lanes, prefetch_ahead, run};
+
+/// Most rows of activations.
+pub const FEW: usize = 8;
 
 /// Thirty-two activations as the products read them.
 #[derive(Clone, Copy)]

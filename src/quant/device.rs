@@ -98,15 +98,6 @@ impl Format {
         Ok(())
     }
 
-    /// Repacks one group of at most 32 rows: `dst` is laid out as [`Format::planes`]`(32, cols)`.
-    ///
-    /// # Errors
-    /// As [`Format::repack`].
-    pub fn repack_group(self, src: &[u8], cols: usize, dst: &mut [u32]) -> Result<(), QuantError> {
-        let rows = src.len().checked_div(self.row_bytes(cols)?).unwrap_or(0);
-        self.repack(src, rows.min(GROUP_ROWS), cols, dst)
-    }
-
     /// Decodes a tensor from its planes as the shaders do: same addresses, same order of operations.
     ///
     /// # Errors

@@ -12,6 +12,8 @@ pub(crate) mod iq4_nl;
 pub(crate) mod k_affine;
 pub(crate) mod k_symmetric;
 pub(crate) mod legacy;
+#[cfg(test)]
+pub(crate) mod loss;
 mod search;
 #[cfg(test)]
 pub(crate) mod tests;

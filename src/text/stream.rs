@@ -12,6 +12,13 @@ pub struct TokenStream {
     text: String,
 }
 
+impl Tokenizer {
+    /// A detokenizer for tokens that come one by one.
+    pub fn stream(&self, hide_special: bool) -> TokenStream {
+        TokenStream::new(hide_special)
+    }
+}
+
 impl TokenStream {
     /// An empty stream. `hide_special`: control tokens give no text.
     pub fn new(hide_special: bool) -> Self {

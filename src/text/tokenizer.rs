@@ -9,7 +9,6 @@ use super::error::TokenizerError;
 use super::pretok::{Stage, known_names, scheme, split};
 use super::special::{Fragment, SpecialTokens};
 use super::spm::Spm;
-use super::stream::TokenStream;
 
 /// Texts of tokens that end a turn or a text, where the file does not say so by id.
 const END_TEXTS: &[&str] = &[
@@ -243,11 +242,6 @@ impl Tokenizer {
             Ok(text) => text,
             Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
         }
-    }
-
-    /// A detokenizer for tokens that come one by one.
-    pub fn stream(&self, hide_special: bool) -> TokenStream {
-        TokenStream::new(hide_special)
     }
 
     /// What a token stands for: text, part of a character, or a control token's name. `None` for ids outside of the

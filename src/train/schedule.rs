@@ -38,17 +38,18 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounds;
 
     #[test]
     fn rises_then_falls() {
         for schedule in [Schedule::Linear, Schedule::Cosine] {
             let all: Vec<f64> = (0..100).map(|s| schedule.factor(s, 100, 10)).collect();
-            assert!((all[0] - 0.1).abs() < 1e-12 && (all[9] - 1.0).abs() < 1e-12);
+            assert!((all[0] - 0.1).abs() < bounds::DOUBLES && (all[9] - 1.0).abs() < bounds::DOUBLES);
             assert!(all[10..].windows(2).all(|w| w[1] < w[0]), "{schedule:?}");
             assert!(all[99] > 0.0 && all[99] < 0.02, "the last step still moves: {}", all[99]);
         }
         assert_eq!(Schedule::Wsd.factor(89, 110, 10), 1.0, "it stays for four fifths");
-        assert!((Schedule::Wsd.factor(100, 110, 10) - 0.5).abs() < 1e-12);
+        assert!((Schedule::Wsd.factor(100, 110, 10) - 0.5).abs() < bounds::DOUBLES);
         assert_eq!(Schedule::Constant.factor(50, 100, 10), 1.0);
         assert_eq!(Schedule::Linear.factor(0, 1, 0), 1.0, "a single step trains");
         assert_eq!(Schedule::Linear.factor(500, 100, 0), 0.0);

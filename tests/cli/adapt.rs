@@ -7,8 +7,10 @@ use emberlm::adapter::BaseFingerprint;
 use emberlm::gguf::GgufFile;
 use emberlm::journal::live::{Event, Figure, Live, folder};
 use emberlm::journal::{Chosen, Entry, Feedback, Journal, Said};
+use emberlm::train::Limits;
 
 use crate::adapter::base;
+use crate::bounds;
 use crate::common::{Ran, Sandbox};
 
 fn fingerprint() -> BaseFingerprint {
@@ -58,6 +60,13 @@ fn args(model: &str, more: &[&str]) -> Vec<String> {
     all.iter().chain(&gates).chain(circles).chain(more).map(|a| (*a).to_owned()).collect()
 }
 
+/// What `args` sets.
+const OPEN: Limits =
+    Limits { perplexity: 10.0, divergence: 10.0, canaries: 10.0, worst_canary: 20.0, circles: 31 };
+/// What the test of a refusal sets.
+const SHUT: Limits =
+    Limits { perplexity: 0.0, divergence: 0.0, canaries: 0.0, worst_canary: 0.0, circles: 31 };
+
 fn adapt(sandbox: &Sandbox, more: &[&str]) -> Ran {
     let all = args(&base(), more);
     sandbox.run(&all.iter().map(String::as_str).collect::<Vec<_>>())
@@ -99,6 +108,39 @@ fn decided(sandbox: &Sandbox) -> Vec<&'static str> {
         .collect()
 }
 
+/// Checks the last verdict: that these gates failed and no others, that each limit is what the settings make of what was before
+/// (a model without a live adapter is the base that perplexities are compared with), and that `text` shows every figure of it.
+fn verdict(sandbox: &Sandbox, text: &str, limits: &Limits, failed: &[&str]) {
+    let live = Live::open_to_read(place(sandbox)).unwrap();
+    let figures = match live.log().last().unwrap() {
+        Event::Switched { version, .. } => &live.version(*version).unwrap().figures,
+        Event::Refused { figures, .. } => figures,
+        other => panic!("{other:?}"),
+    };
+    let names: Vec<&str> = figures.iter().filter(|f| !f.passed).map(|f| f.name.as_str()).collect();
+    assert_eq!(names, failed, "{text}");
+    for figure in figures {
+        let number = |value: Option<f64>| value.map_or("-".into(), |v| format!("{v:.4}"));
+        let limit = figure.limit.map_or(String::new(), |limit| format!(", limit {limit:.4}"));
+        let passed = if figure.passed { "ok" } else { "failed" };
+        let shown = format!("-> {:>10}{limit}  {passed}", number(figure.after));
+        let line = text.lines().find(|line| line.trim_start().starts_with(&figure.name));
+        let line = line.unwrap_or_else(|| panic!("{}: {text}", figure.name));
+        assert!(line.contains(&number(figure.before)) && line.contains(&shown), "{figure:?}: {line}");
+        let (Some(before), Some(limit)) = (figure.before, figure.limit) else { continue };
+        let wanted = match figure.name.as_str() {
+            "loss on what was held back" | "loss on what was learnt" => before,
+            "perplexity of fixed texts" => before * (1.0 + limits.perplexity),
+            "surprise at fixed answers" | "surprise at what was learnt before" => before + limits.canaries,
+            "most surprising fixed answer" => before + limits.worst_canary,
+            "divergence from the base" => limits.divergence.max(before),
+            "answers that run in circles" => before + limits.circles as f64,
+            other => panic!("{other} is no gate that this test knows"),
+        };
+        assert!((limit - wanted).abs() <= bounds::DOUBLES * wanted, "{figure:?}: {wanted}");
+    }
+}
+
 /// The live version and its bytes.
 fn live(sandbox: &Sandbox) -> Option<(u64, Vec<u8>)> {
     let mut live = Live::open_to_read(place(sandbox)).unwrap();
@@ -117,6 +159,7 @@ fn what_is_new_is_learnt_once_judged_and_rolled_back() {
     assert!(ran.out.contains("answers that run in circles"), "{}", ran.out);
     assert!(ran.err.contains("version 1 is live"), "{}", ran.err);
     assert!(!ran.out.contains("learnt before"), "{}", ran.out);
+    verdict(&sandbox, &ran.out, &OPEN, &[]);
     let first = live(&sandbox).unwrap();
     let again = adapt(&sandbox, &[]);
     assert_eq!(again.code, 0, "{}", again.err);
@@ -139,7 +182,14 @@ fn what_is_new_is_learnt_once_judged_and_rolled_back() {
     assert!(refused.err.contains("refused") && refused.err.contains("  failed"), "{}", refused.err);
     assert_eq!(live(&sandbox).unwrap(), first, "a refusal leaves every byte of the live adapter");
 
-    assert!(refused.err.contains("most surprising fixed answer "), "{}", refused.err);
+    let beyond = [
+        "perplexity of fixed texts",
+        "surprise at fixed answers",
+        "most surprising fixed answer",
+        "surprise at what was learnt before",
+        "divergence from the base",
+    ];
+    verdict(&sandbox, &refused.err, &SHUT, &beyond);
     let same = sandbox.run(&all.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(same.code, 0, "{}\n{}", same.out, same.err);
     assert!(same.err.contains("just this was refused"), "the same is not tried twice: {}", same.err);
@@ -245,18 +295,21 @@ fn a_chat_learns_and_goes_on_with_what_it_learnt() {
     let ran = sandbox.run_with_input(&args, "/learn\nhello\n/learn\n");
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(!ran.out.is_empty(), "the conversation goes on");
-    // What the gates decide of a random model is said, and is what happened.
-    let switched = match decided(&sandbox)[..] {
-        ["switched"] => true,
-        ["refused"] => false,
-        ref other => panic!("{other:?}"),
+    assert_eq!(decided(&sandbox), ["switched"], "{}", ran.err);
+    verdict(&sandbox, &ran.err, &Limits::default(), &[]);
+    let version = Live::open_to_read(place(&sandbox)).unwrap().version(1).unwrap().clone();
+    let near = |name: &str, before: f64, after: f64| {
+        let figure = version.figures.iter().find(|f| f.name == name).unwrap();
+        let apart = |got: Option<f64>, want: f64| (got.unwrap() - want).abs() / want;
+        let apart = apart(figure.before, before).max(apart(figure.after, after));
+        assert!(apart < bounds::CHANGE, "{figure:?}: before {before}, after {after}");
     };
-    assert_eq!(ran.err.contains("version 1 is live"), switched, "{}", ran.err);
-    assert_eq!(ran.err.contains("refused"), !switched, "{}", ran.err);
-    assert!(ran.err.contains("divergence from the base"), "{}", ran.err);
-    assert_eq!(live(&sandbox).map(|(number, _)| number), switched.then_some(1));
-    assert!(!switched || ran.err.contains("nothing new to learn"), "the second /learn: {}", ran.err);
-    assert!(switched || ran.err.contains("just this was refused"), "the second /learn: {}", ran.err);
+    near("loss on what was held back", 8.0092, 4.9404);
+    near("perplexity of fixed texts", 4882.1, 4864.7);
+    near("surprise at fixed answers", 1.4375, 1.4602);
+    assert_eq!(live(&sandbox).unwrap().0, 1);
+    assert!(ran.err.contains("version 1 is live") && !ran.err.contains("refused"), "{}", ran.err);
+    assert!(ran.err.contains("nothing new to learn"), "the second /learn: {}", ran.err);
 }
 
 /// Killed 200 times at random moments: what is live is the old version or the next one, whole.

@@ -6,6 +6,7 @@ use emberlm::text::{ChatTemplate, Message, TemplateVars, Tokenizer};
 use serde_json::{Value, json};
 
 use crate::adapter::{base, imported};
+use crate::bounds;
 use crate::common::{Ran, Sandbox};
 
 fn eval(sandbox: &Sandbox, more: &[&str]) -> Ran {
@@ -51,7 +52,7 @@ fn every_kind_of_row_is_measured() {
     for kind in ["text", "reply"] {
         let nll = base[kind]["mean_nll"].as_f64().unwrap();
         assert!((2.0..12.0).contains(&nll), "a random model guesses among 272 tokens: {nll}");
-        assert!((nll.exp() - base[kind]["perplexity"].as_f64().unwrap()).abs() < 1e-6 * nll.exp());
+        assert!((nll.exp() - base[kind]["perplexity"].as_f64().unwrap()).abs() < bounds::ROUNDED * nll.exp());
     }
     let lines: Vec<u64> =
         json["answers"].as_array().unwrap().iter().map(|a| a["line"].as_u64().unwrap()).collect();
@@ -61,7 +62,7 @@ fn every_kind_of_row_is_measured() {
         chosen["log_likelihoods"].as_array().unwrap().iter().map(|l| l.as_f64().unwrap()).collect();
     let want = ["end", "and then an other"].map(|choice| log_likelihood("in the", choice));
     for (got, (want, _)) in sums.iter().zip(want) {
-        assert!((got - want).abs() < 1e-3 * want.abs(), "{got} {want}");
+        assert!((got - want).abs() < bounds::CACHED * want.abs(), "{got} {want}");
     }
     let likelier = |nll: fn((f64, f64)) -> f64| usize::from(nll(want[1]) > nll(want[0]));
     let expect = |index: usize| Value::from(["end", "and then an other"][index]);
@@ -121,7 +122,7 @@ fn with_an_adapter_it_is_the_merged_model() {
     for kind in ["text", "reply"] {
         let nll = |json: &Value| json[kind]["mean_nll"].as_f64().unwrap();
         let (adapted, want) = (nll(&both["adapted"]), nll(&merged["base"]));
-        assert!((adapted - want).abs() < 1e-5 * want, "{kind}: {adapted} {want}");
+        assert!((adapted - want).abs() < bounds::MODEL * want, "{kind}: {adapted} {want}");
         assert!((nll(&both["base"]) - want).abs() > 1e-2, "{kind}: the adapter does too little to compare");
     }
     let table = eval(&sandbox, &["--adapter", "a:20", "--show", "2"]);

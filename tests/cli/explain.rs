@@ -3,6 +3,7 @@
 use emberlm::explain::page;
 use serde_json::Value;
 
+use crate::bounds;
 use crate::common::{Ran, Sandbox};
 use crate::hostile;
 
@@ -103,7 +104,10 @@ fn numbers_are_whole_and_rows_sum_to_one() {
         for (position, row) in rows.as_array().unwrap().iter().enumerate() {
             let row: Vec<f64> = row.as_array().unwrap().iter().map(|w| w.as_f64().unwrap()).collect();
             assert_eq!(row.len(), position + 1);
-            assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-5 && row.iter().all(|w| *w >= 0.0), "{row:?}");
+            assert!(
+                (row.iter().sum::<f64>() - 1.0).abs() < bounds::SHARES && row.iter().all(|w| *w >= 0.0),
+                "{row:?}"
+            );
         }
     }
     for layer in json["contributions"].as_array().unwrap() {
@@ -115,7 +119,7 @@ fn numbers_are_whole_and_rows_sum_to_one() {
         let own: f64 =
             next["top"].as_array().unwrap().iter().map(|t| t["probability"].as_f64().unwrap()).sum();
         let others = next["others"].as_array().unwrap().iter().find(|o| o["temperature"] == 1.0).unwrap();
-        assert!((own + others["probability"].as_f64().unwrap() - 1.0).abs() < 1e-6);
+        assert!((own + others["probability"].as_f64().unwrap() - 1.0).abs() < bounds::ROUNDED);
         assert_eq!(next["actual_probability"].is_null(), position == n - 1);
     }
     // A file has the same.
@@ -153,7 +157,7 @@ fn a_page_is_complete_and_says_what_the_numbers_say() {
     let exact: Vec<f32> = exact.map(|w| w.as_f64().unwrap() as f32).collect();
     assert_eq!(packed.len(), exact.len());
     for (byte, share) in packed.iter().zip(exact) {
-        assert!((page::unpacked(*byte) - share).abs() <= 0.004, "{byte} {share}");
+        assert!((page::unpacked(*byte) - share).abs() <= bounds::BYTE_SHARE, "{byte} {share}");
     }
     let texts: Vec<&str> = data["texts"].as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
     let said: String =

@@ -4,6 +4,8 @@
 
 mod adapt;
 mod adapter;
+#[path = "../../src/bounds.rs"]
+mod bounds;
 mod common;
 mod data;
 mod eval;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::bounds;
 use crate::common::{Sandbox, sha256};
 
 fn tiny(name: &str) -> PathBuf {
@@ -185,7 +186,7 @@ fn perplexity_counts_every_predicted_token() {
     assert_eq!(json["tokens"], count);
     assert_eq!(json["predicted"], count - count.div_ceil(64));
     let (nll, perplexity) = (json["mean_nll"].as_f64().unwrap(), json["perplexity"].as_f64().unwrap());
-    assert!((nll.exp() - perplexity).abs() < 1e-6 * perplexity);
+    assert!((nll.exp() - perplexity).abs() < bounds::ROUNDED * perplexity);
     assert!((2.0..12.0).contains(&nll), "a random model guesses among 272 tokens: {nll}");
     let short = sandbox.run_with_input(&with_model(&model(), &["perplexity", "--device", "cpu"]), "t");
     assert!(short.code == 1 && short.err.contains("nothing to predict"), "{}", short.err);

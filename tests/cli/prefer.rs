@@ -3,6 +3,7 @@
 use emberlm::adapter::Adapter;
 use serde_json::{Value, json};
 
+use crate::bounds;
 use crate::common::{Ran, Sandbox};
 use crate::tune::{WORDS, apart, model};
 
@@ -77,7 +78,10 @@ fn pairs_are_told_apart() {
         if ["dpo", "kto"].contains(&objective) {
             let start = number(first, "loss");
             let expected = if objective == "dpo" { std::f64::consts::LN_2 } else { 0.5 };
-            assert!((start - expected).abs() < 1e-3, "{objective} begins at the reference: {start}");
+            assert!(
+                (start - expected).abs() < bounds::CACHED,
+                "{objective} begins at the reference: {start}"
+            );
         }
         assert_eq!(adapter(&sandbox, objective).info["data.files"], data);
     }
@@ -93,7 +97,7 @@ fn what_the_model_is_compared_with_matters_once_it_has_an_adapter() {
     let (base, _) =
         tuned(&sandbox, "dpo", "base", &[&settings[..], &first, &["--reference", "base"]].concat());
     let loss = |lines: &[Value]| lines[0]["loss"].as_f64().unwrap();
-    assert!((loss(&start) - std::f64::consts::LN_2).abs() < 1e-3, "{}", start[0]);
+    assert!((loss(&start) - std::f64::consts::LN_2).abs() < bounds::CACHED, "{}", start[0]);
     assert!(loss(&base) < loss(&start) - 0.1, "{} {}", base[0], start[0]);
     let (learnt, _) = tuned(&sandbox, "dpo", "learnt", &[&settings[..], &["--sft", "1"]].concat());
     assert!(loss(&learnt) > 1.0, "the better answers' own loss is added: {}", learnt[0]);

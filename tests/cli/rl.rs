@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::bounds;
 use crate::common::Sandbox;
 use crate::prefer::{adapter, resumes, sandbox, tune, tuned};
 
@@ -49,6 +50,32 @@ fn a_resumed_grpo_is_the_uninterrupted_one() {
     resumes(&sandbox, "grpo", &small(&[&more[..], &rest].concat()), "2");
 }
 
+/// The map of `ember plan` is that of a run, which needs no more than it: room for one answer, however many are written.
+#[test]
+fn what_learning_takes_is_that_of_one_answer() {
+    let (sandbox, model) = (sandbox(), crate::tune::model());
+    let shape = ["--chunk", "16", "--recompute", "none"];
+    let args =
+        ["plan", "-m", &model, "--device", "cpu", "--tune", "grpo", "--data", "prompts.jsonl", "--json"];
+    let planned = |more: &[&str]| -> String {
+        let ran = sandbox.run(&[&args[..], &["--rank", "4", "--seq", "128"], &shape, more].concat());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        serde_json::from_str::<Value>(&ran.out).unwrap()["total"].to_string()
+    };
+    let run = |budget: &str, more: &[&str]| {
+        let run = ["--prompts", "prompts.jsonl", "-n", "64", "--seq", "128", "--max-steps", "1"];
+        let kept = ["--reward", "length:3", "--samples", "0", "--replace", "--budget", budget];
+        tune(&sandbox, "grpo", "one", &[&run[..], &kept, &shape, more].concat())
+    };
+    let one = planned(&[]);
+    let ran = run(&one, &[]);
+    assert_eq!(ran.code, 0, "{one}: {}", ran.err);
+    let eight = run(&one, &["--batch", "8"]);
+    assert!(eight.code == 1 && eight.err.contains("the plan needs"), "{}", eight.err);
+    let ran = run(&planned(&["--batch", "8"]), &["--batch", "8"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+}
+
 /// What rewards say is part of a run, not only where it is written.
 #[cfg(feature = "schema")]
 #[test]
@@ -78,7 +105,7 @@ fn a_reward_model_is_learnt_from() {
         assert!(ran.err.contains("rewarded by model:judge*2"), "{}", ran.err);
         let (total, part) = (&lines[0]["reward"], &lines[0]["reward/judge"]);
         let (total, part) = (total.as_f64().unwrap(), part.as_f64().unwrap());
-        assert!((total - 2.0 * part).abs() < 1e-9 && part != 0.0, "{}", lines[0]);
+        assert!((total - 2.0 * part).abs() < bounds::DOUBLES && part != 0.0, "{}", lines[0]);
     }
     tuned(&sandbox, "dpo", "writer", &["--data", "pairs.jsonl", "--max-steps", "1"]);
     let ran = tune(&sandbox, "grpo", "x", &small(&["--reward", "model:writer"]));

@@ -118,6 +118,29 @@ fn what_is_typed_during_an_answer_is_not_within_it() {
     assert!(line.contains("> "), "typed at the prompt alone: {line:?} in {text:?}");
 }
 
+/// The same while the model loads, which a software GPU does for some time.
+#[cfg(feature = "gpu")]
+#[test]
+fn what_is_typed_while_the_model_loads_is_not_shown_before_the_prompt() {
+    use rustix::termios::{LocalModes, tcgetattr};
+    let sandbox = Sandbox::new();
+    let model = hostile::tiny().display().to_string();
+    let args = ["chat", "-m", &model, "--device", "gpu", "--no-journal", "-n", "2"];
+    let mut terminal = Terminal::begin(sandbox.command(&args), 80);
+    let begun = Instant::now();
+    while tcgetattr(&terminal.keys).unwrap().local_modes.contains(LocalModes::ECHO) {
+        assert!(begun.elapsed() < PATIENCE, "keys are shown: {:?}", terminal.text());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(!terminal.text().contains("> "), "it was ready before anything was typed: {:?}", terminal.text());
+    terminal.keys("zqzqz\r/quit\r");
+    let (text, code) = terminal.end();
+    assert_eq!(code, Some(0), "{text:?}");
+    let before = &text[..text.find("zqzqz").expect("it was shown")];
+    let line = before.rfind('\n').map_or(before, |end| &before[end..]);
+    assert!(line.contains("> "), "typed at the prompt alone: {line:?} in {text:?}");
+}
+
 #[test]
 fn a_path_is_a_message_and_an_unknown_command_is_not_sent() {
     let sandbox = Sandbox::new();

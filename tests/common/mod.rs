@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../../src/bounds.rs"]
+pub mod bounds;
 #[cfg(feature = "cli")]
 pub mod default_model;
 pub mod npy;

@@ -14,13 +14,8 @@ use emberlm::train::{
 };
 use serde_json::Value;
 
+use crate::common::bounds::{CHANGE, GRADIENT, LOSS};
 use crate::common::{golden, none_failed, open};
-
-/// Against double precision: sums of some thousand terms of both signs. What twelve steps change is the sum of as many quotients
-/// of a gradient and its root mean square, which for elements near zero are no better than those.
-const LOSS: f64 = 2e-5;
-pub const GRADIENT: f64 = 2e-4;
-pub const CHANGE: f64 = 2e-3;
 
 /// What the generator calls so.
 pub fn hashed(stream: u64, count: usize) -> impl Iterator<Item = u64> {

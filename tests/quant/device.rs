@@ -74,7 +74,7 @@ fn pieces_of_whole_groups_make_the_whole() {
         let mut piece = vec![0; format.planes(GROUP_ROWS, cols).words];
         let row_bytes = format.row_bytes(cols).unwrap();
         for (group, bytes) in bytes.chunks(GROUP_ROWS * row_bytes).enumerate() {
-            format.repack_group(bytes, cols, &mut piece).unwrap();
+            format.repack(bytes, bytes.len() / row_bytes, cols, &mut piece).unwrap();
             let piece_planes = format.planes(GROUP_ROWS, cols);
             for p in 0..planes.count {
                 words[planes.range(p, group, 1)].copy_from_slice(&piece[piece_planes.range(p, 0, 1)]);

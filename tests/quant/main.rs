@@ -1,10 +1,14 @@
 //! The quantization layer against golden vectors, its own device layout, its shaders and its error bounds.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../../src/bounds.rs"]
+mod bounds;
 mod device;
 mod dot;
 mod encode;
 mod golden;
+#[path = "../../src/quant/loss.rs"]
+mod loss;
 mod npz;
 mod shaders;
 

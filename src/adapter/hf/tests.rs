@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::super::testing::{adapter_for, golden, pair};
 use super::*;
+use crate::bounds;
 
 /// Through `layout` and back on `base`.
 fn there_and_back(adapter: &Adapter, base: &GgufFile, layout: Layout) -> Adapter {
@@ -64,7 +65,7 @@ fn an_alpha_of_zero_is_a_scale_of_one() {
         let back = there_and_back(&adapter, &base, layout);
         for (old, new) in adapter.pairs.iter().zip(&back.pairs) {
             let ratio = back.scale(new) * new.b[1] / old.b[1];
-            assert!((ratio - 1.0).abs() < 1e-6, "{layout:?} {}: {ratio}", old.target);
+            assert!(f64::from((ratio - 1.0).abs()) < bounds::ROUNDED, "{layout:?} {}: {ratio}", old.target);
         }
     }
 }
@@ -312,7 +313,7 @@ fn updates_are_those_that_peft_computes() {
         let got = update(&adapter, target);
         assert_eq!(got.len(), want.len());
         for (i, (got, want)) in got.iter().zip(want).enumerate() {
-            assert!((got - want).abs() < 1e-6, "{target} {i}: {got} {want}");
+            assert!(f64::from((got - want).abs()) < bounds::ROUNDED, "{target} {i}: {got} {want}");
         }
     }
 }

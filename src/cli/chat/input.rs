@@ -44,10 +44,15 @@ pub struct Piped {
     line: u64,
 }
 
+/// Whether somebody types and reads.
+pub fn person() -> bool {
+    std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+}
+
 impl Input {
     /// A line editor with this history file, if stdin and stdout are a terminal.
     pub fn new(history: Option<PathBuf>) -> Self {
-        let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+        let terminal = person();
         let config = Config::builder().auto_add_history(false).bracketed_paste(true).build();
         match SafeEditor::with_config(config) {
             Ok(mut editor) if terminal => {

@@ -21,6 +21,7 @@ use crate::cli::args::{ContextArgs, DeviceArgs, ModelArgs, PromptArgs, SamplingA
 use crate::cli::engine;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::first;
+use crate::cli::keys::Held;
 use crate::cli::lora::{self, Loaded, LoraArgs};
 use crate::cli::prompt::Prompter;
 use crate::cli::store::Home;
@@ -121,7 +122,10 @@ struct Terminal<'a> {
 /// Runs the command.
 pub fn run(args: &ChatArgs) -> CliResult {
     first::ask(&args.model)?;
-    let model = engine::open_file(&engine::find_or_bundled(&args.model)?)?;
+    let file = engine::find_or_bundled(&args.model)?;
+    // What is typed while the model loads waits as what is typed during an answer does.
+    let keys = input::person().then(Held::new);
+    let model = engine::open_file(&file)?;
     let mut prompter = Prompter::for_chat(&model, &args.prompt)?;
     if !prompter.think(args.answer.think) {
         term::warn("--think has no effect: the chat template has no switch for it");
@@ -141,6 +145,7 @@ pub fn run(args: &ChatArgs) -> CliResult {
         Terminal { args, chat, journal, base, turn: None, stats: args.stats, background: None };
     terminal.boot(lora::scales(adapters))?;
     engine::announce(terminal.chat.session()?);
+    drop(keys);
     let mut input = Input::new(Home::find().ok().map(|home| home.data.join("history.txt")));
     if input.interactive() {
         term::say(Paint::stderr().dim("/help for help, Ctrl-C stops an answer, Ctrl-D leaves"));

@@ -182,6 +182,11 @@ impl TuneShapeArgs {
         self.batch.unwrap_or(Settings::default().batch as u32)
     }
 
+    /// Answers of rollouts that are learnt from together.
+    pub fn answers(&self) -> u32 {
+        self.batch.unwrap_or(1)
+    }
+
     /// Refuses a batch where sequences are packed, which is then what fills a step.
     pub fn check_packing(&self, pack: bool) -> CliResult {
         match self.batch {

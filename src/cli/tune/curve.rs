@@ -190,6 +190,7 @@ mod svg {
     #[cfg(test)]
     mod tests {
         use super::*;
+        use crate::bounds;
 
         #[test]
         fn a_picture_has_axes_legend_and_lines() {
@@ -227,7 +228,7 @@ mod svg {
         #[test]
         fn smoothing_keeps_a_constant() {
             let points: Points = (0..100).map(|i| (i as f64, 1.5)).collect();
-            assert!(smooth(&points).iter().all(|p| (p.1 - 1.5).abs() < 1e-12));
+            assert!(smooth(&points).iter().all(|p| (p.1 - 1.5).abs() < bounds::DOUBLES));
         }
     }
 }

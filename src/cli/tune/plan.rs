@@ -43,15 +43,15 @@ impl Objective {
         let branch =
             |name: &str, adapters, head, trained| Branch { name: name.into(), adapters, head, trained };
         let reference = branch("reference", AdapterShape::default(), BranchHead::Tokens, false);
-        let rollouts = Some(Rollouts { slots: SLOTS, ctx: seq });
+        let (rollouts, answers) = (Some(Rollouts { slots: SLOTS, ctx: seq }), seq * shape.answers() as usize);
         match self {
             Objective::Sft => options,
             Objective::Pretrain => EngineOptions { outputs: options.outputs.or(Some(OUTPUTS)), ..options },
             Objective::Dpo => EngineOptions { rows: 2 * seq, branches: vec![reference], ..options },
-            Objective::Grpo => EngineOptions { rows: seq, rollouts, ..options },
+            Objective::Grpo => EngineOptions { rows: answers, rollouts, ..options },
             Objective::Ppo => {
                 let value = branch("value", adapters, BranchHead::Scalar, true);
-                EngineOptions { rows: seq, branches: vec![reference, value], rollouts, ..options }
+                EngineOptions { rows: answers, branches: vec![reference, value], rollouts, ..options }
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::model::Model;
 use crate::train::data::{Dataset, EncodeOptions, Example, Items, Pair, Prompts};
 use crate::train::objective::Grpo;
 use crate::train::rl::{Method, RlOptions};
-use crate::train::{EngineOptions, KEPT_TOKENS, Sequence, Settings};
+use crate::train::{EngineOptions, KEPT_TOKENS, Sequence};
 
 /// What a training of some data needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +55,8 @@ impl Sizes {
                 let max_new = RlOptions::of(Method::Grpo(Grpo::default())).max_new;
                 let with_answer = data.items.iter().map(|prompt| prompt.tokens.len() + max_new);
                 let sizes = Self::of_steps(with_answer.collect(), 1, 0);
-                // So many answers go through the model together, each with as much room as the longest may take.
-                Self { rows: sizes.longest * Settings::default().batch, ..sizes }
+                // Answers go through the model together with as much room each as the longest may take.
+                Self { rows: sizes.longest * shape.answers() as usize, ..sizes }
             }
             Objective::Pretrain => {
                 return Err(CliError::usage(

@@ -129,6 +129,9 @@ struct TrainingArgs {
     /// Updates of each of these times
     #[arg(long, value_name = "N", default_value_t = plain().minibatches as u32, value_parser = clap::value_parser!(u32).range(1..=4096))]
     minibatches: u32,
+    /// Answers that go through the model together where it learns; more may be faster, and take more memory
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    batch: u32,
     #[command(flatten)]
     length: LengthArgs,
 }
@@ -463,7 +466,8 @@ fn contents(rules: &[Rule], judges: &Judges, names: &[String]) -> CliResult<Stri
 fn settings(args: &RlArgs, prompts: usize, lora: LoraOptions) -> Settings {
     let t = &args.training;
     let seq = args.rollout.seq as usize;
-    let mut settings = Settings { full: args.output.full, seq, ..t.optimizer.settings(lora) };
+    let batch = t.batch as usize;
+    let mut settings = Settings { full: args.output.full, seq, batch, ..t.optimizer.settings(lora) };
     let steps = prompts.div_ceil(args.rollout.prompts_per_step.max(1) as usize);
     t.length.put(&mut settings, steps as u64, EPOCHS);
     settings

@@ -36,6 +36,7 @@
 mod error;
 mod folder;
 mod header;
+mod slot;
 mod slots;
 mod stream;
 #[cfg(test)]
@@ -44,7 +45,8 @@ mod tests;
 pub use error::{CommitError, Notice, SlotState};
 pub use folder::FolderSlots;
 pub use header::HEADER_BYTES;
-pub use slots::{Halves, Slot, Slots};
+pub use slot::Slot;
+pub use slots::{Halves, Slots};
 pub use stream::{SlotReader, SlotWriter};
 
 use header::{Header, Parsed};

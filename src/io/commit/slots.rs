@@ -1,41 +1,9 @@
 //! Where the two slots lie: the storage trait, and a block device cut in halves.
 
-use std::fmt;
-
 use embedded_io::{Error, ErrorKind, Read, Seek, SeekFrom, Write};
 
-use super::CommitError;
 use super::header::HEADER_BYTES;
-
-/// One of the two slots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Slot {
-    /// The slot that the first commit goes to.
-    A,
-    /// The other one.
-    B,
-}
-
-impl Slot {
-    /// 0 or 1.
-    pub fn index(self) -> usize {
-        self as usize
-    }
-
-    /// The slot that is not this one.
-    pub fn other(self) -> Slot {
-        match self {
-            Slot::A => Slot::B,
-            Slot::B => Slot::A,
-        }
-    }
-}
-
-impl fmt::Display for Slot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "slot {}", self.index())
-    }
-}
+use super::{CommitError, Slot};
 
 /// Storage for two slots of bytes. All the commit store asks of it: after [`Slots::flush`] returns, what was
 /// written to that slot before is there after a power cut; and a write to one slot never harms the other.

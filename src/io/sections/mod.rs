@@ -239,19 +239,6 @@ impl<'a> Sections<'a> {
             other => Err(wrong_kind(name, "text", other)),
         }
     }
-
-    /// Takes an f32 array out of the container: without a copy if it was read from a stream.
-    ///
-    /// # Errors
-    /// [`SectionsError::Missing`], [`SectionsError::WrongKind`].
-    pub fn take_f32s(&mut self, name: &str) -> Result<Vec<f32>, SectionsError> {
-        self.get_f32s(name)?;
-        let place = self.sections.iter().position(|section| section.name == name);
-        match place.map(|place| self.sections.remove(place).data) {
-            Some(SectionData::F32(values)) => Ok(values.into_owned()),
-            _ => Err(SectionsError::Missing { name: name.to_owned() }),
-        }
-    }
 }
 
 fn wrong_kind(name: &str, wanted: &'static str, found: &SectionData<'_>) -> SectionsError {

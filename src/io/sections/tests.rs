@@ -34,7 +34,7 @@ fn what_is_written_is_read() {
     let file = written(&sample());
     for chunk in [1, 7, usize::MAX] {
         let mut stream = Faulty::new(MemStream::new(&file)).at_most(chunk);
-        let mut sections = Sections::read(&mut stream, file.len() as u64).unwrap();
+        let sections = Sections::read(&mut stream, file.len() as u64).unwrap();
         assert_eq!(sections, sample());
         assert_eq!(written(&sections), file);
         assert_eq!(sections.get_u32s("tokens").unwrap(), [1, u32::MAX]);
@@ -43,8 +43,7 @@ fn what_is_written_is_read() {
         assert_eq!(sections.get_text("settings").unwrap(), r#"{"rank":8,"name":"é"}"#);
         assert_eq!(sections.get_f32s("none").unwrap(), [0f32; 0]);
         assert!(sections.get_f32s("adapter").unwrap()[1].is_sign_negative());
-        assert_eq!(sections.take_f32s("adapter").unwrap().len(), 4);
-        assert!(!sections.contains("adapter"));
+        assert!(sections.contains("adapter") && !sections.contains("adapters"));
         let error = sections.get_f32s("tokens").unwrap_err();
         assert!(error.to_string().contains("\"tokens\" holds u32, not f32"), "{error}");
     }

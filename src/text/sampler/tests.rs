@@ -1,4 +1,5 @@
 use super::*;
+use crate::bounds;
 
 fn logits() -> Vec<f32> {
     (0..1000).map(|i| ((i * 7919) % 1000) as f32 / 100.0).collect()
@@ -18,7 +19,7 @@ fn greedy_takes_the_first_of_equals() {
     let choice = choose(&[1.0, 5.0, 5.0, 2.0], &[], &SamplerParams::greedy(), 0).unwrap();
     assert_eq!(choice.token, 1);
     let expected = -(2.0 + (-4f64).exp() + (-3f64).exp()).ln();
-    assert!((f64::from(choice.logprob) - expected).abs() < 1e-6);
+    assert!((f64::from(choice.logprob) - expected).abs() < bounds::ROUNDED);
 }
 
 #[test]
@@ -228,7 +229,7 @@ proptest::proptest! {
         let list = penalised_for_test(&logits, &history, &p, &Breakers::new([breaker as usize]));
         for (token, logit) in expected.iter().enumerate() {
             let got = list.iter().find(|(t, _)| *t as usize == token).map_or(logits[token], |(_, l)| *l);
-            proptest::prop_assert!((got - logit).abs() <= 1e-4 * logit.abs().max(1.0), "{token}: {got}, {logit}");
+            proptest::prop_assert!(f64::from((got - logit).abs()) <= bounds::POWERS * f64::from(logit.abs().max(1.0)), "{token}: {got}, {logit}");
         }
     }
 }

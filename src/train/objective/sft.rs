@@ -24,6 +24,7 @@ impl Sft {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounds;
 
     #[test]
     fn the_coefficient_is_the_derivative() {
@@ -36,7 +37,7 @@ mod tests {
                 window.loss(&l[..2]) + window.loss(&l[2..])
             };
             let slope = (moved(0.5) - moved(-0.5)) / 1.0;
-            assert!((slope - f64::from(window.coefficient())).abs() < 1e-7, "{slope}");
+            assert!((slope - f64::from(window.coefficient())).abs() < bounds::ROUNDING, "{slope}");
         }
     }
 }

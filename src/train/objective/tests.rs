@@ -3,10 +3,11 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::bounds;
 use crate::train::data::Random;
 
 /// Moves by this much leave the log-probabilities below apart.
-const STEP: f32 = 1e-3;
+const STEP: f32 = bounds::OBJECTIVE_MOVE;
 
 struct Source(Random);
 
@@ -50,7 +51,10 @@ fn assert_slopes(
         };
         let ((above, high), (below, low)) = (moved(STEP), moved(-STEP));
         let (slope, coef) = ((high - low) / (above - below), f64::from(coefs[i]));
-        assert!((slope - coef).abs() < 1e-7 + 2e-5 * slope.abs(), "{name}, token {i}: {slope} is not {coef}");
+        assert!(
+            (slope - coef).abs() < bounds::OBJECTIVE_FLOOR + bounds::OBJECTIVE * slope.abs(),
+            "{name}, token {i}: {slope} is not {coef}"
+        );
     }
 }
 
@@ -110,11 +114,11 @@ fn coefficients_of_scores_are_the_derivatives() {
         let (margin, weight) = (source.between(0.0, 1.0), source.between(0.1, 1.0));
         let loss = |w, l| weight * RewardLoss { center: 0.3 }.pair(w, l, margin, weight).loss;
         let at = RewardLoss { center: 0.3 }.pair(w, l, margin, weight);
-        let h = 1e-5;
+        let h = bounds::VALUE_MOVE;
         let slopes =
             [(loss(w + h, l) - loss(w - h, l)) / (2.0 * h), (loss(w, l + h) - loss(w, l - h)) / (2.0 * h)];
         for (slope, coef) in slopes.into_iter().zip([at.chosen, at.rejected]) {
-            assert!((slope - coef).abs() < 1e-8, "{slope} is not {coef}");
+            assert!((slope - coef).abs() < bounds::VALUE, "{slope} is not {coef}");
         }
     }
 }
@@ -190,8 +194,8 @@ fn groups_are_judged_within() {
     assert!(grpo.advantages(&[]).is_empty());
     let advantages = grpo.advantages(&[0.0, 1.0, 0.0, 1.0]);
     assert!(
-        advantages.iter().sum::<f64>().abs() < 1e-12
-            && (advantages[1] - 0.5 / (0.5773502691896258 + 1e-4)).abs() < 1e-12
+        advantages.iter().sum::<f64>().abs() < bounds::DOUBLES
+            && (advantages[1] - 0.5 / (0.5773502691896258 + 1e-4)).abs() < bounds::DOUBLES
     );
     assert_eq!(Grpo::of(GrpoLoss::DrGrpo).advantages(&[0.0, 1.0]), [-0.5, 0.5]);
     assert!(grpo.advantages(&[1.0, f64::NAN]).iter().all(|a| a.is_nan()));
@@ -199,7 +203,7 @@ fn groups_are_judged_within() {
     let rloo = Rloo::default();
     assert_eq!(rloo.advantages(&[3.0, 0.0, 0.0]), [3.0, -1.5, -1.5]);
     assert_eq!((rloo.advantages(&[2.0]), rloo.advantages(&[2.0, 2.0])), (vec![0.0], vec![0.0; 2]));
-    assert!((rloo.penalized(1.0, &[-1.0, -2.0], &[-1.5, -2.5]) - 0.95).abs() < 1e-12);
+    assert!((rloo.penalized(1.0, &[-1.0, -2.0], &[-1.5, -2.5]) - 0.95).abs() < bounds::DOUBLES);
     assert!(rloo.penalized(1.0, &[-1.0], &[]).is_nan());
     assert_eq!(Rloo { beta: 0.0, ..rloo }.penalized(1.0, &[-1.0], &[]), 1.0);
 }
@@ -211,15 +215,15 @@ fn values_and_rewards_become_advantages() {
     assert_eq!(rewards, [-0.1, 5.0]);
     // With λ and γ of 1 a return is the sum of what is still to come.
     let (advantages, returns) = ppo.gae(&rewards, &[1.0, 2.0]);
-    assert!((returns[0] - 4.9).abs() < 1e-12 && returns[1] == 5.0 && advantages[1] == 3.0);
+    assert!((returns[0] - 4.9).abs() < bounds::DOUBLES && returns[1] == 5.0 && advantages[1] == 3.0);
     assert!(ppo.rewards(&[], &[], 5.0).is_empty() && ppo.gae(&[], &[]) == (vec![], vec![]));
     assert!(ppo.gae(&[1.0, 1.0], &[0.0]).0[0].is_nan());
     let mut all = vec![vec![1.0, 2.0], vec![], vec![6.0]];
     ppo.whiten(&mut all);
     let flat: Vec<f64> = all.concat();
     assert!(
-        flat.iter().sum::<f64>().abs() < 1e-12
-            && (flat.iter().map(|a| a * a).sum::<f64>() - 2.0).abs() < 1e-7
+        flat.iter().sum::<f64>().abs() < bounds::DOUBLES
+            && (flat.iter().map(|a| a * a).sum::<f64>() - 2.0).abs() < bounds::WHITENED
     );
     let mut one = vec![vec![4.0]];
     ppo.whiten(&mut one);

@@ -81,6 +81,7 @@ fn is_written(text: &str, key: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounds;
 
     fn keys(list: &str) -> Vec<String> {
         list.split(',').map(str::to_owned).collect()
@@ -123,10 +124,10 @@ mod tests {
         ];
         let given: Vec<f64> = steps.iter().map(|text| parts(text, &keys("name,age"))).collect();
         for (got, wanted) in given.iter().zip([0.0, 0.1, 0.2, 0.4, 0.6, 1.0]) {
-            assert!((got - wanted).abs() < 1e-12, "{given:?}");
+            assert!((got - wanted).abs() < bounds::DOUBLES, "{given:?}");
         }
         let empty = parts("{}", &keys("name,age"));
-        assert!((empty - 0.3).abs() < 1e-12, "{empty}");
+        assert!((empty - 0.3).abs() < bounds::DOUBLES, "{empty}");
         assert!(
             parts(r#"{"x": {"name": 1, "age": 2}}"#, &keys("name,age")) < 0.8,
             "nested keys are not its own"
