@@ -11,7 +11,7 @@ use std::path::Path;
 mod text;
 
 /// Circles that are there, with the reason.
-const KNOWN: [(&[&str], &str); 25] = [
+const KNOWN: [(&[&str], &str); 23] = [
     (
         &["adapter::hf::assemble", "adapter::hf::peft"],
         "PEFT's settings are one of two kinds of how files are put together, and take its helpers",
@@ -25,16 +25,8 @@ const KNOWN: [(&[&str], &str); 25] = [
         "families are a part of the catalogue's file, and are looked up in it",
     ),
     (
-        &["cli::tune::drive", "cli::tune::identity", "cli::tune::shared"],
-        "arguments that all trainings share hold those of the run that drives them",
-    ),
-    (
         &["cli::tune::plan", "cli::tune::plan_data"],
         "the sizes of data depend on the objective whose map is drawn",
-    ),
-    (
-        &["exec::gpu::device", "exec::gpu::kernels", "exec::gpu::launch"],
-        "kernels are made on a device that holds them; in work",
     ),
     (&["exec::gpu::probe", "exec::gpu::run"], "times are measured where calls are sent off; in work"),
     (
@@ -56,8 +48,8 @@ const KNOWN: [(&[&str], &str); 25] = [
     ),
     (&["ops::cpu::real", "ops::matmul"], "both number types have a product of their own; in work"),
     (
-        &["plan::load", "plan::op", "plan::program", "plan::reverse", "plan::tensor"],
-        "calls name tensors of a program that holds calls; in work",
+        &["plan::call", "plan::load", "plan::op", "plan::program", "plan::reverse", "plan::tensor"],
+        "a program holds calls, whose ops are described by rules over programs",
     ),
     (&["quant::codec", "quant::device"], "a format's description has its layout on the device"),
     (&["session::generate", "session::schedule"], "what a schedule makes is what generating gives back"),
@@ -91,14 +83,24 @@ const KNOWN: [(&[&str], &str); 25] = [
         &["train::adapters", "train::settings"],
         "settings hold those of adapters, which begin as the settings say",
     ),
-    (&["train::checkpoint", "train::run"], "a run is what saves itself"),
+    (
+        &["train::core", "train::task", "train::trainer"],
+        "a trainer is a core with a task, which works on the core",
+    ),
     (
         &["train::data::chat", "train::data::place"],
         "places of replies are looked for in conversations, and conversations are learnt by place",
     ),
     (
-        &["train::data::encode", "train::data::raw"],
-        "rows as they are written are one of the ways of encoding",
+        &[
+            "train::data::encode",
+            "train::data::example",
+            "train::data::items",
+            "train::data::load",
+            "train::data::plain",
+            "train::data::raw",
+        ],
+        "what rows become is made by an encoder, which has a file for each kind of row",
     ),
     (
         &["train::data::error", "train::data::note", "train::data::report"],

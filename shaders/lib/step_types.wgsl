@@ -6,7 +6,8 @@ struct Row {
     slot: u32,   // slot of the KV cache
     pos: u32,    // position of the token in its sequence
     first: u32,  // first position this row may attend to (packed sequences)
-    token: u32,  // token id, or 0xffffffff: read it from the token table at (slot, pos); of a row that is copied, the slot it comes from
+    // Token id, or 0xffffffff: read it from the token table at (slot, pos); of a row that is copied, the slot it comes from.
+    token: u32,
 }
 
 struct Out {

@@ -1,5 +1,5 @@
-//! How an op is described: the name that it has in the table, its parameters, its arguments and its rules. What is made of it are a
-//! struct for its calls, the places of its arguments by name (`AT`), and the description that a plan works with (`DEF`).
+//! How an op is described: the name that it has in the table, its parameters, its arguments and its rules. What is made of
+//! it are a struct for its calls, the places of its arguments by name (`AT`), and the description that a plan works with (`DEF`).
 
 /// ```text
 /// op! {

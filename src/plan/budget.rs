@@ -1,5 +1,6 @@
 //! What a program needs, checked against a budget before any device is touched.
 
+use crate::plan::fit::human;
 use crate::plan::{Layout, Program, SegmentKind, Suggestion, TensorId};
 
 /// One item of the map, for people.
@@ -61,18 +62,6 @@ fn list(items: &[Demand]) -> String {
 
 fn hint(fits: &Option<Suggestion>) -> String {
     fits.as_ref().map_or(String::new(), |f| format!("; what fits: {f}"))
-}
-
-/// Bytes in binary units with one decimal.
-pub(crate) fn human(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["B", "KiB", "MiB", "GiB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
 impl Layout {

@@ -61,10 +61,22 @@ impl fmt::Display for Fit {
             self.recompute.then(|| "all layers run again".into()),
             number("outputs", self.outputs),
             number("rank", self.rank),
-            self.budget.map(|bytes| format!("a budget of {}", super::budget::human(bytes))),
+            self.budget.map(|bytes| format!("a budget of {}", human(bytes))),
         ];
         f.write_str(&settings.into_iter().flatten().collect::<Vec<_>>().join(", "))
     }
+}
+
+/// Bytes in binary units with one decimal.
+pub(crate) fn human(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["B", "KiB", "MiB", "GiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
 #[cfg(test)]

@@ -83,8 +83,8 @@ pub struct Program {
     names: HashSet<String>,
 }
 
-/// What a cache that holds the window of its layer only has of a slot: positions in a ring, the newest over the oldest. Of several
-/// such caches the least of each number.
+/// What a cache that holds the window of its layer only has of a slot: positions in a ring, the newest over the oldest. Of
+/// several such caches the least of each number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ring {
     /// Positions per slot.

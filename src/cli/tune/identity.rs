@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use crate::adapter::BaseFingerprint;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::tune::differences::Identity;
-use crate::cli::tune::shared::OutputArgs;
+use crate::cli::tune::shared::{OutputArgs, short_hash};
 use crate::model::Model;
 use crate::train::data::{DataFile, Item, Items};
 
@@ -45,11 +45,6 @@ fn digest<T: Item>(data: &Items<T>) -> String {
     let mut all = Sha256::new_with_prefix(format!("{} {} ", tokens.trained, tokens.total));
     data.items.iter().for_each(|item| item.identify(&mut |bytes| all.update(bytes)));
     short_hash(all.finalize())
-}
-
-/// The first digits of a hash.
-pub fn short_hash(hash: impl AsRef<[u8]>) -> String {
-    hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Notes on the data that go into the adapter.

@@ -16,7 +16,6 @@ use crate::cli::tune::args::MemoryArgs;
 use crate::cli::tune::drive::RunArgs;
 use crate::cli::tune::effort::Effort;
 use crate::cli::tune::files::{Begin, Files, Found, Outputs};
-use crate::cli::tune::identity;
 use crate::io::MappedFile;
 use crate::model::Model;
 use crate::session::Modes;
@@ -92,7 +91,7 @@ impl OutputArgs {
     pub fn begun_with(&self) -> CliResult<(Option<String>, String)> {
         let Some(path) = &self.from else { return Ok((None, String::new())) };
         let bytes = MappedFile::open(path)?;
-        Ok((Some(path.display().to_string()), identity::short_hash(Sha256::digest(bytes.bytes()))))
+        Ok((Some(path.display().to_string()), short_hash(Sha256::digest(bytes.bytes()))))
     }
 }
 
@@ -340,4 +339,9 @@ impl PlaceArgs {
         let context = ContextArgs { budget: self.budget, ..ContextArgs::default() };
         memory.place(session_options(&self.device, &context, Modes::GENERATE))
     }
+}
+
+/// The first digits of a hash.
+pub fn short_hash(hash: impl AsRef<[u8]>) -> String {
+    hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
