@@ -38,7 +38,7 @@ impl GgufFile {
     /// data is not touched.
     ///
     /// # Errors
-    /// [`GgufError`], if the file cannot be opened or is not a sound GGUF file; [`GgufError::PartFile`] if it is one of
+    /// [`GgufError`], if the file cannot be opened or is not a sound GGUF file; [`GgufError::Part`] if it is one of
     /// several and the others do not lie beside it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, GgufError> {
         let (part, header) = PartFile::open(&path)?;
