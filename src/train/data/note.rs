@@ -26,7 +26,7 @@ impl Note {
     /// What was found and what becomes of it, in words that follow a number.
     pub fn label(self) -> &'static str {
         match self {
-            Self::ControlTokens => "text with the model's control tokens, which are encoded as such",
+            Self::ControlTokens => "text with the model's control tokens, encoded as such",
             Self::ControlTexts => {
                 "row with the text of control tokens in a message, where it stays text; give turns of their own, or the whole \
                  conversation as `text`"
