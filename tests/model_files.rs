@@ -5,7 +5,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{bounds, golden, mean_nll, options};
+use common::{golden, mean_nll, options};
 use emberlm::gguf::{Array, Gguf, GgufFile, GgufWriter, Metadata, TensorSpec, TensorType, Value};
 use emberlm::model::{KvType, Mixer, Model};
 use emberlm::session::{DeviceChoice, Modes, Session, SessionOptions};
@@ -386,7 +386,7 @@ fn both_executors_understand_alike() {
     for draft in drafts {
         let model = draft.open().unwrap();
         let (cpu, gpu) = (nll_on(&model, DeviceChoice::Cpu), nll_on(&model, DeviceChoice::Gpu));
-        assert!((cpu - gpu).abs() < bounds::MODEL * cpu, "{cpu} {gpu}");
+        assert!((cpu - gpu).abs() < common::bounds::MODEL * cpu, "{cpu} {gpu}");
     }
 }
 
