@@ -369,14 +369,14 @@ fn optimizer(b: &mut Builder<'_>, blocks: &[TrainedBlock]) -> Result<(PlanId, Pl
     b.program.plans[norm.index()].fetch = Some(squares);
     let update = b.open("update", 0, 0);
     let missing = || ModelError::Tensor { name: "step.scalars".into(), why: "is not there".into() };
-    let scalars = b.program.inputs.and_then(|i| i.scalars).ok_or_else(missing)?;
+    let scalars = b.program.inputs.and_then(|i| i.scalars);
     for block in blocks {
         let decays = u32::from(block.decays);
         let p = params::adamw::Params { width: width(b, block), decays, ..Default::default() };
         b.call(
             "update",
             ops::AdamW {
-                scalars,
+                scalars: scalars.ok_or_else(missing)?,
                 grad: block.gradient,
                 w: block.values,
                 m: block.first,
