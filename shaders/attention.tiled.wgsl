@@ -39,10 +39,7 @@ fn cell(row: u32, word: u32) -> u32 {
 fn look(lane: u32, first_row: u32, count: u32) -> vec2<u32> {
     if lane < TILE {
         let row = rows[1u + min(first_row + lane, count - 1u)];
-        var start = row.first;
-        if p.window > 0u && row.pos + 1u > p.window {
-            start = max(start, row.pos + 1u - p.window);
-        }
+        let start = first_position(row);
         first_seen[lane] = start;
         end_seen[lane] = select(start, row.pos + 1u, first_row + lane < count);
         top[lane] = LOWEST;

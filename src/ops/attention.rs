@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::attention_tile::{
-    BLOCK as ATTENTION_BLOCK, Head, SPAN, Tile, block_rows, dots, mix, overlap, spans, union,
+    BLOCK as ATTENTION_BLOCK, Head, SPAN, Tile, block_rows, dots, mix, overlap, seen, spans, union,
 };
 use super::cpu::{Cache, Columns, Context, Real};
 use super::params::{self, attention::Params};
@@ -118,7 +118,7 @@ fn attend_block<F: Real>(
     let (heads, dim, kv_heads) = (p.heads as usize, p.head_dim as usize, p.kv_heads as usize);
     let (q, k, v) = (c.read(AT.q), c.cache(AT.k), c.cache(AT.v));
     let group = heads / kv_heads;
-    let seen = |t: usize| seen(p, c.row(t));
+    let seen = |t: usize| seen(p.window, c.row(t));
     let all = union(ts.clone().map(seen));
     let slot = c.row(ts.start).slot as usize * p.ctx as usize;
     // Largest score and sum of weights of each row, by query head of the group.
@@ -174,12 +174,6 @@ fn weigh_on<F: Real>(row: &mut [F], seen: Range<usize>, running: &mut (F, F), y:
     *running = (top, running.1 * shrink + row.iter().fold(F::ZERO, |sum, w| sum + *w));
 }
 
-/// Positions that a row sees.
-fn seen(p: &Params, row: Row) -> Range<usize> {
-    let first = if p.window > 0 { row.first.max((row.pos + 1).saturating_sub(p.window)) } else { row.first };
-    first as usize..row.pos as usize + 1
-}
-
 /// The weights that a row's query head gives to the step's rows `0..=row.pos`, which attention itself keeps nowhere: softmax of
 /// scale * q k^T over those it may see, 0 elsewhere; in double precision. `q` is (T, heads * head_dim), `k` (T, kv_heads *
 /// head_dim), and the row's place in both is its position, as in a plan without a cache.
@@ -192,7 +186,7 @@ pub fn weights(p: &Params, row: Row, head: usize, q: &[f32], k: &[f32]) -> Vec<f
         let dot: f64 = query.iter().zip(key).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum();
         cap(p, dot * f64::from(p.scale))
     };
-    let seen = seen(p, row);
+    let seen = seen(p.window, row);
     let mut weights = vec![0.0; seen.end];
     let scores: Vec<f64> = seen.clone().map(score).collect();
     let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -217,7 +211,7 @@ fn attend<F: Real>(
     let stride = p.kv_heads as usize * dim;
     let ctx = p.ctx as usize;
     let base = row.slot as usize * ctx * stride + kv_head * dim;
-    let Range { start: first, end } = seen(p, row);
+    let Range { start: first, end } = seen(p.window, row);
     // A row sees no more positions than the ring has.
     let turned = first - first % ctx;
     let place = |j: usize| base + if j - turned < ctx { j - turned } else { j - turned - ctx } * stride;

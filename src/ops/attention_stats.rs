@@ -1,7 +1,7 @@
 //! What the gradient of attention needs of each row and head: the log of the sum of its weights, and
 //! delta = dy . y (Dao 2023, FlashAttention-2).
 
-use super::attention_tile::{BLOCK, Head, SPAN, Tile, block_rows, dots, overlap, seen_by, spans};
+use super::attention_tile::{BLOCK, Head, SPAN, Tile, block_rows, dots, overlap, seen, seen_by, spans};
 use super::cpu::{Context, Real};
 use super::params::attention_back::Params;
 use crate::plan::{Cost, Over, PlanError, Row, Shapes};
@@ -26,11 +26,7 @@ op! {
 impl Params {
     /// Positions that a row sees.
     pub(super) fn seen(&self, row: Row) -> std::ops::Range<usize> {
-        let first = match self.window {
-            0 => row.first,
-            window => row.first.max((row.pos + 1).saturating_sub(window)),
-        };
-        first as usize..row.pos as usize + 1
+        seen(self.window, row)
     }
 
     /// The score of a query and a key, and its derivative with respect to their product.

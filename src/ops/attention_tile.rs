@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::cpu::{Columns, Context, Real};
 use super::params::attention_back::Params;
 use crate::kernels::{Left, Operand, Right};
+use crate::plan::Row;
 
 /// Most rows of a step that are dealt out together.
 pub(super) const BLOCK: usize = 64;
@@ -14,6 +15,12 @@ pub(super) const SPAN: usize = 128;
 
 /// Scores of a block and a span.
 pub(super) type Tile<F> = [F; BLOCK * SPAN];
+
+/// Positions that a row sees; `window`: at most so many, 0 for all.
+pub(super) fn seen(window: u32, row: Row) -> Range<usize> {
+    let first = if window > 0 { row.first.max((row.pos + 1).saturating_sub(window)) } else { row.first };
+    first as usize..row.pos as usize + 1
+}
 
 /// Rows of a step that are dealt out together: few enough that every thread gets its share.
 pub(super) fn block_rows(rows: usize, parts: usize) -> usize {

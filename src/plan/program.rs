@@ -145,7 +145,7 @@ impl Program {
 
     /// Opens a plan over the KV cache.
     pub fn open_plan(&mut self, name: &str, tokens: usize, outputs: usize) -> PlanId {
-        self.push_plan(Plan { packed: false, ..Plan::empty(name, tokens, outputs) })
+        self.push_plan(Plan::empty(name, tokens, outputs))
     }
 
     /// Opens a plan without a KV cache, of a branch: see [`Plan::packed`] and [`Plan::branch`].

@@ -134,6 +134,21 @@ pub(super) fn sequence(example: &Example) -> Sequence<'_> {
     Sequence { tokens: &example.tokens, trained: &example.trained }
 }
 
+/// Adds the gradient of predicting the targets of sequences: the loss, and how many they are.
+///
+/// # Errors
+/// As [`Engine::gradient`].
+pub(super) fn predict(
+    engine: &mut Engine,
+    objective: &Sft,
+    sequences: &[Sequence<'_>],
+    seed: u32,
+) -> Result<(f64, usize), TrainError> {
+    let targets = sequences.iter().map(Sequence::targets).sum();
+    let scores = engine.gradient(sequences, &vec![objective.coefficient(); targets], seed)?;
+    Ok((objective.loss(&scores), targets))
+}
+
 /// Supervised fine-tuning.
 pub(super) struct SftTask {
     examples: Vec<Example>,
@@ -188,11 +203,8 @@ impl Task for SftTask {
     ) -> Result<(), TrainError> {
         let sequences: Vec<Sequence<'_>> =
             items.iter().filter_map(|e| self.examples.get(*e)).map(sequence).collect();
-        let targets: usize = sequences.iter().map(Sequence::targets).sum();
-        let coefs = vec![self.objective.coefficient(); targets];
-        let scores = engine.gradient(&sequences, &coefs, seed)?;
+        let (loss, targets) = predict(engine, &self.objective, &sequences, seed)?;
         let rows: usize = sequences.iter().map(Sequence::rows).sum();
-        let loss = self.objective.loss(&scores);
         part.add(Part { loss, rows: rows as u64, targets: targets as u64, metrics: vec![] });
         Ok(())
     }

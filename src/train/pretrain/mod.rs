@@ -18,7 +18,7 @@ use crate::train::engine::session_error;
 use crate::train::objective::Sft;
 use crate::train::order::{Order, Window};
 use crate::train::report::{Stage, StepReport};
-use crate::train::task::{Part, Task, Update};
+use crate::train::task::{Part, Task, Update, predict};
 use crate::train::trainer::Start;
 use crate::train::{Engine, EngineOptions, Place, Rollouts, Sample, Sequence, Settings, TrainError, Trainer};
 
@@ -196,11 +196,8 @@ impl Task for TextTask {
     ) -> Result<(), TrainError> {
         for pieces in items.iter().filter_map(|index| self.micro.get(*index)) {
             let sequences: Vec<Sequence<'_>> = pieces.sequences().collect();
-            let targets = pieces.targets();
-            let coefs = vec![self.objective.coefficient(); targets];
-            let scores = engine.gradient(&sequences, &coefs, seed)?;
-            let (loss, count) = (self.objective.loss(&scores), targets as u64);
-            part.add(Part { loss, rows: count, targets: count, metrics: vec![] });
+            let (loss, targets) = predict(engine, &self.objective, &sequences, seed)?;
+            part.add(Part { loss, rows: targets as u64, targets: targets as u64, metrics: vec![] });
         }
         Ok(())
     }
