@@ -112,7 +112,7 @@ pub struct Summary {
     /// Tensors that could not have the wanted format.
     pub fallbacks: usize,
     /// Where the file is that was there before, if it was to be kept.
-    pub kept: Option<PathBuf>,
+    pub backup: Option<PathBuf>,
 }
 
 /// What becomes of each tensor, in the order of the file.
@@ -282,7 +282,7 @@ impl Rewrite<'_> {
             encoded,
             copied: decisions.len() - encoded,
             fallbacks: decisions.iter().filter(|d| d.instead_of.is_some()).count(),
-            kept: written.kept,
+            backup: written.backup,
         })
     }
 }

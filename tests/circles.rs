@@ -11,7 +11,7 @@ use std::path::Path;
 mod text;
 
 /// Circles that are there, with the reason.
-const KNOWN: [(&[&str], &str); 23] = [
+const KNOWN: [(&[&str], &str); 19] = [
     (
         &["adapter::hf::assemble", "adapter::hf::peft"],
         "PEFT's settings are one of two kinds of how files are put together, and take its helpers",
@@ -28,7 +28,6 @@ const KNOWN: [(&[&str], &str); 23] = [
         &["cli::tune::plan", "cli::tune::plan_data"],
         "the sizes of data depend on the objective whose map is drawn",
     ),
-    (&["exec::gpu::probe", "exec::gpu::run"], "times are measured where calls are sent off; in work"),
     (
         &[
             "exec::gpu::selftest::cases",
@@ -41,12 +40,6 @@ const KNOWN: [(&[&str], &str); 23] = [
         "one list of cases in six files, which share a bench",
     ),
     (&["gguf::file", "gguf::split"], "a file in parts is opened as a file, and its parts are files"),
-    (&["model::check", "model::config", "model::rope"], "numbers are checked as they are read; in work"),
-    (
-        &["model::build", "model::forward", "model::linear", "model::residual"],
-        "one builder in four files; in work",
-    ),
-    (&["ops::cpu::real", "ops::matmul"], "both number types have a product of their own; in work"),
     (
         &["plan::call", "plan::load", "plan::op", "plan::program", "plan::reverse", "plan::tensor"],
         "a program holds calls, whose ops are described by rules over programs",

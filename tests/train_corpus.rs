@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use emberlm::text::{SpecialIds, TokenKind, Tokenizer, TokenizerConfig, TokenizerModel};
 use emberlm::train::corpus::{
-    Built, Corpus, CorpusError, CorpusOptions, Part, Pieces, Progress, Sampler, Validation,
+    Built, Corpus, CorpusError, CorpusOptions, Pieces, Progress, Sampler, Split, Validation,
 };
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
@@ -80,12 +80,12 @@ impl Place {
 }
 
 /// Documents of a part, read back from the file's bytes. Two bytes a token.
-fn documents(corpus: &Corpus, part: Part) -> Vec<Vec<u32>> {
+fn documents(corpus: &Corpus, split: Split) -> Vec<Vec<u32>> {
     let bytes = fs::read(corpus.path()).unwrap();
     let tokens: Vec<u16> = bytes[256..].chunks(2).map(|b| u16::from_le_bytes([b[0], b[1]])).collect();
-    let (train, rest) = tokens.split_at(corpus.tokens(Part::Train) as usize);
+    let (train, rest) = tokens.split_at(corpus.tokens(Split::Train) as usize);
     let mut all: Vec<Vec<u32>> = Vec::new();
-    for &token in if part == Part::Train { train } else { rest } {
+    for &token in if split == Split::Train { train } else { rest } {
         if token >> 15 == 1 || all.is_empty() {
             all.push(Vec::new());
         }
@@ -126,11 +126,11 @@ fn texts_of_every_kind_become_documents() {
         "<|endoftext|>",
         "wide é",
     ];
-    assert_eq!(documents(&built.corpus, Part::Train), want.map(encoded));
+    assert_eq!(documents(&built.corpus, Split::Train), want.map(encoded));
     // Two files, two between marks, and a row.
     assert_eq!((built.empty, built.report.rows, built.report.skipped_count()), (5, 6, 3));
-    assert_eq!(built.corpus.documents(Part::Train), 8);
-    assert_eq!(built.corpus.tokens(Part::Validation), 0);
+    assert_eq!(built.corpus.documents(Split::Train), 8);
+    assert_eq!(built.corpus.tokens(Split::Validation), 0);
     assert_eq!(built.corpus.text_bytes(), want.iter().map(|t| t.len() as u64).sum::<u64>());
     built.corpus.verify().unwrap();
     built.corpus.check_vocabulary(&tokenizer()).unwrap();
@@ -147,9 +147,9 @@ fn a_file_is_a_document_where_nothing_separates() {
     let corpus = place.build(std::slice::from_ref(&path), &options).unwrap().corpus;
     let mut want = tokenizer().encode("one\n<|endoftext|>\ntwo\n", true, false);
     want.push(EOS);
-    assert_eq!(documents(&corpus, Part::Train), [want]);
+    assert_eq!(documents(&corpus, Split::Train), [want]);
     let options = CorpusOptions { separator: Some("<|endoftext|>  ".trim_end().into()), ..plain() };
-    assert_eq!(place.build(&[path], &options).unwrap().corpus.documents(Part::Train), 2);
+    assert_eq!(place.build(&[path], &options).unwrap().corpus.documents(Split::Train), 2);
     for line in ["", " ", "a\nb", "a ", &"x".repeat(300)] {
         let options = CorpusOptions { separator: Some(line.to_owned()), ..plain() };
         assert!(
@@ -204,7 +204,7 @@ fn long_texts_are_encoded_in_pieces_as_if_they_were_whole() {
     };
     let built = Corpus::build(place.out(), &paths, &tokenizer(), &options, &mut progress).unwrap();
     // The word without a blank is cut between characters, which no pair of this vocabulary crosses there.
-    assert!(documents(&built.corpus, Part::Train) == texts.clone().map(|t| encoded(&t)));
+    assert!(documents(&built.corpus, Split::Train) == texts.clone().map(|t| encoded(&t)));
     let total: u64 = texts.iter().map(|t| t.len() as u64).sum();
     assert!(calls.len() > 2 && calls.iter().all(|p| p.total == total));
     assert!(calls.windows(2).all(|p| p[0].done <= p[1].done && p[0].tokens < p[1].tokens), "{calls:?}");
@@ -302,10 +302,10 @@ fn validation_is_whole_documents_the_end_or_texts_of_its_own() {
     let (mut kept_by_seed, mut first_ones) = (Vec::new(), 0);
     for seed in 0..3 {
         let corpus = place.build(std::slice::from_ref(&many), &with(0.1, seed)).unwrap().corpus;
-        let (train, kept) = (documents(&corpus, Part::Train), documents(&corpus, Part::Validation));
+        let (train, kept) = (documents(&corpus, Split::Train), documents(&corpus, Split::Validation));
         assert_eq!(
             (train.len() as u64, kept.len() as u64),
-            (corpus.documents(Part::Train), corpus.documents(Part::Validation))
+            (corpus.documents(Split::Train), corpus.documents(Split::Validation))
         );
         assert!((20..=60).contains(&kept.len()) && !corpus.cut_within(), "{}", kept.len());
         let number = |d: &Vec<u32>| {
@@ -324,20 +324,20 @@ fn validation_is_whole_documents_the_end_or_texts_of_its_own() {
     assert!(kept_by_seed[0] != kept_by_seed[1] && kept_by_seed[1] != kept_by_seed[2]);
     let few = place.put("few.txt", text(19));
     let corpus = place.build(std::slice::from_ref(&few), &with(0.1, 0)).unwrap().corpus;
-    let tokens = corpus.tokens(Part::Train) + corpus.tokens(Part::Validation);
-    assert!(corpus.cut_within() && corpus.documents(Part::Validation) == 0);
-    assert_eq!(corpus.tokens(Part::Validation), (tokens as f64 * 0.1).ceil() as u64);
-    let ends = [documents(&corpus, Part::Train), documents(&corpus, Part::Validation)].concat().concat();
+    let tokens = corpus.tokens(Split::Train) + corpus.tokens(Split::Validation);
+    assert!(corpus.cut_within() && corpus.documents(Split::Validation) == 0);
+    assert_eq!(corpus.tokens(Split::Validation), (tokens as f64 * 0.1).ceil() as u64);
+    let ends = [documents(&corpus, Split::Train), documents(&corpus, Split::Validation)].concat().concat();
     assert_eq!(ends, (0..19).flat_map(|i| encoded(&format!("{i} doc"))).collect::<Vec<_>>());
     // So few of so many that by chance there is none.
     let corpus = place.build(std::slice::from_ref(&many), &with(1e-9, 0));
-    assert!(matches!(corpus, Err(CorpusError::TooLittleToKeep { .. })));
+    assert!(matches!(corpus, Err(CorpusError::TooLittleToHoldOut { .. })));
     let corpus = place.build(std::slice::from_ref(&many), &with(0.0005, 0)).unwrap().corpus;
-    assert!(corpus.tokens(Part::Validation) >= 2);
+    assert!(corpus.tokens(Split::Validation) >= 2);
     let own = CorpusOptions { validation: Validation::Texts(vec![few]), ..plain() };
     let corpus = place.build(&[many], &own).unwrap().corpus;
-    assert_eq!((corpus.documents(Part::Train), corpus.documents(Part::Validation)), (400, 19));
-    assert_eq!(documents(&corpus, Part::Validation).len(), 19);
+    assert_eq!((corpus.documents(Split::Train), corpus.documents(Split::Validation)), (400, 19));
+    assert_eq!(documents(&corpus, Split::Validation).len(), 19);
     place.no_leftovers();
 }
 
@@ -382,7 +382,7 @@ fn epoch(sampler: &Sampler, epoch: u64, flat: &[Vec<u32>]) -> Vec<Vec<Vec<u32>>>
 fn an_epoch_sees_every_token_once() {
     let place = Place::new();
     let corpus = Arc::new(numbered(&place, &[5, 1, 30, 2, 120, 9, 1, 1, 64]));
-    let flat = documents(&corpus, Part::Train);
+    let flat = documents(&corpus, Split::Train);
     assert_eq!(flat.len(), 9);
     for seq in [1, 2, 7, 16, 50, 241, 242, 243, 1000] {
         let sampler = Sampler::new(corpus.clone(), seq, 11).unwrap();
@@ -411,7 +411,7 @@ fn inputs_are_counted_one_by_one() {
         .map(|b| char::from(b'a' + b))
         .collect();
     let corpus = Arc::new(place.build(&[place.put("a.txt", &text)], &plain()).unwrap().corpus);
-    let tokens = corpus.tokens(Part::Train) as usize;
+    let tokens = corpus.tokens(Split::Train) as usize;
     let sampler = Sampler::new(corpus, 13, 5).unwrap();
     let whole = encoded(&text);
     for number in 0..4 {
@@ -432,7 +432,7 @@ fn validation_windows_are_fixed_and_spread() {
     let text: String = (0..500).map(|i| format!("{i} ")).collect();
     let options = CorpusOptions { validation: Validation::Fraction(0.5), ..plain() };
     let corpus = Arc::new(place.build(&[place.put("a.txt", &text)], &options).unwrap().corpus);
-    let kept = documents(&corpus, Part::Validation).concat();
+    let kept = documents(&corpus, Split::Validation).concat();
     let sampler = Sampler::new(corpus, 10, 3).unwrap();
     let windows: Vec<u64> = sampler.validation(None).collect();
     assert_eq!(windows, (0..sampler.validation_windows()).collect::<Vec<_>>());
@@ -540,7 +540,7 @@ proptest! {
     ) {
         let place = Place::new();
         let corpus = Arc::new(numbered(&place, &lengths));
-        let flat = documents(&corpus, Part::Train);
+        let flat = documents(&corpus, Split::Train);
         prop_assert_eq!(flat.len(), lengths.len());
         let sampler = Sampler::new(corpus, seq, seed).unwrap();
         epoch(&sampler, number, &flat);
@@ -553,7 +553,7 @@ proptest! {
             texts.iter().enumerate().map(|(i, text)| place.put(&format!("{i}.txt"), text)).collect();
         let want: Vec<Vec<u32>> = texts.iter().flat_map(|text| documents_of(text)).map(|text| encoded(&text)).collect();
         match place.build(&paths, &plain()) {
-            Ok(built) => prop_assert_eq!(documents(&built.corpus, Part::Train), want),
+            Ok(built) => prop_assert_eq!(documents(&built.corpus, Split::Train), want),
             Err(CorpusError::TooLittle { .. }) => prop_assert!(want.is_empty()),
             // Some of these texts are files of another kind by their first bytes.
             Err(CorpusError::Data(_)) => {}

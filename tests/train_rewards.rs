@@ -245,7 +245,7 @@ fn reward_model_then_ppo(device: &DeviceChoice) {
     let (kl, last) = *kept.last().unwrap();
     println!("ppo: share of letters {:.3} to {last:.3} at {kl:.2} nats; all {truth:.2?}", truth[0]);
     println!("by the reward model: {judged:.2?}");
-    assert_eq!(trainer.kept().map(|(what, ..)| what), Some("reward"));
+    assert_eq!(trainer.best().map(|(what, ..)| what), Some("reward"));
     assert!(last > truth[0] + RISE, "the true reward went from {} to {last}", truth[0]);
     let first = judged[0];
     assert!(judged[judged.len() - 1] > first, "the reward model's went from {first} to {judged:?}");

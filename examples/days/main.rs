@@ -235,7 +235,10 @@ fn follow(event: &Event<'_>, start: Instant) {
             eprintln!("{at:6.0} s  known {known} of {of}, earlier {earlier:?}");
         }
         Event::Step { stage: Stage::Facts, report, .. } if report.step % 10 == 0 => {
-            eprintln!("{at:6.0} s  step {} loss {:.3} kept {:?}", report.step, report.loss, report.kept);
+            eprintln!(
+                "{at:6.0} s  step {} loss {:.3} kept {:?}",
+                report.step, report.loss, report.anchor_loss
+            );
         }
         Event::Judged { gates, share } => {
             let each = gates.iter().fold(String::new(), |mut all, gate| {

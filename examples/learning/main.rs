@@ -109,7 +109,10 @@ fn say(event: &Event<'_>, start: Instant) {
     let at = start.elapsed().as_secs_f64();
     match event {
         Event::Step { stage: Stage::Facts, report, .. } if report.step % 10 == 0 => {
-            println!("{at:6.1} s  step {} loss {:.3} kept {:?}", report.step, report.loss, report.kept);
+            println!(
+                "{at:6.1} s  step {} loss {:.3} kept {:?}",
+                report.step, report.loss, report.anchor_loss
+            );
         }
         Event::Asked { known, of, earlier } => {
             println!("{at:6.1} s  known {known} of {of}, earlier {earlier:?}")

@@ -113,7 +113,7 @@ impl Adapter {
         let manner = Manner { existing, access: Access::Private };
         let written =
             write_file(path, manner, |sink| -> Result<(), AdapterError> { self.write_gguf(sink).map(drop) })?;
-        Ok(written.kept)
+        Ok(written.backup)
     }
 
     /// Checks that it can be used and written: at least one pair, no target twice, sizes that agree, finite numbers.

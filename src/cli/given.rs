@@ -24,7 +24,7 @@ const NOT_KEPT: [&str; 7] = ["config", "resume", "restart", "replace", "preview"
 static GIVEN: OnceLock<String> = OnceLock::new();
 
 /// What this process was given to train with, as a file of settings.
-pub fn kept() -> Option<&'static str> {
+pub fn recorded() -> Option<&'static str> {
     GIVEN.get().map(String::as_str)
 }
 

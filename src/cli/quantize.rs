@@ -104,7 +104,7 @@ pub fn run(args: &QuantizeArgs) -> CliResult {
         Err(QuantizeError::Stopped) => return Err(CliError::interrupted()),
         other => other?,
     };
-    say_kept(&args.output, summary.kept.as_slice());
+    say_kept(&args.output, summary.backup.as_slice());
     term::say(format!(
         "{}: {} tensors re-encoded, {} copied; {} became {}",
         args.output.display(),

@@ -178,7 +178,7 @@ pub fn save(path: &Path, manner: Manner, trained: &TrainedBpe) -> CliResult<Opti
         Failure::Io(error) => refused(error),
         Failure::Gguf(error) => error.into(),
     })?;
-    Ok(written.kept)
+    Ok(written.backup)
 }
 
 enum Failure {

@@ -63,7 +63,7 @@ pub struct Written<T> {
     /// What came of filling it.
     pub value: T,
     /// Where the file is that had the name before, if it was to be kept.
-    pub kept: Option<PathBuf>,
+    pub backup: Option<PathBuf>,
 }
 
 /// As [`replace_file`], in the given manner.
@@ -92,7 +92,7 @@ pub fn write_file<T, E: From<IoError>>(
 pub fn write_bytes(path: impl AsRef<Path>, manner: Manner, bytes: &[u8]) -> Result<Option<PathBuf>, IoError> {
     let path = path.as_ref();
     let failed = |source| IoError::System { action: "write", path: path.to_owned(), source };
-    write_file(path, manner, |out| out.0.write_all(bytes).map_err(failed)).map(|written| written.kept)
+    write_file(path, manner, |out| out.0.write_all(bytes).map_err(failed)).map(|written| written.backup)
 }
 
 /// Fills the temporary file, forces it to the disk, and puts it in place.
@@ -118,9 +118,9 @@ fn fill_and_put<T, E: From<IoError>>(
     }
     file.sync_all().map_err(|e| IoError::system("flush to the disk", target, e))?;
     drop(file);
-    let kept = output::put(temporary, target, manner.existing)?;
+    let backup = output::put(temporary, target, manner.existing)?;
     sync_folder(target)?;
-    Ok(Written { value, kept })
+    Ok(Written { value, backup })
 }
 
 /// Forces the folder's entry of `path` (after a rename or a creation) to the disk. Only Unix can open a folder for that;

@@ -14,7 +14,7 @@ use crate::io::{Access, IoError, Manner, private, write_bytes};
 use crate::model::Model;
 use crate::session::{Modes, Request, Session, SessionOptions};
 use crate::text::SamplerParams;
-use crate::train::KEPT_TOKENS;
+use crate::train::ANCHOR_TOKENS;
 use crate::train::data::{Example, Source};
 
 /// Gets how many texts there are, of how many, and may end it.
@@ -94,7 +94,7 @@ impl Hold {
             FIXED.iter().map(|text| voice.tokenizer().encode(text, false, true)).collect();
         let longest =
             questions.iter().map(|text| text.len() + ANSWER).chain(fixed.iter().map(Vec::len)).max();
-        let ctx = Some(longest.unwrap_or(0).max(2 * KEPT_TOKENS));
+        let ctx = Some(longest.unwrap_or(0).max(2 * ANCHOR_TOKENS));
         let mut session =
             Session::new(model, &SessionOptions { ctx, slots: SLOTS, modes, ..device.clone() })?;
         let Some(written) = texts_in(&mut session, voice, 0, progress)? else { return Ok(None) };
@@ -124,7 +124,7 @@ impl Hold {
             && self.canaries.iter().all(|(tokens, asked)| known(tokens) && *asked <= tokens.len())
             && self.texts.iter().all(|text| {
                 known(&text.tokens)
-                    && text.tokens.len() <= 2 * KEPT_TOKENS
+                    && text.tokens.len() <= 2 * ANCHOR_TOKENS
                     && text.log_probs.len() + 1 == text.tokens.len()
                     && text.given <= text.tokens.len()
                     && text.log_probs.iter().all(|l| l.is_finite())
@@ -171,7 +171,7 @@ pub fn texts(
     seed: u32,
     progress: Progress<'_>,
 ) -> Result<Option<Vec<Vec<u32>>>, LearnError> {
-    let ctx = Some(2 * KEPT_TOKENS);
+    let ctx = Some(2 * ANCHOR_TOKENS);
     let options = SessionOptions { ctx, slots: SLOTS, modes: Modes::GENERATE, ..device.clone() };
     let texts = texts_in(&mut Session::new(model, &options)?, voice, seed, progress)?;
     Ok(texts.map(|texts| texts.into_iter().map(|(tokens, _)| tokens).collect()))
@@ -213,7 +213,7 @@ fn texts_in(
             return Ok(None);
         }
         let shortest = batch.iter().map(Vec::len).min().unwrap_or(1);
-        let limit = KEPT_TOKENS.saturating_sub(shortest).max(1);
+        let limit = ANCHOR_TOKENS.saturating_sub(shortest).max(1);
         let written = write(session, voice, batch, limit, sampler)?;
         let whole =
             |(prompt, written): (&Vec<u32>, Vec<u32>)| ([prompt.as_slice(), &written].concat(), prompt.len());

@@ -127,17 +127,6 @@ pub(super) fn refuse_other_kinds(gguf: &Gguf) -> Result<(), ModelError> {
     }
 }
 
-/// Refuses a mixture of experts, whose other keys and tensors would only confuse.
-pub(super) fn refuse_experts(keys: &Keys<'_>) -> Result<(), ModelError> {
-    const KEY: &str = "expert_count";
-    match keys.gguf.metadata.find::<u32>(&keys.key(KEY))? {
-        Some(count) if count > 0 => {
-            Err(keys.refuse(KEY, format!("{count}: mixture of experts is not supported")))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Checks keys and tensors; what may change the results, for people.
 pub(super) fn understood(gguf: &Gguf, config: &ModelConfig) -> Result<Vec<String>, ModelError> {
     let keys = Keys { gguf, prefix: config.arch.name };

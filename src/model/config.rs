@@ -4,8 +4,9 @@ use crate::gguf::Gguf;
 use crate::model::keys::Keys;
 use crate::model::layer::{self, LayerConfig, Mixer};
 use crate::model::rope::RopeScaling;
-use crate::model::{Arch, ModelError};
+use crate::model::{Arch, Attention, ModelError, RopePairs};
 use crate::ops::attention::MAX_HEAD_DIM;
+use crate::ops::params;
 use crate::text::Breakers;
 
 /// Numbers of a decoder-only transformer.
@@ -49,7 +50,7 @@ impl ModelConfig {
         let found = gguf.metadata.get::<&str>("general.architecture")?;
         let arch = Arch::by_name(found).ok_or_else(|| ModelError::Architecture { found: found.into() })?;
         let keys = Keys { gguf, prefix: arch.name };
-        super::check::refuse_experts(&keys)?;
+        refuse_experts(&keys)?;
         let layers = keys.count("block_count")?;
         if layers > gguf.tensors.len() {
             let why = format!("{layers} layers are more than the file has tensors ({})", gguf.tensors.len());
@@ -103,6 +104,23 @@ impl ModelConfig {
         self.windows().max().filter(|_| all).unwrap_or(0)
     }
 
+    /// Parameters of rope in a layer, over `heads` heads; `factors`: a tensor divides the frequencies.
+    pub(super) fn rope_params(
+        &self,
+        attention: &Attention,
+        heads: usize,
+        factors: bool,
+    ) -> params::rope::Params {
+        let neox = self.arch.rope == RopePairs::Halves;
+        // YaRN's factors have the scale in them.
+        let scale = if self.rope.yarn.is_some() { 1.0 } else { self.rope.scale };
+        let (scale, magnitude) =
+            if attention.rope_scaled { (scale, self.rope.magnitude) } else { (1.0, 1.0) };
+        let base = attention.rope_base;
+        let p = params::rope::Params::new(heads, self.head_dim, self.rope_dim, neox, base, scale, factors);
+        params::rope::Params { magnitude, ..p }
+    }
+
     fn check(&self, keys: &Keys<'_>) -> Result<(), ModelError> {
         let require = |ok: bool, key: &str, why: &str| if ok { Ok(()) } else { Err(keys.refuse(key, why)) };
         require(
@@ -128,5 +146,16 @@ impl ModelConfig {
         )?;
         let value_dim = keys.count_or("attention.value_length", self.head_dim)?;
         require(value_dim == self.head_dim, "attention.value_length", "must equal the key length")
+    }
+}
+
+/// Refuses a mixture of experts, whose other keys and tensors would only confuse.
+fn refuse_experts(keys: &Keys<'_>) -> Result<(), ModelError> {
+    const KEY: &str = "expert_count";
+    match keys.gguf.metadata.find::<u32>(&keys.key(KEY))? {
+        Some(count) if count > 0 => {
+            Err(keys.refuse(KEY, format!("{count}: mixture of experts is not supported")))
+        }
+        _ => Ok(()),
     }
 }

@@ -1,9 +1,10 @@
 //! The forward, written once: decode, prefill and scoring are modes of it.
 
-use crate::model::build::{BranchHead, Builder, Head, KvType, PlanSpec, SCALAR_HEAD};
+use crate::model::builder::Builder;
 use crate::model::linear::{Linear, Projection};
+use crate::model::options::{BranchHead, Head, KvType, PlanSpec, SCALAR_HEAD};
 use crate::model::residual;
-use crate::model::{Attention, FeedForward, GateKind, LayerConfig, Mixer, ModelError, Norms, RopeScaling};
+use crate::model::{Attention, FeedForward, GateKind, LayerConfig, Mixer, ModelError, Norms};
 use crate::ops::{self, params};
 use crate::plan::{DType, Over, Ring, Role, Rows, Tensor, TensorId};
 
@@ -279,7 +280,7 @@ fn rope(
 ) -> Result<TensorId, ModelError> {
     let c = b.config;
     let y = b.activation(label, Over::Tokens, heads * c.head_dim)?;
-    let p = RopeScaling::params(c, attention, heads, factors.is_some());
+    let p = c.rope_params(attention, heads, factors.is_some());
     b.call(label, ops::Rope { rows: b.rows, x, factors, y, params: p })?;
     Ok(y)
 }

@@ -1,8 +1,9 @@
 //! Plans that let the host look inside: the forward of a single text, whose intermediate tensors stay, and the last norm and
 //! the output matrix over rows that the host sets ("logit lens", nostalgebraist 2020).
 
-use crate::model::build::{BuildOptions, Builder};
+use crate::model::builder::Builder;
 use crate::model::forward::{Weights, embed, layer, logits};
+use crate::model::options::BuildOptions;
 use crate::model::{ModelConfig, ModelError};
 use crate::ops::{self, params};
 use crate::plan::{OpCall, PlanId, Program, Role, TensorId, WeightSource};

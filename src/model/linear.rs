@@ -2,7 +2,8 @@
 //! LoRA enters (Hu et al. 2021): y = W x + scale B (A x).
 
 use crate::model::ModelError;
-use crate::model::build::{Builder, PairShape};
+use crate::model::builder::Builder;
+use crate::model::options::PairShape;
 use crate::ops::{self, params};
 use crate::plan::{DType, Over, TensorId, WeightSource};
 use crate::quant::{Format, GROUP_ROWS};

@@ -3,6 +3,7 @@
 mod arch;
 mod blueprint;
 mod build;
+mod builder;
 mod check;
 mod config;
 mod file;
@@ -11,6 +12,7 @@ mod inspect;
 mod keys;
 mod layer;
 mod linear;
+mod options;
 mod other;
 mod residual;
 mod rope;
@@ -18,14 +20,14 @@ mod training;
 
 pub use arch::{ARCHITECTURES, Arch, GateKind, Norms, RopePairs, Windows};
 pub use blueprint::{Blueprint, BlueprintTensor, Start};
-pub use build::{
-    AdapterShape, Branch, BranchHead, BuildOptions, Head, KvType, PairShape, PlanSpec, SCALAR_HEAD, Train,
-    build, build_fitting,
-};
+pub use build::{build, build_fitting};
 pub use config::ModelConfig;
 pub use file::Model;
 pub use inspect::{InspectedLayer, Inspection, build_inspection};
 pub use layer::{Attention, FeedForward, LayerConfig, Mixer};
+pub use options::{
+    AdapterShape, Branch, BranchHead, BuildOptions, Head, KvType, PairShape, PlanSpec, SCALAR_HEAD, Train,
+};
 pub use other::OtherKind;
 pub use rope::{RopeScaling, Yarn};
 pub use training::{BranchPlans, TrainPlans, TrainSpec, TrainedBlock, build_training};

@@ -2,7 +2,7 @@
 //! the product adds it and there is no further step.
 
 use crate::model::ModelError;
-use crate::model::build::Builder;
+use crate::model::builder::Builder;
 use crate::ops::{self, params};
 use crate::plan::{OpCall, Over, Plan, TensorId};
 

@@ -1,8 +1,7 @@
 //! Rope's scaling, from the metadata as llama.cpp reads it (`llama_model::load_hparams`, `llama_context`).
 
+use crate::model::ModelError;
 use crate::model::keys::Keys;
-use crate::model::{Attention, ModelConfig, ModelError, RopePairs};
-use crate::ops::params;
 
 /// How far positions may be stretched: 1 / factor must stay a fraction of a turn on the device.
 const LEAST_FACTOR: f32 = 0.25;
@@ -76,22 +75,6 @@ impl RopeScaling {
         }
         let long_beyond = (kind == "longrope").then_some(original);
         Ok(Self { scale, magnitude, yarn, long_beyond })
-    }
-
-    /// Parameters of a rotation in a layer.
-    pub(super) fn params(
-        c: &ModelConfig,
-        attention: &Attention,
-        heads: usize,
-        factors: bool,
-    ) -> params::rope::Params {
-        let neox = c.arch.rope == RopePairs::Halves;
-        // YaRN's factors have the scale in them.
-        let scale = if c.rope.yarn.is_some() { 1.0 } else { c.rope.scale };
-        let (scale, magnitude) = if attention.rope_scaled { (scale, c.rope.magnitude) } else { (1.0, 1.0) };
-        let base = attention.rope_base;
-        let p = params::rope::Params::new(heads, c.head_dim, c.rope_dim, neox, base, scale, factors);
-        params::rope::Params { magnitude, ..p }
     }
 
     /// The tensor that divides the frequencies, for a context of `ctx` positions.

@@ -5,10 +5,11 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use crate::model::build::{BranchHead, BuildOptions, Builder, OpenBlock, PlanSpec, Train};
+use crate::model::builder::{Builder, OpenBlock};
 use crate::model::forward::{
     Models, Weights, divergence, embed, emit, layer, log_prob, logits, scalar, share,
 };
+use crate::model::options::{BranchHead, BuildOptions, PlanSpec, Train};
 use crate::model::{ModelConfig, ModelError};
 use crate::ops::{self, params, sumsq};
 use crate::plan::{

@@ -10,9 +10,6 @@ use crate::kernels::{Left, Right};
 /// Up to this many rows, [`matmul_nt`] takes dot products, whose bits are the same for any number of rows.
 pub use crate::kernels::FEW;
 
-/// Weights decoded at once in double precision.
-const PIECE: usize = 256;
-
 /// Forward: `y[t][j] = (accumulate ? y[t][j] : 0) + alpha * sum_k x[t * cols + k] * w[j - offset][k]`.
 ///
 /// `x` (rows, cols), `w` rows of `cols` weights; `offset` is the column of `y` that row 0 of `w` makes.
@@ -76,87 +73,6 @@ pub fn matmul_tn<F: Real>(
     let w = Operand::Plain { values: b };
     let right = Right { w, cols: b_width, first: y.range.start, by_row: false };
     F::product(left, right, n, rows, alpha, accumulate, y);
-}
-
-/// [`matmul_nt`] by dot products, one by one.
-#[allow(clippy::too_many_arguments)]
-pub(super) fn by_dots<F: Real>(
-    w: Operand<'_, F>,
-    cols: usize,
-    first: usize,
-    x: &[F],
-    rows: usize,
-    alpha: F,
-    accumulate: bool,
-    y: &mut Columns<'_, F>,
-) {
-    for i in 0..y.range.len() {
-        let row = first + i;
-        for t in 0..rows {
-            let x = &x[t * cols..(t + 1) * cols];
-            let dot = match &w {
-                Operand::Encoded(w) => F::dot_row(w.format, w.row(row), x),
-                Operand::Plain { values } => F::dot(&values[row * cols..(row + 1) * cols], x),
-            };
-            let y = &mut y.row_mut(t)[i];
-            *y = alpha * dot + if accumulate { *y } else { F::ZERO };
-        }
-    }
-}
-
-/// The product as plain loops, for double precision: weights are decoded once, a piece at a time.
-pub(super) fn plain_product<F: Real>(
-    left: Left<'_, F>,
-    right: Right<'_, F>,
-    rows: usize,
-    depth: usize,
-    alpha: F,
-    accumulate: bool,
-    y: &mut Columns<'_, F>,
-) {
-    if !accumulate {
-        (0..rows).for_each(|r| y.row_mut(r).fill(F::ZERO));
-    }
-    let l = |i: usize, k: usize| left.values[i * left.row_stride + k * left.depth_stride];
-    let width = y.range.len();
-    let mut piece = [F::ZERO; PIECE];
-    if right.by_row {
-        for j in 0..width {
-            for k in (0..depth).step_by(PIECE) {
-                let piece = &mut piece[..PIECE.min(depth - k)];
-                load(&right, right.first + j, k, piece);
-                for i in 0..rows {
-                    let mut sum = F::ZERO;
-                    piece.iter().enumerate().for_each(|(n, w)| sum += l(i, k + n) * *w);
-                    y.row_mut(i)[j] += alpha * sum;
-                }
-            }
-        }
-        return;
-    }
-    for k in 0..depth {
-        for j in (0..width).step_by(PIECE) {
-            let piece = &mut piece[..PIECE.min(width - j)];
-            load(&right, k, right.first + j, piece);
-            for i in 0..rows {
-                F::axpy(alpha * l(i, k), piece, &mut y.row_mut(i)[j..j + piece.len()]);
-            }
-        }
-    }
-}
-
-/// At most [`PIECE`] weights from `start` on of a row.
-fn load<F: Real>(right: &Right<'_, F>, row: usize, start: usize, out: &mut [F]) {
-    match &right.w {
-        Operand::Plain { values } => out.copy_from_slice(&values[row * right.cols + start..][..out.len()]),
-        Operand::Encoded(w) => {
-            let mut single = [0f32; PIECE];
-            w.load(row, start, &mut single[..out.len()]);
-            for (o, v) in out.iter_mut().zip(single) {
-                *o = F::from_f32(v);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -66,12 +66,12 @@ impl Core {
     }
 
     /// What the state that is kept was judged by, and the step after which it was; `None` where the latest is kept.
-    pub fn kept(&self) -> Option<(f64, u64)> {
+    pub fn best(&self) -> Option<(f64, u64)> {
         self.progress.best.map(|(value, step)| (f64::from_bits(value), step))
     }
 
     /// Keeps the state as it is now, with what it was judged by.
-    pub fn keep(&mut self, value: f64) -> Result<(), TrainError> {
+    pub fn mark_best(&mut self, value: f64) -> Result<(), TrainError> {
         self.best = Some(self.values()?);
         self.progress.best = Some((value.to_bits(), self.progress.step));
         self.progress.worse = 0;
@@ -136,7 +136,7 @@ impl Core {
     /// # Errors
     /// [`TrainError::Adapter`] if it holds numbers that are not finite.
     pub fn adapter(&mut self, mut info: BTreeMap<String, String>) -> Result<Adapter, TrainError> {
-        let values = self.with_kept(|engine| {
+        let values = self.with_best(|engine| {
             engine.trained().iter().map(|(id, ..)| engine.read(*id)).collect::<Result<Vec<_>, _>>()
         })?;
         self.describe(&mut info);
@@ -144,7 +144,7 @@ impl Core {
     }
 
     /// Does something with the state that is kept, else the latest, which is there again afterwards.
-    pub fn with_kept<T>(
+    pub fn with_best<T>(
         &mut self,
         work: impl FnOnce(&mut Engine) -> Result<T, TrainError>,
     ) -> Result<T, TrainError> {

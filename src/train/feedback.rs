@@ -7,7 +7,7 @@ use crate::adapter::Adapter;
 use crate::model::{BranchHead, Model};
 use crate::train::data::{Batching, Example};
 use crate::train::objective::{Kto, ObjectiveError, PairObjective, Side};
-use crate::train::task::{DataTask, Part, Task, sequence};
+use crate::train::task::{Contribution, DataTask, Task, sequence};
 use crate::train::trainer::{Against, Boot, REFERENCE};
 use crate::train::{Engine, Place, Rollouts, Sequence, Settings, TrainError, Trainer};
 
@@ -182,10 +182,10 @@ impl Task for FeedbackTask {
         engine: &mut Engine,
         items: &[usize],
         seed: u32,
-        part: &mut Part,
+        part: &mut Contribution,
     ) -> Result<(), TrainError> {
-        let pass = Pass { options: self.options, weight: 1.0 / self.window as f64, seed, learn: true };
-        part.add(pass.run(engine, &mut self.training, items)?);
+        let sweep = Sweep { options: self.options, weight: 1.0 / self.window as f64, seed, learn: true };
+        part.add(sweep.run(engine, &mut self.training, items)?);
         Ok(())
     }
 
@@ -199,20 +199,20 @@ impl Task for FeedbackTask {
         pause: &mut dyn FnMut(Duration),
     ) -> Result<Option<f64>, TrainError> {
         let count = self.validation.items.len();
-        let pass = Pass { options: self.options, weight: 1.0 / count.max(1) as f64, seed: 0, learn: false };
+        let sweep = Sweep { options: self.options, weight: 1.0 / count.max(1) as f64, seed: 0, learn: false };
         let all: Vec<usize> = (0..count).collect();
         let mut loss = 0.0;
         for items in all.chunks(8) {
             let start = Instant::now();
-            loss += pass.run(engine, &mut self.validation, items)?.loss;
+            loss += sweep.run(engine, &mut self.validation, items)?.loss;
             pause(start.elapsed());
         }
         Ok(Some(loss))
     }
 }
 
-/// One pass over items.
-struct Pass {
+/// A sweep over items.
+struct Sweep {
     options: FeedbackOptions,
     /// Of each item.
     weight: f64,
@@ -221,9 +221,9 @@ struct Pass {
     learn: bool,
 }
 
-impl Pass {
-    fn run(&self, engine: &mut Engine, set: &mut Set, items: &[usize]) -> Result<Part, TrainError> {
-        let mut part = Part::default();
+impl Sweep {
+    fn run(&self, engine: &mut Engine, set: &mut Set, items: &[usize]) -> Result<Contribution, TrainError> {
+        let mut part = Contribution::default();
         let divergence = self.divergence(engine, set, items)?;
         if let Some(kl) = divergence {
             part.metrics.push(("kl", kl, 1.0));
@@ -259,7 +259,7 @@ impl Pass {
         scores: &[f32],
         reference: &[f32],
         kl: f64,
-        part: &mut Part,
+        part: &mut Contribution,
     ) -> Vec<f32> {
         match item {
             Feedback::Pair { chosen, .. } => {

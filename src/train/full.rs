@@ -35,9 +35,9 @@ impl Core {
         self.describe(&mut info);
         // Like an adapter, it may say things that its owner taught it.
         let manner = Manner { existing, access: Access::Private };
-        self.with_kept(|engine| {
+        self.with_best(|engine| {
             let written = write_file(path, manner, |sink| write(engine, sink, format, &info))?;
-            Ok(written.kept)
+            Ok(written.backup)
         })
     }
 }

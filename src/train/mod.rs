@@ -45,7 +45,7 @@ pub use report::{Sample, StepReport};
 pub use reward_model::{Judged, RankedPair, rewards};
 pub use schedule::Schedule;
 pub use settings::{Difference, Settings, differences};
-pub use trainer::{Against, Ended, KEPT_TOKENS, Place, Trainer};
+pub use trainer::{ANCHOR_TOKENS, Against, Ended, Place, Trainer};
 pub use work::{Load, multiply_adds};
 
 use crate::exec::ExecError;

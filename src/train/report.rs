@@ -16,7 +16,7 @@ pub struct StepReport {
     /// Learning rate.
     pub rate: f64,
     /// Loss of keeping what the model knew, where that is asked for.
-    pub kept: Option<f64>,
+    pub anchor_loss: Option<f64>,
     /// Targets of the window.
     pub targets: u64,
     /// Token rows of the window.
@@ -58,7 +58,7 @@ impl StepReport {
             loss: 0.0,
             grad_norm: 0.0,
             rate: 0.0,
-            kept: None,
+            anchor_loss: None,
             targets: 0,
             rows: 0,
             took: Duration::ZERO,

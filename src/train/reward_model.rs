@@ -6,7 +6,7 @@ use crate::adapter::Adapter;
 use crate::model::{BranchHead, Model};
 use crate::train::data::{Batching, Example};
 use crate::train::objective::RewardLoss;
-use crate::train::task::{DataTask, Part, Task};
+use crate::train::task::{Contribution, DataTask, Task};
 use crate::train::trainer::Boot;
 use crate::train::{Engine, Place, Sequence, Settings, TrainError, Trainer};
 
@@ -165,9 +165,9 @@ impl Task for RewardTask {
         engine: &mut Engine,
         items: &[usize],
         seed: u32,
-        part: &mut Part,
+        part: &mut Contribution,
     ) -> Result<(), TrainError> {
-        let mut made = Part::default();
+        let mut made = Contribution::default();
         for ranked in items.iter().filter_map(|i| self.pairs.get(*i)) {
             let (loss, chosen, rejected) = pair(engine, &self.objective, ranked, Some((self.weight, seed)))?;
             made.loss += loss * self.weight;

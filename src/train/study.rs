@@ -2,22 +2,22 @@
 
 use std::time::{Duration, Instant};
 
-use crate::train::task::Part;
-use crate::train::trainer::KEPT_TOKENS;
+use crate::train::task::Contribution;
+use crate::train::trainer::ANCHOR_TOKENS;
 use crate::train::{StepReport, TrainError, Trainer};
 
 impl Trainer {
     /// Texts on which the model is to stay, each as its log-probabilities say or, without them, as it is now.
-    pub(super) fn keep_each(&mut self, texts: Vec<(Vec<u32>, Option<Vec<f32>>)>) -> Result<(), TrainError> {
+    pub(super) fn anchor_each(&mut self, texts: Vec<(Vec<u32>, Option<Vec<f32>>)>) -> Result<(), TrainError> {
         let (known, unknown): (Vec<_>, Vec<_>) = texts.into_iter().partition(|(_, known)| known.is_some());
-        self.keep_as(known.into_iter().filter_map(|(tokens, reference)| Some((tokens, reference?))));
-        self.keep(unknown.into_iter().map(|(tokens, _)| tokens).collect())
+        self.anchor_as(known.into_iter().filter_map(|(tokens, reference)| Some((tokens, reference?))));
+        self.anchor(unknown.into_iter().map(|(tokens, _)| tokens).collect())
     }
 
     /// Texts with the log-probabilities of all tokens but the first, which are to stay so.
-    fn keep_as(&mut self, texts: impl IntoIterator<Item = (Vec<u32>, Vec<f32>)>) {
+    fn anchor_as(&mut self, texts: impl IntoIterator<Item = (Vec<u32>, Vec<f32>)>) {
         for (mut tokens, mut reference) in texts {
-            tokens.truncate(KEPT_TOKENS);
+            tokens.truncate(ANCHOR_TOKENS);
             reference.truncate(tokens.len().saturating_sub(1));
             if tokens.len() > 1 && reference.len() + 1 == tokens.len() {
                 self.anchors.push((tokens, reference));
@@ -38,11 +38,11 @@ impl Trainer {
         self.task.open(items);
         let mut report = StepReport::new(self.core.progress.step + 1, 0);
         self.core.engine.clear()?;
-        let (mut part, seed) = (Part::default(), self.core.progress.step as u32);
+        let (mut part, seed) = (Contribution::default(), self.core.progress.step as u32);
         self.task.gradient(&mut self.core.engine, items, seed, &mut part)?;
         (report.loss, report.rows, report.targets) = (part.loss, part.rows, part.targets);
         for turn in 0..anchors {
-            self.keep_turn(self.core.progress.step as usize * anchors + turn, &mut report)?;
+            self.anchor_turn(self.core.progress.step as usize * anchors + turn, &mut report)?;
         }
         let updated = self.core.update_at(report.loss, self.core.progress.step, rate)?;
         (report.grad_norm, report.rate, report.skipped) = (updated.grad_norm, updated.rate, updated.skipped);

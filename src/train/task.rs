@@ -11,7 +11,7 @@ use crate::train::{Engine, Sequence, Settings, TrainError};
 
 /// What parts of an update did.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Part {
+pub(super) struct Contribution {
     /// Their contribution to the update's loss.
     pub loss: f64,
     /// Token rows run through the model with a gradient.
@@ -22,9 +22,9 @@ pub(super) struct Part {
     pub metrics: Vec<(&'static str, f64, f64)>,
 }
 
-impl Part {
+impl Contribution {
     /// Adds another part.
-    pub fn add(&mut self, other: Part) {
+    pub fn add(&mut self, other: Contribution) {
         self.loss += other.loss;
         self.rows += other.rows;
         self.targets += other.targets;
@@ -79,7 +79,7 @@ pub(super) trait Task: Send {
         engine: &mut Engine,
         items: &[usize],
         seed: u32,
-        part: &mut Part,
+        part: &mut Contribution,
     ) -> Result<(), TrainError>;
 
     /// All updates of the step are made.
@@ -199,13 +199,13 @@ impl Task for SftTask {
         engine: &mut Engine,
         items: &[usize],
         seed: u32,
-        part: &mut Part,
+        part: &mut Contribution,
     ) -> Result<(), TrainError> {
         let sequences: Vec<Sequence<'_>> =
             items.iter().filter_map(|e| self.examples.get(*e)).map(sequence).collect();
         let (loss, targets) = predict(engine, &self.objective, &sequences, seed)?;
         let rows: usize = sequences.iter().map(Sequence::rows).sum();
-        part.add(Part { loss, rows: rows as u64, targets: targets as u64, metrics: vec![] });
+        part.add(Contribution { loss, rows: rows as u64, targets: targets as u64, metrics: vec![] });
         Ok(())
     }
 

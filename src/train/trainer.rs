@@ -16,14 +16,14 @@ use crate::train::data::{Batching, Example};
 use crate::train::objective::Anchor;
 use crate::train::order::Order;
 use crate::train::report::{Stage, StepReport};
-use crate::train::task::{DataTask, Part, SftTask, Task, Update, sequence};
+use crate::train::task::{Contribution, DataTask, SftTask, Task, Update, sequence};
 use crate::train::{
     Engine, EngineOptions, LoraOptions, Recompute, Rollouts, Sequence, Settings, TrainError, initialize,
     load_adapter, load_branch, shape_of,
 };
 
 /// Most tokens of a text on which the model is to stay as it was.
-pub const KEPT_TOKENS: usize = 96;
+pub const ANCHOR_TOKENS: usize = 96;
 
 /// Memory settings of a run; they do not change what is learnt.
 #[derive(Clone, Debug, Default)]
@@ -132,10 +132,10 @@ impl Trainer {
         });
         let branches: Vec<Branch> = reference.into_iter().chain(divergence).collect();
         let base = boot.divergence.then_some(branches.len());
-        let kept = if settings.keep > 0.0 { KEPT_TOKENS } else { 0 };
+        let anchored = if settings.keep > 0.0 { ANCHOR_TOKENS } else { 0 };
         let options = EngineOptions {
             device: boot.place.device.clone(),
-            rows: task.most_rows().max(kept).max(1),
+            rows: task.most_rows().max(anchored).max(1),
             seq: settings.seq,
             outputs: boot.place.chunk,
             recompute: boot.place.recompute,
@@ -211,8 +211,8 @@ impl Trainer {
     }
 
     /// What the kept state was judged by, its value, and the step after which it was kept; `None` where the latest is kept.
-    pub fn kept(&self) -> Option<(&'static str, f64, u64)> {
-        self.core.kept().map(|(value, step)| (self.core.judged, value, step))
+    pub fn best(&self) -> Option<(&'static str, f64, u64)> {
+        self.core.best().map(|(value, step)| (self.core.judged, value, step))
     }
 
     /// What the run is made of: settings and objective (null where the settings say it all).
@@ -221,13 +221,13 @@ impl Trainer {
     }
 
     /// Texts on which the model is to stay as it is now, with the weight of the settings; before the first step, and
-    /// before a checkpoint is restored. Longer ones are cut to [`KEPT_TOKENS`].
+    /// before a checkpoint is restored. Longer ones are cut to [`ANCHOR_TOKENS`].
     ///
     /// # Errors
     /// [`TrainError::Exec`] if the device fails.
-    pub fn keep(&mut self, texts: Vec<Vec<u32>>) -> Result<(), TrainError> {
+    pub fn anchor(&mut self, texts: Vec<Vec<u32>>) -> Result<(), TrainError> {
         for mut tokens in texts.into_iter().filter(|t| t.len() > 1) {
-            tokens.truncate(KEPT_TOKENS);
+            tokens.truncate(ANCHOR_TOKENS);
             let trained = vec![true; tokens.len()];
             let reference = self.core.engine.score(&[Sequence { tokens: &tokens, trained: &trained }], 0)?;
             self.anchors.push((tokens, reference));
@@ -236,7 +236,7 @@ impl Trainer {
     }
 
     /// Adds the gradient of the text whose turn it is, if there are texts that are to stay as they were.
-    pub(super) fn keep_turn(&mut self, turn: usize, report: &mut StepReport) -> Result<(), TrainError> {
+    pub(super) fn anchor_turn(&mut self, turn: usize, report: &mut StepReport) -> Result<(), TrainError> {
         let Some((tokens, reference)) = self.anchors.get(turn % self.anchors.len().max(1)) else {
             return Ok(());
         };
@@ -245,7 +245,7 @@ impl Trainer {
         let anchor = Anchor { weight: self.core.settings.keep };
         let scores = self.core.engine.score(&text, 0)?;
         self.core.engine.gradient(&text, &anchor.coefficients(&scores, reference), 0)?;
-        *report.kept.get_or_insert(0.0) += anchor.loss(&scores, reference);
+        *report.anchor_loss.get_or_insert(0.0) += anchor.loss(&scores, reference);
         report.rows += text[0].rows() as u64;
         Ok(())
     }
@@ -291,7 +291,7 @@ impl Trainer {
     fn update(&mut self, update: &Update, stage: &mut Stage<'_>) -> Result<(), TrainError> {
         self.core.engine.clear()?;
         self.task.open(&update.items);
-        let mut part = Part::default();
+        let mut part = Contribution::default();
         for (items, seed) in &update.parts {
             let start = Instant::now();
             self.task.gradient(&mut self.core.engine, items, *seed, &mut part)?;
@@ -299,7 +299,7 @@ impl Trainer {
         }
         stage.sums.add(&part.metrics);
         let step = self.core.progress.step;
-        self.keep_turn(step as usize, &mut stage.report)?;
+        self.anchor_turn(step as usize, &mut stage.report)?;
         let each = self.task.updates();
         let (done, total) =
             each.map_or((step, self.total), |each| (self.core.progress.updates, self.total.max(1) * each));
@@ -383,9 +383,9 @@ impl Trainer {
         if !self.task.keeps_best() {
             return Ok(());
         }
-        report.best = loss.is_finite() && self.core.kept().is_none_or(|(best, _)| loss < best);
+        report.best = loss.is_finite() && self.core.best().is_none_or(|(best, _)| loss < best);
         if report.best {
-            return self.core.keep(loss);
+            return self.core.mark_best(loss);
         }
         self.core.progress.worse += 1;
         if self.core.settings.patience > 0 && self.core.progress.worse >= self.core.settings.patience {
@@ -394,7 +394,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// The adapter as it would be kept now: the one that was judged best (see [`Trainer::kept`]), else the latest.
+    /// The adapter as it would be kept now: the one that was judged best (see [`Trainer::best`]), else the latest.
     ///
     /// # Errors
     /// [`TrainError::Adapter`] if it holds numbers that are not finite.

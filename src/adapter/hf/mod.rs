@@ -224,7 +224,7 @@ fn put(path: &Path, bytes: &[u8], existing: Existing) -> Result<Option<PathBuf>,
             AdapterError::Io(IoError::System { action: "write", path: path.to_owned(), source })
         })
     })?;
-    Ok(written.kept)
+    Ok(written.backup)
 }
 
 fn config_error(problem: String) -> AdapterError {

@@ -75,7 +75,7 @@ pub fn run(args: &MergeArgs) -> CliResult {
         Err(QuantizeError::Stopped) => return Err(CliError::interrupted()),
         other => other?,
     };
-    say_kept(&args.output, summary.kept.as_slice());
+    say_kept(&args.output, summary.backup.as_slice());
     term::say(format!(
         "{}: {} tensors re-encoded, {} copied; {} became {}",
         args.output.display(),

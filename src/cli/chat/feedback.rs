@@ -1,7 +1,7 @@
 //! `/good`, `/bad`, `/edit`, `/again`, `/withdraw` and `/journal`.
 
 use super::input::Input;
-use super::turn::{Kept, Shown, Turn, writable};
+use super::turn::{JournalOrWhy, Shown, Turn, writable};
 use super::{ChatArgs, Terminal};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::term::{self, Paint};
@@ -12,7 +12,7 @@ const NOTHING: &str = "there is no answer to judge yet";
 const OWN: &str = "this answer is your own; /withdraw brings the model's back";
 
 /// The journal of a chat. The default one may be missing: the chat works without.
-pub(super) fn open(args: &ChatArgs) -> CliResult<Kept> {
+pub(super) fn open(args: &ChatArgs) -> CliResult<JournalOrWhy> {
     if args.no_journal {
         return Ok(Err("--no-journal was given".into()));
     }

@@ -31,7 +31,7 @@ use crate::learn::Memory;
 use crate::session::Modes;
 
 use input::{Input, Line};
-use turn::{Kept, Shown, Turn};
+use turn::{JournalOrWhy, Shown, Turn};
 
 /// Most tokens of the memory in a prompt.
 const MEMORY: usize = 256;
@@ -110,7 +110,7 @@ enum Next {
 struct Terminal<'a> {
     args: &'a ChatArgs,
     chat: Chat,
-    journal: Kept,
+    journal: JournalOrWhy,
     base: BaseFingerprint,
     /// The last answer, until the conversation is another.
     turn: Option<Turn>,

@@ -114,10 +114,10 @@ impl Turn {
 }
 
 /// The journal, or why there is none.
-pub(super) type Kept = Result<Journal, String>;
+pub(super) type JournalOrWhy = Result<Journal, String>;
 
 /// The journal, if there is one.
-pub(super) fn writable(kept: &mut Kept) -> CliResult<&mut Journal> {
+pub(super) fn writable(kept: &mut JournalOrWhy) -> CliResult<&mut Journal> {
     kept.as_mut().map_err(|why| CliError::failed(format!("there is no journal: {why}")))
 }
 

@@ -24,7 +24,7 @@ use crate::cli::tune::steps;
 use crate::model::{Blueprint, Model};
 use crate::session::Modes;
 use crate::text::Tokenizer;
-use crate::train::corpus::{Corpus, Part, Pieces, Sampler};
+use crate::train::corpus::{Corpus, Pieces, Sampler, Split};
 use crate::train::pretrain::{CorpusWindows, OUTPUTS, Recipe, Samples, write_random};
 use crate::train::{Settings, Trainer};
 
@@ -143,7 +143,7 @@ fn draft(args: &PretrainArgs, config: Config, folder: &Path, begun: bool) -> Cli
         let tokenizer = engine::tokenizer(model.file())?;
         let corpus = tokens::corpus(&config, &tokenizer, folder)?;
         let recipe = config.recipe_from(&model)?;
-        let settings = config.settings(&recipe, model.parameters(), corpus.tokens(Part::Train));
+        let settings = config.settings(&recipe, model.parameters(), corpus.tokens(Split::Train));
         return Ok((Draft { config, recipe, settings, blueprint: None, corpus, tokenizer }, path));
     }
     let recipe = config.recipe()?;
@@ -152,7 +152,7 @@ fn draft(args: &PretrainArgs, config: Config, folder: &Path, begun: bool) -> Cli
     let corpus = tokens::corpus(&config, &tokenizer, folder)?;
     let name = args.output.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let blueprint = config.blueprint(&recipe, &name, tokenizer.vocab_len())?;
-    let settings = config.settings(&recipe, blueprint.parameters(), corpus.tokens(Part::Train));
+    let settings = config.settings(&recipe, blueprint.parameters(), corpus.tokens(Split::Train));
     let start = folder.join(tokens::START);
     if !args.dry_run {
         write_random(&start, &blueprint, &tokens::metadata(&vocabulary), settings.seed)?;
@@ -162,7 +162,7 @@ fn draft(args: &PretrainArgs, config: Config, folder: &Path, begun: bool) -> Cli
 
 /// Says what the dial stands for.
 fn say(draft: &Draft) {
-    let (s, tokens) = (&draft.settings, draft.corpus.tokens(Part::Train));
+    let (s, tokens) = (&draft.settings, draft.corpus.tokens(Split::Train));
     let steps = s.max_steps.unwrap_or(0);
     let seen = steps * draft.recipe.tokens_a_step();
     if let Some(b) = &draft.blueprint {
@@ -218,7 +218,7 @@ fn train(
     let tokens = |part| term::grouped(corpus.tokens(part));
     drive::announce(
         &mut trainer,
-        &format!("{} tokens, {} held out", tokens(Part::Train), tokens(Part::Validation)),
+        &format!("{} tokens, {} held out", tokens(Split::Train), tokens(Split::Validation)),
     );
     let existing =
         if outputs.begin.resume { crate::io::Existing::Replace } else { outputs.begin.replace.existing() };
@@ -275,7 +275,7 @@ fn info(draft: &Draft) -> BTreeMap<String, String> {
     BTreeMap::from([
         ("data.files".into(), names.join(" ")),
         ("data.sha256".into(), draft.corpus.content()),
-        ("data.sequences".into(), draft.corpus.tokens(Part::Train).to_string()),
+        ("data.sequences".into(), draft.corpus.tokens(Split::Train).to_string()),
     ])
 }
 
@@ -291,9 +291,9 @@ fn identity(draft: &Draft, model: &Model) -> CliResult<String> {
         base: base.sha256.chars().take(16).collect(),
         data: draft.config.text.files.iter().map(|path| path.display().to_string()).collect(),
         contents: draft.corpus.content(),
-        items: tokens(Part::Train),
+        items: tokens(Split::Train),
         sequences: String::new(),
-        held_out: tokens(Part::Validation),
+        held_out: tokens(Split::Validation),
         held_out_contents: String::new(),
         how: String::new(),
         from: None,

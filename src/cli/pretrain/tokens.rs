@@ -96,7 +96,7 @@ pub fn corpus(config: &Config, tokenizer: &Tokenizer, folder: &Path) -> CliResul
         term::warn(&built.report);
     }
     let corpus = built.corpus;
-    let parts = [crate::train::corpus::Part::Train, crate::train::corpus::Part::Validation];
+    let parts = [crate::train::corpus::Split::Train, crate::train::corpus::Split::Validation];
     let tokens: u64 = parts.iter().map(|part| corpus.tokens(*part)).sum();
     let documents: u64 =
         corpus.documents(parts[0]) + if corpus.cut_within() { 0 } else { corpus.documents(parts[1]) };

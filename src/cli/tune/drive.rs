@@ -268,7 +268,7 @@ fn finish(trainer: &mut Trainer, job: &Job, metrics: &Metrics, meter: &Meter) ->
         Some(Ended::Limit) => ", ended early: the policy went beyond its limit again and again",
         _ => "",
     };
-    let best = trainer.kept().map_or(String::new(), |(what, value, step)| {
+    let best = trainer.best().map_or(String::new(), |(what, value, step)| {
         format!("; kept is the state after step {step}, with a {} of {value:.4}", what.replace('_', " "))
     });
     term::say(format!("{} steps in {}{ended}{best}", trainer.step_count(), time(meter.begun.elapsed())));
@@ -299,7 +299,7 @@ fn finish(trainer: &mut Trainer, job: &Job, metrics: &Metrics, meter: &Meter) ->
 /// Writes what the run was given beside its result, so that it can be repeated. What has the name is kept, unless it says
 /// the same.
 fn keep_settings(result: &Path) -> CliResult {
-    let Some(text) = given::kept() else { return Ok(()) };
+    let Some(text) = given::recorded() else { return Ok(()) };
     let path = result.with_extension("toml");
     if !std::fs::read_to_string(&path).is_ok_and(|there| there == text) {
         say_kept(&path, write_text(&path, text, Existing::Keep)?.as_slice());

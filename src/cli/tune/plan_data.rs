@@ -13,7 +13,7 @@ use crate::model::Model;
 use crate::train::data::{Dataset, EncodeOptions, Example, Items, Pair, Prompts};
 use crate::train::objective::Grpo;
 use crate::train::rl::{Method, RlOptions};
-use crate::train::{EngineOptions, KEPT_TOKENS, Sequence};
+use crate::train::{ANCHOR_TOKENS, EngineOptions, Sequence};
 
 /// What a training of some data needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Sizes {
             Objective::Sft => {
                 let data: Dataset = read(paths, &prompter, encode)?;
                 let rows: Vec<usize> = data.items.iter().map(rows).collect();
-                Self::of_steps(rows, shape.batch() as usize, KEPT_TOKENS)
+                Self::of_steps(rows, shape.batch() as usize, ANCHOR_TOKENS)
             }
             Objective::Dpo => {
                 let data: Items<Pair> = read(paths, &prompter, encode)?;

@@ -332,7 +332,7 @@ fn feedback<T: Preference>(args: &PreferArgs, options: &FeedbackOptions, keep: f
         return Ok(());
     }
     if settings.keep > 0.0 {
-        trainer.keep(keep::texts(&model, &prompter, &place.device, settings.seed as u32)?)?;
+        trainer.anchor(keep::texts(&model, &prompter, &place.device, settings.seed as u32)?)?;
     }
     drive(args, outputs, &model, &mut trainer, (&data, &validation))
 }

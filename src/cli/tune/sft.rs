@@ -131,7 +131,7 @@ pub fn run(args: &SftArgs) -> CliResult {
         return Ok(());
     }
     if settings.keep > 0.0 {
-        trainer.keep(keep::texts(&model, &prompter, &place.device, settings.seed as u32)?)?;
+        trainer.anchor(keep::texts(&model, &prompter, &place.device, settings.seed as u32)?)?;
     }
     drive::announce(&mut trainer, &drive::data_in_words("sequences", &dataset, &validation));
     let job = drive::Job::new(outputs, identity, info);

@@ -85,7 +85,7 @@ impl Metrics {
             line["validation_loss"] = json!(loss);
             line["best"] = json!(r.best);
         }
-        if let Some(kept) = r.kept {
+        if let Some(kept) = r.anchor_loss {
             line["kept"] = json!(kept);
         }
         for (name, value) in &r.metrics {
@@ -227,7 +227,7 @@ impl Meter {
         self.validation = r.validation.or(self.validation);
         let rate = self.rows as f64 / self.busy.as_secs_f64().max(1e-9);
         let validation = self.validation.map_or(String::new(), |v| format!(" val {v:.3}"));
-        let kept = r.kept.map_or(String::new(), |k| format!(" kept {k:.3}"));
+        let kept = r.anchor_loss.map_or(String::new(), |k| format!(" kept {k:.3}"));
         let memory = term::peak_memory().map_or(String::new(), |b| format!(" {}", term::bytes(b)));
         let shown = shown(&r.metrics);
         let line = format!(

@@ -3,7 +3,7 @@
 //! `device` opens an adapter, `arena` makes every buffer of the memory map, `upload` streams the weights in, `kernels` and
 //! `launch` turn calls into pipelines and dispatches, `calls` binds them at boot, `run` is the sole place that dispatches,
 //! `ring` carries step inputs and results, `governor` sizes submissions, `probe` reads and writes tensors for the
-//! self-test, `bandwidth` measures the memory.
+//! self-test, `stopwatch` times ops, `bandwidth` measures the memory.
 
 mod arena;
 mod bandwidth;
@@ -18,6 +18,7 @@ mod probe;
 mod ring;
 mod run;
 mod selftest;
+mod stopwatch;
 mod upload;
 
 pub use candidates::Tuning;

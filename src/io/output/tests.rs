@@ -6,7 +6,7 @@ fn put_text(path: &Path, text: &str, existing: Existing) -> Result<Option<PathBu
     let manner = Manner { existing, access: Access::Ordinary };
     let fill =
         |out: &mut FileSink| out.0.write_all(text.as_bytes()).map_err(|e| IoError::system("write", path, e));
-    write_file(path, manner, fill).map(|written| written.kept)
+    write_file(path, manner, fill).map(|written| written.backup)
 }
 
 fn names(folder: &Path) -> Vec<String> {

@@ -6,6 +6,7 @@
 mod cache;
 mod context;
 mod parts;
+mod plain;
 mod real;
 
 pub use crate::kernels::Matrix;

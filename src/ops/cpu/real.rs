@@ -2,7 +2,7 @@
 
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
-use super::Columns;
+use super::{Columns, plain};
 use crate::kernels::{self, Left, Operand, Right};
 use crate::quant::Format;
 use crate::simd;
@@ -99,29 +99,11 @@ pub trait Real:
         pos: u32,
     ) -> Result<Choice, SamplerError>;
 
-    /// Dot product in a fixed order: eight running sums, then their tree.
-    fn dot(a: &[Self], b: &[Self]) -> Self {
-        let mut acc = [Self::ZERO; 8];
-        let (ca, cb) = (a.chunks_exact(8), b.chunks_exact(8));
-        let (ra, rb) = (ca.remainder(), cb.remainder());
-        for (a, b) in ca.zip(cb) {
-            for i in 0..8 {
-                acc[i] += a[i] * b[i];
-            }
-        }
-        let mut sum = ((acc[0] + acc[4]) + (acc[1] + acc[5])) + ((acc[2] + acc[6]) + (acc[3] + acc[7]));
-        for (a, b) in ra.iter().zip(rb) {
-            sum += *a * *b;
-        }
-        sum
-    }
+    /// Dot product in a fixed order.
+    fn dot(a: &[Self], b: &[Self]) -> Self;
 
     /// y += a * x.
-    fn axpy(a: Self, x: &[Self], y: &mut [Self]) {
-        for (y, x) in y.iter_mut().zip(x) {
-            *y += a * *x;
-        }
-    }
+    fn axpy(a: Self, x: &[Self], y: &mut [Self]);
 }
 
 macro_rules! real {
@@ -219,16 +201,15 @@ impl Real for f64 {
     real!(f64);
 
     fn dot_row(format: Format, row: &[u8], x: &[f64]) -> f64 {
-        let mut sum = 0.0;
-        let mut block = [0f32; 256];
-        for (bytes, x) in row.chunks_exact(format.block_bytes()).zip(x.chunks(format.block_len())) {
-            let block = &mut block[..format.block_len()];
-            if format.decode(bytes, block).is_err() {
-                return f64::NAN;
-            }
-            sum += block.iter().zip(x).map(|(w, x)| f64::from(*w) * x).sum::<f64>();
-        }
-        sum
+        plain::dot_row(format, row, x)
+    }
+
+    fn dot(a: &[f64], b: &[f64]) -> f64 {
+        plain::dot(a, b)
+    }
+
+    fn axpy(a: f64, x: &[f64], y: &mut [f64]) {
+        plain::axpy(a, x, y);
     }
 
     fn few(
@@ -241,7 +222,7 @@ impl Real for f64 {
         accumulate: bool,
         y: &mut Columns<'_, f64>,
     ) {
-        crate::ops::matmul::by_dots(w, cols, first, x, rows, alpha, accumulate, y);
+        plain::by_dots(w, cols, first, x, rows, alpha, accumulate, y);
     }
 
     fn product(
@@ -253,7 +234,7 @@ impl Real for f64 {
         accumulate: bool,
         y: &mut Columns<'_, f64>,
     ) {
-        crate::ops::matmul::plain_product(left, right, rows, depth, alpha, accumulate, y);
+        plain::product(left, right, rows, depth, alpha, accumulate, y);
     }
 
     fn choose(

@@ -106,7 +106,7 @@ pub fn adapt(
     let mut trainer =
         Trainer::feedback_with_room(model, lesson, held_out, options, settings, place, from, room)?;
     if settings.keep > 0.0 {
-        trainer.keep_each(steady)?;
+        trainer.anchor_each(steady)?;
     }
     let start = trainer.core.values()?;
     if watch(Watch::Measuring).is_break() {

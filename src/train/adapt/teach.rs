@@ -233,7 +233,7 @@ impl<'a> School<'a> {
         }
         let mut trainer = boot(model, examples, &course, settings, place, from)?;
         if settings.keep > 0.0 {
-            trainer.keep_each(course.steady)?;
+            trainer.anchor_each(course.steady)?;
         }
         go_on(watch(Lecture::Measuring))?;
         let start = Instant::now();

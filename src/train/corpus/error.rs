@@ -59,7 +59,7 @@ pub enum CorpusError {
     #[error(
         "{tokens} token(s) are too few for a validation part of {fraction}; give more text, or none for validation (0)"
     )]
-    TooLittleToKeep {
+    TooLittleToHoldOut {
         /// Tokens in all.
         tokens: u64,
         /// The fraction asked for.

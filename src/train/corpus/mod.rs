@@ -42,9 +42,9 @@ pub struct Corpus {
     header: Header,
 }
 
-/// Which part of the tokens.
+/// Which split of the tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum Split {
     /// What is learnt.
     Train,
     /// What the model is judged by.
@@ -69,19 +69,19 @@ impl Corpus {
         self.file.path()
     }
 
-    /// Tokens of a part.
-    pub fn tokens(&self, part: Part) -> u64 {
-        match part {
-            Part::Train => self.header.train,
-            Part::Validation => self.header.validation,
+    /// Tokens of a split.
+    pub fn tokens(&self, split: Split) -> u64 {
+        match split {
+            Split::Train => self.header.train,
+            Split::Validation => self.header.validation,
         }
     }
 
-    /// Documents of a part. Of a validation part that is the end of the corpus ([`Self::cut_within`]) all are the training's.
-    pub fn documents(&self, part: Part) -> u64 {
-        match part {
-            Part::Train => self.header.train_documents,
-            Part::Validation => self.header.validation_documents,
+    /// Documents of a split. Of a validation part that is the end of the corpus ([`Self::cut_within`]) all are the training's.
+    pub fn documents(&self, split: Split) -> u64 {
+        match split {
+            Split::Train => self.header.train_documents,
+            Split::Validation => self.header.validation_documents,
         }
     }
 
@@ -139,17 +139,17 @@ impl Corpus {
         self.file.bytes().get(header::LEN..).unwrap_or_default()
     }
 
-    /// Where a part begins, in tokens.
-    fn start(&self, part: Part) -> u64 {
-        match part {
-            Part::Train => 0,
-            Part::Validation => self.header.train,
+    /// Where a split begins, in tokens.
+    fn start(&self, split: Split) -> u64 {
+        match split {
+            Split::Train => 0,
+            Split::Validation => self.header.train,
         }
     }
 
-    /// The token at a place of a part, and whether a document begins with it.
-    fn token(&self, part: Part, at: u64) -> Result<(u32, bool), CorpusError> {
-        let place = self.start(part) + at;
+    /// The token at a place of a split, and whether a document begins with it.
+    fn token(&self, split: Split, at: u64) -> Result<(u32, bool), CorpusError> {
+        let place = self.start(split) + at;
         let width = self.header.width;
         let start = usize::try_from(place).ok().and_then(|p| p.checked_mul(width.bytes()));
         let bytes = start.and_then(|s| self.data().get(s..s + width.bytes()));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::error::CorpusError;
 use super::permute::Permutation;
-use super::{Corpus, Part};
+use super::{Corpus, Split};
 use crate::train::Sequence;
 use crate::train::data::mix;
 
@@ -100,7 +100,7 @@ impl Sampler {
         if seq == 0 {
             return Err(CorpusError::Window { seq });
         }
-        let tokens = corpus.tokens(Part::Train);
+        let tokens = corpus.tokens(Split::Train);
         if tokens < 2 {
             return Err(CorpusError::TooLittle { tokens, needed: 2 });
         }
@@ -119,7 +119,7 @@ impl Sampler {
 
     /// Windows of an epoch, of each the same number.
     pub fn windows(&self) -> u64 {
-        (self.corpus.tokens(Part::Train) / self.seq).max(1)
+        (self.corpus.tokens(Split::Train) / self.seq).max(1)
     }
 
     /// The epoch of a window, from 0.
@@ -130,7 +130,7 @@ impl Sampler {
     /// The place in the ring at which an epoch begins to cut.
     fn phase(&self, epoch: u64) -> u64 {
         let random = mix(mix(self.seed ^ 0x5048_4153_4531) ^ mix(epoch.wrapping_add(1)));
-        ((u128::from(random) * u128::from(self.corpus.tokens(Part::Train))) >> 64) as u64
+        ((u128::from(random) * u128::from(self.corpus.tokens(Split::Train))) >> 64) as u64
     }
 
     /// Appends the sequences of a window.
@@ -138,13 +138,13 @@ impl Sampler {
     /// # Errors
     /// [`CorpusError::Damaged`] where the file has what is no token.
     pub fn window(&self, window: u64, out: &mut Pieces) -> Result<(), CorpusError> {
-        let (tokens, windows) = (self.corpus.tokens(Part::Train), self.windows());
+        let (tokens, windows) = (self.corpus.tokens(Split::Train), self.windows());
         let (epoch, index) = (window / windows, window % windows);
         // Looking up one window costs the keys of its epoch, which is less than reading its tokens.
         let place = Permutation::new(windows, self.seed, epoch).at(index);
         let start = self.phase(epoch) + place * self.seq;
         let places = (0..self.seq.min(tokens) + 1).map(|i| (start + i) % tokens);
-        self.take(Part::Train, places, out)
+        self.take(Split::Train, places, out)
     }
 
     /// Replaces `out` by the sequences of a step of `batch` windows.
@@ -159,7 +159,7 @@ impl Sampler {
 
     /// Windows of the validation part, one behind another from its beginning; the last may be shorter.
     pub fn validation_windows(&self) -> u64 {
-        self.corpus.tokens(Part::Validation).saturating_sub(1).div_ceil(self.seq)
+        self.corpus.tokens(Split::Validation).saturating_sub(1).div_ceil(self.seq)
     }
 
     /// The windows of the validation part to be judged by: all, or `limit` of them, evenly spread. Always the same.
@@ -176,20 +176,20 @@ impl Sampler {
     /// # Errors
     /// As [`Self::window`].
     pub fn validation_window(&self, window: u64, out: &mut Pieces) -> Result<(), CorpusError> {
-        let tokens = self.corpus.tokens(Part::Validation);
+        let tokens = self.corpus.tokens(Split::Validation);
         let start = window.saturating_mul(self.seq).min(tokens);
         let end = start.saturating_add(self.seq + 1).min(tokens);
-        self.take(Part::Validation, Range { start, end }, out)
+        self.take(Split::Validation, Range { start, end }, out)
     }
 
     fn take(
         &self,
-        part: Part,
+        split: Split,
         places: impl Iterator<Item = u64>,
         out: &mut Pieces,
     ) -> Result<(), CorpusError> {
         for place in places {
-            let token = self.corpus.token(part, place);
+            let token = self.corpus.token(split, place);
             if !matches!(token, Ok((_, false))) {
                 out.end();
             }

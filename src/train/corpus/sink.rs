@@ -11,7 +11,7 @@ use super::header::Width;
 use crate::io::{Access, FileSink, IoError, create_beside};
 use crate::train::data::mix;
 
-/// With fewer documents the end of the text is kept for validation, not whole ones.
+/// With fewer documents the end of the text is held out for validation, not whole ones.
 pub(super) const FEW: u64 = 20;
 const BLOCK: usize = 64 << 10;
 /// Sets these random numbers apart from others of the seed.
@@ -89,8 +89,8 @@ impl Drop for Spill {
     }
 }
 
-/// What is kept for validation.
-enum Keeping {
+/// What is held out for validation.
+enum HoldOut {
     /// Nothing, or what comes from now on.
     Nothing,
     /// So far there are few documents.
@@ -105,12 +105,12 @@ pub(super) struct Sink<'f> {
     width: Width,
     fraction: f64,
     seed: u64,
-    keeping: Keeping,
+    hold_out: HoldOut,
     /// Documents that have begun, and how many of them are the training's.
     documents: u64,
     train_documents: u64,
-    /// Whether the document in work is kept for validation.
-    kept: bool,
+    /// Whether the document in work is held out for validation.
+    held_out: bool,
     /// Bytes of the training part, once another is being written.
     train_bytes: Option<u64>,
     encoded: Vec<u8>,
@@ -134,17 +134,17 @@ impl<'f> Sink<'f> {
         fraction: f64,
         seed: u64,
     ) -> Result<Self, CorpusError> {
-        let keeping =
-            if fraction > 0.0 { Keeping::Undecided(Spill::beside(path)?) } else { Keeping::Nothing };
+        let hold_out =
+            if fraction > 0.0 { HoldOut::Undecided(Spill::beside(path)?) } else { HoldOut::Nothing };
         Ok(Self {
             out: Out { file, path, hash: Sha256::new(), bytes: 0 },
             width,
             fraction,
             seed,
-            keeping,
+            hold_out,
             documents: 0,
             train_documents: 0,
-            kept: false,
+            held_out: false,
             train_bytes: None,
             encoded: Vec::new(),
         })
@@ -157,9 +157,9 @@ impl<'f> Sink<'f> {
 
     /// Tokens so far.
     pub(super) fn tokens(&self) -> u64 {
-        let beside = match &self.keeping {
-            Keeping::Nothing => 0,
-            Keeping::Undecided(spill) | Keeping::Documents(spill) => spill.bytes,
+        let beside = match &self.hold_out {
+            HoldOut::Nothing => 0,
+            HoldOut::Undecided(spill) | HoldOut::Documents(spill) => spill.bytes,
         };
         (self.out.bytes + beside) / self.width.bytes() as u64
     }
@@ -176,61 +176,61 @@ impl<'f> Sink<'f> {
             if self.documents + 1 == FEW {
                 self.decide()?;
             }
-            self.kept = self.is_kept(self.documents);
+            self.held_out = self.is_held_out(self.documents);
             self.documents += 1;
         }
         self.encoded.clear();
         for (i, &id) in ids.iter().enumerate() {
             self.width.encode(id, begins && i == 0, &mut self.encoded);
         }
-        match &mut self.keeping {
-            Keeping::Nothing => self.out.put(&self.encoded),
-            Keeping::Undecided(spill) => spill.put(&self.encoded),
-            Keeping::Documents(spill) if self.kept => {
+        match &mut self.hold_out {
+            HoldOut::Nothing => self.out.put(&self.encoded),
+            HoldOut::Undecided(spill) => spill.put(&self.encoded),
+            HoldOut::Documents(spill) if self.held_out => {
                 spill.documents += u64::from(begins);
                 spill.put(&self.encoded)
             }
-            Keeping::Documents(_) => self.out.put(&self.encoded),
+            HoldOut::Documents(_) => self.out.put(&self.encoded),
         }
     }
 
-    /// Whether a document is kept for validation, by its number: a hash of it and the seed.
-    fn is_kept(&self, document: u64) -> bool {
+    /// Whether a document is held out for validation, by its number: a hash of it and the seed.
+    fn is_held_out(&self, document: u64) -> bool {
         let place = (mix(document ^ mix(self.seed ^ STREAM)) >> 11) as f64 / (1u64 << 53) as f64;
         place < self.fraction
     }
 
     /// There are enough documents: those so far go where they belong.
     fn decide(&mut self) -> Result<(), CorpusError> {
-        let Keeping::Undecided(mut before) = std::mem::replace(&mut self.keeping, Keeping::Nothing) else {
+        let HoldOut::Undecided(mut before) = std::mem::replace(&mut self.hold_out, HoldOut::Nothing) else {
             return Ok(());
         };
         let mut validation = Spill::beside(self.out.path)?;
-        let (mut document, mut kept) = (0u64, false);
+        let (mut document, mut held_out) = (0u64, false);
         let width = self.width;
         before.each_block(&mut |block| {
             for token in block.chunks_exact(width.bytes()) {
                 if width.decode(token).1 {
-                    kept = self.is_kept(document);
+                    held_out = self.is_held_out(document);
                     document += 1;
-                    validation.documents += u64::from(kept);
+                    validation.documents += u64::from(held_out);
                 }
-                if kept { validation.put(token)? } else { self.out.put(token)? }
+                if held_out { validation.put(token)? } else { self.out.put(token)? }
             }
             Ok(())
         })?;
-        self.keeping = Keeping::Documents(validation);
+        self.hold_out = HoldOut::Documents(validation);
         Ok(())
     }
 
     /// Puts both parts together.
     pub(super) fn finish(mut self) -> Result<Written, CorpusError> {
         let width = self.width.bytes() as u64;
-        let keeping = std::mem::replace(&mut self.keeping, Keeping::Nothing);
+        let hold_out = std::mem::replace(&mut self.hold_out, HoldOut::Nothing);
         let mut validation_documents =
             self.train_bytes.map_or(0, |_| self.documents.saturating_sub(self.train_documents));
         let (mut cut_within, mut train) = (false, self.train_bytes.unwrap_or(self.out.bytes) / width);
-        if let Keeping::Undecided(mut beside) | Keeping::Documents(mut beside) = keeping {
+        if let HoldOut::Undecided(mut beside) | HoldOut::Documents(mut beside) = hold_out {
             train = self.out.bytes / width;
             let validation = beside.bytes / width;
             validation_documents = beside.documents;
@@ -239,10 +239,10 @@ impl<'f> Sink<'f> {
             cut_within = train == 0 || validation == 0;
             if cut_within {
                 let all = train + validation;
-                let kept = ((all as f64 * self.fraction).ceil() as u64).min(all);
-                (train, validation_documents) = (all - kept, 0);
-                if kept < 2 || train < 2 {
-                    return Err(CorpusError::TooLittleToKeep { tokens: all, fraction: self.fraction });
+                let held_out = ((all as f64 * self.fraction).ceil() as u64).min(all);
+                (train, validation_documents) = (all - held_out, 0);
+                if held_out < 2 || train < 2 {
+                    return Err(CorpusError::TooLittleToHoldOut { tokens: all, fraction: self.fraction });
                 }
             }
         }

@@ -18,7 +18,7 @@ use crate::train::engine::session_error;
 use crate::train::objective::Sft;
 use crate::train::order::{Order, Window};
 use crate::train::report::{Stage, StepReport};
-use crate::train::task::{Part, Task, Update, predict};
+use crate::train::task::{Contribution, Task, Update, predict};
 use crate::train::trainer::Start;
 use crate::train::{Engine, EngineOptions, Place, Rollouts, Sample, Sequence, Settings, TrainError, Trainer};
 
@@ -192,12 +192,12 @@ impl Task for TextTask {
         engine: &mut Engine,
         items: &[usize],
         seed: u32,
-        part: &mut Part,
+        part: &mut Contribution,
     ) -> Result<(), TrainError> {
         for pieces in items.iter().filter_map(|index| self.micro.get(*index)) {
             let sequences: Vec<Sequence<'_>> = pieces.sequences().collect();
             let (loss, targets) = predict(engine, &self.objective, &sequences, seed)?;
-            part.add(Part { loss, rows: targets as u64, targets: targets as u64, metrics: vec![] });
+            part.add(Contribution { loss, rows: targets as u64, targets: targets as u64, metrics: vec![] });
         }
         Ok(())
     }

@@ -5,19 +5,19 @@ use serde_json::Value;
 
 /// Which part of a completion is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum Scope {
     /// All of it.
     Whole,
     /// What lies in the first block between lines of three backticks.
     Fenced,
 }
 
-impl Part {
+impl Scope {
     /// That part of a text, trimmed; `None` where there is no closed fence.
     pub(super) fn of(self, text: &str) -> Option<&str> {
         match self {
-            Part::Whole => Some(text.trim()),
-            Part::Fenced => fenced(text).map(str::trim),
+            Scope::Whole => Some(text.trim()),
+            Scope::Fenced => fenced(text).map(str::trim),
         }
     }
 }
@@ -67,7 +67,7 @@ fn parts(text: &str, keys: &[String]) -> f64 {
 }
 
 /// [`parts`] of that part of a text; half of those of all of it where there is no closed fence.
-pub(super) fn parts_of(text: &str, part: Part, keys: &[String]) -> f64 {
+pub(super) fn parts_of(text: &str, part: Scope, keys: &[String]) -> f64 {
     part.of(text).map_or_else(|| parts(text.trim(), keys) / 2.0, |text| parts(text, keys))
 }
 
@@ -102,14 +102,14 @@ mod tests {
 
     #[test]
     fn fences_are_judged_only_where_asked_for() {
-        assert_eq!(Part::Fenced.of("Here:\n```json\n{\"a\": 1}\n```\nDone."), Some("{\"a\": 1}"));
-        assert_eq!(Part::Fenced.of("```\n1\n```\n```\n2\n```"), Some("1"));
-        assert_eq!(Part::Fenced.of("```\n```"), Some(""));
-        assert_eq!(Part::Fenced.of("```json\r\n{}\r\n```\r\n"), Some("{}"));
+        assert_eq!(Scope::Fenced.of("Here:\n```json\n{\"a\": 1}\n```\nDone."), Some("{\"a\": 1}"));
+        assert_eq!(Scope::Fenced.of("```\n1\n```\n```\n2\n```"), Some("1"));
+        assert_eq!(Scope::Fenced.of("```\n```"), Some(""));
+        assert_eq!(Scope::Fenced.of("```json\r\n{}\r\n```\r\n"), Some("{}"));
         for text in ["{}", "```json\n{}", "```json {} ```", ""] {
-            assert_eq!(Part::Fenced.of(text), None, "{text}");
+            assert_eq!(Scope::Fenced.of(text), None, "{text}");
         }
-        assert_eq!(Part::Whole.of(" \n{} "), Some("{}"));
+        assert_eq!(Scope::Whole.of(" \n{} "), Some("{}"));
     }
 
     #[test]

@@ -7,10 +7,10 @@ use super::{Completion, Reward, RewardError};
 /// Rewards with weights; their weighted sum is what is learnt from.
 #[derive(Default)]
 pub struct Mix {
-    parts: Vec<Part>,
+    parts: Vec<Weighted>,
 }
 
-struct Part {
+struct Weighted {
     name: String,
     weight: f64,
     reward: Box<dyn Reward>,
@@ -39,7 +39,7 @@ impl Mix {
     /// Adds a reward, as [`with`](Self::with).
     pub fn push(&mut self, reward: Box<dyn Reward>, weight: f64) {
         let name = unused(reward.name(), |name| self.parts.iter().any(|p| p.name == name));
-        self.parts.push(Part { name, weight, reward });
+        self.parts.push(Weighted { name, weight, reward });
     }
 
     /// Names and weights, in order.

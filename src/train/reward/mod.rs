@@ -24,7 +24,7 @@ use serde_json::{Map, Value};
 
 pub use command::{CommandOptions, CommandReward};
 pub use error::{CommandFailure, RewardError};
-pub use json::Part;
+pub use json::Scope;
 pub use mix::{Mix, Scores};
 pub use rule::{RULES, Rule, RuleHelp, RuleKind};
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use regex::Regex;
 
 use super::error::shorten;
-use super::json::Part;
+use super::json::Scope;
 use super::{CommandOptions, CommandReward, Completion, Reward, RewardError, json, number, words};
 use crate::train::data::{Match, normalized};
 
@@ -48,12 +48,12 @@ pub enum RuleKind {
         max: usize,
     },
     /// `json[:KEY,KEY]`, `fenced-json`: a JSON value, or an object with these keys, and nothing else but white space.
-    Json(Part, Vec<String>),
+    Json(Scope, Vec<String>),
     /// `json-parts:KEY,KEY`, `fenced-json-parts`: partial credit on the way to such an object; where a fence is wanted and
     /// there is none, half of what the text gets without.
-    JsonParts(Part, Vec<String>),
+    JsonParts(Scope, Vec<String>),
     /// `schema:FILE`, `fenced-schema`: JSON that a JSON schema accepts.
-    Schema(Part, PathBuf),
+    Schema(Scope, PathBuf),
     /// `command:PROGRAM ARGUMENTS`: what a program answers; see [`CommandReward`].
     Command(String),
     /// `model:ADAPTER`: a reward model's score. The trainer computes it on its own engine.
@@ -146,14 +146,14 @@ fn kind(name: &str, argument: Option<&str>) -> Result<RuleKind, String> {
         argument.ok_or_else(|| format!("it needs {what}, such as `{name}:{example}`"))
     };
     let (part, plain) = match name.strip_prefix("fenced-") {
-        Some(plain) => (Part::Fenced, plain),
-        None => (Part::Whole, name),
+        Some(plain) => (Scope::Fenced, plain),
+        None => (Scope::Whole, name),
     };
     Ok(match plain {
         "json" => RuleKind::Json(part, argument.map(keys).transpose()?.unwrap_or_default()),
         "json-parts" => RuleKind::JsonParts(part, keys(need("the keys of an object", "name,age")?)?),
         "schema" => RuleKind::Schema(part, need("a file", "person.schema.json")?.trim().into()),
-        _ if part == Part::Fenced => return Err(unknown()),
+        _ if part == Scope::Fenced => return Err(unknown()),
         "regex" => RuleKind::Regex(words::pattern(need("a pattern", "^yes")?)?),
         "exact" => RuleKind::Exact(argument.map(comparable).transpose()?),
         "contains" => RuleKind::Contains(argument.map(comparable).transpose()?),
@@ -260,7 +260,7 @@ impl Rule {
 }
 
 #[cfg(feature = "schema")]
-fn schema(part: Part, path: &std::path::Path) -> Result<Judge, RewardError> {
+fn schema(part: Scope, path: &std::path::Path) -> Result<Judge, RewardError> {
     let schema = super::schema::read(path)?;
     Ok(Box::new(move |c| {
         let accepted = part.of(c.said()).is_some_and(|text| super::schema::accepts(&schema, text));
@@ -269,7 +269,7 @@ fn schema(part: Part, path: &std::path::Path) -> Result<Judge, RewardError> {
 }
 
 #[cfg(not(feature = "schema"))]
-fn schema(_: Part, path: &std::path::Path) -> Result<Judge, RewardError> {
+fn schema(_: Scope, path: &std::path::Path) -> Result<Judge, RewardError> {
     let why = "this build reads no JSON schemas; build it with the feature `schema`".to_owned();
     Err(RewardError::Schema { path: path.to_owned(), why })
 }

@@ -7,7 +7,7 @@ use crate::train::objective::{Ppo, Window, k3};
 use crate::train::report::Pace;
 use crate::train::rl::rollout::Answer;
 use crate::train::rl::{Method, RlOptions};
-use crate::train::task::{Part, Update};
+use crate::train::task::{Contribution, Update};
 use crate::train::trainer::REFERENCE;
 use crate::train::{Engine, Sequence, TrainError};
 
@@ -244,7 +244,7 @@ impl Lesson {
         engine: &mut Engine,
         some: &[usize],
         seed: u32,
-        part: &mut Part,
+        part: &mut Contribution,
     ) -> Result<(), TrainError> {
         self.policy(engine, some, seed, part)?;
         self.values(engine, some, seed, part)
@@ -255,7 +255,7 @@ impl Lesson {
         engine: &mut Engine,
         some: &[usize],
         seed: u32,
-        part: &mut Part,
+        part: &mut Contribution,
     ) -> Result<(), TrainError> {
         let (mut coefs, mut loss) = (Vec::new(), 0.0);
         let scores = score(engine, 0, &self.all, some, (self.temperature, seed))?;
@@ -285,7 +285,7 @@ impl Lesson {
         engine: &mut Engine,
         some: &[usize],
         seed: u32,
-        part: &mut Part,
+        part: &mut Contribution,
     ) -> Result<(), TrainError> {
         let (Method::Ppo(ppo), Some(branch)) = (&self.method, self.value) else { return Ok(()) };
         let (mut coefs, mut loss) = (Vec::new(), 0.0);
@@ -308,7 +308,7 @@ fn take(
     branch: usize,
     loss: f64,
     coefs: &[f32],
-    part: &mut Part,
+    part: &mut Contribution,
 ) -> Result<(), TrainError> {
     part.loss += loss;
     if loss.is_finite() {

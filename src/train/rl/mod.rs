@@ -16,7 +16,7 @@ use crate::train::data::Batching;
 use crate::train::order::{Order, Window};
 use crate::train::report::Stage;
 use crate::train::reward::{Mix, Scores};
-use crate::train::task::{Part, Task, Update};
+use crate::train::task::{Contribution, Task, Update};
 use crate::train::trainer::{REFERENCE, Start, reference};
 use crate::train::{
     Against, Ended, Engine, EngineOptions, Place, Rollouts, Sample, Settings, TrainError, Trainer,
@@ -178,7 +178,7 @@ impl Task for RlTask {
         engine: &mut Engine,
         items: &[usize],
         seed: u32,
-        part: &mut Part,
+        part: &mut Contribution,
     ) -> Result<(), TrainError> {
         self.lesson.as_ref().map_or(Ok(()), |lesson| lesson.gradient(engine, items, seed, part))
     }
@@ -310,7 +310,7 @@ impl RlTask {
         if kl <= limit {
             let finite: Vec<f64> = scores.total.iter().copied().filter(|r| r.is_finite()).collect();
             let reward = finite.iter().sum::<f64>() / finite.len().max(1) as f64;
-            core.keep(reward)?;
+            core.mark_best(reward)?;
             return Ok(true);
         }
         core.progress.worse += 1;
