@@ -10,7 +10,7 @@ use crate::params::fields;
 use naga::{AddressSpace, ScalarKind, StorageAccess, TypeInner};
 
 macro_rules! formats {
-    ($($(#[$doc:meta])* $format:ident = $name:literal, $stem:literal, $id:literal, $kind:ident, $codec:ty;)*) => {
+    ($($(#[$doc:meta])* $format:ident = $name:literal, $stem:literal, $id:literal, $kind:ident, $file:ident::$codec:ident;)*) => {
         /// Weight formats: file stems under `shaders/quant`.
         const FORMATS: &[&str] = &[$($stem),*];
     };

@@ -19,7 +19,7 @@ pub use gemm::Product;
 pub use operand::{Left, Matrix, Operand, Right, Rows};
 pub use tile::FEW;
 
-use crate::quant::{Format, float, iq4_nl, k_affine, k_symmetric, legacy};
+use crate::quant::Format;
 
 /// What a format's weights are multiplied by.
 struct Kernels {
@@ -44,9 +44,9 @@ macro_rules! kernels {
 }
 
 macro_rules! formats {
-    ($($(#[$doc:meta])* $f:ident = $name:literal, $stem:literal, $id:literal, $kind:ident, $codec:ty;)*) => {
+    ($($(#[$doc:meta])* $f:ident = $name:literal, $stem:literal, $id:literal, $kind:ident, $file:ident::$codec:ident;)*) => {
         /// By format, in the order of the list.
-        static KERNELS: [Kernels; Format::ALL.len()] = [$(kernels!($kind, $codec)),*];
+        static KERNELS: [Kernels; Format::ALL.len()] = [$(kernels!($kind, crate::quant::$file::$codec)),*];
     };
 }
 include!("../quant/list.rs");

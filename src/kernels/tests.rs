@@ -7,7 +7,6 @@ use super::tile::{Columns, FEW, STRIP, Tiles, prepared_by};
 use crate::quant::codec::{BlockCodec, Decode, Encode, Factors, each_group};
 use crate::quant::float::Float;
 use crate::quant::tests::noise;
-use crate::quant::{float, iq4_nl, k_affine, k_symmetric, legacy};
 use crate::simd::{Portable, run, run_portable};
 
 /// Products with one to eight rows of activations, of rows of blocks of any number.
@@ -124,10 +123,10 @@ macro_rules! agree {
 }
 
 macro_rules! formats {
-    ($($(#[$doc:meta])* $f:ident = $name:literal, $stem:literal, $id:literal, $kind:ident, $codec:ty;)*) => {
+    ($($(#[$doc:meta])* $f:ident = $name:literal, $stem:literal, $id:literal, $kind:ident, $file:ident::$codec:ident;)*) => {
         #[test]
         fn compiled_variants_agree() {
-            $(agree!($kind, $codec);)*
+            $(agree!($kind, crate::quant::$file::$codec);)*
         }
     };
 }

@@ -35,7 +35,7 @@ macro_rules! codec {
 }
 
 macro_rules! formats {
-    ($($(#[$doc:meta])* $format:ident = $name:literal, $stem:literal, $id:literal, $kind:ident, $codec:ty;)*) => {
+    ($($(#[$doc:meta])* $format:ident = $name:literal, $stem:literal, $id:literal, $kind:ident, $file:ident::$codec:ident;)*) => {
         /// A weight format of a GGUF file.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         pub enum Format {
@@ -63,7 +63,7 @@ macro_rules! formats {
         }
 
         /// By format, in the order of the list.
-        static CODECS: [Codec; Format::ALL.len()] = [$(codec!($kind, $codec)),*];
+        static CODECS: [Codec; Format::ALL.len()] = [$(codec!($kind, crate::quant::$file::$codec)),*];
     };
 }
 include!("list.rs");

@@ -3,7 +3,6 @@
 use std::marker::PhantomData;
 
 use super::codec::{BlockCodec, Decode, Encode};
-use super::{iq4_nl, k_affine, k_symmetric, legacy};
 use crate::simd::{run, run_portable};
 
 /// Reproducible numbers in -1 .. 1.
@@ -42,10 +41,10 @@ macro_rules! agree {
 }
 
 macro_rules! formats {
-    ($($(#[$doc:meta])* $f:ident = $name:literal, $stem:literal, $id:literal, $kind:ident, $codec:ty;)*) => {
+    ($($(#[$doc:meta])* $f:ident = $name:literal, $stem:literal, $id:literal, $kind:ident, $file:ident::$codec:ident;)*) => {
         #[test]
         fn compiled_variants_agree() {
-            $(agree!($kind, $codec);)*
+            $(agree!($kind, crate::quant::$file::$codec);)*
         }
     };
 }
