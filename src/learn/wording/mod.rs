@@ -1,6 +1,7 @@
 //! The same question in other words, by rule: what a fact is taught with, and what is asked afterwards to see whether it is
 //! known. English questions are turned around; others are only written differently.
 
+mod fragments;
 mod thesaurus;
 
 use std::collections::BTreeSet;
@@ -120,6 +121,7 @@ pub fn wordings(question: &str) -> Wordings {
             };
             if index % 3 == 1 { asked.push(turned) } else { taught.push(turned) }
         }
+        taught.extend(fragments::fragments(&small));
         for (index, other) in thesaurus::variants(&small).into_iter().enumerate() {
             let other = format!("{}?", large_first(&other));
             if index % 4 == 3 { asked.push(other) } else { taught.push(other) }
