@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::recall::{Keys, fact};
 use super::style::SEQ;
-use super::wording::wordings;
+use super::wording::{answers, wordings};
 use super::{LearnError, QuestionEncoder};
 use crate::journal::Entry;
 use crate::text::Message;
@@ -23,9 +23,10 @@ pub(super) fn taught(entry: &Entry, voice: &QuestionEncoder, new: bool) -> Resul
         return Err(LearnError::Nothing("it tells nothing new".into()));
     };
     let keys = Keys::of(question, answer);
+    let value = answers::value(answer, |piece| keys.own(piece));
     let marks = voice.marks();
     let known = Arc::new(move |said: &str| keys.known(marks.map_or(said, |marks| marks.answer_of(said))));
-    make(entry, question, answer, known, voice, new)
+    make(entry, question, answer, value, known, voice, new)
 }
 
 /// A correction that was taken back: the model is to answer as it did before, here `answer`, and not to say what was taken
@@ -35,7 +36,8 @@ pub(super) fn forgotten(entry: &Entry, answer: &str, voice: &QuestionEncoder) ->
         return Err(LearnError::Nothing("it tells nothing new".into()));
     };
     let keys = Keys::of(question, old);
-    let made = make(entry, question, answer, Arc::new(move |said: &str| !keys.known(said)), voice, true)?;
+    let made =
+        make(entry, question, answer, None, Arc::new(move |said: &str| !keys.known(said)), voice, true)?;
     Ok(Fact { forget: true, ..made })
 }
 
@@ -43,20 +45,20 @@ fn make(
     entry: &Entry,
     question: &str,
     answer: &str,
+    value: Option<&str>,
     known: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     voice: &QuestionEncoder,
     new: bool,
 ) -> Result<Fact, LearnError> {
     let single = |text: &str| vec![Message::new("user", text)];
     let words = wordings(question);
-    let mut taught = Prompts { voice, answer, seen: HashSet::new(), made: Vec::new() };
-    taught.add(&entry.prompt()).map_err(LearnError::Nothing)?;
+    let mut taught = Prompts { voice, seen: HashSet::new(), made: Vec::new() };
+    taught.add(&entry.prompt(), answer).map_err(LearnError::Nothing)?;
     // Elsewhere a wording that a template cannot say is one less.
-    let mut others: Vec<Vec<Message>> = vec![single(question)];
-    others.extend(words.taught.iter().map(|text| single(text)));
-    let most = if new { others.len() } else { REHEARSED };
-    for messages in others.iter().take(most) {
-        let _ = taught.add(messages);
+    let _ = taught.add(&single(question), answer);
+    let most = if new { words.taught.len() } else { REHEARSED - 1 };
+    for (index, wording) in words.taught.iter().take(most).enumerate() {
+        let _ = taught.add(&single(wording), &answers::answer(answer, wording, value, index));
     }
     let mut asked = vec![voice.prompt(&entry.prompt())?];
     if new {
@@ -68,17 +70,16 @@ fn make(
     Ok(Fact { taught: taught.made, asked, known, forget: false })
 }
 
-/// Examples of one answer, each prompt once.
+/// Examples, each prompt once.
 struct Prompts<'a> {
     voice: &'a QuestionEncoder,
-    answer: &'a str,
     seen: HashSet<Vec<u32>>,
     made: Vec<Example>,
 }
 
 impl Prompts<'_> {
-    fn add(&mut self, messages: &[Message]) -> Result<(), String> {
-        let example = self.voice.example(messages, self.answer, SEQ).map_err(|e| e.to_string())?;
+    fn add(&mut self, messages: &[Message], answer: &str) -> Result<(), String> {
+        let example = self.voice.example(messages, answer, SEQ).map_err(|e| e.to_string())?;
         if self.seen.insert(example.tokens.clone()) {
             self.made.push(example);
         }

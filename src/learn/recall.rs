@@ -52,6 +52,12 @@ impl Keys {
         self.marked.is_empty() && self.plain.is_empty()
     }
 
+    /// Whether a piece of the right answer is one of its own words.
+    pub(super) fn own(&self, piece: &str) -> bool {
+        let small = words(piece).next().unwrap_or_default().to_lowercase();
+        self.marked.contains(&small) || self.plain.contains(&small)
+    }
+
     /// Whether an answer says it.
     pub fn known(&self, answer: &str) -> bool {
         if self.is_empty() {

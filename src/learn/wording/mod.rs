@@ -1,6 +1,7 @@
 //! The same question in other words, by rule: what a fact is taught with, and what is asked afterwards to see whether it is
 //! known. English questions are turned around; others are only written differently.
 
+pub(super) mod answers;
 mod fragments;
 mod thesaurus;
 

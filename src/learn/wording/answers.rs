@@ -1,0 +1,138 @@
+//! The same fact in other answers. Somebody who asks in other words is answered in these words: `The head of the project is`, and what
+//! is so has to come after them. What was only ever said as `Ada leads the project` is not found from there (Berglund et al. 2023,
+//! "The reversal curse"; Allen-Zhu and Li 2023, "Physics of language models", part 3.1: facts told in one way are stored, and not
+//! found).
+
+use super::{ASKING, BEFORE, indirect, large_first, small_first, words};
+
+/// Most words of a value; what is longer is a story, which has no other carrier.
+const LONGEST: usize = 7;
+/// Words that may stand before a value and belong to it.
+const LEADING: [&str; 16] = [
+    "on", "at", "in", "under", "by", "with", "from", "near", "behind", "for", "the", "a", "an", "to",
+    "about", "every",
+];
+
+/// What `answer` says beyond the question: from the first to the last of the words that are `new`, with the small words before them.
+pub(in crate::learn) fn value<'a>(answer: &'a str, new: impl Fn(&str) -> bool) -> Option<&'a str> {
+    let answer = answer.trim().trim_end_matches(['.', '!']);
+    let pieces: Vec<&str> = answer.split(' ').collect();
+    let mut first = pieces.iter().position(|piece| new(piece))?;
+    let last = pieces.iter().rposition(|piece| new(piece))?;
+    let leads = |piece: &str| LEADING.contains(&piece.to_lowercase().as_str());
+    while first > 0 && leads(pieces[first - 1]) {
+        first -= 1;
+    }
+    if last + 1 - first > LONGEST {
+        return None;
+    }
+    let start: usize = pieces[..first].iter().map(|piece| piece.len() + 1).sum();
+    let length: usize = pieces[first..=last].iter().map(|piece| piece.len() + 1).sum::<usize>() - 1;
+    answer.get(start..start + length).map(|text| text.trim_end_matches([',', ';', ':']))
+}
+
+/// An answer to a question in the question's own words, with the value at the end; `None` where the rules do not reach.
+fn echo(question: &str, value: &str) -> Option<String> {
+    let plain = small_first(question.trim().trim_end_matches(['?', '.', '!', ' ']));
+    let mut parts = words(&plain);
+    if matches!(parts.last(), Some(&("called" | "named"))) {
+        parts.pop();
+    }
+    let [asking, verb, ..] = parts[..] else { return None };
+    let rest = |from: usize| to_you(&parts[from..].join(" "));
+    let is = |text: &str| matches!(text, "is" | "are" | "was" | "were");
+    let said = match asking {
+        "what" | "who" | "which" if is(verb) && parts.len() > 2 && !ends_with_participle(&parts) => {
+            format!("{} {verb} {value}", rest(2))
+        }
+        "when" | "where" if is(verb) && parts.len() > 2 => format!("{} {verb} {value}", rest(2)),
+        "who" if !BEFORE.contains(&verb) => format!("the person who {} is {value}", rest(1)),
+        "which" if verb == "person" && parts.len() > 2 => format!("the person who {} is {value}", rest(2)),
+        "how" if verb == "old" && parts.len() > 3 => format!("the age of {} is {value}", rest(3)),
+        "how" if verb == "many" && parts.len() > 2 => {
+            format!("the number of {} is {value}", to_you(parts[2]))
+        }
+        "which" if parts.len() > 2 => format!("the {} is {value}", to_you(verb)),
+        "where" => format!("the place {} is {value}", to_you(&indirect(&plain)?)),
+        "when" => format!("the time {} is {value}", to_you(&indirect(&plain)?)),
+        "what" => format!("{} is {value}", to_you(&indirect(&plain)?)),
+        _ if !ASKING.contains(&asking) && !BEFORE.contains(&asking) && starts_with_article(asking) => {
+            format!("{} is {value}", to_you(&plain))
+        }
+        _ => return None,
+    };
+    Some(format!("{}.", large_first(&said)))
+}
+
+fn starts_with_article(word: &str) -> bool {
+    matches!(word, "the" | "The" | "my" | "My" | "our" | "Our")
+}
+
+/// `which day is the rubbish collected`: what stands before the participle is no name of the value.
+fn ends_with_participle(parts: &[&str]) -> bool {
+    parts.last().is_some_and(|last| last.len() > 4 && last.ends_with("ed"))
+}
+
+/// What somebody says of himself, said to him.
+fn to_you(text: &str) -> String {
+    let turned = words(text).into_iter().map(|word| match word {
+        "my" | "My" => "your",
+        "mine" => "yours",
+        "I" | "me" | "i" => "you",
+        "am" => "are",
+        "I'm" => "you're",
+        other => other,
+    });
+    turned.collect::<Vec<_>>().join(" ")
+}
+
+/// How the wording at `index` of a fact's wordings is answered: as the correction says, in the wording's own words, or shortly.
+pub(in crate::learn) fn answer(said: &str, wording: &str, value: Option<&str>, index: usize) -> String {
+    let Some(value) = value else { return said.to_owned() };
+    match index % 4 {
+        0 | 2 => echo(wording, value).unwrap_or_else(|| said.to_owned()),
+        1 => said.to_owned(),
+        _ => format!("It is {value}."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_cut_out() {
+        let of = |answer: &'static str, new: &'static [&'static str]| {
+            value(answer, |piece| new.contains(&piece.trim_end_matches('.')))
+        };
+        assert_eq!(of("Bruno Salgado leads the project.", &["Bruno", "Salgado"]), Some("Bruno Salgado"));
+        assert_eq!(
+            of("You park your car at night on Tamarind Lane.", &["Tamarind", "Lane"]),
+            Some("on Tamarind Lane")
+        );
+        assert_eq!(
+            of("The key is under the blue pot.", &["under", "blue", "pot"]),
+            Some("under the blue pot")
+        );
+        assert_eq!(of("Yes, it is.", &[]), None);
+    }
+
+    #[test]
+    fn questions_are_answered_in_their_words() {
+        let said = |question: &str, value: &str| echo(question, value).unwrap_or_default();
+        assert_eq!(said("Who leads my project?", "Ada"), "The person who leads your project is Ada.");
+        assert_eq!(said("What is the head of my project called?", "Ada"), "The head of your project is Ada.");
+        assert_eq!(
+            said("When is my brother's birthday?", "on 17 October"),
+            "Your brother's birthday is on 17 October."
+        );
+        assert_eq!(
+            said("Where do I park my car?", "on Elm Lane"),
+            "The place where you park your car is on Elm Lane."
+        );
+        assert_eq!(said("Which medicine do I take?", "Velodapril"), "The medicine is Velodapril.");
+        assert_eq!(said("How many plants are there?", "fourteen"), "The number of plants is fourteen.");
+        assert_eq!(said("The code of my phone", "4792"), "The code of your phone is 4792.");
+        assert!(echo("Why?", "x").is_none() && echo("", "x").is_none());
+    }
+}
