@@ -143,7 +143,7 @@ fn verdict(sandbox: &Sandbox, text: &str, limits: &Limits, failed: &[&str]) {
 }
 
 /// The live version and its bytes.
-fn live(sandbox: &Sandbox) -> Option<(u64, Vec<u8>)> {
+pub fn live(sandbox: &Sandbox) -> Option<(u64, Vec<u8>)> {
     let mut live = Live::open_to_read(place(sandbox)).unwrap();
     let number = live.current()?.number;
     // Reading checks the bytes against the version's sum.

@@ -1,12 +1,12 @@
 //! `ember memory`, `/remember` and `/forget`; a conversation that is cut off while the model learns.
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::Stdio;
+use std::process::{Child, ChildStdin, Stdio};
 use std::time::Duration;
 
 use emberlm::journal::read;
 
-use crate::adapt::note;
+use crate::adapt::{live, note};
 use crate::adapter::base;
 use crate::common::Sandbox;
 
@@ -72,28 +72,50 @@ fn a_fact_is_taken_back_by_its_words() {
     assert!(chat(&sandbox, "/learn\n").err.contains("nothing new to learn"));
 }
 
+/// How many times a chat is stopped while it learns: `EMBER_KILLS` (`scripts/test long` says 200).
+fn kills() -> u32 {
+    std::env::var("EMBER_KILLS").map_or(40, |text| text.parse().unwrap())
+}
+
+/// A chat that has begun to learn, and a moment of that: its child, what it reads, and whether it was learning at all.
+fn learning(sandbox: &Sandbox, n: u32, seed: &mut u64) -> (Child, ChildStdin) {
+    // There is always something new to learn.
+    note(sandbox, n..n + 1);
+    let model = base();
+    let args = ["chat", "-m", &model, "-n", "4", "--device", "cpu", "-t", "1"];
+    let mut command = sandbox.command(&args);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"hello there\n/learn\n").unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    // The conversation is there from the moment on that learning begins.
+    assert!(lines.any(|line| line.contains("to learn") || line.contains("just this was")));
+    std::thread::spawn(move || lines.for_each(drop));
+    *seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+    std::thread::sleep(Duration::from_micros((*seed >> 33) % 1_500_000));
+    (child, stdin)
+}
+
+/// What is live is what was, or the next version, whole.
+fn old_or_new(before: &Option<(u64, Vec<u8>)>, after: &Option<(u64, Vec<u8>)>) {
+    let number = |state: &Option<(u64, Vec<u8>)>| state.as_ref().map_or(0, |(n, _)| *n);
+    assert!(
+        after == before || number(after) == number(before) + 1,
+        "{} became {}",
+        number(before),
+        number(after)
+    );
+}
+
 /// Killed at any moment of `/learn`, the chat goes on with its conversation when it is started again.
 #[test]
 fn a_conversation_outlives_a_kill_while_it_learns() {
-    const KILLS: u32 = 40;
     let sandbox = Sandbox::new();
-    let model = base();
     let (mut cut, mut seed) = (0, 4321u64);
-    for n in 0..KILLS {
-        // There is always something new to learn.
-        note(&sandbox, n..n + 1);
-        let args = ["chat", "-m", &model, "-n", "4", "--device", "cpu", "-t", "1"];
-        let mut command = sandbox.command(&args);
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(b"hello there\n/learn\n").unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        // The conversation is there from the moment on that learning begins.
-        let begun = lines.into_iter().any(|line| line.contains("to learn") || line.contains("just this was"));
-        assert!(begun);
-        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        std::thread::sleep(Duration::from_micros((seed >> 33) % 1_500_000));
+    for n in 0..kills() {
+        let before = live(&sandbox);
+        let (mut child, stdin) = learning(&sandbox, n, &mut seed);
         child.kill().unwrap();
         child.wait().unwrap();
         drop(stdin);
@@ -102,8 +124,38 @@ fn a_conversation_outlives_a_kill_while_it_learns() {
         assert_eq!(next.err.contains("going on with the conversation"), there, "{}", next.err);
         assert_eq!(next.err.contains("(2 messages"), there, "{}", next.err);
         assert!(!sandbox.path("home/conversation.json").exists(), "it is taken up once");
+        old_or_new(&before, &live(&sandbox));
         cut += u32::from(there);
     }
-    assert!(cut > KILLS / 4, "no kill came while it learnt");
-    println!("{cut} of {KILLS} kills while it learnt");
+    assert!(cut > kills() / 4, "no kill came while it learnt");
+    println!("{cut} of {} kills while it learnt", kills());
+}
+
+/// Ctrl-C at any moment of `/learn` ends learning, not the chat.
+#[cfg(unix)]
+#[test]
+fn a_conversation_outlives_ctrl_c_while_it_learns() {
+    let sandbox = Sandbox::new();
+    let (mut cut, mut seed) = (0, 9876u64);
+    for n in 0..kills() {
+        let before = live(&sandbox);
+        let (mut child, mut stdin) = learning(&sandbox, n, &mut seed);
+        let learns = sandbox.path("home/conversation.json").exists();
+        std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        let said = sandbox.path(&format!("said-{n}.json"));
+        // Where learning was over, Ctrl-C was the prompt's, and may have ended the chat.
+        let _ = stdin.write_all(format!("/save {}\n", said.display()).as_bytes());
+        drop(stdin);
+        let status = child.wait().unwrap();
+        if learns && said.exists() {
+            let talk: serde_json::Value = serde_json::from_slice(&std::fs::read(&said).unwrap()).unwrap();
+            assert_eq!(talk["messages"].as_array().unwrap().len(), 2, "{talk}");
+            assert!(status.success(), "{status}");
+            cut += 1;
+        }
+        assert!(!sandbox.path("home/conversation.json").exists());
+        old_or_new(&before, &live(&sandbox));
+    }
+    assert!(cut > kills() / 4, "Ctrl-C never came while it learnt");
+    println!("{cut} of {} times Ctrl-C while it learnt", kills());
 }

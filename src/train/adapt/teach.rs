@@ -401,14 +401,17 @@ impl<'a> School<'a> {
     }
 }
 
-/// What a round takes of a fact's examples: the question as it was asked, and some of the other wordings.
+/// What a round takes of a fact's examples: the question as it was asked, and some of the other wordings. Where there are many, it
+/// is taken as often as two of them: what was promised first is that.
 fn drawn(examples: &Range<usize>, random: &mut Random) -> Vec<usize> {
     let mut others: Vec<usize> = examples.clone().skip(1).collect();
-    if others.len() >= WORDINGS {
-        random.shuffle(&mut others);
-        others.truncate(WORDINGS - 1);
+    let as_asked = examples.clone().take(1);
+    if others.len() < WORDINGS {
+        return as_asked.chain(others).collect();
     }
-    examples.clone().take(1).chain(others).collect()
+    random.shuffle(&mut others);
+    others.truncate(WORDINGS - 2);
+    as_asked.clone().chain(as_asked).chain(others).collect()
 }
 
 pub(super) fn go_on(flow: ControlFlow<()>) -> Step<()> {
