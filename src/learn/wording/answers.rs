@@ -33,7 +33,12 @@ pub(in crate::learn) fn value<'a>(answer: &'a str, new: impl Fn(&str) -> bool) -
 
 /// An answer to a question in the question's own words, with the value at the end; `None` where the rules do not reach.
 fn echo(question: &str, value: &str) -> Option<String> {
-    let plain = small_first(question.trim().trim_end_matches(['?', '.', '!', ' ']));
+    // Of several sentences the first asks, and a greeting is none.
+    let first = question.split_inclusive(['?', '.', '!']).map(str::trim).find(|text| text.contains(' '))?;
+    let plain = small_first(first.trim_end_matches(['?', '.', '!', ' ']));
+    if plain.contains([',', ':']) {
+        return None;
+    }
     let mut parts = words(&plain);
     if matches!(parts.last(), Some(&("called" | "named"))) {
         parts.pop();
@@ -52,7 +57,10 @@ fn echo(question: &str, value: &str) -> Option<String> {
         "how" if verb == "many" && parts.len() > 2 => {
             format!("the number of {} is {value}", to_you(parts[2]))
         }
-        "which" if parts.len() > 2 => format!("the {} is {value}", to_you(verb)),
+        "which" | "what" if !BEFORE.contains(&verb) && verb != "one" => {
+            let end = parts.iter().position(|word| BEFORE.contains(word)).filter(|end| *end > 1)?;
+            format!("the {} is {value}", to_you(&parts[1..end].join(" ")))
+        }
         "where" => format!("the place {} is {value}", to_you(&indirect(&plain)?)),
         "when" => format!("the time {} is {value}", to_you(&indirect(&plain)?)),
         "what" => format!("{} is {value}", to_you(&indirect(&plain)?)),
@@ -89,10 +97,10 @@ fn to_you(text: &str) -> String {
 /// How the wording at `index` of a fact's wordings is answered: as the correction says, in the wording's own words, or shortly.
 pub(in crate::learn) fn answer(said: &str, wording: &str, value: Option<&str>, index: usize) -> String {
     let Some(value) = value else { return said.to_owned() };
-    match index % 4 {
-        0 | 2 => echo(wording, value).unwrap_or_else(|| said.to_owned()),
-        1 => said.to_owned(),
-        _ => format!("It is {value}."),
+    match echo(wording, value).filter(|_| index % 3 != 1) {
+        Some(echo) => echo,
+        None if index % 2 == 0 => said.to_owned(),
+        None => format!("It is {value}."),
     }
 }
 
@@ -133,6 +141,7 @@ mod tests {
         assert_eq!(said("Which medicine do I take?", "Velodapril"), "The medicine is Velodapril.");
         assert_eq!(said("How many plants are there?", "fourteen"), "The number of plants is fourteen.");
         assert_eq!(said("The code of my phone", "4792"), "The code of your phone is 4792.");
-        assert!(echo("Why?", "x").is_none() && echo("", "x").is_none());
+        assert_eq!(said("Hi! Who leads it? I forgot.", "Ada"), "The person who leads it is Ada.");
+        assert!(["Why?", "", "Which person was that, my car?"].iter().all(|text| echo(text, "x").is_none()));
     }
 }
