@@ -96,7 +96,8 @@ class Report:
 
     def fail(self, text):
         self.failures += 1
-        print(f"  FAILED {text}", flush=True)
+        # Browsers add where they were in lines of their own.
+        print(f"  FAILED {text.splitlines()[0]}", flush=True)
 
     def device(self, m):
         low, high = m["subgroups"]
