@@ -84,3 +84,33 @@ fn spare(layout: &Layout, taken: &[Placement], beside: Placement) -> Option<Plac
     }
     Some(Placement { offset, bytes: END, ..beside })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Profile, Segment};
+
+    fn layout(bytes: u64) -> Layout {
+        let profile = Profile { align: 256, ..crate::exec::gpu::profile(&wgpu::Limits::default()) };
+        let segment = |kind| Segment { kind, buffers: vec![bytes] };
+        let segments = SegmentKind::ALL.map(segment).to_vec();
+        Layout { segments, placements: vec![], mapped: 0, profile }
+    }
+
+    fn place(offset: u64, bytes: u64) -> Placement {
+        Placement { segment: SegmentKind::Arena, buffer: 0, offset, bytes }
+    }
+
+    #[test]
+    fn a_spare_place_shares_no_bytes_with_what_is_taken() {
+        let found =
+            |bytes: u64, taken: &[Placement]| spare(&layout(bytes), taken, taken[0]).map(|p| p.offset);
+        let written = place(512, 300);
+        assert_eq!(found(4096, &[written]), Some(1024), "the next that may be bound");
+        assert_eq!(found(4096, &[written, place(1024, 16), place(1280, 600)]), Some(2048), "after others");
+        assert_eq!(found(1024, &[written]), Some(256), "before, where the buffer ends");
+        assert_eq!(found(1024, &[written, place(0, 512)]), None, "nowhere");
+        let elsewhere = Placement { segment: SegmentKind::State, ..place(1024, 16) };
+        assert_eq!(found(4096, &[written, elsewhere]), Some(1024), "other buffers do not matter");
+    }
+}
