@@ -73,7 +73,8 @@ function makeBuffers(test, words) {
 }
 
 async function read({ buffer, before }) {
-  const target = device.createBuffer({ size: before.byteLength, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
+  const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
+  const target = device.createBuffer({ size: before.byteLength, usage });
   const encoder = device.createCommandEncoder();
   encoder.copyBufferToBuffer(buffer, 0, target, 0, before.byteLength);
   device.queue.submit([encoder.finish()]);
@@ -181,8 +182,9 @@ async function main() {
     for (const run of test.runs) {
       const { failure, error, before, found } = await checkRun(byName.get(run.kernel), test, run, words);
       const missed = failure ? [] : blindSpots(test, words, before, found);
-      const { name } = test;
-      await tell({ kind: 'case', name, kernel: run.kernel, tuning: run.tuning, error: error === Infinity ? null : error, failure, missed });
+      const [{ name }, { kernel, tuning }] = [test, run];
+      // JSON has no infinity.
+      await tell({ kind: 'case', name, kernel, tuning, error: failure ? null : error, failure, missed });
     }
   }
   await tell({ kind: 'end', kernels: kernels.length, runs: cases.reduce((sum, test) => sum + test.runs.length, 0) });
