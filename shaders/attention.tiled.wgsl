@@ -94,7 +94,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let end = seen.y;
     var value: array<vec4<f32>, 16>; // (row, chunk)
     for (var at = seen.x; at < end; at += TILE) {
-        var scores: array<vec4<f32>, 4>;
+        // With its value: some compilers make a variable zero once, not at every turn of the loop that it is in.
+        var scores = array<vec4<f32>, 4>();
         for (var chunk = 0u; chunk < CHUNKS; chunk++) {
             for (var r = down; r < TILE; r += 8u) {
                 let t = min(first_row + r, count - 1u);

@@ -102,7 +102,9 @@ fn live_tensors_never_share_bytes() {
         {
             let limit = (!profile.mapped_weights).then_some(profile.max_binding);
             let program = build(model.config(), &*model.weights(), &options(limit), &specs()).unwrap();
-            check_lives(&program, &Layout::new(&program, profile));
+            let layout = Layout::new(&program, profile);
+            check_lives(&program, &layout);
+            common::assert_arguments_are_apart(&program, &layout);
         }
     }
 }

@@ -4,10 +4,10 @@
 
 mod common;
 
-use common::{golden, open};
+use common::{assert_arguments_are_apart, golden, open};
 use emberlm::exec::cpu;
 use emberlm::model::{Model, ModelError, Train};
-use emberlm::plan::{BudgetError, Fit, Layout, Suggestion};
+use emberlm::plan::{BudgetError, Fit, Layout, Profile, Suggestion};
 use emberlm::session::{DeviceChoice, SessionOptions};
 use emberlm::train::{Engine, EngineOptions, LoraOptions, Recompute, TrainError, plan};
 
@@ -54,6 +54,23 @@ fn what_is_allocated_is_what_the_map_says() {
             totals.push(planned);
         }
         assert!(totals[1] < totals[0], "{name}: running layers again saves memory: {totals:?}");
+    }
+}
+
+#[test]
+fn arguments_of_a_training_step_never_share_bytes() {
+    let device = Profile { align: 256, mapped_weights: false, params_stride: 256, ..cpu::profile::<f32>() };
+    for name in ["llama-tied", "qwen2", "qwen3-tied", "gemma3"] {
+        let model = tiny(name);
+        for (train, recompute) in [
+            (Train::Adapters, Recompute::Nothing),
+            (Train::Adapters, Recompute::All),
+            (Train::All, Recompute::Nothing),
+        ] {
+            let options = EngineOptions { train, ..options(&model, 64, 2, 4, recompute) };
+            let (program, layout, ..) = plan(&model, &options, device).unwrap();
+            assert_arguments_are_apart(&program, &layout);
+        }
     }
 }
 

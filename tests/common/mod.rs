@@ -13,6 +13,7 @@ pub mod reference;
 use std::path::{Path, PathBuf};
 
 use emberlm::model::{KvType, Model};
+use emberlm::plan::{Layout, Program, Role};
 use emberlm::session::{DeviceChoice, Modes, Session, SessionOptions};
 
 /// The folder of the project.
@@ -73,4 +74,28 @@ pub fn mean_nll(log_probs: &[f32]) -> f64 {
 /// Fails with every line of `failures`, if there is one.
 pub fn none_failed(failures: &[String]) {
     assert!(failures.is_empty(), "{} failed\n{}", failures.len(), failures.join("\n"));
+}
+
+/// No two arguments of a call that a shader may write share bytes: WebGPU refuses to bind them. (Weights and step inputs are
+/// only read.)
+pub fn assert_arguments_are_apart(program: &Program, layout: &Layout) {
+    let mut calls = 0;
+    for call in program.plans.iter().flat_map(|plan| &plan.calls) {
+        let only_read = |role: &Role| matches!(role, Role::Weight { .. } | Role::Input);
+        let args = call.def().args.iter().zip(call.args());
+        let places: Vec<_> = args
+            .filter_map(|(arg, id)| Some((arg.name, id.filter(|id| !only_read(&program.get(*id).role))?)))
+            .filter_map(|(name, id)| Some((name, layout.placement(id)?)))
+            .collect();
+        for (at, (name, a)) in places.iter().enumerate() {
+            for (other, b) in &places[at + 1..] {
+                let apart = (a.segment, a.buffer) != (b.segment, b.buffer)
+                    || a.offset + a.bytes <= b.offset
+                    || b.offset + b.bytes <= a.offset;
+                assert!(apart, "{}: `{name}` and `{other}` share bytes", call.label);
+            }
+        }
+        calls += 1;
+    }
+    assert!(calls > 10, "{calls} calls");
 }

@@ -75,24 +75,15 @@ impl Arena {
         Ok((buffer, place))
     }
 
-    /// A tensor as a binding. Its end is rounded up to 16 bytes, which the alignment of the map leaves room for.
-    pub fn binding(&self, id: TensorId) -> Result<wgpu::BindingResource<'_>, ExecError> {
-        let (buffer, place) = self.locate(id)?;
+    /// A piece of the map as a binding.
+    pub fn binding(&self, place: Placement) -> Result<wgpu::BindingResource<'_>, ExecError> {
+        let missing =
+            || ExecError::Internal(format!("the map has no {} {}", place.segment.name(), place.buffer));
+        let buffer = self.buffers(place.segment).get(place.buffer).ok_or_else(missing)?;
         Ok(wgpu::BindingResource::Buffer(wgpu::BufferBinding {
             buffer,
             offset: place.offset,
-            size: NonZeroU64::new(place.bytes.next_multiple_of(16)),
-        }))
-    }
-
-    /// A call's parameters as a binding.
-    pub fn params(&self, offset: u64, bytes: u64) -> Result<wgpu::BindingResource<'_>, ExecError> {
-        let missing = || ExecError::Internal("the map has no parameters".into());
-        let buffer = self.buffers(SegmentKind::Params).first().ok_or_else(missing)?;
-        Ok(wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-            buffer,
-            offset,
-            size: NonZeroU64::new(bytes),
+            size: NonZeroU64::new(place.bytes),
         }))
     }
 }

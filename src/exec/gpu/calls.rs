@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use super::arena::Arena;
+use super::bound::{Bound, bound};
 use super::candidates::Tuning;
 use super::device::Device;
 use super::error::guarded;
-use super::kernels::{BindingKind, Compiled, KERNELS, Kernel, Recipe, compile};
+use super::kernels::{Compiled, KERNELS, Kernel, Recipe, compile};
 use super::launch::{Choice, Grid, When, choices, work};
 use crate::exec::ExecError;
 use crate::ops::Op;
@@ -120,8 +121,8 @@ fn make(
     for choice in ways {
         let missing = || ExecError::Internal(format!("{}: its shader was not compiled", call.label));
         let compiled = compiled.get(&choice.recipe).ok_or_else(missing)?.clone();
-        let offset = arena.layout().params_offset(program, plan, at);
-        let bind_group = bind_group(device, arena, program, call, offset, &choice.recipe, &compiled)?;
+        let bound = bound(program, arena.layout(), plan, at, &KERNELS[choice.recipe.kernel])?;
+        let bind_group = bind_group(device, arena, &call.label, &bound, &compiled)?;
         ready.push(Way {
             kernel: choice.recipe.kernel,
             when: choice.when,
@@ -138,38 +139,22 @@ fn make(
     })
 }
 
-/// Binds a call's arguments by name. An absent optional argument is bound to something of the same use, never read.
+/// Binds what a call has to what its shader asks for.
 fn bind_group(
     device: &Device,
     arena: &Arena,
-    program: &Program,
-    call: &OpCall,
-    params_offset: u64,
-    recipe: &Recipe,
+    label: &str,
+    bound: &[Bound],
     compiled: &Compiled,
 ) -> Result<wgpu::BindGroup, ExecError> {
-    let def = call.def();
-    let fail = |what: &str| ExecError::Internal(format!("{}: {what}", call.label));
-    let written = def.args.iter().zip(call.args()).find_map(|(arg, id)| id.filter(|_| arg.written()));
     let mut entries = Vec::new();
-    for binding in KERNELS[recipe.kernel].bindings {
-        let resource = if binding.kind == BindingKind::Uniform {
-            arena.params(params_offset, call.words().bytes().len() as u64)?
-        } else {
-            let arg = def.args.iter().position(|a| a.name == binding.name);
-            let arg = arg.ok_or_else(|| fail(&format!("the shader's `{}` is no argument", binding.name)))?;
-            let stand_in = match binding.kind {
-                BindingKind::Read => program.inputs.map(|i| i.rows),
-                _ => written,
-            };
-            arena.binding(call.args()[arg].or(stand_in).ok_or_else(|| fail("nothing to bind"))?)?
-        };
-        entries.push(wgpu::BindGroupEntry { binding: binding.index, resource });
+    for b in bound {
+        entries.push(wgpu::BindGroupEntry { binding: b.index, resource: arena.binding(b.place)? });
     }
     let descriptor =
-        wgpu::BindGroupDescriptor { label: Some(&call.label), layout: &compiled.layout, entries: &entries };
+        wgpu::BindGroupDescriptor { label: Some(label), layout: &compiled.layout, entries: &entries };
     guarded(&device.device, || device.device.create_bind_group(&descriptor)).map_err(|e| match e {
-        ExecError::Device(why) => ExecError::Device(format!("{}: {why}", call.label)),
+        ExecError::Device(why) => ExecError::Device(format!("{label}: {why}")),
         other => other,
     })
 }

@@ -1,12 +1,13 @@
 //! The GPU executor: WGSL through wgpu, on Vulkan, Metal and DX12.
 //!
 //! `device` opens an adapter, `arena` makes every buffer of the memory map, `upload` streams the weights in, `kernels` and
-//! `launch` turn calls into pipelines and dispatches, `calls` binds them at boot, `run` is the sole place that dispatches,
+//! `launch` turn calls into pipelines and dispatches, `bound` says which pieces of the map they see, `calls` binds them at boot, `run` is the sole place that dispatches,
 //! `ring` carries step inputs and results, `governor` sizes submissions, `probe` reads and writes tensors for the
 //! self-test, `stopwatch` times ops, `bandwidth` measures the memory.
 
 mod arena;
 mod bandwidth;
+mod bound;
 mod calls;
 mod candidates;
 mod device;
@@ -58,20 +59,7 @@ impl Gpu {
 
     /// What the executor needs of the memory map on this device.
     pub fn profile(&self) -> Profile {
-        let limits = &self.device.limits;
-        let align =
-            limits.min_storage_buffer_offset_alignment.max(limits.min_uniform_buffer_offset_alignment);
-        let align = u64::from(align.max(64).next_power_of_two());
-        Profile {
-            align,
-            mapped_weights: false,
-            params_stride: align,
-            // Bindings end at a multiple of 16, see `Arena::binding`; kernels address words with 32 bits.
-            max_binding: limits.max_storage_buffer_binding_size.min(1 << 32) & !255,
-            max_buffer: limits.max_buffer_size & !255,
-            ring: RING,
-            element_scale: 1,
-        }
+        profile(&self.device.limits)
     }
 
     /// Allocates what the map says, uploads the weights, and makes every call ready.
@@ -82,5 +70,21 @@ impl Gpu {
     pub fn boot(self, program: Program, layout: &Layout, weights: Weights) -> Result<GpuExecutor, ExecError> {
         let tuning = self.options.tuning.unwrap_or(Tuning::of(self.device.info.kind));
         GpuExecutor::boot(self.device, program, layout, &weights, &self.options, tuning)
+    }
+}
+
+/// What the executor needs of the memory map on a device with these limits.
+fn profile(limits: &wgpu::Limits) -> Profile {
+    let align = limits.min_storage_buffer_offset_alignment.max(limits.min_uniform_buffer_offset_alignment);
+    let align = u64::from(align.max(64).next_power_of_two());
+    Profile {
+        align,
+        mapped_weights: false,
+        params_stride: align,
+        // Bindings end at a multiple of 16, see `bound`; kernels address words with 32 bits.
+        max_binding: limits.max_storage_buffer_binding_size.min(1 << 32) & !255,
+        max_buffer: limits.max_buffer_size & !255,
+        ring: RING,
+        element_scale: 1,
     }
 }

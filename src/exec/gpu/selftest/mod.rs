@@ -10,6 +10,8 @@ mod cases_optimizer;
 mod cases_products;
 mod cases_sample;
 mod cases_training;
+#[cfg(test)]
+mod tests;
 mod twin;
 
 use bench::{Bench, Case};
@@ -18,7 +20,7 @@ use super::Gpu;
 use super::kernels::Kernel;
 use crate::exec::{ExecError, Executor};
 use crate::ops::Accepts;
-use crate::plan::{DType, Layout, SegmentKind, TensorId};
+use crate::plan::{Arg, DType, Layout, OpCall, SegmentKind, TensorId};
 
 /// What memory holds that nothing has written.
 const PATTERN: u32 = 0xdead_beef;
@@ -143,6 +145,32 @@ fn step(executor: &mut super::GpuExecutor, case: &Case, state: &State) -> Result
     state.read(executor)
 }
 
+/// How an output is compared with the twin's.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Judged {
+    /// Not at all: it holds what the kernel likes.
+    Scratch,
+    /// Bit by bit.
+    Exactly,
+    /// As rows of the sampler.
+    Sampled,
+    /// As floats, by the norm of the error as a part of that of the values.
+    Within(f64),
+}
+
+impl Judged {
+    fn of(bench: &Bench, call: &OpCall, arg: &Arg, id: TensorId) -> Self {
+        match (bench.program.get(id).dtype, arg.name, arg.accepts) {
+            (_, "part", _) => Judged::Scratch,
+            (_, "sampled", _) => Judged::Sampled,
+            (DType::F32, _, Accepts::F32) => {
+                Judged::Within((call.def().tolerance)(call) * f64::from(f32::EPSILON))
+            }
+            _ => Judged::Exactly,
+        }
+    }
+}
+
 /// Compares the state with what the twin left.
 fn compare(
     bench: &Bench,
@@ -156,15 +184,13 @@ fn compare(
     let mut report = CaseReport { name: case.name.clone(), kernel: String::new(), error: 0.0, failure: None };
     for (arg, id) in call.def().args.iter().zip(call.args()) {
         let Some(id) = id.filter(|_| arg.written()) else { continue };
-        let tolerance = (call.def().tolerance)(call) * f64::from(f32::EPSILON);
         let was = before.tensor(layout, id);
         let (expected, got) = (expected.tensor(layout, id), found.tensor(layout, id));
-        let verdict = match (bench.program.get(id).dtype, arg.name, arg.accepts) {
-            // Scratch holds what the kernel likes.
-            (_, "part", _) => Ok(0.0),
-            (_, "sampled", _) => sampled(expected, got),
-            (DType::F32, _, Accepts::F32) => floats(was, expected, got, tolerance),
-            _ => exact(expected, got),
+        let verdict = match Judged::of(bench, call, arg, id) {
+            Judged::Scratch => Ok(0.0),
+            Judged::Sampled => sampled(expected, got),
+            Judged::Within(tolerance) => floats(was, expected, got, tolerance),
+            Judged::Exactly => exact(expected, got),
         };
         match verdict {
             Ok(error) => report.error = report.error.max(error),
