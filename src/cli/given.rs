@@ -130,7 +130,7 @@ fn words(arg: &Arg, value: &Value) -> Result<Vec<String>, String> {
     })
 }
 
-/// Keeps what a training was given, for [`kept`].
+/// Keeps what a training was given, for [`recorded`].
 pub fn keep(command: &Command, matches: &ArgMatches) {
     let Some((TUNE, tune)) = matches.subcommand() else { return };
     let Some((name, given)) = tune.subcommand() else { return };

@@ -14,7 +14,7 @@ const LEADING: [&str; 16] = [
 ];
 
 /// What `answer` says beyond the question: from the first to the last of the words that are `new`, with the small words before them.
-pub(in crate::learn) fn value<'a>(answer: &'a str, new: impl Fn(&str) -> bool) -> Option<&'a str> {
+pub(in crate::learn) fn value(answer: &str, new: impl Fn(&str) -> bool) -> Option<&str> {
     let answer = answer.trim().trim_end_matches(['.', '!']);
     let pieces: Vec<&str> = answer.split(' ').collect();
     let mut first = pieces.iter().position(|piece| new(piece))?;
@@ -99,7 +99,7 @@ pub(in crate::learn) fn answer(said: &str, wording: &str, value: Option<&str>, i
     let Some(value) = value else { return said.to_owned() };
     match echo(wording, value).filter(|_| index % 3 != 1) {
         Some(echo) => echo,
-        None if index % 2 == 0 => said.to_owned(),
+        None if index.is_multiple_of(2) => said.to_owned(),
         None => format!("It is {value}."),
     }
 }
