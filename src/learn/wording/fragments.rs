@@ -67,7 +67,7 @@ const FRAMES: [(&[&str], [&str; 4]); 6] = [
 /// The question with some of its words, in frames of its kind. `question` begins with a small letter and has no mark at its end.
 pub(super) fn fragments(question: &str) -> Vec<String> {
     let units = units(question);
-    let begins = |start: &str| question.to_lowercase().starts_with(*start);
+    let begins = |start: &str| question.to_lowercase().starts_with(start);
     let Some((_, frames)) = FRAMES.iter().find(|(starts, _)| starts.iter().any(|start| begins(start))) else {
         return vec![];
     };
