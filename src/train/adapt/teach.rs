@@ -140,8 +140,9 @@ pub(super) const ANSWER: usize = 40;
 pub const BLIND: u64 = 3;
 /// Most wordings of a fact that a round takes; the next one takes others.
 const WORDINGS: usize = 12;
-/// A round's loss below which it is worth asking.
-const LEARNT: f64 = 0.4;
+/// A round's loss below which it is worth asking. How a wording is answered (`learn/wording/answers.rs`) is chance to the model, and
+/// leaves some of it.
+const LEARNT: f64 = 0.6;
 /// Rounds of moving back, at most.
 const MENDING: usize = 5;
 /// And those that are gone however late it is: to refuse what took minutes for the want of one more would be a waste.
