@@ -223,7 +223,7 @@ fn what_is_new_is_learnt_once_judged_and_rolled_back() {
 }
 
 /// What a random model of some thousand weights needs to learn a word by heart.
-const BY_HEART: [&str; 8] = ["--fact-lr", "0.02", "--rounds", "60", "--minutes", "0", "--max-circles", "32"];
+const BY_HEART: [&str; 8] = ["--fact-lr", "0.01", "--rounds", "160", "--minutes", "0", "--max-circles", "32"];
 
 #[test]
 fn a_fact_corrected_is_a_fact_known() {

@@ -1,7 +1,7 @@
-//! The same fact in other answers. Somebody who asks in other words is answered in these words: `The head of the project is`, and what
-//! is so has to come after them. What was only ever said as `Ada leads the project` is not found from there (Berglund et al. 2023,
-//! "The reversal curse"; Allen-Zhu and Li 2023, "Physics of language models", part 3.1: facts told in one way are stored, and not
-//! found).
+//! The same fact in other answers. Somebody who asks in other words is answered in these words: `The head of the project is`,
+//! and what is so has to come after them. What was only ever said as `Ada leads the project` is not found from there (Berglund
+//! et al. 2023, "The reversal curse"; Allen-Zhu and Li 2023, "Physics of language models", part 3.1: facts told in one way are
+//! stored, and not found).
 
 use super::{ASKING, BEFORE, indirect, large_first, small_first, words};
 
@@ -13,7 +13,8 @@ const LEADING: [&str; 16] = [
     "about", "every",
 ];
 
-/// What `answer` says beyond the question: from the first to the last of the words that are `new`, with the small words before them.
+/// What `answer` says beyond the question: from the first to the last of the words that are `new`, with the small words before
+/// them.
 pub(in crate::learn) fn value(answer: &str, new: impl Fn(&str) -> bool) -> Option<&str> {
     let answer = answer.trim().trim_end_matches(['.', '!']);
     let pieces: Vec<&str> = answer.split(' ').collect();

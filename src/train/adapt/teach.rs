@@ -402,8 +402,8 @@ impl<'a> School<'a> {
     }
 }
 
-/// What a round takes of a fact's examples: the question as it was asked, and some of the other wordings. Where there are many, it
-/// is taken as often as two of them: what was promised first is that.
+/// What a round takes of a fact's examples: the question as it was asked, and some of the other wordings. Where there are many,
+/// it is taken as often as two of them: what was promised first is that.
 fn drawn(examples: &Range<usize>, random: &mut Random) -> Vec<usize> {
     let mut others: Vec<usize> = examples.clone().skip(1).collect();
     let as_asked = examples.clone().take(1);
