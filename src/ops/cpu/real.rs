@@ -2,7 +2,7 @@
 
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
-use super::{Columns, plain};
+use super::Columns;
 use crate::kernels::{self, Left, Operand, Right};
 use crate::quant::Format;
 use crate::simd;
@@ -106,6 +106,7 @@ pub trait Real:
     fn axpy(a: Self, x: &[Self], y: &mut [Self]);
 }
 
+/// What both types have from the language.
 macro_rules! real {
     ($t:ty) => {
         const ZERO: Self = 0.0;
@@ -137,6 +138,8 @@ macro_rules! real {
         }
     };
 }
+
+pub(super) use real;
 
 impl Real for f32 {
     real!(f32);
@@ -194,58 +197,5 @@ impl Real for f32 {
         pos: u32,
     ) -> Result<Choice, SamplerError> {
         choose_with_breakers(logits, history, p, breakers, pos)
-    }
-}
-
-impl Real for f64 {
-    real!(f64);
-
-    fn dot_row(format: Format, row: &[u8], x: &[f64]) -> f64 {
-        plain::dot_row(format, row, x)
-    }
-
-    fn dot(a: &[f64], b: &[f64]) -> f64 {
-        plain::dot(a, b)
-    }
-
-    fn axpy(a: f64, x: &[f64], y: &mut [f64]) {
-        plain::axpy(a, x, y);
-    }
-
-    fn few(
-        w: Operand<'_, f64>,
-        cols: usize,
-        first: usize,
-        x: &[f64],
-        rows: usize,
-        alpha: f64,
-        accumulate: bool,
-        y: &mut Columns<'_, f64>,
-    ) {
-        plain::by_dots(w, cols, first, x, rows, alpha, accumulate, y);
-    }
-
-    fn product(
-        left: Left<'_, f64>,
-        right: Right<'_, f64>,
-        rows: usize,
-        depth: usize,
-        alpha: f64,
-        accumulate: bool,
-        y: &mut Columns<'_, f64>,
-    ) {
-        plain::product(left, right, rows, depth, alpha, accumulate, y);
-    }
-
-    fn choose(
-        logits: &[f64],
-        history: &[u32],
-        p: &SamplerParams,
-        breakers: &Breakers,
-        pos: u32,
-    ) -> Result<Choice, SamplerError> {
-        // The double-precision executor checks gradients, it is not timed: a copy is fine.
-        let single: Vec<f32> = logits.iter().map(|l| *l as f32).collect();
-        choose_with_breakers(&single, history, p, breakers, pos)
     }
 }
