@@ -26,7 +26,7 @@ pub(super) fn taught(entry: &Entry, voice: &QuestionEncoder, new: bool) -> Resul
     let value = answers::value(answer, |piece| keys.own(piece));
     let marks = voice.marks();
     let known = Arc::new(move |said: &str| keys.known(marks.map_or(said, |marks| marks.answer_of(said))));
-    make(entry, question, answer, value, known, voice, new)
+    make(entry, question, answer, value.as_deref(), known, voice, new)
 }
 
 /// A correction that was taken back: the model is to answer as it did before, here `answer`, and not to say what was taken

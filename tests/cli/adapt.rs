@@ -150,6 +150,13 @@ pub fn live(sandbox: &Sandbox) -> Option<(u64, Vec<u8>)> {
     Some((number, live.bytes(number).unwrap()))
 }
 
+/// What is live is what was, or the next version.
+pub fn old_or_next(before: &Option<(u64, Vec<u8>)>, after: &Option<(u64, Vec<u8>)>) {
+    let number = |state: &Option<(u64, Vec<u8>)>| state.as_ref().map_or(0, |(n, _)| *n);
+    let (old, new) = (number(before), number(after));
+    assert!(after == before || new == old + 1, "{old} became {new}");
+}
+
 #[test]
 fn what_is_new_is_learnt_once_judged_and_rolled_back() {
     let sandbox = Sandbox::new();
@@ -356,13 +363,7 @@ fn kills_leave_the_old_or_the_new_adapter() {
             std::thread::sleep(Duration::from_millis(1));
         }
         let after = live(&sandbox);
-        let number = |state: &Option<(u64, Vec<u8>)>| state.as_ref().map_or(0, |(n, _)| *n);
-        assert!(
-            after == before || number(&after) == number(&before) + 1,
-            "after {kills} kills: {} became {}",
-            number(&before),
-            number(&after)
-        );
+        old_or_next(&before, &after);
         before = after;
     }
     println!("{kills} kills, version {}", before.map_or(0, |(n, _)| n));

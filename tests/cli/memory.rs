@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use emberlm::journal::read;
 
-use crate::adapt::{live, note};
+use crate::adapt::{live, note, old_or_next};
 use crate::adapter::base;
 use crate::common::Sandbox;
+use crate::fuzz::from_env;
 
 fn chat(sandbox: &Sandbox, said: &str) -> crate::common::Ran {
     let model = base();
@@ -74,7 +75,7 @@ fn a_fact_is_taken_back_by_its_words() {
 
 /// How many times a chat is stopped while it learns: `EMBER_KILLS` (`scripts/test long` says 200).
 fn kills() -> u32 {
-    std::env::var("EMBER_KILLS").map_or(40, |text| text.parse().unwrap())
+    from_env("EMBER_KILLS", 40) as u32
 }
 
 /// A chat that has begun to learn, and a moment of that: its child, what it reads, and whether it was learning at all.
@@ -97,17 +98,6 @@ fn learning(sandbox: &Sandbox, n: u32, seed: &mut u64) -> (Child, ChildStdin) {
     (child, stdin)
 }
 
-/// What is live is what was, or the next version, whole.
-fn old_or_new(before: &Option<(u64, Vec<u8>)>, after: &Option<(u64, Vec<u8>)>) {
-    let number = |state: &Option<(u64, Vec<u8>)>| state.as_ref().map_or(0, |(n, _)| *n);
-    assert!(
-        after == before || number(after) == number(before) + 1,
-        "{} became {}",
-        number(before),
-        number(after)
-    );
-}
-
 /// Killed at any moment of `/learn`, the chat goes on with its conversation when it is started again.
 #[test]
 fn a_conversation_outlives_a_kill_while_it_learns() {
@@ -124,7 +114,7 @@ fn a_conversation_outlives_a_kill_while_it_learns() {
         assert_eq!(next.err.contains("going on with the conversation"), there, "{}", next.err);
         assert_eq!(next.err.contains("(2 messages"), there, "{}", next.err);
         assert!(!sandbox.path("home/conversation.json").exists(), "it is taken up once");
-        old_or_new(&before, &live(&sandbox));
+        old_or_next(&before, &live(&sandbox));
         cut += u32::from(there);
     }
     assert!(cut > kills() / 4, "no kill came while it learnt");
@@ -154,7 +144,7 @@ fn a_conversation_outlives_ctrl_c_while_it_learns() {
             cut += 1;
         }
         assert!(!sandbox.path("home/conversation.json").exists());
-        old_or_new(&before, &live(&sandbox));
+        old_or_next(&before, &live(&sandbox));
     }
     assert!(cut > kills() / 4, "Ctrl-C never came while it learnt");
     println!("{cut} of {} times Ctrl-C while it learnt", kills());

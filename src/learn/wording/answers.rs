@@ -3,7 +3,7 @@
 //! et al. 2023, "The reversal curse"; Allen-Zhu and Li 2023, "Physics of language models", part 3.1: facts told in one way are
 //! stored, and not found).
 
-use super::{ASKING, BEFORE, indirect, large_first, small_first, words};
+use super::{BEFORE, indirect, large_first, small_first, words};
 
 /// Most words of a value; what is longer is a story, which has no other carrier.
 const LONGEST: usize = 7;
@@ -15,7 +15,7 @@ const LEADING: [&str; 16] = [
 
 /// What `answer` says beyond the question: from the first to the last of the words that are `new`, with the small words before
 /// them.
-pub(in crate::learn) fn value(answer: &str, new: impl Fn(&str) -> bool) -> Option<&str> {
+pub(in crate::learn) fn value(answer: &str, new: impl Fn(&str) -> bool) -> Option<String> {
     let answer = answer.trim().trim_end_matches(['.', '!']);
     let pieces: Vec<&str> = answer.split(' ').collect();
     let mut first = pieces.iter().position(|piece| new(piece))?;
@@ -27,9 +27,7 @@ pub(in crate::learn) fn value(answer: &str, new: impl Fn(&str) -> bool) -> Optio
     if last + 1 - first > LONGEST {
         return None;
     }
-    let start: usize = pieces[..first].iter().map(|piece| piece.len() + 1).sum();
-    let length: usize = pieces[first..=last].iter().map(|piece| piece.len() + 1).sum::<usize>() - 1;
-    answer.get(start..start + length).map(|text| text.trim_end_matches([',', ';', ':']))
+    Some(pieces[first..=last].join(" ").trim_end_matches([',', ';', ':']).to_owned())
 }
 
 /// An answer to a question in the question's own words, with the value at the end; `None` where the rules do not reach.
@@ -65,16 +63,10 @@ fn echo(question: &str, value: &str) -> Option<String> {
         "where" => format!("the place {} is {value}", to_you(&indirect(&plain)?)),
         "when" => format!("the time {} is {value}", to_you(&indirect(&plain)?)),
         "what" => format!("{} is {value}", to_you(&indirect(&plain)?)),
-        _ if !ASKING.contains(&asking) && !BEFORE.contains(&asking) && starts_with_article(asking) => {
-            format!("{} is {value}", to_you(&plain))
-        }
+        "the" | "The" | "my" | "My" | "our" | "Our" => format!("{} is {value}", to_you(&plain)),
         _ => return None,
     };
     Some(format!("{}.", large_first(&said)))
-}
-
-fn starts_with_article(word: &str) -> bool {
-    matches!(word, "the" | "The" | "my" | "My" | "our" | "Our")
 }
 
 /// `which day is the rubbish collected`: what stands before the participle is no name of the value.
@@ -114,14 +106,17 @@ mod tests {
         let of = |answer: &'static str, new: &'static [&'static str]| {
             value(answer, |piece| new.contains(&piece.trim_end_matches('.')))
         };
-        assert_eq!(of("Bruno Salgado leads the project.", &["Bruno", "Salgado"]), Some("Bruno Salgado"));
+        assert_eq!(
+            of("Bruno Salgado leads the project.", &["Bruno", "Salgado"]),
+            Some("Bruno Salgado".to_owned())
+        );
         assert_eq!(
             of("You park your car at night on Tamarind Lane.", &["Tamarind", "Lane"]),
-            Some("on Tamarind Lane")
+            Some("on Tamarind Lane".to_owned())
         );
         assert_eq!(
             of("The key is under the blue pot.", &["under", "blue", "pot"]),
-            Some("under the blue pot")
+            Some("under the blue pot".to_owned())
         );
         assert_eq!(of("Yes, it is.", &[]), None);
     }

@@ -7,7 +7,7 @@ use super::{DETERMINERS, keywords};
 const MOST: usize = 12;
 
 /// How a fragment is asked for, by the word that the question begins with; `*` is the fragment.
-const FRAMES: [(&[&str], [&str; 4]); 6] = [
+const FRAMES: [(&[&str], [&str; 4]); 5] = [
     (
         &["who", "whose", "which person"],
         [
@@ -53,24 +53,21 @@ const FRAMES: [(&[&str], [&str; 4]); 6] = [
             "* - how again?",
         ],
     ),
-    (
-        &[""],
-        [
-            "Which one was that, *?",
-            "Tell me again: *.",
-            "Somebody asks me about *. What do I say?",
-            "* - what was it again?",
-        ],
-    ),
+];
+/// And of other questions.
+const OTHERS: [&str; 4] = [
+    "Which one was that, *?",
+    "Tell me again: *.",
+    "Somebody asks me about *. What do I say?",
+    "* - what was it again?",
 ];
 
 /// The question with some of its words, in frames of its kind. `question` begins with a small letter and has no mark at its end.
 pub(super) fn fragments(question: &str) -> Vec<String> {
+    let small = question.to_lowercase();
+    let of_kind = FRAMES.iter().find(|(starts, _)| starts.iter().any(|start| small.starts_with(start)));
+    let frames = of_kind.map_or(&OTHERS, |(_, frames)| frames);
     let units = units(question);
-    let begins = |start: &str| question.to_lowercase().starts_with(start);
-    let Some((_, frames)) = FRAMES.iter().find(|(starts, _)| starts.iter().any(|start| begins(start))) else {
-        return vec![];
-    };
     let parts = parts(&units);
     // Every part once, and then in another frame.
     let made = parts.iter().chain(&parts).take(MOST).enumerate();

@@ -23,7 +23,8 @@ const STOPPING: Duration = Duration::from_secs(30);
 /// Failures after which no more are looked for.
 const MOST: usize = 20;
 
-fn from_env(name: &str, default: u64) -> u64 {
+/// A number that the environment may set.
+pub fn from_env(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
