@@ -24,7 +24,7 @@ pub(super) struct Prepared {
     x: [i16; 32],
     /// What they add up to before they are rounded; see [`Sums`].
     sums: [f32; 8],
-    /// What one is worth in this block: of all rows in the first.
+    /// What one is worth in this block: of all rows in the first. Of one row those of eight blocks of 32, in the first.
     steps: [f32; 8],
 }
 
@@ -118,7 +118,11 @@ impl<const LEN: usize> Job for Prepare<'_, LEN> {
             for (b, x) in blocks.iter().enumerate() {
                 let size = x.as_chunks::<32>().0.iter().fold(0, |size, x| size.max(l.largest(four(l, x))));
                 let (by, step) = steps(size, most);
-                room[b * groups * each].steps[t % 8] = step;
+                if groups == 1 && each == 1 {
+                    room[b / 8 * 8].steps[b % 8] = step;
+                } else {
+                    room[b * groups * each].steps[t % 8] = step;
+                }
                 for (g, x) in (b * groups..).zip(x.as_chunks::<32>().0) {
                     let x = four(l, x);
                     room[g * each + t].x = l.ints().arranged(l.ints().rounded(x, by));
@@ -227,6 +231,15 @@ impl<B: BlockCodec<LEN, BYTES>, const LEN: usize, const BYTES: usize> Tiles<'_, 
             let end = blocks.min(start + step);
             for (w, sums) in w.as_chunks::<R>().0.iter().zip(sums.as_chunks_mut::<R>().0) {
                 let mut acc = *sums;
+                if LEN == 32 && T == 1 {
+                    for b in (start..end).step_by(8) {
+                        let to = end.min(b + 8);
+                        let w: [&[[u8; BYTES]]; R] = std::array::from_fn(|r| &w[r][b..to]);
+                        eight::<B, L, R, T, LEN, BYTES>(l, w, x[b..to].as_flattened(), stride, &mut acc);
+                    }
+                    *sums = acc;
+                    continue;
+                }
                 let mut plus = [[0.0; 8]; R];
                 for b in start..end {
                     let w: [&[u8; BYTES]; R] = std::array::from_fn(|r| &w[r][b]);
@@ -323,6 +336,49 @@ fn block<
         }
     }
     f
+}
+
+/// Adds the products of up to eight blocks of 32 weights of some rows with one row of activations; their scales and summands
+/// are made together.
+#[inline(always)]
+fn eight<
+    B: BlockCodec<LEN, BYTES>,
+    L: Lanes,
+    const R: usize,
+    const T: usize,
+    const LEN: usize,
+    const BYTES: usize,
+>(
+    l: L,
+    w: [&[[u8; BYTES]]; R],
+    x: &[Prepared],
+    stride: usize,
+    acc: &mut Acc<L, R, T>,
+) {
+    let s = l.ints();
+    let mut scales = [[0.0; 8]; R];
+    let mut summands = [l.zero(); R];
+    for r in 0..R {
+        let (scale, plus) = B::heads(l, w[r]);
+        scales[r] = l.to_array(l.mul(scale, l.load(&x[0].steps)));
+        summands[r] = plus;
+    }
+    // Kept in memory, whence a broadcast costs nothing.
+    let scales = black_box(&scales);
+    for (b, x) in x.iter().enumerate() {
+        for r in 0..R {
+            prefetch_ahead(&w[r][b][..], stride);
+            let words = s.words(B::values(l, B::codes::<L, 0>(l, &w[r][b])), B::MIDDLE);
+            let products = s.products(s.none(), words, &x.x);
+            acc[r][0] = s.add(acc[r][0], scales[r][b % 8], products);
+        }
+    }
+    // Last, as with several rows of activations.
+    for r in 0..R {
+        if B::PLUS {
+            acc[r][0] = s.add_eight(acc[r][0], summands[r], &x[0].sums);
+        }
+    }
 }
 
 /// See [`FewRows`]: rows of a block format; past the last, it is repeated. NaN if they are not as long as the activations.

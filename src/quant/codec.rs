@@ -112,6 +112,22 @@ pub(crate) trait BlockCodec<const LEN: usize, const BYTES: usize> {
         }
     }
 
+    /// The scales of up to eight blocks of 32 weights, and what is added to values less the middle: zeros past the last.
+    /// Such a block begins with its scale, as f16; what is added follows it, where there is such a thing.
+    #[inline(always)]
+    fn heads<L: Lanes>(l: L, blocks: &[[u8; BYTES]]) -> (L::V, L::V) {
+        let at = |at: usize| {
+            let head =
+                |i: usize| blocks.get(i).map_or(0, |block| u64::from(u16::from_le_bytes(*part(block, at))));
+            // Words, not an array: that would come to its register through memory, or bytes one by one.
+            let four = |i: usize| head(i) | head(i + 1) << 16 | head(i + 2) << 32 | head(i + 3) << 48;
+            l.halves(&bytemuck::cast([four(0).to_le(), four(4).to_le()]))
+        };
+        let scale = at(0);
+        let middle = f32::from(Self::MIDDLE - Self::CENTRE);
+        (scale, if Self::PLUS { l.mul_add(scale, l.splat(middle), at(2)) } else { l.zero() })
+    }
+
     /// See [`Factors`].
     #[inline(always)]
     fn factors<L: Lanes>(l: L, block: &[u8; BYTES], out: &mut Factors) {
