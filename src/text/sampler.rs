@@ -65,14 +65,21 @@ impl SamplerParams {
         Self { temperature: 0.0, ..Self::default() }
     }
 
-    /// The same, held harder against repetition and with other draws: for a second try where the first ran in a circle.
-    pub fn firmer(&self) -> Self {
+    /// The same, held harder against repetition and with other draws, the more so the more often: for another try where `tries`
+    /// before it ran in a circle.
+    pub fn firmer(&self, tries: u32) -> Self {
+        let more = tries.saturating_sub(1);
         Self {
-            dry_multiplier: self.dry_multiplier.max(1.5),
+            temperature: self.temperature * (1.0 + 0.25 * more as f32),
+            dry_multiplier: self.dry_multiplier.max(1.5) * (1.0 + more as f32),
             dry_base: self.dry_base.max(1.75),
-            dry_allowed_length: self.dry_allowed_length.min(4),
+            dry_allowed_length: self
+                .dry_allowed_length
+                .min(4)
+                .saturating_sub(more)
+                .max(self.dry_allowed_length.min(2)),
             dry_last_n: MAX_DRY_LAST_N as u32,
-            seed: mix(self.seed ^ 0x9e37_79b9),
+            seed: mix(self.seed ^ 0x9e37_79b9u32.wrapping_mul(tries)),
             ..*self
         }
     }
@@ -214,7 +221,7 @@ pub fn choose_with_breakers(
     let all = Candidates { logits, replaced: penalised(logits, history, p, breakers, &mut room) };
     let (best, max) = all.max();
     let token = if p.temperature <= 0.0 { best } else { draw(&all, p, max, uniform(p.seed, pos)) };
-    let top = logits.iter().fold(f32::NEG_INFINITY, |m, l| m.max(*l));
+    let top = largest(logits);
     let scale = softmax_scale(p.temperature);
     let sum = sum_exp(logits, top, scale);
     let above = f64::from(logits[token as usize] - top) * f64::from(scale);
@@ -318,20 +325,53 @@ struct Candidates<'a> {
     replaced: &'a [Replaced],
 }
 
+impl Candidates<'_> {
+    /// Calls `f` with the tokens between those that were replaced, from the first on, and with these alone.
+    fn stretches(&self, mut f: impl FnMut(usize, &[f32])) {
+        let mut start = 0;
+        for replaced in self.replaced {
+            let token = replaced.token as usize;
+            f(start, &self.logits[start..token]);
+            f(token, &[replaced.logit]);
+            start = token + 1;
+        }
+        f(start, &self.logits[start..]);
+    }
+}
+
 impl Scan for Candidates<'_> {
     fn each(&self, mut f: impl FnMut(u32, f32)) {
-        let mut start = 0;
-        let ends = self.replaced.iter().map(|r| (r.token as usize, Some(r.logit)));
-        for (end, replacement) in ends.chain([(self.logits.len(), None)]) {
-            for (i, &logit) in self.logits[start..end].iter().enumerate() {
-                f((start + i) as u32, logit);
+        self.stretches(|first, logits| {
+            for (i, &logit) in logits.iter().enumerate() {
+                f((first + i) as u32, logit);
             }
-            if let Some(logit) = replacement {
-                f(end as u32, logit);
+        });
+    }
+
+    fn max(&self) -> (u32, f32) {
+        let mut best = (0, f32::NEG_INFINITY);
+        self.stretches(|first, logits| {
+            let max = largest(logits);
+            if max > best.1 {
+                let place = logits.iter().position(|logit| *logit == max).unwrap_or(0);
+                best = ((first + place) as u32, max);
             }
-            start = end + 1;
+        });
+        best
+    }
+}
+
+/// The largest, minus infinity if there are none: lanes apart, so that it uses vectors.
+fn largest(logits: &[f32]) -> f32 {
+    let max = |a: f32, b: f32| if b > a { b } else { a };
+    let (whole, rest) = logits.as_chunks::<32>();
+    let mut lanes = [f32::NEG_INFINITY; 32];
+    for logits in whole {
+        for (lane, logit) in lanes.iter_mut().zip(logits) {
+            *lane = max(*lane, *logit);
         }
     }
+    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |most, logit| max(most, *logit))
 }
 
 /// Tokens that passed a filter.

@@ -23,6 +23,21 @@ fn greedy_takes_the_first_of_equals() {
 }
 
 #[test]
+fn the_largest_is_found_wherever_it_is_beside_what_was_replaced() {
+    let params = SamplerParams { repeat_penalty: 1.5, repeat_last_n: 4, ..SamplerParams::greedy() };
+    for place in 0..100u32 {
+        let mut l: Vec<f32> = (0..100).map(|i| -1.0 - (i % 7) as f32).collect();
+        (l[place as usize], l[(place as usize + 40) % 100]) = (2.0, 2.0);
+        let first = place.min((place + 40) % 100);
+        let chosen = |history: &[u32]| choose(&l, history, &params, 0).unwrap().token;
+        assert_eq!(chosen(&[(place + 1) % 100, (place + 39) % 100]), first);
+        assert_eq!(chosen(&[first]), place.max((place + 40) % 100), "penalised, it is no longer the largest");
+    }
+    let nothing = [f32::NEG_INFINITY; 70];
+    assert_eq!(choose(&nothing, &[], &SamplerParams::greedy(), 0).unwrap().token, 0);
+}
+
+#[test]
 fn filters_keep_what_they_say() {
     let l = logits();
     let p = SamplerParams { top_k: 5, top_p: 1.0, min_p: 0.0, temperature: 10.0, ..Default::default() };
