@@ -191,7 +191,7 @@ impl Chat {
     }
 
     /// Writes an answer to the conversation. Where it begins with what was said twice before, nothing of it has been told yet,
-    /// and another is tried; the third may say it again.
+    /// and another is tried, ever firmer; the last may say it again.
     fn write(&mut self, listener: &mut Listener<'_>) -> Result<Answer, ChatError> {
         let session = self.session.as_mut().ok_or(ChatError::Asleep)?;
         let (prompt, dropped) = self.conversation.fit(session.ctx())?;

@@ -7,8 +7,8 @@ use crate::text::{
     LoopGuard, Patience, SamplerParams, StopStrings, ThinkMarks, Thoughts, TokenStream, Tokenizer, Utterance,
 };
 
-/// Attempts at an answer that begins with what was said twice before: as it is, firmer, and as it is whatever it says.
-const ATTEMPTS: u32 = 3;
+/// Attempts at an answer that begins with what was said twice before: as it is, ever firmer, and as it is whatever it says.
+const ATTEMPTS: u32 = 6;
 
 /// What comes of an answer as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +83,10 @@ impl Reply {
 
     /// How the tokens of this attempt are chosen.
     pub fn sampler(&self) -> SamplerParams {
-        if self.attempt == 1 { self.start.sampler.firmer() } else { self.start.sampler }
+        match self.attempt {
+            tries @ 1.. if tries + 1 < ATTEMPTS => self.start.sampler.firmer(tries),
+            _ => self.start.sampler,
+        }
     }
 
     /// Takes the next token, which does not end the turn; a `Break` where nothing is to come any more.

@@ -115,7 +115,7 @@ fn thoughts_are_told_apart_also_where_their_mark_is_a_control_token() {
 const SENTENCE: &[u8] = b"The quick brown fox jumps over the lazy dog today. ";
 
 #[test]
-fn what_was_said_twice_is_tried_again_and_the_third_time_it_is_said() {
+fn what_was_said_twice_is_tried_again_and_at_last_it_is_said() {
     let mut conversation = conversation(&[SENTENCE, b"Other. "], "", Manner::default());
     let said = std::str::from_utf8(SENTENCE).unwrap();
     for question in ["one", "two"] {
@@ -129,11 +129,20 @@ fn what_was_said_twice_is_tried_again_and_the_third_time_it_is_said() {
     assert_eq!(first.seed, conversation.manner.sampler.seed);
     let (told, answer) = play(&conversation, &mut reply, &[0]);
     assert_eq!((told, answer), (Told::default(), None), "nothing was told yet");
-    assert_eq!(reply.sampler(), first.firmer());
+    assert_eq!(reply.sampler(), first.firmer(1));
     // The second says something else.
     let (told, answer) = play(&conversation, &mut reply.clone(), &[1]);
     assert_eq!((told.answer.as_str(), answer.unwrap().text.as_str()), ("Other. ", "Other. "));
-    // Or the same, and the third is as the first, whatever it says.
+    // Or the same, ever firmer, and the last is as the first, whatever it says.
+    for tries in 2..5 {
+        assert_eq!(play(&conversation, &mut reply, &[0]).1, None);
+        let firm = reply.sampler();
+        assert_eq!(firm, first.firmer(tries));
+        assert!(
+            firm.seed != first.firmer(tries - 1).seed
+                && firm.dry_multiplier > first.firmer(tries - 1).dry_multiplier
+        );
+    }
     assert_eq!(play(&conversation, &mut reply, &[0]).1, None);
     assert_eq!(reply.sampler(), first);
     let (told, answer) = play(&conversation, &mut reply, &[0, 0, 0, 1]);
