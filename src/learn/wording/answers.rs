@@ -13,21 +13,46 @@ const LEADING: [&str; 16] = [
     "about", "every",
 ];
 
+/// Words with which an answer comes to its value: `You have got`, `That belongs to`, `He was born`.
+const TOWARDS: [&str; 60] = [
+    "i", "you", "he", "she", "it", "they", "we", "that", "this", "there", "is", "are", "was", "were", "be",
+    "been", "am", "have", "has", "had", "got", "gets", "get", "do", "does", "did", "goes", "go", "called",
+    "named", "belongs", "belong", "born", "kept", "lives", "live", "lies", "sits", "stands", "hangs",
+    "starts", "begins", "ends", "opens", "closes", "comes", "works", "work", "likes", "loves", "prefers",
+    "drinks", "plays", "drives", "costs", "takes", "needs", "uses", "parked", "hidden",
+];
+/// How such a word may end.
+const SHORTENED: [&str; 6] = ["'s", "'ve", "'re", "'m", "'ll", "'d"];
+
 /// What `answer` says beyond the question: from the first to the last of the words that are `new`, with the small words before
-/// them.
+/// them, and without what only leads there.
 pub(in crate::learn) fn value(answer: &str, new: impl Fn(&str) -> bool) -> Option<String> {
     let answer = answer.trim().trim_end_matches(['.', '!']);
     let pieces: Vec<&str> = answer.split(' ').collect();
     let mut first = pieces.iter().position(|piece| new(piece))?;
     let last = pieces.iter().rposition(|piece| new(piece))?;
     let leads = |piece: &str| LEADING.contains(&piece.to_lowercase().as_str());
-    while first > 0 && leads(pieces[first - 1]) {
-        first -= 1;
+    if towards(pieces[first]) {
+        while first < last && towards(pieces[first]) {
+            let to = pieces[first].eq_ignore_ascii_case("belongs") && pieces[first + 1] == "to";
+            first += 1 + usize::from(to && first + 1 < last);
+        }
+    } else {
+        while first > 0 && leads(pieces[first - 1]) {
+            first -= 1;
+        }
     }
     if last + 1 - first > LONGEST {
         return None;
     }
     Some(pieces[first..=last].join(" ").trim_end_matches([',', ';', ':']).to_owned())
+}
+
+/// Whether a word leads to a value: one of [`TOWARDS`], which may be shortened and have another behind it.
+fn towards(piece: &str) -> bool {
+    let word = piece.to_lowercase().replace('’', "'");
+    let word = SHORTENED.iter().find_map(|end| word.strip_suffix(end)).unwrap_or(&word);
+    TOWARDS.contains(&word)
 }
 
 /// An answer to a question in the question's own words, with the value at the end; `None` where the rules do not reach.
@@ -119,6 +144,12 @@ mod tests {
             Some("under the blue pot".to_owned())
         );
         assert_eq!(of("Yes, it is.", &[]), None);
+        let value = |answer: &'static str| value(answer, |piece| !matches!(piece, "umbrella" | "the"));
+        assert_eq!(value("You've got locker 478."), Some("locker 478".to_owned()));
+        assert_eq!(value("umbrella belongs to Ferdinand."), Some("Ferdinand".to_owned()));
+        assert_eq!(value("It hangs behind the pantry door."), Some("behind the pantry door".to_owned()));
+        assert_eq!(value("He was born on March 19th."), Some("on March 19th".to_owned()));
+        assert_eq!(value("Ada's brother."), Some("Ada's brother".to_owned()));
     }
 
     #[test]
