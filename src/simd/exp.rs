@@ -9,12 +9,15 @@ pub fn exp(x: f32) -> f32 {
     // Adding and taking this off rounds to an integer.
     const ROUND: f32 = 12_582_912.0;
     let x = x.clamp(-87.0, 88.0);
-    let k = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let rounded = x * std::f32::consts::LOG2_E + ROUND;
+    let k = rounded - ROUND;
     let r = (x - k * 0.693_359_4) + k * 2.121_944_4e-4;
     let high = (1.987_569_1e-4 * r + 1.398_199_9e-3) * r + 8.333_452e-3;
     let low = ((high * r + 4.166_579_6e-2) * r + 1.666_666_5e-1) * r + 0.5;
     let value = low * r * r + r + 1.0;
-    value * f32::from_bits(((k as i32 + 127) << 23) as u32)
+    // The integer from the bits: a conversion of what may be no number has branches.
+    let whole = rounded.to_bits().wrapping_sub(ROUND.to_bits());
+    value * f32::from_bits(whole.wrapping_add(127) << 23)
 }
 
 /// Running sums of a row.
