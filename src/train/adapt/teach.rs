@@ -137,7 +137,7 @@ pub enum Lecture<'a> {
 /// Most tokens of an answer that is looked at.
 pub(super) const ANSWER: usize = 40;
 /// Rounds before the facts are asked for first; the last of them and all that follow are gone at half the learning rate.
-pub const BLIND: u64 = 4;
+pub const BLIND: u64 = 3;
 /// Most wordings of a fact that a round takes; the next one takes others.
 const WORDINGS: usize = 12;
 /// A round's loss below which it is worth asking. How a wording is answered (`learn/wording/answers.rs`) is chance to the model, and
