@@ -164,7 +164,7 @@ fn selftest(out: &mut dyn Write, args: &DoctorArgs) -> CliResult {
     }
     let failures: Vec<_> = cases.iter().filter_map(|case| Some((case, case.failure.as_ref()?))).collect();
     for (case, failure) in &failures {
-        writeln!(out, "    {} ({}): {failure}", case.name, case.kernel)?;
+        writeln!(out, "    {} ({}): {failure}", case.name, case.candidate)?;
     }
     if failures.is_empty() {
         return Ok(());

@@ -5,6 +5,7 @@ pub mod cpu;
 mod gone;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+pub(crate) mod notes;
 
 pub use gone::Gone;
 
@@ -51,6 +52,9 @@ pub enum ExecError {
         /// Seconds allowed.
         most: f64,
     },
+    /// The device gets wrong all that could run an op; the names of its candidates.
+    #[error("this device, or its driver, computes wrongly: {0}")]
+    Wrong(String),
     /// The device or its driver refused something.
     #[error("device: {0}")]
     Device(String),
@@ -77,6 +81,7 @@ impl ExecError {
             | ExecError::OutOfMemory(_)
             | ExecError::Shader { .. }
             | ExecError::Watchdog { .. }
+            | ExecError::Wrong(_)
             | ExecError::Device(_) => Some(Remedy::Elsewhere),
             ExecError::Weight(_) | ExecError::Step(_) | ExecError::Internal(_) => None,
         }

@@ -50,6 +50,7 @@ impl Device {
             choice: options.device.clone().into(),
             profile: options.profile.clone(),
             max_submit_ms: options.max_submit_ms,
+            notes: options.notes.clone(),
             fullness: options.fullness,
             failed: options.failed.clone(),
             ..GpuOptions::default()

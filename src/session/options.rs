@@ -1,5 +1,7 @@
 //! What a session is booted with.
 
+use std::path::PathBuf;
+
 use crate::exec::{Failed, Fullness};
 use crate::model::{AdapterShape, KvType};
 
@@ -84,6 +86,8 @@ pub struct SessionOptions {
     pub budget: Option<u64>,
     /// Target length of one submission to the device, in milliseconds.
     pub max_submit_ms: u32,
+    /// Folder for what is found out about devices, so that it is found out once; without it, for as long as the process runs.
+    pub notes: Option<PathBuf>,
     /// How full a GPU's memory may become.
     pub fullness: Fullness,
     /// GPUs that are not to be taken, because they failed.
@@ -142,6 +146,7 @@ impl Default for SessionOptions {
             logit_rows: 1,
             budget: None,
             max_submit_ms: 30,
+            notes: None,
             fullness: Fullness::default(),
             failed: Vec::new(),
             double: false,
