@@ -8,7 +8,8 @@ use crate::model::{AdapterShape, KvType};
 /// Which device to run on.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum DeviceChoice {
-    /// A real GPU if there is one, else the CPU executor.
+    /// The fastest: the CPU, and each real GPU, are measured once with each model, where there is a place to note it
+    /// ([`SessionOptions::notes`]); else a real GPU if there is one. What fails to boot is passed over.
     #[default]
     Auto,
     /// Any GPU, a software rasterizer included.
