@@ -121,7 +121,8 @@ impl Chat {
         Ok(())
     }
 
-    /// Boots again where the device has failed: the same if it has got on (`progress`), else another. What is asked next is computed
+    /// Boots again where the device has failed: the same if it has got on (`progress`), else another. What is asked next is
+    /// computed
     /// from its text.
     ///
     /// # Errors
@@ -173,7 +174,8 @@ impl Chat {
         Ok(true)
     }
 
-    /// Switches to `adapters`, booting the session again where they need more room or the device has failed; where that fails, as it
+    /// Switches to `adapters`, booting the session again where they need more room or the device has failed; where that fails,
+    /// as it
     /// was before.
     ///
     /// # Errors
@@ -238,7 +240,8 @@ impl Chat {
         }
     }
 
-    /// Writes one attempt at an answer. Where the device fails it goes on from its text: the prompt and the tokens so far are computed
+    /// Writes one attempt at an answer. Where the device fails it goes on from its text: the prompt and the tokens so far are
+    /// computed
     /// again, here or elsewhere.
     fn attempt(
         &mut self,

@@ -98,7 +98,8 @@ pub struct Failed {
     pub why: String,
 }
 
-/// How full a device's memory may become by all programs together, in percent of what the system grants; `None`: the driver decides.
+/// How full a device's memory may become by all programs together, in percent of what the system grants; `None`: the driver
+/// decides.
 /// Only Vulkan and DX12 know; 0 is a drill of a shortage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Fullness {

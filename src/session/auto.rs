@@ -10,7 +10,7 @@ use super::boot::{Device, boot_on};
 use super::{DeviceChoice, Modes, Session, SessionError, SessionOptions};
 use crate::adapter::BaseFingerprint;
 use crate::exec::choice::{Fastest, Phase, Speed, fastest};
-use crate::exec::{DeviceInfo, DeviceKind, notes};
+use crate::exec::{DeviceInfo, notes};
 use crate::model::{AdapterShape, Model};
 use crate::text::SamplerParams;
 
@@ -39,7 +39,21 @@ pub struct Speeds {
     pub speeds: Vec<Speed>,
 }
 
-/// The fastest device for a session of a model: by what is known, else by measuring. `None` where there is no choice: another device
+impl Speeds {
+    /// That of a device, if need be a new one.
+    fn of(&mut self, device: &str, driver: &str) -> Option<&mut Speed> {
+        let same = |speed: &Speed| speed.device == device && speed.driver == driver;
+        let at = self.speeds.iter().position(same).unwrap_or_else(|| {
+            let (device, driver) = (device.to_owned(), driver.to_owned());
+            self.speeds.push(Speed { device, driver, ..Speed::default() });
+            self.speeds.len() - 1
+        });
+        self.speeds.get_mut(at)
+    }
+}
+
+/// The fastest device for a session of a model: by what is known, else by measuring. `None` where there is no choice: another
+/// device
 /// than `auto` was asked for, nothing would be remembered, or there is the CPU alone.
 pub(crate) fn for_session(model: &Model, options: &SessionOptions) -> Option<Preference> {
     // What is only scored is read as a prompt is.
@@ -120,16 +134,21 @@ fn among(
 /// The devices that `auto` may take, the CPU first: of equals it is taken.
 fn devices(options: &SessionOptions) -> Vec<(DeviceChoice, DeviceInfo)> {
     let cpu = SessionOptions { device: DeviceChoice::Cpu, ..options.clone() };
-    let mut devices: Vec<_> =
-        Device::open(&cpu).map(|device| (DeviceChoice::Cpu, device.info())).into_iter().collect();
-    #[cfg(feature = "gpu")]
-    for adapter in crate::exec::gpu::report().into_iter().filter(|adapter| adapter.usable) {
-        let failed = options.failed.iter().any(|failed| failed.device == adapter.info.name);
-        if !failed && adapter.info.kind != DeviceKind::Software {
-            devices.push((DeviceChoice::Named(adapter.info.name.clone()), adapter.info));
-        }
-    }
-    devices
+    let cpu = Device::open(&cpu).map(|device| (DeviceChoice::Cpu, device.info()));
+    cpu.into_iter().chain(gpus(options)).collect()
+}
+
+#[cfg(feature = "gpu")]
+fn gpus(options: &SessionOptions) -> Vec<(DeviceChoice, DeviceInfo)> {
+    let failed = |name: &str| options.failed.iter().any(|failed| failed.device == name);
+    let all = crate::exec::gpu::report().into_iter().filter(|adapter| adapter.usable);
+    let left = all.map(|adapter| adapter.info).filter(|info| !failed(&info.name));
+    left.map(|info| (DeviceChoice::Named(info.name.clone()), info)).collect()
+}
+
+#[cfg(not(feature = "gpu"))]
+fn gpus(_: &SessionOptions) -> Vec<(DeviceChoice, DeviceInfo)> {
+    Vec::new()
 }
 
 /// Tokens a second of prompts and of generation.
@@ -199,22 +218,15 @@ fn parse(text: &str) -> Option<Speeds> {
     let mut known = Speeds::default();
     for line in text.lines() {
         let fields: Vec<&str> = line.split('\t').collect();
-        let mut speed = |device: &str, driver: &str| {
-            let at = known.speeds.iter().position(|s| s.device == device && s.driver == driver);
-            let at = at.unwrap_or_else(|| {
-                let (device, driver) = (device.to_owned(), driver.to_owned());
-                known.speeds.push(Speed { device, driver, ..Speed::default() });
-                known.speeds.len() - 1
-            });
-            known.speeds.get_mut(at)
-        };
         match fields[..] {
             ["model", model] => known.model = model.to_owned(),
             ["rate", device, driver, phase, rate] => {
                 let rate = (Phase::named(phase)?, rate.parse().ok()?);
-                speed(device, driver)?.rates.extend([rate]);
+                known.of(device, driver)?.rates.extend([rate]);
             }
-            ["failed", device, driver, failure] => speed(device, driver)?.failure = Some(failure.to_owned()),
+            ["failed", device, driver, failure] => {
+                known.of(device, driver)?.failure = Some(failure.to_owned())
+            }
             _ => return None,
         }
     }
@@ -224,6 +236,7 @@ fn parse(text: &str) -> Option<Speeds> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exec::DeviceKind;
 
     fn device(name: &str, driver: &str) -> (DeviceChoice, DeviceInfo) {
         let (name, driver) = (name.to_owned(), driver.to_owned());

@@ -54,13 +54,11 @@ impl Generated {
 
     /// This one, which a device's failure ended, and what another session made of the rest.
     pub(crate) fn and(mut self, rest: Generated) -> Self {
-        let waited = if self.tokens.is_empty() {
-            self.first_token += rest.first_token;
-            Duration::ZERO
-        } else {
-            rest.first_token
-        };
-        self.decode += waited + rest.decode;
+        if self.tokens.is_empty() {
+            // What was held, and computed, is of no use any more.
+            return Self { first_token: self.first_token + rest.first_token, ..rest };
+        }
+        self.decode += rest.first_token + rest.decode;
         self.computed += rest.computed;
         self.tokens.extend(rest.tokens);
         self.log_probs.extend(rest.log_probs);

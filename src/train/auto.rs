@@ -63,6 +63,7 @@ fn measure(engine: &mut Engine, rows: usize) -> Result<Vec<(Phase, f64)>, TrainE
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Train;
     use crate::session::{DeviceChoice, SessionOptions};
     use crate::train::LoraOptions;
 
@@ -72,7 +73,9 @@ mod tests {
         let model = Model::open(file).unwrap();
         let device = SessionOptions { device: DeviceChoice::Cpu, ..SessionOptions::default() };
         let adapters = LoraOptions { rank: 2, ..LoraOptions::default() }.shape(&model);
-        let options = EngineOptions { device, rows: 12, seq: 12, adapters, ..EngineOptions::default() };
+        let train = Train::Adapters;
+        let options =
+            EngineOptions { device, rows: 12, seq: 12, train, adapters, ..EngineOptions::default() };
         let rates = measure(&mut Engine::boot(&model, &options).unwrap(), 12).unwrap();
         assert!(
             matches!(rates[..], [(Phase::Training, rate)] if rate > 0.0 && rate.is_finite()),

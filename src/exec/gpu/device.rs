@@ -56,7 +56,7 @@ impl Default for GpuOptions {
             max_submit_ms: 30,
             checked: false,
             tuning: None,
-            proof: true,
+            proof: false,
             notes: None,
             fullness: Fullness::default(),
             failed: Vec::new(),
@@ -158,7 +158,7 @@ impl Device {
             let info = adapter.get_info();
             let failed = options.failed.iter().find(|failed| failed.device == info.name);
             let failed = failed.map(|failed| format!("it failed: {}", failed.why));
-            let opened = match refusal(&info, &options.choice).or(failed) {
+            let opened = match failed.or_else(|| refusal(&info, &options.choice)) {
                 Some(reason) => Err(reason),
                 None => open(&adapter, grant, &options.choice),
             };
@@ -314,7 +314,8 @@ impl Device {
         self.device.poll(wait).map(drop)
     }
 
-    /// The loss that is behind an error, if there is one: a lost device first shows by refusing things, and tells its loss when it is
+    /// The loss that is behind an error, if there is one: a lost device first shows by refusing things, and tells its loss when
+    /// it is
     /// asked with nothing left to do.
     pub fn explain(&self, error: ExecError) -> ExecError {
         let _ = no_panic(|| self.wait_once(None));
@@ -330,7 +331,8 @@ impl Device {
         let _ = no_panic(|| self.device.poll(wgpu::PollType::Poll));
     }
 
-    /// Runs `work` and returns the first error that the driver raised meanwhile on this thread, or that the device is lost: then all
+    /// Runs `work` and returns the first error that the driver raised meanwhile on this thread, or that the device is lost:
+    /// then all
     /// calls succeed, and nothing is done.
     pub fn guarded<T>(&self, work: impl FnOnce() -> T) -> Result<T, ExecError> {
         let scope = |filter| self.device.push_error_scope(filter);

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::exec::ExecError;
 
-/// First guess of a device's speed, in multiply-adds a second: less than any GPU does, so that no watchdog bites before a step has been
+/// First guess of a device's speed, in multiply-adds a second: less than any GPU does, so that no watchdog bites before a step
+/// has been
 /// measured, and the first step is only cut too finely.
 const FIRST_GUESS: f64 = 1e9;
 /// Weight of a new measurement.
@@ -27,7 +28,8 @@ pub struct Governor {
 }
 
 impl Governor {
-    /// Aims at submissions of `target_ms` milliseconds; `watched`: the device has a watchdog. Who aims at longer ones than a watchdog
+    /// Aims at submissions of `target_ms` milliseconds; `watched`: the device has a watchdog. Who aims at longer ones than a
+    /// watchdog
     /// bears knows that there is none.
     pub fn new(target_ms: u32, watched: bool) -> Self {
         let seconds = |ms: u32| f64::from(ms) / 1e3;
@@ -44,7 +46,8 @@ impl Governor {
         self.target / self.seconds_per_unit
     }
 
-    /// Whether the device bears a call, which is a submission of its own at least, of so much work. Before anything was measured it
+    /// Whether the device bears a call, which is a submission of its own at least, of so much work. Before anything was
+    /// measured it
     /// is taken to.
     ///
     /// # Errors

@@ -106,7 +106,8 @@ pub fn work(program: &Program, plan: &Plan, call: &OpCall) -> u64 {
     ((cost.products + cost.other) / rows).max(4096)
 }
 
-/// The ways to run a call, best first; the last may always run. `capacity`: most active rows. Where the device gets some wrong, those
+/// The ways to run a call, best first; the last may always run. `capacity`: most active rows. Where the device gets some wrong,
+/// those
 /// for other kinds of devices come behind the rest.
 ///
 /// # Errors

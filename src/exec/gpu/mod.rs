@@ -1,8 +1,10 @@
 //! The GPU executor: WGSL through wgpu, on Vulkan, Metal and DX12.
 //!
 //! `device` opens an adapter, `arena` makes every buffer of the memory map, `upload` streams the weights in, `kernels` and
-//! `launch` turn calls into pipelines and dispatches, `bound` says which pieces of the map they see, `calls` binds them at boot, `run` is the sole place that dispatches,
-//! `ring` carries step inputs and results, `governor` sizes submissions, `faults` types what the driver reports, `probe` reads and writes tensors for the
+//! `launch` turn calls into pipelines and dispatches, `bound` says which pieces of the map they see, `calls` binds them at
+//! boot, `run` is the sole place that dispatches,
+//! `ring` carries step inputs and results, `governor` sizes submissions, `faults` types what the driver reports, `probe` reads
+//! and writes tensors for the
 //! self-test, `proof` has every candidate pass that before it is used, `stopwatch` times ops, `bandwidth` measures the memory.
 
 mod arena;
@@ -74,7 +76,8 @@ impl Gpu {
     /// Allocates what the map says, uploads the weights, and makes every call ready.
     ///
     /// # Errors
-    /// [`ExecError::Wrong`] if the device gets wrong what the program needs, [`ExecError::OutOfMemory`] naming the buffer, [`ExecError::Weight`] for a missing tensor, [`ExecError::Device`] for
+    /// [`ExecError::Wrong`] if the device gets wrong what the program needs, [`ExecError::OutOfMemory`] naming the buffer,
+    /// [`ExecError::Weight`] for a missing tensor, [`ExecError::Device`] for
     /// what the driver refuses.
     pub fn boot(self, program: Program, layout: &Layout, weights: Weights) -> Result<GpuExecutor, ExecError> {
         let allowed = if self.options.proof { proof::prove(&self, &program)? } else { self.allowed() };

@@ -66,7 +66,7 @@ impl Subject for Liar {
             // The upper half of an exponent: what is changed less is within the tolerance, or no lie.
             Lie::Flips(every) if self.steps.is_multiple_of(every) => self.spoil(plan, |word| word ^ 1 << 30),
             Lie::Candidate(id) if self.candidate(plan, step) == Some(id) => {
-                self.spoil(plan, |word| (f32::from_bits(word) * 1.01 + 1e-3).to_bits())
+                self.spoil(plan, |word| (f32::from_bits(word) * 1.5 + 0.5).to_bits())
             }
             _ => Ok(()),
         }

@@ -132,7 +132,8 @@ pub(super) fn run_all(
     cases.iter().map(|case| run(bench, layout, subject, case)).collect()
 }
 
-/// The cases that come to run on one of these candidates, in a program that has nothing for the others: their plans are empty, and
+/// The cases that come to run on one of these candidates, in a program that has nothing for the others: their plans are empty,
+/// and
 /// tensors that nobody binds are a word.
 pub(super) fn cases_on(
     allowed: &Allowed,
@@ -150,6 +151,8 @@ pub(super) fn cases_on(
         if ways.iter().find(|way| way.when.holds(active, &case.step)).is_some_and(|way| ids.contains(&way.id))
         {
             used.extend(call.args().iter().flatten().copied());
+            // Some cases fill what their call leaves out.
+            used.extend(case.inputs.iter().map(|(id, _)| *id));
             plans.insert(case.plan);
             cases.push(case);
         }
