@@ -60,8 +60,7 @@ const LIBRARY_FLAGS: [(&str, &str, &str); 8] = [
 ];
 
 /// What is public though nothing but tests uses it, with the reason.
-const PUBLIC: [(&str, &str); 14] = [
-    ("src/exec/mod.rs: trip", "losses are drilled by tests, a user's as well"),
+const PUBLIC: [(&str, &str); 13] = [
     ("src/explain/page.rs: unpacked", "what the page's script does, which tests compare with"),
     ("src/io/commit/mod.rs: commit_bytes", "for programs whose state is in memory"),
     ("src/io/faulty.rs: end_after", "a faulty stream is for tests, a user's as well"),
