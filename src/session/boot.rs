@@ -50,8 +50,6 @@ impl Device {
             choice: options.device.clone().into(),
             profile: options.profile.clone(),
             max_submit_ms: options.max_submit_ms,
-            // It takes a while, so that it is done where it is remembered.
-            proof: options.notes.is_some(),
             notes: options.notes.clone(),
             fullness: options.fullness,
             failed: options.failed.clone(),
