@@ -127,7 +127,7 @@ fn linear(b: &mut Bench, c: &ProductCase) -> Result<Case, PlanError> {
     b.case(name, c.capacity, ops::Linear { rows: b.rows, x, w, bias, residual, y, params: p }, step)
 }
 
-/// One row, and more than a tile of rows.
+/// Every number of rows that has a candidate of its own, and more than a tile of rows.
 fn linear_of(b: &mut Bench, format: Format) -> Cases {
     let base = ProductCase {
         format,
@@ -139,7 +139,8 @@ fn linear_of(b: &mut Bench, format: Format) -> Cases {
         extras: false,
         outputs: false,
     };
-    Ok(vec![linear(b, &base)?, linear(b, &ProductCase { capacity: 80, count: 67, ..base })?])
+    let rows = [(1, 1), (2, 2), (4, 3), (8, 7), (80, 5), (80, 67)];
+    rows.map(|(capacity, count)| linear(b, &ProductCase { capacity, count, ..base })).into_iter().collect()
 }
 
 /// Every number of rows that has a variant of its own, shards, and matrices of more than one workgroup.
