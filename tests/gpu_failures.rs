@@ -1,6 +1,6 @@
 //! What happens when a GPU goes away, or is full: typed errors, answers and runs that go on, and nothing left behind. A loss is
-//! made
-//! by a breaker, which destroys the device; a shortage by allowing none of its memory. Fails where there is no adapter at all.
+//! made by a breaker, which destroys the device; a shortage by allowing none of its memory. Fails where there is no adapter at
+//! all.
 #![cfg(feature = "gpu")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -70,9 +70,8 @@ fn held() -> (u64, usize) {
 }
 
 /// Runs a drill fifty times, after ten that fill the caches of driver and allocator: no file more is open then, and resident
-/// memory
-/// has not grown by what a tenth of them held. A session holds at least what its map says, so that even one in ten that is not
-/// freed is seen.
+/// memory has not grown by what a tenth of them held. A session holds at least what its map says, so that even one in ten that
+/// is not freed is seen.
 #[cfg(target_os = "linux")]
 fn leaves_nothing(what: &str, model: &Model, drill: impl Fn()) {
     let session = Session::new(model, &options()).unwrap();

@@ -122,8 +122,7 @@ impl Chat {
     }
 
     /// Boots again where the device has failed: the same if it has got on (`progress`), else another. What is asked next is
-    /// computed
-    /// from its text.
+    /// computed from its text.
     ///
     /// # Errors
     /// `error`, if it was not the device's or nothing is left to boot on.
@@ -175,8 +174,7 @@ impl Chat {
     }
 
     /// Switches to `adapters`, booting the session again where they need more room or the device has failed; where that fails,
-    /// as it
-    /// was before.
+    /// as it was before.
     ///
     /// # Errors
     /// Those of [`Chat::switch`] and [`Chat::boot`].
@@ -241,8 +239,7 @@ impl Chat {
     }
 
     /// Writes one attempt at an answer. Where the device fails it goes on from its text: the prompt and the tokens so far are
-    /// computed
-    /// again, here or elsewhere.
+    /// computed again, here or elsewhere.
     fn attempt(
         &mut self,
         prompt: &[u32],

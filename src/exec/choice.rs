@@ -32,6 +32,9 @@ impl Phase {
     }
 }
 
+/// Tokens a second of each phase that was measured.
+pub type Rates = Vec<(Phase, f64)>;
+
 /// How fast a device is with a model.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Speed {

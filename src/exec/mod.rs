@@ -99,8 +99,7 @@ pub struct Failed {
 }
 
 /// How full a device's memory may become by all programs together, in percent of what the system grants; `None`: the driver
-/// decides.
-/// Only Vulkan and DX12 know; 0 is a drill of a shortage.
+/// decides. Only Vulkan and DX12 know; 0 is a drill of a shortage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Fullness {
     /// Beyond it a buffer is refused: [`ExecError::OutOfMemory`].

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::boot::{Device, boot_on};
 use super::{DeviceChoice, Modes, Session, SessionError, SessionOptions};
 use crate::adapter::BaseFingerprint;
-use crate::exec::choice::{Fastest, Phase, Speed, fastest};
+use crate::exec::choice::{Fastest, Phase, Rates, Speed, fastest};
 use crate::exec::{DeviceInfo, notes};
 use crate::model::{AdapterShape, Model};
 use crate::text::SamplerParams;
@@ -53,8 +53,7 @@ impl Speeds {
 }
 
 /// The fastest device for a session of a model: by what is known, else by measuring. `None` where there is no choice: another
-/// device
-/// than `auto` was asked for, nothing would be remembered, or there is the CPU alone.
+/// device than `auto` was asked for, nothing would be remembered, or there is the CPU alone.
 pub(crate) fn for_session(model: &Model, options: &SessionOptions) -> Option<Preference> {
     // What is only scored is read as a prompt is.
     let work = if options.modes.generate { &SESSION[..] } else { &SESSION[..1] };
@@ -78,7 +77,7 @@ pub(crate) fn prefer<E: std::fmt::Display>(
     options: &SessionOptions,
     what: &str,
     work: &[(Phase, u64)],
-    measure: &mut dyn FnMut(&SessionOptions) -> Result<Vec<(Phase, f64)>, E>,
+    measure: &mut dyn FnMut(&SessionOptions) -> Result<Rates, E>,
 ) -> Option<Preference> {
     let folder = options.notes.as_deref()?;
     if options.device != DeviceChoice::Auto || options.double {
@@ -105,7 +104,7 @@ fn among(
     devices: &[(DeviceChoice, DeviceInfo)],
     mut known: Speeds,
     work: &[(Phase, u64)],
-    measure: &mut dyn FnMut(&DeviceChoice) -> Result<Vec<(Phase, f64)>, String>,
+    measure: &mut dyn FnMut(&DeviceChoice) -> Result<Rates, String>,
 ) -> (Speeds, Option<Fastest>) {
     let mut speeds = Vec::new();
     for (choice, info) in devices {
@@ -152,7 +151,7 @@ fn gpus(_: &SessionOptions) -> Vec<(DeviceChoice, DeviceInfo)> {
 }
 
 /// Tokens a second of prompts and of generation.
-fn measure(session: &mut Session) -> Result<Vec<(Phase, f64)>, SessionError> {
+fn measure(session: &mut Session) -> Result<Rates, SessionError> {
     let go_on = |_: u32| std::ops::ControlFlow::Continue(());
     let vocab = session.model().config().vocab as u32;
     let mut rate = 0.0;
@@ -249,7 +248,7 @@ mod tests {
     struct Simulated(Vec<(&'static str, Result<[f64; 3], &'static str>)>, Vec<String>);
 
     impl Simulated {
-        fn measure(&mut self, choice: &DeviceChoice) -> Result<Vec<(Phase, f64)>, String> {
+        fn measure(&mut self, choice: &DeviceChoice) -> Result<Rates, String> {
             let DeviceChoice::Named(name) = choice else { panic!("{choice:?}") };
             self.1.push(name.clone());
             let (_, rates) = self.0.iter().find(|(device, _)| device == name).unwrap();

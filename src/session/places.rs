@@ -60,8 +60,7 @@ impl Places {
     }
 
     /// Moves to where what `error` ended on `device` may go on; false if that is nowhere. `progress`: the device has done some
-    /// of it.
-    /// From here on other devices than the one asked for are taken too.
+    /// of it. From here on other devices than the one asked for are taken too.
     pub fn flee(&mut self, device: &DeviceInfo, error: &ExecError, progress: bool) -> bool {
         self.free = true;
         self.idle = if progress { 0 } else { self.idle };

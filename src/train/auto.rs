@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::exec::choice::Phase;
+use crate::exec::choice::{Phase, Rates};
 use crate::model::Model;
 use crate::session::auto::{Preference, prefer};
 use crate::session::boot::Device;
@@ -44,7 +44,7 @@ pub(super) fn preference(model: &Model, options: &EngineOptions) -> Option<Prefe
 }
 
 /// Tokens a second of a step's gradient.
-fn measure(engine: &mut Engine, rows: usize) -> Result<Vec<(Phase, f64)>, TrainError> {
+fn measure(engine: &mut Engine, rows: usize) -> Result<Rates, TrainError> {
     let vocab = engine.model().config().vocab as u32;
     let tokens: Vec<u32> = (0..=rows as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 7) % vocab).collect();
     let trained = vec![true; tokens.len()];

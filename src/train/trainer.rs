@@ -262,10 +262,8 @@ impl Trainer {
     }
 
     /// Opens the device again after it failed with `error`, or another. The run is then where its state was last kept in
-    /// memory, else at
-    /// its beginning; [`Trainer::restore`] goes on from what was saved. What happened, for people. Steps do so by themselves
-    /// where a
-    /// state is kept: of adapters.
+    /// memory, else at its beginning; [`Trainer::restore`] goes on from what was saved. What happened, for people. Steps do so
+    /// by themselves where a state is kept: of adapters.
     ///
     /// # Errors
     /// `error`, if it was not the device's, or no device is left.

@@ -315,8 +315,7 @@ impl Device {
     }
 
     /// The loss that is behind an error, if there is one: a lost device first shows by refusing things, and tells its loss when
-    /// it is
-    /// asked with nothing left to do.
+    /// it is asked with nothing left to do.
     pub fn explain(&self, error: ExecError) -> ExecError {
         let _ = no_panic(|| self.wait_once(None));
         match self.faults.check() {
@@ -332,8 +331,7 @@ impl Device {
     }
 
     /// Runs `work` and returns the first error that the driver raised meanwhile on this thread, or that the device is lost:
-    /// then all
-    /// calls succeed, and nothing is done.
+    /// then all calls succeed, and nothing is done.
     pub fn guarded<T>(&self, work: impl FnOnce() -> T) -> Result<T, ExecError> {
         let scope = |filter| self.device.push_error_scope(filter);
         let validation = scope(wgpu::ErrorFilter::Validation);

@@ -5,8 +5,7 @@ use std::time::Duration;
 use crate::exec::ExecError;
 
 /// First guess of a device's speed, in multiply-adds a second: less than any GPU does, so that no watchdog bites before a step
-/// has been
-/// measured, and the first step is only cut too finely.
+/// has been measured, and the first step is only cut too finely.
 const FIRST_GUESS: f64 = 1e9;
 /// Weight of a new measurement.
 const MIX: f64 = 0.25;
@@ -29,8 +28,7 @@ pub struct Governor {
 
 impl Governor {
     /// Aims at submissions of `target_ms` milliseconds; `watched`: the device has a watchdog. Who aims at longer ones than a
-    /// watchdog
-    /// bears knows that there is none.
+    /// watchdog bears knows that there is none.
     pub fn new(target_ms: u32, watched: bool) -> Self {
         let seconds = |ms: u32| f64::from(ms) / 1e3;
         Self {
@@ -47,8 +45,7 @@ impl Governor {
     }
 
     /// Whether the device bears a call, which is a submission of its own at least, of so much work. Before anything was
-    /// measured it
-    /// is taken to.
+    /// measured it is taken to.
     ///
     /// # Errors
     /// [`ExecError::Watchdog`].

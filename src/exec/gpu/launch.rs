@@ -107,8 +107,7 @@ pub fn work(program: &Program, plan: &Plan, call: &OpCall) -> u64 {
 }
 
 /// The ways to run a call, best first; the last may always run. `capacity`: most active rows. Where the device gets some wrong,
-/// those
-/// for other kinds of devices come behind the rest.
+/// those for other kinds of devices come behind the rest.
 ///
 /// # Errors
 /// [`ExecError::Wrong`] if only such are left, [`ExecError::Internal`] if the shaders' headers leave a step without a way.

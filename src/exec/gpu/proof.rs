@@ -1,6 +1,5 @@
 //! No candidate runs before it agreed with its CPU twin on this device. What was found is remembered: by the process, and in a
-//! folder
-//! where there is one.
+//! folder where there is one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

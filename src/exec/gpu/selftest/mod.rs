@@ -133,8 +133,7 @@ pub(super) fn run_all(
 }
 
 /// The cases that come to run on one of these candidates, in a program that has nothing for the others: their plans are empty,
-/// and
-/// tensors that nobody binds are a word.
+/// and tensors that nobody binds are a word.
 pub(super) fn cases_on(
     allowed: &Allowed,
     ids: &BTreeSet<CandidateId>,
