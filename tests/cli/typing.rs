@@ -175,6 +175,8 @@ fn answers_and_notes_fit_a_narrow_terminal() {
     let ready = terminal.wait(0, "> ");
     terminal.keys("/help\r");
     terminal.wait(ready, "/quit");
+    // The editor reads again: what comes sooner is the terminal's, not its.
+    terminal.wait(ready, "\u{1b}[?2004h");
     terminal.keys("\u{4}");
     let (text, _) = terminal.end();
     let help = text.split("/system").nth(1).unwrap();
