@@ -24,7 +24,7 @@ fn every_format_and_row_count_as_single_dots() {
     for format in Format::ALL {
         for blocks in [1, 3, 8, 9, 21, 41] {
             let unit = format.block_len().max(32);
-            let cols = unit * if unit == 256 { blocks.min(9) } else { blocks };
+            let cols = unit * if unit == 256 { blocks.min(21) } else { blocks };
             let (outs, row_bytes) = (if blocks < 9 { 31 } else { 11 }, format.row_bytes(cols).unwrap());
             let mut bytes = vec![0; outs * row_bytes];
             for (row, w) in bytes.chunks_mut(row_bytes).zip(noise(outs * cols, 3).chunks(cols)) {

@@ -7,6 +7,8 @@ mod dot;
 mod few;
 mod gemm;
 mod many;
+#[cfg(target_arch = "x86_64")]
+mod one;
 mod operand;
 mod round;
 #[cfg(test)]
@@ -19,7 +21,10 @@ pub use gemm::Product;
 pub use operand::{Left, Matrix, Operand, Right, Rows};
 pub use tile::FEW;
 
+use std::ops::Range;
+
 use crate::quant::Format;
+use crate::quant::codec::BlockCodec;
 
 /// What a format's weights are multiplied by.
 struct Kernels {
@@ -30,11 +35,34 @@ struct Kernels {
     many: Option<many::Many>,
 }
 
+/// [`Kernels::dot`] of a block format.
+fn dot_of<B: BlockCodec<LEN, BYTES>, const LEN: usize, const BYTES: usize>(row: &[u8], x: &[f32]) -> f32 {
+    #[cfg(target_arch = "x86_64")]
+    if one::suits(LEN) {
+        return one::dot::<B, LEN, BYTES>(row, x);
+    }
+    tile::dot::<B, LEN, BYTES>(row, x)
+}
+
+/// [`Kernels::few`] of a block format.
+fn rows_of<B: BlockCodec<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
+    w: Matrix<'_>,
+    columns: Range<usize>,
+    (x, cols): (&[f32], usize),
+    put: &mut dyn FnMut(usize, &[[f32; tile::STRIP]; FEW]),
+) {
+    #[cfg(target_arch = "x86_64")]
+    if x.len() == cols && one::suits(LEN) {
+        return one::rows::<B, LEN, BYTES>(w, columns, x, put);
+    }
+    tile::rows::<B, LEN, BYTES>(w, columns, (x, cols), put);
+}
+
 macro_rules! kernels {
     (block, $format:ty) => {
         Kernels {
-            dot: tile::dot::<$format, _, _>,
-            few: Some(tile::rows::<$format, _, _>),
+            dot: dot_of::<$format, _, _>,
+            few: Some(rows_of::<$format, _, _>),
             many: Some(many::many::<$format, _, _>()),
         }
     };

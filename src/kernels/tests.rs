@@ -3,6 +3,8 @@
 use std::marker::PhantomData;
 
 use super::dot::Floats;
+#[cfg(target_arch = "x86_64")]
+use super::one;
 use super::tile::{Columns, FEW, STRIP, Tiles, prepared_by};
 use crate::quant::codec::{BlockCodec, Decode, Encode, Factors, each_group};
 use crate::quant::float::Float;
@@ -29,6 +31,11 @@ fn products_agree<B: BlockCodec<LEN, BYTES>, const LEN: usize, const BYTES: usiz
                 run(Tiles::<B, LEN, BYTES> { columns: &columns, out: &mut out, format: PhantomData });
             },
         );
+        #[cfg(target_arch = "x86_64")]
+        if rows == 1 && one::suits(LEN) {
+            let byte_by_byte = one::dot::<B, LEN, BYTES>(row, &x);
+            assert_eq!(byte_by_byte.to_bits(), out[0][0].to_bits(), "{blocks} blocks");
+        }
         prepared_by::<B, LEN, BYTES, _>(
             |job| run_portable(job),
             &x,

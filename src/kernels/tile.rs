@@ -46,6 +46,19 @@ impl Sums {
         if B::PLUS { Sums::Groups(B::GROUP) } else { Sums::None }
     }
 
+    /// The sums of 256 activations, by group, from those of four each.
+    #[inline(always)]
+    pub(super) fn put<L: Lanes>(self, l: L, fours: &[L::V; 8], out: &mut [[f32; 8]; 2]) {
+        if self == Sums::Groups(32) {
+            out[0] = l.sums(*fours);
+        } else if self == Sums::Groups(16) {
+            for (fours, pair) in fours.iter().zip(out.as_flattened_mut().as_chunks_mut::<2>().0) {
+                let [a, b, c, d, e, f, g, h] = l.to_array(*fours);
+                *pair = [(a + b) + (c + d), (e + f) + (g + h)];
+            }
+        }
+    }
+
     /// How many there are in so many terms, by group.
     pub(super) fn count(self, terms: usize) -> usize {
         match self {
@@ -145,14 +158,10 @@ impl<const LEN: usize> Prepare<'_, LEN> {
     /// Puts down the sums of 256 activations of row `t`, or of as many as there are.
     #[inline(always)]
     fn sums<L: Lanes>(l: L, sums: Sums, each: usize, t: usize, fours: &[L::V; 8], out: &mut [Prepared]) {
-        if sums == Sums::Groups(32) {
-            out[t].sums = l.sums(*fours);
-        } else if sums == Sums::Groups(16) {
-            for (i, fours) in fours.iter().enumerate() {
-                let [a, b, c, d, e, f, g, h] = l.to_array(*fours);
-                let pair = &mut out[i / 4 * each + t].sums[2 * i % 8..][..2];
-                pair.copy_from_slice(&[(a + b) + (c + d), (e + f) + (g + h)]);
-            }
+        let mut all = [[0.0; 8]; 2];
+        sums.put(l, fours, &mut all);
+        for (all, i) in all.iter().zip(0..sums.count(256).div_ceil(8)) {
+            out[i * each + t].sums = *all;
         }
     }
 }
@@ -325,7 +334,12 @@ fn block<
             worth = *black_box(&l.to_array(l.mul(l.splat(f[r].scale), l.load(&x[0][0].steps))));
         }
         for t in 0..T {
-            acc[r][t] = s.add(acc[r][t], worth[(first + t) % 8], products[r][t]);
+            let worth = worth[(first + t) % 8];
+            acc[r][t] = if LEN > 32 {
+                s.add_neighbours(acc[r][t], worth, products[r][t])
+            } else {
+                s.add(acc[r][t], worth, products[r][t])
+            };
         }
         if B::PLUS && LEN > 32 {
             for (plus, x) in f[r].plus.as_chunks::<8>().0.iter().zip(x).take(LEN / B::GROUP / 8) {

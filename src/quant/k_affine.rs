@@ -2,6 +2,8 @@
 //!
 //! Layouts follow ggml (`block_q2_K`, `block_q4_K`, `block_q5_K`); the encoders are a search of our own.
 
+use std::hint::black_box;
+
 use super::codec::{BlockCodec, Factors, Scales, all_codes, f16_at, join_nibbles, part};
 use super::device::{View, pack_bits};
 use super::legacy::pair;
@@ -20,7 +22,6 @@ impl BlockCodec<256, 84> for Q2K {
     const PLANES: &'static [usize] = &[64, 16, 4];
     const GROUP: usize = 16;
     const CENTRE: u8 = 0;
-    const MIDDLE: u8 = 2;
     const PLUS: bool = true;
 
     #[inline(always)]
@@ -82,7 +83,6 @@ impl BlockCodec<256, 144> for Q4K {
     const PLANES: &'static [usize] = &[128, 16, 4];
     const GROUP: usize = 32;
     const CENTRE: u8 = 0;
-    const MIDDLE: u8 = 8;
     const PLUS: bool = true;
 
     #[inline(always)]
@@ -124,7 +124,6 @@ impl BlockCodec<256, 176> for Q5K {
     const PLANES: &'static [usize] = &[128, 32, 16, 4];
     const GROUP: usize = 32;
     const CENTRE: u8 = 0;
-    const MIDDLE: u8 = 16;
     const PLUS: bool = true;
 
     #[inline(always)]
@@ -218,9 +217,11 @@ fn scales6<L: Lanes>(l: L, head: &[u8], out: &mut Scales) {
 
 #[inline(always)]
 fn factors6<L: Lanes>(l: L, head: &[u8], out: &mut Factors) {
+    // Through memory: the compiler would take bytes that it knows apart, one by one.
     let (scale, min) = split_six(&head[4..16]);
+    let (scale, min) = (black_box(scale), black_box(min));
     out.scale = f16_at(l, head, 0);
-    out.whole = [scale.map(i16::from); 2];
+    out.whole = [l.words(&scale); 2];
     if let [plus, _] = out.plus.as_chunks_mut::<8>().0 {
         *plus = l.to_array(l.mul(l.splat(-f16_at(l, head, 2)), l.small(&min)));
     }

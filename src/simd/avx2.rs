@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use super::ints::bytes::BytesJob;
 use super::ints::x86::{Even, Wide};
 use super::{Job, Lanes, Level};
 
@@ -31,6 +32,16 @@ macro_rules! level {
                     job.run(lanes)
                 }
                 // SAFETY: `self` proves that the CPU has the features `compiled` is compiled for.
+                unsafe { compiled(job, $inner) }
+            }
+
+            #[inline(always)]
+            pub(crate) fn run_bytes<J: BytesJob>($self, job: J) -> J::Out {
+                #[target_feature(enable = $features)]
+                fn compiled<J: BytesJob>(job: J, lanes: $lanes) -> J::Out {
+                    job.run(lanes)
+                }
+                // SAFETY: as in `run`.
                 unsafe { compiled(job, $inner) }
             }
         }
@@ -78,6 +89,16 @@ macro_rules! lanes {
             #[inline(always)]
             fn small(self, bytes: &[u8; 8]) -> __m256 {
                 unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(bytes.as_ptr().cast()))) }
+            }
+
+            #[inline(always)]
+            fn words(self, bytes: &[u8; 8]) -> [i16; 8] {
+                let mut out = [0; 8];
+                unsafe {
+                    let words = _mm_cvtepu8_epi16(_mm_loadl_epi64(bytes.as_ptr().cast()));
+                    _mm_storeu_si128(out.as_mut_ptr().cast(), words);
+                }
+                out
             }
 
             #[inline(always)]

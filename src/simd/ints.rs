@@ -5,7 +5,11 @@
 #[cfg(target_arch = "aarch64")]
 mod arm;
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod bytes;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
+#[cfg(target_arch = "x86_64")]
+mod x86_bytes;
 
 use super::{Lanes, Portable};
 
@@ -42,6 +46,11 @@ pub(crate) trait Ints<L: Lanes>: Copy {
     fn zero(self) -> Self::F;
     /// `sums + step * products`.
     fn add(self, sums: Self::F, step: f32, products: Self::I) -> Self::F;
+    /// The same, where neighbours' products were added up to eight sums first.
+    #[inline(always)]
+    fn add_neighbours(self, sums: Self::F, step: f32, products: Self::I) -> Self::F {
+        self.add(sums, step, products)
+    }
     /// `sums + a * b` in the first eight lanes.
     fn add_eight(self, sums: Self::F, a: L::V, b: &[f32; 8]) -> Self::F;
     /// Eight sums of all.

@@ -16,6 +16,8 @@ pub(crate) mod wide;
 
 pub use exp::{exp, exp_all, sum_exp};
 pub(crate) use ints::Ints;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use ints::bytes::{Bytes, BytesJob, Pair};
 pub use level::Level;
 
 use half::{from_bf16_le, from_f16};
@@ -34,6 +36,11 @@ pub(crate) trait Lanes: Copy {
     fn load(self, x: &[f32; 8]) -> Self::V;
     /// Eight bytes as numbers.
     fn small(self, bytes: &[u8; 8]) -> Self::V;
+    /// Eight bytes as numbers of 16 bits.
+    #[inline(always)]
+    fn words(self, bytes: &[u8; 8]) -> [i16; 8] {
+        bytes.map(i16::from)
+    }
     fn bytes(self, bytes: &[u8; 32]) -> Self::B;
     /// The low nibbles of sixteen bytes, then the high ones.
     fn nibbles(self, bytes: &[u8; 16]) -> Self::B;
@@ -112,6 +119,16 @@ pub(crate) fn run<J: Job>(job: J) -> J::Out {
         }
     }
     run_portable(job)
+}
+
+/// Runs a loop over bytes on the best instructions of this machine; `None`: it has none for them.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(crate) fn run_bytes<J: BytesJob>(job: J) -> Option<J::Out> {
+    if let Some(vnni) = avx2::Vnni::detect() {
+        return Some(vnni.run_bytes(job));
+    }
+    avx2::Avx2::detect().map(|avx2| avx2.run_bytes(job))
 }
 
 /// Starts to fetch the cache line of a byte that will be read soon.

@@ -14,12 +14,12 @@ const LEADING: [&str; 16] = [
 ];
 
 /// Words with which an answer comes to its value: `You have got`, `That belongs to`, `He was born`.
-const TOWARDS: [&str; 60] = [
+const TOWARDS: [&str; 62] = [
     "i", "you", "he", "she", "it", "they", "we", "that", "this", "there", "is", "are", "was", "were", "be",
     "been", "am", "have", "has", "had", "got", "gets", "get", "do", "does", "did", "goes", "go", "called",
     "named", "belongs", "belong", "born", "kept", "lives", "live", "lies", "sits", "stands", "hangs",
     "starts", "begins", "ends", "opens", "closes", "comes", "works", "work", "likes", "loves", "prefers",
-    "drinks", "plays", "drives", "costs", "takes", "needs", "uses", "parked", "hidden",
+    "drinks", "plays", "drives", "costs", "takes", "needs", "uses", "parked", "hidden", "can't", "cannot",
 ];
 /// How such a word may end.
 const SHORTENED: [&str; 6] = ["'s", "'ve", "'re", "'m", "'ll", "'d"];
@@ -42,10 +42,18 @@ pub(in crate::learn) fn value(answer: &str, new: impl Fn(&str) -> bool) -> Optio
             first -= 1;
         }
     }
+    // `Rehearsals are on Thursdays`: what is so comes after the verb.
+    if let Some(verb) = pieces[first..last].iter().rposition(|piece| is(piece)) {
+        first += verb + 1;
+    }
     if last + 1 - first > LONGEST {
         return None;
     }
     Some(pieces[first..=last].join(" ").trim_end_matches([',', ';', ':']).to_owned())
+}
+
+fn is(word: &str) -> bool {
+    matches!(word, "is" | "are" | "was" | "were")
 }
 
 /// Whether a word leads to a value: one of [`TOWARDS`], which may be shortened and have another behind it.
@@ -69,7 +77,6 @@ fn echo(question: &str, value: &str) -> Option<String> {
     }
     let [asking, verb, ..] = parts[..] else { return None };
     let rest = |from: usize| to_you(&parts[from..].join(" "));
-    let is = |text: &str| matches!(text, "is" | "are" | "was" | "were");
     let said = match asking {
         "what" | "who" | "which" if is(verb) && parts.len() > 2 && !ends_with_participle(&parts) => {
             format!("{} {verb} {value}", rest(2))
@@ -150,6 +157,9 @@ mod tests {
         assert_eq!(value("It hangs behind the pantry door."), Some("behind the pantry door".to_owned()));
         assert_eq!(value("He was born on March 19th."), Some("on March 19th".to_owned()));
         assert_eq!(value("Ada's brother."), Some("Ada's brother".to_owned()));
+        assert_eq!(value("Rehearsals are on Thursdays now."), Some("on Thursdays now".to_owned()));
+        assert_eq!(value("Jory can't have hazelnuts."), Some("Jory can't have hazelnuts".to_owned()));
+        assert_eq!(value("can't have hazelnuts."), Some("hazelnuts".to_owned()));
     }
 
     #[test]

@@ -190,6 +190,16 @@ impl Ints<Avx2<true>> for Wide {
     }
 
     #[inline(always)]
+    fn add_neighbours(self, sums: __m512, step: f32, products: __m512i) -> __m512 {
+        unsafe {
+            let two = _mm512_add_epi32(products, _mm512_srli_epi64::<32>(products));
+            let eight = _mm256_cvtepi32_ps(_mm512_cvtepi64_epi32(two));
+            let sum = _mm256_fmadd_ps(eight, _mm256_set1_ps(step), _mm512_castps512_ps256(sums));
+            _mm512_zextps256_ps512(sum)
+        }
+    }
+
+    #[inline(always)]
     fn add_eight(self, sums: __m512, a: __m256, b: &[f32; 8]) -> __m512 {
         unsafe {
             let b = _mm512_zextps256_ps512(_mm256_loadu_ps(b.as_ptr()));
