@@ -50,6 +50,8 @@ impl Device {
             choice: options.device.clone().into(),
             profile: options.profile.clone(),
             max_submit_ms: options.max_submit_ms,
+            fullness: options.fullness,
+            failed: options.failed.clone(),
             ..GpuOptions::default()
         };
         Ok(Device::Gpu(Box::new(Gpu::open(&wanted)?)))
@@ -123,9 +125,12 @@ pub fn plan_memory(
     Ok(draw(model, options, &specs, profile)?)
 }
 
-/// See [`Session::new`].
-pub fn boot(model: &Model, options: &SessionOptions) -> Result<Session, SessionError> {
-    let device = Device::open(options)?;
+/// Boots on a device that has been opened.
+pub(crate) fn boot_on(
+    device: Device,
+    model: &Model,
+    options: &SessionOptions,
+) -> Result<Session, SessionError> {
     let profile = device.profile(options.double);
     let chunk = chunk(options, profile);
     let (specs, plans) = specs(options, chunk, most_outputs(model, profile));

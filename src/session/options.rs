@@ -1,5 +1,6 @@
 //! What a session is booted with.
 
+use crate::exec::{Failed, Fullness};
 use crate::model::{AdapterShape, KvType};
 
 /// Which device to run on.
@@ -83,6 +84,10 @@ pub struct SessionOptions {
     pub budget: Option<u64>,
     /// Target length of one submission to the device, in milliseconds.
     pub max_submit_ms: u32,
+    /// How full a GPU's memory may become.
+    pub fullness: Fullness,
+    /// GPUs that are not to be taken, because they failed.
+    pub failed: Vec<Failed>,
     /// Compute in double precision (CPU only): the oracle of the oracle.
     pub double: bool,
     /// Products with encoded weights take activations as they are (CPU only). Otherwise those of generation round them to 16
@@ -137,6 +142,8 @@ impl Default for SessionOptions {
             logit_rows: 1,
             budget: None,
             max_submit_ms: 30,
+            fullness: Fullness::default(),
+            failed: Vec::new(),
             double: false,
             exact: false,
             adapters: AdapterShape::default(),

@@ -26,6 +26,7 @@ mod rows;
 mod schedule;
 mod settings;
 mod study;
+mod survival;
 mod task;
 mod trainer;
 mod work;

@@ -6,7 +6,6 @@ use super::arena::Arena;
 use super::bound::{Bound, bound};
 use super::candidates::Tuning;
 use super::device::Device;
-use super::error::guarded;
 use super::kernels::{Compiled, KERNELS, Kernel, Recipe, compile};
 use super::launch::{Choice, Grid, When, choices, work};
 use crate::exec::ExecError;
@@ -18,7 +17,7 @@ pub struct Call {
     /// The op.
     pub op: Op,
     /// Multiply-adds per active row.
-    pub work: u64,
+    work: u64,
     over: Over,
     ways: Vec<Way>,
 }
@@ -36,6 +35,11 @@ impl Call {
     /// Active rows of a step.
     pub fn active(&self, step: &Step) -> usize {
         self.over.rows(step)
+    }
+
+    /// Multiply-adds of a step.
+    pub fn load(&self, step: &Step) -> f64 {
+        self.work as f64 * self.active(step) as f64
     }
 
     /// How a step is run; `None` if it has no active rows.
@@ -104,7 +108,7 @@ fn upload_params(device: &Device, arena: &Arena, program: &Program) -> Result<()
             bytes[offset..offset + params.len()].copy_from_slice(params);
         }
     }
-    guarded(&device.device, || device.queue.write_buffer(buffer, 0, &bytes))
+    device.guarded(|| device.queue.write_buffer(buffer, 0, &bytes))
 }
 
 fn make(
@@ -153,7 +157,7 @@ fn bind_group(
     }
     let descriptor =
         wgpu::BindGroupDescriptor { label: Some(label), layout: &compiled.layout, entries: &entries };
-    guarded(&device.device, || device.device.create_bind_group(&descriptor)).map_err(|e| match e {
+    device.guarded(|| device.device.create_bind_group(&descriptor)).map_err(|e| match e {
         ExecError::Device(why) => ExecError::Device(format!("{label}: {why}")),
         other => other,
     })

@@ -2,7 +2,7 @@
 //!
 //! `device` opens an adapter, `arena` makes every buffer of the memory map, `upload` streams the weights in, `kernels` and
 //! `launch` turn calls into pipelines and dispatches, `bound` says which pieces of the map they see, `calls` binds them at boot, `run` is the sole place that dispatches,
-//! `ring` carries step inputs and results, `governor` sizes submissions, `probe` reads and writes tensors for the
+//! `ring` carries step inputs and results, `governor` sizes submissions, `faults` types what the driver reports, `probe` reads and writes tensors for the
 //! self-test, `stopwatch` times ops, `bandwidth` measures the memory.
 
 mod arena;
@@ -11,7 +11,7 @@ mod bound;
 mod calls;
 mod candidates;
 mod device;
-mod error;
+mod faults;
 mod governor;
 mod kernels;
 mod launch;
