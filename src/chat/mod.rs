@@ -35,6 +35,7 @@ use std::sync::Arc;
 
 use crate::adapter::Adapter;
 use crate::model::Model;
+use crate::session::auto::for_session;
 use crate::session::boot::boot_on;
 use crate::session::places::{DeviceError, Places};
 use crate::session::{Generated, Request, Session, SessionError, SessionOptions, StopReason, adapter_room};
@@ -107,6 +108,7 @@ impl Chat {
     pub fn boot(&mut self, adapters: Vec<Scaled>) -> Result<(), ChatError> {
         self.session = None;
         let room = adapter_room(adapters.iter().map(|(adapter, _)| adapter));
+        self.places.prefer(|options| for_session(&self.model, options));
         let session = self.places.boot(|device, options| {
             let options = SessionOptions { adapters: room.clone(), ..options.clone() };
             let mut session = boot_on(device, &self.model, &options)?;

@@ -9,8 +9,11 @@ use crate::cli::engine;
 #[cfg(feature = "gpu")]
 use crate::cli::error::CliError;
 use crate::cli::error::CliResult;
+use crate::cli::show;
 use crate::cli::store::{Catalog, Home};
 use crate::cli::term::{self, Paint};
+use crate::exec::choice::Speed;
+use crate::session::{SessionOptions, Speeds, speeds};
 use crate::simd::Level;
 
 /// Show devices, what would be chosen and why
@@ -204,6 +207,19 @@ fn chosen(out: &mut dyn Write, args: &DoctorArgs) -> CliResult {
     match crate::session::device_info(&options) {
         Ok(info) => writeln!(out, "  {}", engine::describe(&info))?,
         Err(error) => writeln!(out, "  {} {error}", paint.red("none:"))?,
+    }
+    measured(out, &options)
+}
+
+/// How fast devices were when `auto` measured them, by model.
+fn measured(out: &mut dyn Write, options: &SessionOptions) -> CliResult {
+    for Speeds { model, speeds } in options.notes.as_deref().map(speeds).unwrap_or_default() {
+        writeln!(out, "  measured with {}:", show::line(&model))?;
+        for Speed { device, driver, rates, failure } in speeds {
+            let rates = rates.iter().map(|(phase, rate)| format!("{} {rate:.1} tok/s", phase.name()));
+            let all: Vec<String> = rates.chain(failure).collect();
+            writeln!(out, "    {} ({}): {}", show::line(&device), show::line(&driver), all.join(", "))?;
+        }
     }
     Ok(())
 }

@@ -1,10 +1,12 @@
 //! Executors: what runs a [`Program`]. `gpu` is the product; `cpu` is its oracle and serves a machine whose GPU
 //! cannot be used. Neither knows a model's name.
 
+pub mod choice;
 pub mod cpu;
 mod gone;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+pub(crate) mod notes;
 
 pub use gone::Gone;
 

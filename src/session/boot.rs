@@ -71,6 +71,18 @@ impl Device {
         }
     }
 
+    /// The same, with why it was chosen.
+    pub(crate) fn because(self, why: String) -> Self {
+        match self {
+            Device::Cpu { threads, .. } => Device::Cpu { threads, why },
+            #[cfg(feature = "gpu")]
+            Device::Gpu(mut gpu) => {
+                gpu.set_why(why);
+                Device::Gpu(gpu)
+            }
+        }
+    }
+
     pub(crate) fn info(&self) -> DeviceInfo {
         match self {
             Device::Cpu { threads, why } => cpu::info(*threads, why.clone()),

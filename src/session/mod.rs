@@ -4,6 +4,7 @@
 //! the longest prefix that its slot already holds.
 
 mod adapters;
+pub(crate) mod auto;
 pub(crate) mod boot;
 mod generate;
 mod options;
@@ -12,6 +13,7 @@ mod schedule;
 mod scheduler;
 
 pub use adapters::{ActiveAdapter, adapter_room};
+pub use auto::{Speeds, speeds};
 pub use boot::{device_info, device_profile, plan_memory};
 pub use generate::{Generated, Request, StopReason};
 pub use options::{DeviceChoice, Modes, SessionOptions};

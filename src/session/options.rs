@@ -1,12 +1,15 @@
 //! What a session is booted with.
 
+use std::path::PathBuf;
+
 use crate::exec::{Failed, Fullness};
 use crate::model::{AdapterShape, KvType};
 
 /// Which device to run on.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum DeviceChoice {
-    /// A real GPU if there is one, else the CPU executor.
+    /// The fastest: the CPU, and each real GPU, are measured once with each model, where there is a place to note it
+    /// ([`SessionOptions::notes`]); else a real GPU if there is one. What fails to boot is passed over.
     #[default]
     Auto,
     /// Any GPU, a software rasterizer included.
@@ -84,6 +87,8 @@ pub struct SessionOptions {
     pub budget: Option<u64>,
     /// Target length of one submission to the device, in milliseconds.
     pub max_submit_ms: u32,
+    /// Folder for what is found out about devices, so that it is found out once; without it, for as long as the process runs.
+    pub notes: Option<PathBuf>,
     /// How full a GPU's memory may become.
     pub fullness: Fullness,
     /// GPUs that are not to be taken, because they failed.
@@ -142,6 +147,7 @@ impl Default for SessionOptions {
             logit_rows: 1,
             budget: None,
             max_submit_ms: 30,
+            notes: None,
             fullness: Fullness::default(),
             failed: Vec::new(),
             double: false,

@@ -1,5 +1,6 @@
 //! Where to go on when a device fails: on it, on another, on the CPU.
 
+use super::auto::{Preference, for_session};
 use super::boot::{Device, boot_on};
 use super::{DeviceChoice, Session, SessionError, SessionOptions};
 use crate::exec::{DeviceInfo, DeviceKind, ExecError, Failed, Remedy};
@@ -7,7 +8,9 @@ use crate::model::Model;
 
 /// See [`Session::new`].
 pub fn boot(model: &Model, options: &SessionOptions) -> Result<Session, SessionError> {
-    Places::new(options).boot(|device, options| boot_on(device, model, options))
+    let mut places = Places::new(options);
+    places.prefer(|options| for_session(model, options));
+    places.boot(|device, options| boot_on(device, model, options))
 }
 
 /// An error in which that of a device may be.
@@ -33,12 +36,27 @@ pub(crate) struct Places {
     free: bool,
     /// Times that the device was lost since it last got on.
     idle: u32,
+    /// Why the next one is.
+    why: Option<String>,
+    /// The devices have been compared.
+    compared: bool,
 }
 
 impl Places {
     /// Those of the device that was asked for: with `auto` others, where it fails.
     pub fn new(options: &SessionOptions) -> Self {
-        Self { options: options.clone(), free: options.device == DeviceChoice::Auto, idle: 0 }
+        let free = options.device == DeviceChoice::Auto;
+        Self { options: options.clone(), free, idle: 0, why: None, compared: false }
+    }
+
+    /// Begins with the device that `compare` prefers; it is asked once.
+    pub fn prefer(&mut self, compare: impl FnOnce(&SessionOptions) -> Option<Preference>) {
+        if std::mem::replace(&mut self.compared, true) {
+            return;
+        }
+        if let Some(Preference { device, why }) = compare(&self.options) {
+            (self.options.device, self.why) = (device, Some(why));
+        }
     }
 
     /// Moves to where what `error` ended on `device` may go on; false if that is nowhere. `progress`: the device has done some
@@ -68,6 +86,10 @@ impl Places {
             let opened = Device::open(&self.options);
             let (name, failure) = match opened {
                 Ok(device) => {
+                    let device = match &self.why {
+                        Some(why) => device.because(why.clone()),
+                        None => device,
+                    };
                     let info = device.info();
                     match boot(device, &self.options) {
                         Ok(booted) => return Ok(booted),
@@ -93,7 +115,7 @@ impl Places {
         let again = self.options.failed.iter().any(|other| other.device == failed.device);
         self.options.device = if again { DeviceChoice::Cpu } else { DeviceChoice::Auto };
         self.options.failed.push(failed);
-        self.idle = 0;
+        (self.idle, self.why) = (0, None);
         true
     }
 }

@@ -9,7 +9,7 @@ use crate::model::{
 };
 use crate::plan::{Layout, Out, PlanId, Profile, Program, Row, Scalars, Step, TensorId};
 use crate::session::boot::{Device, Sizes, chunk, specs};
-use crate::session::places::{DeviceError, Places};
+use crate::session::places::DeviceError;
 use crate::session::{Modes, Plans, Session, SessionError, SessionOptions};
 use crate::train::{TrainError, plan};
 
@@ -110,17 +110,10 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens the device, draws the map, checks it against the budget, and allocates. Everything trained is zero.
+    /// Boots on a device that has been opened. Everything trained is zero.
     ///
     /// # Errors
-    /// [`TrainError::Model`] with a [`BudgetError`](crate::plan::BudgetError) if the map does not fit, naming what would.
-    pub fn boot(model: &Model, options: &EngineOptions) -> Result<Self, TrainError> {
-        Places::new(&options.device).boot(|device, place| {
-            Self::boot_on(device, model, &EngineOptions { device: place.clone(), ..options.clone() })
-        })
-    }
-
-    /// Boots on a device that has been opened.
+    /// As [`Engine::boot`].
     pub(super) fn boot_on(
         device: Device,
         model: &Model,

@@ -6,6 +6,7 @@
 
 mod adapt;
 mod adapters;
+mod auto;
 mod checkpoint;
 mod core;
 pub mod corpus;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::exec::DeviceKind;
 use crate::model::Model;
 use crate::session::places::{DeviceError, Places};
+use crate::train::auto::preference;
 use crate::train::core::{Core, Progress};
 use crate::train::{Ended, Engine, EngineOptions, TrainError, initialize};
 
@@ -54,6 +55,7 @@ impl Survival {
 
     /// An engine in the state in which training begins, where it can be booted.
     pub fn engine(&mut self) -> Result<Engine, TrainError> {
+        self.places.prefer(|_| preference(&self.model, &self.options));
         self.places.boot(|device, options| {
             let options = EngineOptions { device: options.clone(), ..self.options.clone() };
             let mut engine = Engine::boot_on(device, &self.model, &options)?;

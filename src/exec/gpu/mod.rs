@@ -57,6 +57,11 @@ impl Gpu {
         &self.device.info
     }
 
+    /// Says why it was chosen.
+    pub fn set_why(&mut self, why: String) {
+        self.device.info.why = why;
+    }
+
     /// What the executor needs of the memory map on this device.
     pub fn profile(&self) -> Profile {
         profile(&self.device.limits)
