@@ -148,12 +148,17 @@ fn selftest(out: &mut dyn Write, args: &DoctorArgs) -> CliResult {
         choice: choice.into(),
         profile: args.device.profile.name().into(),
         max_submit_ms: args.device.max_submit_ms,
+        notes: crate::cli::args::notes(),
         ..GpuOptions::default()
     };
     // Without such a GPU there is nothing to test, as was said above.
     let Ok(gpu) = Gpu::open(&options) else { return Ok(()) };
     let paint = Paint::stdout();
     writeln!(out, "\n{}", paint.bold("self-test: every op against the CPU"))?;
+    for (candidate, why) in gpu.left_out() {
+        let (candidate, why) = (show::line(&candidate), show::line(&why));
+        writeln!(out, "  {} {candidate} is not used on this GPU: {why}", paint.red("-"))?;
+    }
     let cases = crate::exec::gpu::selftest(&gpu, false)?;
     for (op, cases) in by_op(&cases) {
         let failed = cases.iter().filter(|case| case.failure.is_some()).count();
@@ -167,7 +172,7 @@ fn selftest(out: &mut dyn Write, args: &DoctorArgs) -> CliResult {
     }
     let failures: Vec<_> = cases.iter().filter_map(|case| Some((case, case.failure.as_ref()?))).collect();
     for (case, failure) in &failures {
-        writeln!(out, "    {} ({}): {failure}", case.name, case.kernel)?;
+        writeln!(out, "    {} ({}): {failure}", case.name, case.candidate)?;
     }
     if failures.is_empty() {
         return Ok(());

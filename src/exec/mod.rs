@@ -12,7 +12,7 @@ pub use gone::Gone;
 
 use crate::ops::Op;
 use crate::plan::WeightError;
-use crate::plan::{DType, PlanId, Program, Role, SegmentKind, Step, TOKEN_FROM_TABLE, TensorId};
+use crate::plan::{DType, Out, PlanId, Program, Role, SegmentKind, Step, TOKEN_FROM_TABLE, TensorId};
 pub use crate::plan::{WeightShape, WeightSource, Weights};
 
 /// Why a step could not run.
@@ -53,6 +53,9 @@ pub enum ExecError {
         /// Seconds allowed.
         most: f64,
     },
+    /// The device gets wrong all that could run an op; the names of its candidates.
+    #[error("this device, or its driver, computes wrongly: {0}")]
+    Wrong(String),
     /// The device or its driver refused something.
     #[error("device: {0}")]
     Device(String),
@@ -79,6 +82,7 @@ impl ExecError {
             | ExecError::OutOfMemory(_)
             | ExecError::Shader { .. }
             | ExecError::Watchdog { .. }
+            | ExecError::Wrong(_)
             | ExecError::Device(_) => Some(Remedy::Elsewhere),
             ExecError::Weight(_) | ExecError::Step(_) | ExecError::Internal(_) => None,
         }
@@ -256,6 +260,11 @@ pub fn check_step(program: &Program, plan: PlanId, step: &Step) -> Result<(), Ex
                 row.token, inputs.vocab
             ));
         }
+    }
+    // Several rows of one would be read by some while others write.
+    let again = |(o, out): (usize, &Out)| step.outs[..o].iter().any(|other| other.slot == out.slot);
+    if plan.calls.iter().rev().any(|call| call.op == Op::Sample) && step.outs.iter().enumerate().any(again) {
+        return fail("two output rows sample the same slot".into());
     }
     match step.outs.iter().position(|o| o.row as usize >= step.rows.len() || o.label as usize >= inputs.vocab)
     {

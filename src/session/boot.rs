@@ -50,6 +50,9 @@ impl Device {
             choice: options.device.clone().into(),
             profile: options.profile.clone(),
             max_submit_ms: options.max_submit_ms,
+            // Where nothing is kept it would be proven at each start.
+            proof: options.notes.is_some(),
+            notes: options.notes.clone(),
             fullness: options.fullness,
             failed: options.failed.clone(),
             ..GpuOptions::default()

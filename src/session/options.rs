@@ -87,7 +87,8 @@ pub struct SessionOptions {
     pub budget: Option<u64>,
     /// Target length of one submission to the device, in milliseconds.
     pub max_submit_ms: u32,
-    /// Folder for what is found out about devices, so that it is found out once; without it, for as long as the process runs.
+    /// Folder for what is found out about devices: how fast each is, and that a GPU computes rightly, which is found out once.
+    /// Without it neither is asked.
     pub notes: Option<PathBuf>,
     /// How full a GPU's memory may become.
     pub fullness: Fullness,

@@ -1,5 +1,6 @@
 //! Choosing and opening a device.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +38,10 @@ pub struct GpuOptions {
     pub checked: bool,
     /// Which kernels; `None` for what suits the device.
     pub tuning: Option<Tuning>,
+    /// Whether each candidate has to agree with its CPU twin on this device before it is used.
+    pub proof: bool,
+    /// Where what was proven is kept; without it, for as long as the process runs.
+    pub notes: Option<PathBuf>,
     /// How full its memory may become.
     pub fullness: Fullness,
     /// Devices that are not to be taken.
@@ -51,6 +56,8 @@ impl Default for GpuOptions {
             max_submit_ms: 30,
             checked: false,
             tuning: None,
+            proof: false,
+            notes: None,
             fullness: Fullness::default(),
             failed: Vec::new(),
         }

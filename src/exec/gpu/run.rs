@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use super::arena::Arena;
 use super::calls::{Call, prepare};
-use super::candidates::Tuning;
 use super::device::{Device, GpuOptions};
 use super::governor::Governor;
+use super::launch::Allowed;
 use super::ring::{Fetch, Load, Ring};
 use super::stopwatch::Stopwatch;
 use super::upload::upload_weights;
@@ -34,13 +34,13 @@ impl GpuExecutor {
         layout: &Layout,
         weights: &Weights,
         options: &GpuOptions,
-        tuning: Tuning,
+        allowed: &Allowed,
     ) -> Result<Self, ExecError> {
         let inputs =
             program.inputs.ok_or_else(|| ExecError::Internal("the program has no step inputs".into()))?;
         let arena = Arena::allocate(&device, layout)?;
         upload_weights(&device, &arena, &program, weights)?;
-        let calls = prepare(&device, &arena, &program, tuning, options.checked)?;
+        let calls = prepare(&device, &arena, &program, allowed, options.checked)?;
         let ring = Ring::new(&arena, inputs)?;
         device.wait_idle()?;
         // What runs on a CPU has no watchdog.
