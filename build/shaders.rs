@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
 use crate::candidates::candidates;
@@ -37,15 +38,20 @@ pub fn generate(root: &Path, out: &Path) -> Result<(), String> {
     let mut kernels = String::from(
         "/// Every shader in every weight format and cache type.\npub static KERNELS: &[Kernel] = &[\n",
     );
+    // Of the texts and of their heads, which say how they are run.
+    let mut hash = DefaultHasher::new();
     for path in wgsl_files(root)? {
         let source = read_source(root, &path)?;
+        source.text.hash(&mut hash);
         for weight in axis(source.weight, FORMATS) {
             for kv in axis(source.kv, &CACHES) {
-                kernels.push_str(&expand_kernel(root, out, &source, weight, kv)?);
+                kernels.push_str(&expand_kernel(root, out, &source, weight, kv, &mut hash)?);
             }
         }
     }
     kernels.push_str("];\n");
+    let _ =
+        writeln!(kernels, "/// A hash of all shaders.\npub const SHADERS: u64 = {:#018x};", hash.finish());
     write(&out.join("kernels.rs"), &kernels)
 }
 
@@ -156,9 +162,11 @@ fn expand_kernel(
     source: &Source,
     weight: Option<&str>,
     kv: Option<&str>,
+    hash: &mut DefaultHasher,
 ) -> Result<String, String> {
     let mut text = String::new();
     expand(root, source, &source.text, weight, kv, &mut BTreeSet::new(), &mut text)?;
+    text.hash(hash);
     let name = [Some(source.op.as_str()), Some(source.variant.as_str()), weight, kv]
         .into_iter()
         .flatten()

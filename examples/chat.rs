@@ -14,6 +14,7 @@ fn show(piece: Piece<'_>) -> ControlFlow<()> {
         Piece::Answer(text) => print!("{text}"),
         Piece::Thought(text) => eprint!("{text}"),
         Piece::Dropped(turns) => eprintln!("(the oldest {turns} turns were dropped)"),
+        Piece::Moved { why, device } => eprintln!("({why}; going on, on {})", device.name),
         Piece::Token(_) => {}
     }
     match std::io::stdout().flush() {

@@ -77,7 +77,7 @@ const KNOWN: [(&[&str], &str); 19] = [
         "settings hold those of adapters, which begin as the settings say",
     ),
     (
-        &["train::core", "train::task", "train::trainer"],
+        &["train::core", "train::survival", "train::task", "train::trainer"],
         "a trainer is a core with a task, which works on the core",
     ),
     (

@@ -31,9 +31,14 @@ pub use talk::{Role, Said, Talk};
 pub use together::{ListenerOfAll, answer_all};
 pub use voice::Voice;
 
+use std::sync::Arc;
+
 use crate::adapter::Adapter;
 use crate::model::Model;
-use crate::session::{Request, Session, SessionError, SessionOptions, adapter_room};
+use crate::session::auto::for_session;
+use crate::session::boot::boot_on;
+use crate::session::places::{DeviceError, Places};
+use crate::session::{Generated, Request, Session, SessionError, SessionOptions, StopReason, adapter_room};
 use crate::text::{TemplateError, TokenizerError};
 
 /// Why a conversation could not go on.
@@ -72,7 +77,7 @@ pub struct Chat {
     /// What was said, and how it is answered.
     pub conversation: Conversation,
     model: Model,
-    options: SessionOptions,
+    places: Places,
     /// None while another needs the memory.
     session: Option<Session>,
     adapters: Vec<Scaled>,
@@ -91,7 +96,8 @@ impl Chat {
 
     /// A conversation whose session is not booted yet.
     pub fn new(model: &Model, options: SessionOptions, conversation: Conversation) -> Self {
-        Self { conversation, model: model.clone(), options, session: None, adapters: Vec::new() }
+        let (model, places) = (model.clone(), Places::new(&options));
+        Self { conversation, model, places, session: None, adapters: Vec::new() }
     }
 
     /// Boots a session with room for `adapters`, and switches them on. One that there is goes first, as two would need twice the
@@ -102,12 +108,31 @@ impl Chat {
     pub fn boot(&mut self, adapters: Vec<Scaled>) -> Result<(), ChatError> {
         self.session = None;
         let room = adapter_room(adapters.iter().map(|(adapter, _)| adapter));
-        let options = SessionOptions { adapters: room, ..self.options.clone() };
-        let mut session = Session::new(&self.model, &options)?;
-        if !adapters.is_empty() {
-            session.set_adapters(&pairs(&adapters))?;
-        }
+        self.places.prefer(|options| for_session(&self.model, options));
+        let session = self.places.boot(|device, options| {
+            let options = SessionOptions { adapters: room.clone(), ..options.clone() };
+            let mut session = boot_on(device, &self.model, &options)?;
+            if !adapters.is_empty() {
+                session.set_adapters(&pairs(&adapters))?;
+            }
+            Ok::<_, SessionError>(session)
+        })?;
         (self.session, self.adapters) = (Some(session), adapters);
+        Ok(())
+    }
+
+    /// Boots again where the device has failed: the same if it has got on (`progress`), else another. What is asked next is
+    /// computed from its text.
+    ///
+    /// # Errors
+    /// `error`, if it was not the device's or nothing is left to boot on.
+    fn recover(&mut self, error: SessionError, progress: bool) -> Result<(), ChatError> {
+        let Some(session) = &self.session else { return Err(error.into()) };
+        let device = session.executor().device().clone();
+        let flees = error.of_device().is_some_and(|e| self.places.flee(&device, e, progress));
+        if !flees || self.boot(self.adapters.clone()).is_err() {
+            return Err(error.into());
+        }
         Ok(())
     }
 
@@ -148,13 +173,17 @@ impl Chat {
         Ok(true)
     }
 
-    /// Switches to `adapters`, booting the session again where they need more room; where that fails, as it was before.
+    /// Switches to `adapters`, booting the session again where they need more room or the device has failed; where that fails,
+    /// as it was before.
     ///
     /// # Errors
     /// Those of [`Chat::switch`] and [`Chat::boot`].
     pub fn set_adapters(&mut self, adapters: Vec<Scaled>) -> Result<(), ChatError> {
-        if self.switch(&adapters)? {
-            return Ok(());
+        match self.switch(&adapters) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(ChatError::Session(error)) if error.of_device().is_some() => self.recover(error, true)?,
+            Err(error) => return Err(error),
         }
         let before = self.adapters.clone();
         let booted = self.boot(adapters);
@@ -193,23 +222,57 @@ impl Chat {
     /// Writes an answer to the conversation. Where it begins with what was said twice before, nothing of it has been told yet,
     /// and another is tried, ever firmer; the last may say it again.
     fn write(&mut self, listener: &mut Listener<'_>) -> Result<Answer, ChatError> {
-        let session = self.session.as_mut().ok_or(ChatError::Asleep)?;
-        let (prompt, dropped) = self.conversation.fit(session.ctx())?;
+        let ctx = self.session()?.ctx();
+        let (prompt, dropped) = self.conversation.fit(ctx)?;
         if dropped > 0 {
             // What ends an answer is asked at its tokens.
             let _ = listener(Piece::Dropped(dropped));
         }
-        let limit = self.conversation.manner.limit.min(session.ctx());
+        let limit = self.conversation.manner.limit.min(ctx);
         let mut reply = self.conversation.reply(&prompt);
-        let tokenizer = self.conversation.voice().tokenizer();
         loop {
-            let turn = [Request::turn(&prompt, reply.sampler(), tokenizer)];
-            let made = session
-                .generate_batch(&turn, limit, &mut |_, token| reply.push(tokenizer, token, listener))?;
+            let done = self.attempt(&prompt, limit, &mut reply, listener)?;
             if !reply.finish(listener) {
-                let done = made.into_iter().next().ok_or(SessionError::EmptyPrompt)?;
                 return Ok(reply.answer(done));
             }
+        }
+    }
+
+    /// Writes one attempt at an answer. Where the device fails it goes on from its text: the prompt and the tokens so far are
+    /// computed again, here or elsewhere.
+    fn attempt(
+        &mut self,
+        prompt: &[u32],
+        limit: usize,
+        reply: &mut Reply,
+        listener: &mut Listener<'_>,
+    ) -> Result<Generated, ChatError> {
+        let voice = Arc::clone(self.conversation.voice());
+        let (tokenizer, mut text) = (voice.tokenizer(), prompt.to_vec());
+        let mut made: Option<Generated> = None;
+        loop {
+            let session = self.session.as_mut().ok_or(ChatError::Asleep)?;
+            let before = made.as_ref().map_or(0, |made| made.tokens.len());
+            let turn = Request::turn(&text, reply.sampler(), tokenizer);
+            let (more, ran) =
+                session.attempt(turn, limit - before, &mut |token| reply.push(tokenizer, token, listener));
+            let progress = !more.tokens.is_empty();
+            text.extend_from_slice(&more.tokens);
+            let mut now = match made.take() {
+                Some(made) => made.and(more),
+                None => more,
+            };
+            let Err(error) = ran else { return Ok(now) };
+            let why = error.to_string();
+            self.recover(error, progress)?;
+            let session = self.session()?;
+            let _ = listener(Piece::Moved { why: &why, device: session.executor().device() });
+            if text.len() > session.ctx() || now.tokens.len() >= limit {
+                let full = text.len() > session.ctx();
+                now.stop = if full { StopReason::ContextFull } else { StopReason::Length };
+                return Ok(now);
+            }
+            made = Some(now);
         }
     }
 }

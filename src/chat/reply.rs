@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use crate::exec::DeviceInfo;
 use crate::session::{Generated, StopReason};
 use crate::text::{
     LoopGuard, Patience, SamplerParams, StopStrings, ThinkMarks, Thoughts, TokenStream, Tokenizer, Utterance,
@@ -15,6 +16,13 @@ const ATTEMPTS: u32 = 6;
 pub enum Piece<'a> {
     /// So many of the oldest turns were dropped, so that there is room for the answer.
     Dropped(usize),
+    /// The device failed; the answer goes on where it was, on `device`.
+    Moved {
+        /// The error.
+        why: &'a str,
+        /// The same device, opened again, or another.
+        device: &'a DeviceInfo,
+    },
     /// The next token; its text may come later.
     Token(u32),
     /// Of the model's thoughts, without their marks.

@@ -47,7 +47,7 @@ fn play(conversation: &Conversation, reply: &mut Reply, tokens: &[u32]) -> (Told
         match piece {
             Piece::Thought(text) => told.thoughts.push_str(text),
             Piece::Answer(text) => told.answer.push_str(text),
-            Piece::Token(_) | Piece::Dropped(_) => {}
+            Piece::Token(_) | Piece::Dropped(_) | Piece::Moved { .. } => {}
         }
         ControlFlow::Continue(())
     };
@@ -232,4 +232,47 @@ fn templates_switch_thinking_and_texts_without_one_go_on_as_they_are() {
     assert_eq!((says(&plain).as_str(), plain.marks()), ("q", None));
     let refusing = voice("{{ raise_exception('no') }}");
     assert!(matches!(refusing.prompt(&[]), Err(ChatError::Template(_))));
+}
+
+/// A device is lost in the middle of an answer, and there is no memory left to open it again.
+#[cfg(feature = "gpu")]
+#[test]
+fn an_answer_goes_on_on_the_cpu_where_no_device_is_left() {
+    use crate::exec::{DeviceKind, Fullness};
+    use crate::session::DeviceChoice;
+    use crate::text::SamplerParams;
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/arch/llama-formats.gguf");
+    let options = SessionOptions { device: DeviceChoice::Gpu, ctx: Some(256), ..SessionOptions::default() };
+    let manner =
+        Manner { sampler: SamplerParams::greedy(), limit: 24, loop_guard: false, ..Manner::default() };
+    let open = || {
+        let mut chat = Chat::open(&Model::open(file).unwrap(), options.clone()).unwrap();
+        chat.conversation.manner = manner.clone();
+        chat
+    };
+    let expected = open().say("Why?", &mut |_| ControlFlow::Continue(())).unwrap();
+    let mut chat = open();
+    chat.places = Places::new(&SessionOptions {
+        fullness: Fullness { buffers: Some(0), work: None },
+        ..options.clone()
+    });
+    let breaker = chat.session().unwrap().executor().breaker().unwrap();
+    let (mut moves, mut tokens) = (vec![], 0);
+    let answer = chat.say("Why?", &mut |piece| {
+        match piece {
+            Piece::Moved { why, device } => moves.push((why.to_owned(), device.clone())),
+            Piece::Token(_) => tokens += 1,
+            _ => {}
+        }
+        if tokens == 5 {
+            breaker.trip();
+        }
+        ControlFlow::Continue(())
+    });
+    assert_eq!(answer.unwrap().text, expected.text);
+    let [(why, device)] = &moves[..] else { panic!("{moves:?}") };
+    assert!(why.contains("lost") && device.kind == DeviceKind::Cpu, "{moves:?}");
+    assert!(device.why.contains("no usable GPU"), "{}", device.why);
+    // The next one is there from its beginning.
+    chat.say("Well?", &mut |_| ControlFlow::Continue(())).unwrap();
 }

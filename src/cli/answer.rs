@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use crate::chat::Piece;
 use crate::cli::answer_args::ThoughtsShown;
+use crate::cli::engine;
 use crate::cli::interrupt::Listen;
 use crate::cli::term::{self, Paint};
 
@@ -69,6 +70,10 @@ impl<'a> Display<'a> {
                 let word = if turns == 1 { "turn" } else { "turns" };
                 let line = format!("(the context is full: the oldest {turns} {word} dropped)");
                 term::say(Paint::stderr().dim(line));
+            }
+            Piece::Moved { why, device } => {
+                let on = format!("{} {}", engine::kind_name(device.kind), device.name);
+                term::say(Paint::stderr().dim(format!("({why}; going on, on {on})")));
             }
             Piece::Thought(text) => {
                 if !self.thought {

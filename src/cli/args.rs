@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::store::{HubModel, Sampling};
+use crate::cli::store::{Home, HubModel, Sampling};
 use crate::cli::term::{self, parse_bytes};
 use crate::model::KvType;
 use crate::session::{DeviceChoice, Modes, SessionOptions};
@@ -87,6 +87,11 @@ impl Profile {
     }
 }
 
+/// Where is kept what was found out about devices.
+pub fn notes() -> Option<std::path::PathBuf> {
+    Home::find().ok().map(|home| home.data.join("devices"))
+}
+
 /// The session options that these arguments stand for.
 pub fn session_options(device: &DeviceArgs, context: &ContextArgs, modes: Modes) -> SessionOptions {
     SessionOptions {
@@ -100,6 +105,7 @@ pub fn session_options(device: &DeviceArgs, context: &ContextArgs, modes: Modes)
         threads: device.threads.filter(|n| *n > 0).map(|n| n as usize),
         budget: context.budget,
         max_submit_ms: device.max_submit_ms,
+        notes: notes(),
         modes,
         ..SessionOptions::default()
     }

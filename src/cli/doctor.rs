@@ -9,8 +9,11 @@ use crate::cli::engine;
 #[cfg(feature = "gpu")]
 use crate::cli::error::CliError;
 use crate::cli::error::CliResult;
+use crate::cli::show;
 use crate::cli::store::{Catalog, Home};
 use crate::cli::term::{self, Paint};
+use crate::exec::choice::Speed;
+use crate::session::{SessionOptions, Speeds, speeds};
 use crate::simd::Level;
 
 /// Show devices, what would be chosen and why
@@ -145,12 +148,17 @@ fn selftest(out: &mut dyn Write, args: &DoctorArgs) -> CliResult {
         choice: choice.into(),
         profile: args.device.profile.name().into(),
         max_submit_ms: args.device.max_submit_ms,
+        notes: crate::cli::args::notes(),
         ..GpuOptions::default()
     };
     // Without such a GPU there is nothing to test, as was said above.
     let Ok(gpu) = Gpu::open(&options) else { return Ok(()) };
     let paint = Paint::stdout();
     writeln!(out, "\n{}", paint.bold("self-test: every op against the CPU"))?;
+    for (candidate, why) in gpu.left_out() {
+        let (candidate, why) = (show::line(&candidate), show::line(&why));
+        writeln!(out, "  {} {candidate} is not used on this GPU: {why}", paint.red("-"))?;
+    }
     let cases = crate::exec::gpu::selftest(&gpu, false)?;
     for (op, cases) in by_op(&cases) {
         let failed = cases.iter().filter(|case| case.failure.is_some()).count();
@@ -164,7 +172,7 @@ fn selftest(out: &mut dyn Write, args: &DoctorArgs) -> CliResult {
     }
     let failures: Vec<_> = cases.iter().filter_map(|case| Some((case, case.failure.as_ref()?))).collect();
     for (case, failure) in &failures {
-        writeln!(out, "    {} ({}): {failure}", case.name, case.kernel)?;
+        writeln!(out, "    {} ({}): {failure}", case.name, case.candidate)?;
     }
     if failures.is_empty() {
         return Ok(());
@@ -204,6 +212,19 @@ fn chosen(out: &mut dyn Write, args: &DoctorArgs) -> CliResult {
     match crate::session::device_info(&options) {
         Ok(info) => writeln!(out, "  {}", engine::describe(&info))?,
         Err(error) => writeln!(out, "  {} {error}", paint.red("none:"))?,
+    }
+    measured(out, &options)
+}
+
+/// How fast devices were when `auto` measured them, by model.
+fn measured(out: &mut dyn Write, options: &SessionOptions) -> CliResult {
+    for Speeds { model, speeds } in options.notes.as_deref().map(speeds).unwrap_or_default() {
+        writeln!(out, "  measured with {}:", show::line(&model))?;
+        for Speed { device, driver, rates, failure } in speeds {
+            let rates = rates.iter().map(|(phase, rate)| format!("{} {rate:.1} tok/s", phase.name()));
+            let all: Vec<String> = rates.chain(failure).collect();
+            writeln!(out, "    {} ({}): {}", show::line(&device), show::line(&driver), all.join(", "))?;
+        }
     }
     Ok(())
 }

@@ -1,13 +1,18 @@
 //! Executors: what runs a [`Program`]. `gpu` is the product; `cpu` is its oracle and serves a machine whose GPU
 //! cannot be used. Neither knows a model's name.
 
+pub mod choice;
 pub mod cpu;
+mod gone;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+pub(crate) mod notes;
+
+pub use gone::Gone;
 
 use crate::ops::Op;
 use crate::plan::WeightError;
-use crate::plan::{DType, PlanId, Program, Role, SegmentKind, Step, TOKEN_FROM_TABLE, TensorId};
+use crate::plan::{DType, Out, PlanId, Program, Role, SegmentKind, Step, TOKEN_FROM_TABLE, TensorId};
 pub use crate::plan::{WeightShape, WeightSource, Weights};
 
 /// Why a step could not run.
@@ -28,12 +33,94 @@ pub enum ExecError {
     /// The device was lost (driver reset, watchdog, unplugged).
     #[error("the device was lost: {0}")]
     DeviceLost(String),
+    /// A shader that the device's driver, or what comes before it, does not take.
+    #[error("the shader {kernel} does not compile for this device: {why}")]
+    Shader {
+        /// Its name, such as `linear.tiled.q4_1`.
+        kernel: String,
+        /// What was said of it.
+        why: String,
+    },
+    /// One call that would keep the device busy for longer than its driver lets it.
+    #[error(
+        "`{op}` would take {:.0} ms on this device, whose driver may take it away after {:.0} ms", .seconds * 1e3, .most * 1e3
+    )]
+    Watchdog {
+        /// Op stem.
+        op: &'static str,
+        /// Seconds expected, by what was measured.
+        seconds: f64,
+        /// Seconds allowed.
+        most: f64,
+    },
+    /// The device gets wrong all that could run an op; the names of its candidates.
+    #[error("this device, or its driver, computes wrongly: {0}")]
+    Wrong(String),
     /// The device or its driver refused something.
     #[error("device: {0}")]
     Device(String),
     /// A defect in this program.
     #[error("internal error: {0}; please report it")]
     Internal(String),
+}
+
+/// What may help after a device failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Remedy {
+    /// To open the same device again.
+    Again,
+    /// Another device.
+    Elsewhere,
+}
+
+impl ExecError {
+    /// What may help; `None` where the fault is not the device's.
+    pub fn remedy(&self) -> Option<Remedy> {
+        match self {
+            ExecError::DeviceLost(_) => Some(Remedy::Again),
+            ExecError::NoDevice(_)
+            | ExecError::OutOfMemory(_)
+            | ExecError::Shader { .. }
+            | ExecError::Watchdog { .. }
+            | ExecError::Wrong(_)
+            | ExecError::Device(_) => Some(Remedy::Elsewhere),
+            ExecError::Weight(_) | ExecError::Step(_) | ExecError::Internal(_) => None,
+        }
+    }
+}
+
+/// A device that failed, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// Its name.
+    pub device: String,
+    /// The error.
+    pub why: String,
+}
+
+/// How full a device's memory may become by all programs together, in percent of what the system grants; `None`: the driver
+/// decides. Only Vulkan and DX12 know; 0 is a drill of a shortage.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Fullness {
+    /// Beyond it a buffer is refused: [`ExecError::OutOfMemory`].
+    pub buffers: Option<u8>,
+    /// Beyond it the device is given up when work is begun: [`ExecError::DeviceLost`].
+    pub work: Option<u8>,
+}
+
+/// Takes a device away while it works, as a driver's reset or a pulled cable does: for drills.
+pub struct Breaker(Box<dyn Fn() + Send>);
+
+impl Breaker {
+    /// That does so by `lose`.
+    pub fn new(lose: impl Fn() + Send + 'static) -> Self {
+        Self(Box::new(lose))
+    }
+
+    /// Takes it away.
+    pub fn trip(&self) {
+        (self.0)();
+    }
 }
 
 /// What a device is.
@@ -113,6 +200,10 @@ pub trait Executor: Send {
     fn bandwidth(&mut self) -> Result<Option<f64>, ExecError> {
         Ok(None)
     }
+    /// What takes this device away in a drill; `None` for one that cannot be lost.
+    fn breaker(&self) -> Option<Breaker> {
+        None
+    }
 }
 
 /// Checks that the host may set or read a tensor: what is trained, its gradients, and the optimizer's moments.
@@ -169,6 +260,11 @@ pub fn check_step(program: &Program, plan: PlanId, step: &Step) -> Result<(), Ex
                 row.token, inputs.vocab
             ));
         }
+    }
+    // Several rows of one would be read by some while others write.
+    let again = |(o, out): (usize, &Out)| step.outs[..o].iter().any(|other| other.slot == out.slot);
+    if plan.calls.iter().rev().any(|call| call.op == Op::Sample) && step.outs.iter().enumerate().any(again) {
+        return fail("two output rows sample the same slot".into());
     }
     match step.outs.iter().position(|o| o.row as usize >= step.rows.len() || o.label as usize >= inputs.vocab)
     {

@@ -9,7 +9,8 @@ use crate::text::{Breakers, MAX_DRY_LAST_N, MAX_LAST_N, SamplerParams};
 
 op! {
     /// Arguments: rows, outs, logits (O, vocab), tokens (slots, ctx), sampled (O, 4): token, bits of its
-    /// log-probability under the full softmax at the temperature, status (1: a logit is not a number), 0.
+    /// log-probability under the full softmax at the temperature, status (1: a logit is not a number), 0. Output rows of a step
+    /// have different slots: each puts its choice where another of its slot would look for repetitions.
     Sample(Params) "sample" {
         rows: Read U32,
         outs: Read U32,

@@ -50,6 +50,11 @@ impl Device {
             choice: options.device.clone().into(),
             profile: options.profile.clone(),
             max_submit_ms: options.max_submit_ms,
+            // Where nothing is kept it would be proven at each start.
+            proof: options.notes.is_some(),
+            notes: options.notes.clone(),
+            fullness: options.fullness,
+            failed: options.failed.clone(),
             ..GpuOptions::default()
         };
         Ok(Device::Gpu(Box::new(Gpu::open(&wanted)?)))
@@ -66,6 +71,18 @@ impl Device {
             Device::Cpu { .. } => cpu::profile::<f32>(),
             #[cfg(feature = "gpu")]
             Device::Gpu(gpu) => gpu.profile(),
+        }
+    }
+
+    /// The same, with why it was chosen.
+    pub(crate) fn because(self, why: String) -> Self {
+        match self {
+            Device::Cpu { threads, .. } => Device::Cpu { threads, why },
+            #[cfg(feature = "gpu")]
+            Device::Gpu(mut gpu) => {
+                gpu.set_why(why);
+                Device::Gpu(gpu)
+            }
         }
     }
 
@@ -123,9 +140,12 @@ pub fn plan_memory(
     Ok(draw(model, options, &specs, profile)?)
 }
 
-/// See [`Session::new`].
-pub fn boot(model: &Model, options: &SessionOptions) -> Result<Session, SessionError> {
-    let device = Device::open(options)?;
+/// Boots on a device that has been opened.
+pub(crate) fn boot_on(
+    device: Device,
+    model: &Model,
+    options: &SessionOptions,
+) -> Result<Session, SessionError> {
     let profile = device.profile(options.double);
     let chunk = chunk(options, profile);
     let (specs, plans) = specs(options, chunk, most_outputs(model, profile));

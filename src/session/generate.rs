@@ -52,6 +52,19 @@ impl Generated {
         Self { tokens, stop, computed: 0, reused: 0, first_token, decode, log_probs }
     }
 
+    /// This one, which a device's failure ended, and what another session made of the rest.
+    pub(crate) fn and(mut self, rest: Generated) -> Self {
+        if self.tokens.is_empty() {
+            // What was held, and computed, is of no use any more.
+            return Self { first_token: self.first_token + rest.first_token, ..rest };
+        }
+        self.decode += rest.first_token + rest.decode;
+        self.computed += rest.computed;
+        self.tokens.extend(rest.tokens);
+        self.log_probs.extend(rest.log_probs);
+        Self { stop: rest.stop, ..self }
+    }
+
     /// Whether it came to its own end.
     pub fn ended(&self) -> bool {
         matches!(self.stop, StopReason::EndOfTurn | StopReason::StopString)
@@ -113,16 +126,45 @@ impl Session {
         limit: usize,
         on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
     ) -> Result<Vec<Generated>, SessionError> {
+        let (made, ran) = self.run_all(requests, limit, on_token);
+        ran.map(|()| made)
+    }
+
+    /// The same of one request; where the session fails, what was made until then comes with the error.
+    pub(crate) fn attempt(
+        &mut self,
+        request: Request<'_>,
+        limit: usize,
+        on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
+    ) -> (Generated, Result<(), SessionError>) {
+        let (mut made, ran) = self.run_all(&[request], limit, &mut |_, token| on_token(token));
+        (made.pop().unwrap_or_else(|| Generated::nothing(StopReason::Caller)), ran)
+    }
+
+    fn run_all(
+        &mut self,
+        requests: &[Request<'_>],
+        limit: usize,
+        on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
+    ) -> (Vec<Generated>, Result<(), SessionError>) {
         let mut schedule = Schedule::new(self, true);
         for Request { prompt, sampler, ends } in requests {
-            schedule.submit(self, prompt, *sampler, limit, ends)?;
+            if let Err(error) = schedule.submit(self, prompt, *sampler, limit, ends) {
+                return (Vec::new(), Err(error));
+            }
         }
         let mut listener =
             |index: usize, token: u32| on_token(index, token).is_break().then_some(StopReason::Caller);
-        while schedule.step(self, &mut listener)? {}
+        let ran = loop {
+            match schedule.step(self, &mut listener) {
+                Ok(true) => {}
+                Ok(false) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
         let mut done: Vec<(usize, Generated)> = schedule.done().collect();
         done.sort_by_key(|(index, _)| *index);
-        Ok(done.into_iter().map(|(_, made)| made).collect())
+        (done.into_iter().map(|(_, made)| made).collect(), ran)
     }
 
     /// [`Session::generate_batch`] where nobody looks on: what ends a continuation is its request's and the limit.

@@ -4,19 +4,25 @@
 //! the longest prefix that its slot already holds.
 
 mod adapters;
+pub(crate) mod auto;
 pub(crate) mod boot;
 mod generate;
 mod options;
+pub(crate) mod places;
 mod schedule;
 mod scheduler;
 
 pub use adapters::{ActiveAdapter, adapter_room};
-pub use boot::{boot, device_info, device_profile, plan_memory};
+pub use auto::{Speeds, speeds};
+pub use boot::{device_info, device_profile, plan_memory};
 pub use generate::{Generated, Request, StopReason};
 pub use options::{DeviceChoice, Modes, SessionOptions};
+pub use places::boot;
 pub use scheduler::{Event, Job, JobId, Scheduler};
 
 use crate::adapter::AdapterError;
+#[cfg(feature = "train")]
+use crate::exec::Gone;
 use crate::exec::{ExecError, Executor, Ticket};
 use crate::model::{AdapterShape, Model, ModelError};
 use crate::plan::{Layout, Out, PlanId, Row, Step};
@@ -172,6 +178,12 @@ impl Session {
     /// The device, to switch timing on.
     pub fn executor_mut(&mut self) -> &mut dyn Executor {
         &mut *self.executor
+    }
+
+    /// Gives the device up, and its memory back; nothing runs any more.
+    #[cfg(feature = "train")]
+    pub(crate) fn release(&mut self, why: &str) {
+        self.executor = Box::new(Gone::of(&*self.executor, why.to_owned()));
     }
 
     /// The memory map.

@@ -1,11 +1,15 @@
 //! What a session is booted with.
 
+use std::path::PathBuf;
+
+use crate::exec::{Failed, Fullness};
 use crate::model::{AdapterShape, KvType};
 
 /// Which device to run on.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum DeviceChoice {
-    /// A real GPU if there is one, else the CPU executor.
+    /// The fastest: the CPU, and each real GPU, are measured once with each model, where there is a place to note it
+    /// ([`SessionOptions::notes`]); else a real GPU if there is one. What fails to boot is passed over.
     #[default]
     Auto,
     /// Any GPU, a software rasterizer included.
@@ -83,6 +87,13 @@ pub struct SessionOptions {
     pub budget: Option<u64>,
     /// Target length of one submission to the device, in milliseconds.
     pub max_submit_ms: u32,
+    /// Folder for what is found out about devices: how fast each is, and that a GPU computes rightly, which is found out once.
+    /// Without it neither is asked.
+    pub notes: Option<PathBuf>,
+    /// How full a GPU's memory may become.
+    pub fullness: Fullness,
+    /// GPUs that are not to be taken, because they failed.
+    pub failed: Vec<Failed>,
     /// Compute in double precision (CPU only): the oracle of the oracle.
     pub double: bool,
     /// Products with encoded weights take activations as they are (CPU only). Otherwise those of generation round them to 16
@@ -137,6 +148,9 @@ impl Default for SessionOptions {
             logit_rows: 1,
             budget: None,
             max_submit_ms: 30,
+            notes: None,
+            fullness: Fullness::default(),
+            failed: Vec::new(),
             double: false,
             exact: false,
             adapters: AdapterShape::default(),

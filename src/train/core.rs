@@ -32,6 +32,15 @@ pub(super) struct Progress {
     pub last: (Option<u64>, Option<u64>),
 }
 
+impl Progress {
+    /// That of the run before its first step.
+    pub fn beginning(&self) -> Self {
+        // Only runs on rewards have it, which begin with it whole.
+        let strictness = if self.strictness > 0.0 { 1.0 } else { 0.0 };
+        Self { strictness, ..Self::default() }
+    }
+}
+
 /// Engine and state of a run.
 pub(super) struct Core {
     pub engine: Engine,

@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::exec::{DeviceInfo, Executor, Ticket};
+use crate::exec::{DeviceInfo, ExecError, Executor, Ticket};
 use crate::model::{
     AdapterShape, Branch, BranchHead, BranchPlans, Model, PlanSpec, Train, TrainPlans, TrainSpec,
 };
 use crate::plan::{Layout, Out, PlanId, Profile, Program, Row, Scalars, Step, TensorId};
 use crate::session::boot::{Device, Sizes, chunk, specs};
-use crate::session::{Modes, Plans, Session, SessionOptions};
+use crate::session::places::DeviceError;
+use crate::session::{Modes, Plans, Session, SessionError, SessionOptions};
 use crate::train::{TrainError, plan};
 
 /// Which layers the gradient runs again instead of keeping their activations.
@@ -109,12 +110,15 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens the device, draws the map, checks it against the budget, and allocates. Everything trained is zero.
+    /// Boots on a device that has been opened. Everything trained is zero.
     ///
     /// # Errors
-    /// [`TrainError::Model`] with a [`BudgetError`](crate::plan::BudgetError) if the map does not fit, naming what would.
-    pub fn boot(model: &Model, options: &EngineOptions) -> Result<Self, TrainError> {
-        let device = Device::open(&options.device).map_err(session_error)?;
+    /// As [`Engine::boot`].
+    pub(super) fn boot_on(
+        device: Device,
+        model: &Model,
+        options: &EngineOptions,
+    ) -> Result<Self, TrainError> {
         let profile = device.profile(options.device.double);
         let (program, layout, plans, spec) = plan(model, options, profile)?;
         let executor = device.boot(program, &layout, model, options.device.arithmetic())?;
@@ -136,6 +140,11 @@ impl Engine {
     /// The device.
     pub fn device(&self) -> &DeviceInfo {
         self.session.executor().device()
+    }
+
+    /// Gives the device up, and its memory back.
+    pub(super) fn release(&mut self, why: &str) {
+        self.session.release(why);
     }
 
     /// The executor: allocation and timing.
@@ -437,11 +446,21 @@ fn session(
     Session::over(model, executor, layout, found, sizes, AdapterShape::default())
 }
 
-pub(super) fn session_error(error: crate::session::SessionError) -> TrainError {
-    use crate::session::SessionError;
-    match error {
-        SessionError::Model(error) => TrainError::Model(error),
-        SessionError::Exec(error) => TrainError::Exec(error),
-        other => TrainError::Exec(crate::exec::ExecError::Internal(other.to_string())),
+impl From<SessionError> for TrainError {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Model(error) => TrainError::Model(error),
+            SessionError::Exec(error) => TrainError::Exec(error),
+            other => TrainError::Exec(ExecError::Internal(other.to_string())),
+        }
+    }
+}
+
+impl DeviceError for TrainError {
+    fn of_device(&self) -> Option<&ExecError> {
+        match self {
+            TrainError::Exec(error) => Some(error),
+            _ => None,
+        }
     }
 }

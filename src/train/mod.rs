@@ -6,6 +6,7 @@
 
 mod adapt;
 mod adapters;
+mod auto;
 mod checkpoint;
 mod core;
 pub mod corpus;
@@ -26,6 +27,7 @@ mod rows;
 mod schedule;
 mod settings;
 mod study;
+mod survival;
 mod task;
 mod trainer;
 mod work;

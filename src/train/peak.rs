@@ -9,7 +9,6 @@ use crate::plan::{DType, Inputs, Layout, OpCall, PlanId, Program, Role, Row, Row
 use crate::session::SessionOptions;
 use crate::session::boot::Device;
 use crate::train::TrainError;
-use crate::train::engine::session_error;
 
 /// Rows of the input; width and rows of the trained matrix; most rows taken of the encoded one.
 const ROWS: usize = 256;
@@ -40,7 +39,7 @@ impl MatmulRate {
 /// [`TrainError::Exec`] if it cannot be used.
 pub fn matmul_rate(model: &Model, options: &SessionOptions) -> Result<MatmulRate, TrainError> {
     let (program, input, work) = program(model)?;
-    let device = Device::open(options).map_err(session_error)?;
+    let device = Device::open(options)?;
     let layout = Layout::new(&program, device.profile(options.double));
     let mut executor = device.boot(program, &layout, model, options.arithmetic())?;
     for (id, width) in input {

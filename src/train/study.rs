@@ -35,6 +35,7 @@ impl Trainer {
         pause: &mut dyn FnMut(Duration),
     ) -> Result<StepReport, TrainError> {
         let start = Instant::now();
+        self.survival.forget();
         self.task.open(items);
         let mut report = StepReport::new(self.core.progress.step + 1, 0);
         self.core.engine.clear()?;

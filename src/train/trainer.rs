@@ -16,10 +16,11 @@ use crate::train::data::{Batching, Example};
 use crate::train::objective::Anchor;
 use crate::train::order::Order;
 use crate::train::report::{Stage, StepReport};
+use crate::train::survival::Survival;
 use crate::train::task::{Contribution, DataTask, SftTask, Task, Update, sequence};
 use crate::train::{
-    Engine, EngineOptions, LoraOptions, Recompute, Rollouts, Sequence, Settings, TrainError, initialize,
-    load_adapter, load_branch, shape_of,
+    Engine, EngineOptions, LoraOptions, Recompute, Rollouts, Sequence, Settings, TrainError, load_adapter,
+    load_branch, shape_of,
 };
 
 /// Most tokens of a text on which the model is to stay as it was.
@@ -61,6 +62,8 @@ pub struct Trainer {
     per_epoch: u64,
     /// The branch that tells how far the model is from its base.
     base: Option<usize>,
+    /// How it goes on when its device fails.
+    pub(super) survival: Survival,
 }
 
 /// What a trainer of a data set boots its engine with, beside the settings.
@@ -147,10 +150,11 @@ impl Trainer {
         };
         let all: u64 = (0..settings.epochs).map(|epoch| order.steps_in(epoch)).sum();
         let total = settings.max_steps.map_or(all, |max| max.min(all.max(1)));
-        let load = |engine: &mut Engine| -> Result<(), TrainError> {
-            let Some(adapter) = boot.from else { return Ok(()) };
+        let (from, against) = (boot.from.cloned(), boot.reference);
+        let load = move |engine: &mut Engine| -> Result<(), TrainError> {
+            let Some(adapter) = &from else { return Ok(()) };
             load_adapter(engine, adapter)?;
-            if boot.reference == Some(Against::Start) {
+            if against == Some(Against::Start) {
                 load_branch(engine, REFERENCE, adapter)?;
             }
             Ok(())
@@ -169,15 +173,14 @@ impl Trainer {
         model: &Model,
         settings: &Settings,
         start: Start,
-        load: impl FnOnce(&mut Engine) -> Result<(), TrainError>,
+        load: impl Fn(&mut Engine) -> Result<(), TrainError> + Send + 'static,
     ) -> Result<Self, TrainError> {
         let Start { task, order, total, options } = start;
-        let mut engine = Engine::boot(model, &options)?;
-        initialize(&mut engine, settings.seed)?;
-        load(&mut engine)?;
+        let mut survival = Survival::new(model, options, settings.seed, Box::new(load));
+        let engine = survival.engine()?;
         let per_epoch = order.steps_in(0);
         let core = Core::new(engine, settings, &*task);
-        Ok(Self { core, task, anchors: vec![], order, total, per_epoch, base: None })
+        Ok(Self { core, task, anchors: vec![], order, total, per_epoch, base: None, survival })
     }
 
     /// The engine: device, memory map, timing.
@@ -252,9 +255,22 @@ impl Trainer {
 
     /// Goes to a place in the data and the steps that a checkpoint names.
     pub(super) fn go_to(&mut self, progress: Progress) -> Result<(), TrainError> {
+        self.survival.forget();
         self.order.resume(progress.cursor)?;
         self.core.progress = progress;
         Ok(())
+    }
+
+    /// Opens the device again after it failed with `error`, or another. The run is then where its state was last kept in
+    /// memory, else at its beginning; [`Trainer::restore`] goes on from what was saved. What happened, for people. Steps do so
+    /// by themselves where a state is kept: of adapters.
+    ///
+    /// # Errors
+    /// `error`, if it was not the device's, or no device is left.
+    pub fn reopen(&mut self, error: TrainError) -> Result<String, TrainError> {
+        let happened = self.survival.go_back(&mut self.core, error)?;
+        self.order.resume(self.core.progress.cursor)?;
+        Ok(happened)
     }
 
     /// One step: where the model writes, answers and their rewards; then the gradient, clipping and the optimizer (several
@@ -265,6 +281,27 @@ impl Trainer {
     /// [`TrainError::NotFinite`] after three updates in a row whose loss or gradient is not finite; what is trained is as it
     /// was before them. [`TrainError::Reward`] if a reward fails.
     pub fn step(&mut self, pause: &mut dyn FnMut(Duration)) -> Result<Option<StepReport>, TrainError> {
+        let wanted = self.core.progress.step + 1;
+        let mut notes = vec![];
+        loop {
+            let kept = self.survival.keep(&mut self.core);
+            match kept.and_then(|()| self.advance(pause)) {
+                Ok(Some(report)) if report.step < wanted => {
+                    // It was done and told before the device failed, and is the same again.
+                }
+                Ok(report) => {
+                    return Ok(report.map(|mut report| {
+                        drop(report.notes.splice(0..0, notes));
+                        report
+                    }));
+                }
+                Err(error) if self.survival.has_kept() => notes.push(self.reopen(error)?),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn advance(&mut self, pause: &mut dyn FnMut(Duration)) -> Result<Option<StepReport>, TrainError> {
         if self.ended().is_some() {
             return Ok(None);
         }
@@ -332,6 +369,7 @@ impl Trainer {
 
     /// Goes to the state that is kept: the one with the best validation loss, if there was validation.
     pub(super) fn settle(&mut self) -> Result<(), TrainError> {
+        self.survival.forget();
         let Some(best) = self.core.best.take() else { return Ok(()) };
         self.core.set_blocks(&best)?;
         self.core.best = Some(best);
@@ -340,6 +378,7 @@ impl Trainer {
 
     /// Goes to another state, which becomes what is kept.
     pub(super) fn take(&mut self, blocks: Vec<Vec<f32>>) -> Result<(), TrainError> {
+        self.survival.forget();
         self.core.set_blocks(&blocks)?;
         self.core.best = Some(blocks);
         Ok(())

@@ -351,3 +351,32 @@ fn doctor_says_which_instructions_are_in_use() {
     let unknown = doctor("sse9");
     assert!(unknown.contains("EMBER_SIMD is \"sse9\", which is no level"), "{unknown}");
 }
+
+/// What a proof has found wrong on a GPU is not used there, and named; who asked for that GPU is told.
+#[cfg(feature = "gpu")]
+#[test]
+fn doctor_names_what_a_gpu_gets_wrong() {
+    let sandbox = Sandbox::new();
+    let ask = || run(&sandbox, &["run", "--device", "gpu", "--raw", "-p", "a", "-n", "2", "--temp", "0"]);
+    let first = ask();
+    assert_eq!(first.code, 0, "{}", first.err);
+    let doctor = || sandbox.run(&["doctor", "--device", "gpu"]).out;
+    assert!(!doctor().contains("is not used"));
+    let folder = sandbox.path("home").join("devices");
+    let files = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let name = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("proof-");
+    let [file] = &files.filter(name).collect::<Vec<_>>()[..] else { panic!("one device has been proven") };
+    let text = std::fs::read_to_string(file).unwrap();
+    let (_, body) = text.split_once('\n').unwrap();
+    assert!(body.lines().count() > 3 && body.lines().all(|line| line.starts_with("right ")), "{body}");
+    let body: String = body.lines().map(|line| line.replace("right", "wrong") + " it was off\n").collect();
+    let counted = [&(body.len() as u64).to_le_bytes()[..], body.as_bytes()].concat();
+    std::fs::write(file, format!("{}\n{body}", sha256(&counted))).unwrap();
+    let (refused, said) = (ask(), doctor());
+    let off = |line: &&str| line.ends_with("is not used on this GPU: it was off");
+    let names: Vec<&str> =
+        said.lines().filter(off).filter_map(|line| line.split_whitespace().nth(1)).collect();
+    assert_eq!(names.len(), body.lines().count(), "{said}");
+    // An op that can be run in one way only.
+    assert!(refused.code == 1 && names.iter().any(|name| refused.err.contains(name)), "{}", refused.err);
+}

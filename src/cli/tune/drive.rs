@@ -19,7 +19,7 @@ use crate::cli::tune::steps::{Meter, Metrics, Samples};
 use crate::io::{CommitStore, Existing, FolderSlots};
 use crate::quant::Format;
 use crate::train::data::{Item, Items};
-use crate::train::{Ended, Trainer};
+use crate::train::{Ended, TrainError, Trainer};
 
 /// Time between saves, unless asked otherwise.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
@@ -144,8 +144,8 @@ pub fn drive(trainer: &mut Trainer, job: &Job, args: &RunArgs) -> CliResult {
     let mut store = open_store(trainer, job)?;
     let mut metrics = Metrics::open(&job.outputs.files.metrics, trainer.step_count())?;
     let samples = &job.outputs.files.samples;
-    let open = |_| Metrics::open(samples, trainer.step_count());
-    let mut written = job.record_samples.then_some(()).map(open).transpose()?;
+    let open = |trainer: &Trainer| Metrics::open(samples, trainer.step_count());
+    let mut written = job.record_samples.then(|| open(trainer)).transpose()?;
     let mut meter = Meter::new(trainer.total(), trainer.step_count());
     let mut saved = Instant::now();
     let mut pause = |took: Duration| rest(took, args.duty, &listen);
@@ -159,6 +159,13 @@ pub fn drive(trainer: &mut Trainer, job: &Job, args: &RunArgs) -> CliResult {
         let report = match trainer.step(&mut pause) {
             Ok(Some(report)) => report,
             Ok(None) => break,
+            Err(TrainError::Exec(failure)) if failure.remedy().is_some() => {
+                meter.clear();
+                go_on(trainer, failure.into(), &mut store, &mut metrics, job)?;
+                written = job.record_samples.then(|| open(trainer)).transpose()?;
+                meter = Meter::new(trainer.total(), trainer.step_count());
+                continue;
+            }
             Err(error) => {
                 // What is trained is as it was before the steps that failed; before the first there is nothing to go on from.
                 meter.clear();
@@ -183,6 +190,23 @@ pub fn drive(trainer: &mut Trainer, job: &Job, args: &RunArgs) -> CliResult {
     save(trainer, &mut store, &mut metrics, job)?;
     drop(store);
     finish(trainer, job, &metrics, &meter)
+}
+
+/// Goes on from what was saved last, on a device that was opened anew.
+fn go_on(
+    trainer: &mut Trainer,
+    error: TrainError,
+    store: &mut CommitStore<FolderSlots>,
+    metrics: &mut Metrics,
+    job: &Job,
+) -> CliResult {
+    let happened = trainer.reopen(error)?;
+    let saved = trainer.restore(store, &job.identity)?;
+    let from = if saved { "the state after step" } else { "the beginning, step" };
+    term::say(Paint::stderr().dim(format!("{happened}: {from} {}", trainer.step_count())));
+    // What comes after it is done, and written, again.
+    *metrics = Metrics::open(&job.outputs.files.metrics, trainer.step_count())?;
+    Ok(())
 }
 
 /// Commits the state, once the metrics of its steps are on the disk: going on from it never writes them again.
@@ -333,3 +357,6 @@ fn time(took: Duration) -> String {
         _ => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
     }
 }
+
+#[cfg(all(test, feature = "gpu"))]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 
-use super::error::guarded;
+use super::device::Device;
 use crate::exec::ExecError;
 use crate::plan::{Layout, Placement, SegmentKind, TensorId};
 
@@ -17,7 +17,7 @@ impl Arena {
     ///
     /// # Errors
     /// [`ExecError::OutOfMemory`] if the device refuses one, naming it.
-    pub fn allocate(device: &wgpu::Device, layout: &Layout) -> Result<Self, ExecError> {
+    pub fn allocate(device: &Device, layout: &Layout) -> Result<Self, ExecError> {
         let mut segments = Vec::new();
         for segment in &layout.segments {
             let mut buffers = Vec::new();
@@ -29,12 +29,13 @@ impl Arena {
                     usage: usage(segment.kind),
                     mapped_at_creation: segment.kind == SegmentKind::Upload,
                 };
-                let buffer = guarded(device, || device.create_buffer(&descriptor)).map_err(|e| match e {
-                    ExecError::OutOfMemory(why) => {
-                        ExecError::OutOfMemory(format!("{label}, {size} bytes: {why}"))
-                    }
-                    other => other,
-                })?;
+                let buffer =
+                    device.guarded(|| device.device.create_buffer(&descriptor)).map_err(|e| match e {
+                        ExecError::OutOfMemory(why) => {
+                            ExecError::OutOfMemory(format!("{label}, {size} bytes: {why}"))
+                        }
+                        other => other,
+                    })?;
                 buffers.push(buffer);
             }
             segments.push((segment.kind, buffers));

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use super::device::Device;
-use super::error::guarded;
 use crate::exec::ExecError;
 
 /// Bytes of a buffer: beyond the caches of most GPUs.
@@ -23,7 +22,7 @@ pub fn measure(device: &Device) -> Result<f64, ExecError> {
         mapped_at_creation: false,
     };
     let make = || device.device.create_buffer(&descriptor);
-    let (from, to) = guarded(&device.device, || (make(), make()))?;
+    let (from, to) = device.guarded(|| (make(), make()))?;
     let mut best = f64::INFINITY;
     // The first pass also pays for the driver's clearing of new buffers.
     for _ in 0..=PASSES {

@@ -4,28 +4,25 @@ use std::collections::{HashMap, HashSet};
 
 use super::arena::Arena;
 use super::bound::{Bound, bound};
-use super::candidates::Tuning;
 use super::device::Device;
-use super::error::guarded;
-use super::kernels::{Compiled, KERNELS, Kernel, Recipe, compile};
-use super::launch::{Choice, Grid, When, choices, work};
+use super::kernels::{Compiled, KERNELS, Recipe, compile};
+use super::launch::{Allowed, CandidateId, Choice, Grid, When, choices, work};
 use crate::exec::ExecError;
 use crate::ops::Op;
-use crate::plan::{OpCall, Over, PlanId, Program, SegmentKind, Step};
+use crate::plan::{OpCall, Over, Plan, PlanId, Program, SegmentKind, Step};
 
 /// A call as the device runs it.
 pub struct Call {
     /// The op.
     pub op: Op,
     /// Multiply-adds per active row.
-    pub work: u64,
+    work: u64,
     over: Over,
     ways: Vec<Way>,
 }
 
 struct Way {
-    /// Index into [`KERNELS`].
-    kernel: usize,
+    id: CandidateId,
     when: When,
     grids: Vec<Grid>,
     compiled: Compiled,
@@ -38,15 +35,20 @@ impl Call {
         self.over.rows(step)
     }
 
+    /// Multiply-adds of a step.
+    pub fn load(&self, step: &Step) -> f64 {
+        self.work as f64 * self.active(step) as f64
+    }
+
     /// How a step is run; `None` if it has no active rows.
     fn way(&self, step: &Step) -> Option<&Way> {
         let active = self.active(step);
         self.ways.iter().find(|w| w.when.holds(active, step)).filter(|_| active > 0)
     }
 
-    /// The kernel that a step runs on, if it runs at all.
-    pub fn kernel(&self, step: &Step) -> Option<&'static Kernel> {
-        self.way(step).and_then(|way| KERNELS.get(way.kernel))
+    /// The candidate that a step runs on, if it runs at all.
+    pub fn candidate(&self, step: &Step) -> Option<CandidateId> {
+        self.way(step).map(|way| way.id)
     }
 
     /// Records the dispatches of one step; nothing for a step without active rows.
@@ -61,20 +63,27 @@ impl Call {
     }
 }
 
+/// How each call of each plan is run.
+///
+/// # Errors
+/// Those of [`choices`].
+pub fn chosen(program: &Program, allowed: &Allowed) -> Result<Vec<Vec<Vec<Choice>>>, ExecError> {
+    let of_plan = |plan: &Plan| {
+        let capacity = |call: &OpCall| (call.def().over)(call).capacity(plan);
+        plan.calls.iter().map(|call| choices(program, call, capacity(call), allowed)).collect()
+    };
+    program.plans.iter().map(of_plan).collect()
+}
+
 /// Makes all calls of all plans ready.
 pub fn prepare(
     device: &Device,
     arena: &Arena,
     program: &Program,
-    tuning: Tuning,
+    allowed: &Allowed,
     checked: bool,
 ) -> Result<Vec<Vec<Call>>, ExecError> {
-    let mut chosen: Vec<Vec<Vec<Choice>>> = Vec::new();
-    for plan in &program.plans {
-        let capacity = |call: &OpCall| (call.def().over)(call).capacity(plan);
-        let ways = |call: &OpCall| choices(program, call, capacity(call), tuning, device.features);
-        chosen.push(plan.calls.iter().map(ways).collect::<Result<_, _>>()?);
-    }
+    let chosen = chosen(program, allowed)?;
     let compiled = compile(device, &distinct(&chosen), checked)?;
     upload_params(device, arena, program)?;
     let mut plans = Vec::new();
@@ -104,7 +113,7 @@ fn upload_params(device: &Device, arena: &Arena, program: &Program) -> Result<()
             bytes[offset..offset + params.len()].copy_from_slice(params);
         }
     }
-    guarded(&device.device, || device.queue.write_buffer(buffer, 0, &bytes))
+    device.guarded(|| device.queue.write_buffer(buffer, 0, &bytes))
 }
 
 fn make(
@@ -123,13 +132,7 @@ fn make(
         let compiled = compiled.get(&choice.recipe).ok_or_else(missing)?.clone();
         let bound = bound(program, arena.layout(), plan, at, &KERNELS[choice.recipe.kernel])?;
         let bind_group = bind_group(device, arena, &call.label, &bound, &compiled)?;
-        ready.push(Way {
-            kernel: choice.recipe.kernel,
-            when: choice.when,
-            grids: choice.grids,
-            compiled,
-            bind_group,
-        });
+        ready.push(Way { id: choice.id, when: choice.when, grids: choice.grids, compiled, bind_group });
     }
     Ok(Call {
         op: Op::of(call),
@@ -153,7 +156,7 @@ fn bind_group(
     }
     let descriptor =
         wgpu::BindGroupDescriptor { label: Some(label), layout: &compiled.layout, entries: &entries };
-    guarded(&device.device, || device.device.create_bind_group(&descriptor)).map_err(|e| match e {
+    device.guarded(|| device.device.create_bind_group(&descriptor)).map_err(|e| match e {
         ExecError::Device(why) => ExecError::Device(format!("{label}: {why}")),
         other => other,
     })

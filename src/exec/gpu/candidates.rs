@@ -17,6 +17,14 @@ impl Tuning {
     pub fn of(kind: DeviceKind) -> Self {
         if kind == DeviceKind::Software { Tuning::Software } else { Tuning::Hardware }
     }
+
+    /// That of the other kinds.
+    pub fn other(self) -> Self {
+        match self {
+            Tuning::Hardware => Tuning::Software,
+            Tuning::Software => Tuning::Hardware,
+        }
+    }
 }
 
 /// What a number of a header is made of.

@@ -1,10 +1,17 @@
 //! Choosing and opening a device.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::candidates::Tuning;
-use super::error::device_error;
-use crate::exec::{DeviceInfo, DeviceKind, ExecError};
+use super::faults::{Faults, device_error, no_panic};
+use crate::exec::{DeviceInfo, DeviceKind, ExecError, Failed, Fullness};
+
+/// A wait is made of pieces so long: time in which the whole process was stopped counts as one of them.
+const SLICE: Duration = Duration::from_secs(1);
+/// How long booting and diagnostics wait for what they asked for.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Which adapter to open.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -31,6 +38,14 @@ pub struct GpuOptions {
     pub checked: bool,
     /// Which kernels; `None` for what suits the device.
     pub tuning: Option<Tuning>,
+    /// Whether each candidate has to agree with its CPU twin on this device before it is used.
+    pub proof: bool,
+    /// Where what was proven is kept; without it, for as long as the process runs.
+    pub notes: Option<PathBuf>,
+    /// How full its memory may become.
+    pub fullness: Fullness,
+    /// Devices that are not to be taken.
+    pub failed: Vec<Failed>,
 }
 
 impl Default for GpuOptions {
@@ -41,6 +56,10 @@ impl Default for GpuOptions {
             max_submit_ms: 30,
             checked: false,
             tuning: None,
+            proof: false,
+            notes: None,
+            fullness: Fullness::default(),
+            failed: Vec::new(),
         }
     }
 }
@@ -105,39 +124,6 @@ const FEATURES: [(&str, wgpu::Features); 4] = [
     ("cooperative-matrix", wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
 ];
 
-/// First fault that the driver reported outside of an error scope, and whether the device is gone.
-#[derive(Clone, Default)]
-pub struct Faults(Arc<Mutex<Option<Fault>>>);
-
-enum Fault {
-    /// As text already: in a browser wgpu's own errors stay on the thread that made them.
-    Error(ExecError),
-    Lost(String),
-}
-
-impl Faults {
-    fn set(&self, fault: Fault) {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // A loss explains all errors that came with it.
-        if held.is_none() || matches!(fault, Fault::Lost(_)) {
-            *held = Some(fault);
-        }
-    }
-
-    /// The fault, if there was one. A lost device stays lost.
-    pub fn check(&self) -> Result<(), ExecError> {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match held.take() {
-            None => Ok(()),
-            Some(Fault::Error(e)) => Err(e),
-            Some(Fault::Lost(why)) => {
-                *held = Some(Fault::Lost(why.clone()));
-                Err(ExecError::DeviceLost(why))
-            }
-        }
-    }
-}
-
 /// An opened device. Cheap to clone.
 #[derive(Clone)]
 pub struct Device {
@@ -165,12 +151,14 @@ impl Device {
             let known: Vec<_> = PROFILES.iter().map(|g| g.name).collect();
             ExecError::Device(format!("unknown profile `{}`; known: {}", options.profile, known.join(", ")))
         })?;
-        let mut adapters = adapters();
+        let mut adapters = adapters(options.fullness);
         adapters.sort_by_key(|a| rank(a.get_info().device_type));
         let mut reasons = Vec::new();
         for adapter in adapters {
             let info = adapter.get_info();
-            let opened = match refusal(&info, &options.choice) {
+            let failed = options.failed.iter().find(|failed| failed.device == info.name);
+            let failed = failed.map(|failed| format!("it failed: {}", failed.why));
+            let opened = match failed.or_else(|| refusal(&info, &options.choice)) {
                 Some(reason) => Err(reason),
                 None => open(&adapter, grant, &options.choice),
             };
@@ -186,7 +174,7 @@ impl Device {
 
 /// Every adapter of this machine, best first.
 pub fn report() -> Vec<AdapterReport> {
-    let mut adapters = adapters();
+    let mut adapters = adapters(Fullness::default());
     adapters.sort_by_key(|a| rank(a.get_info().device_type));
     let describe = |adapter: &wgpu::Adapter| {
         let (info, limits) = (adapter.get_info(), adapter.limits());
@@ -206,11 +194,15 @@ pub fn report() -> Vec<AdapterReport> {
     adapters.iter().map(describe).collect()
 }
 
-fn adapters() -> Vec<wgpu::Adapter> {
+fn adapters(fullness: Fullness) -> Vec<wgpu::Adapter> {
     let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
     let descriptor = wgpu::InstanceDescriptor {
         backends,
         flags: wgpu::InstanceFlags::empty(),
+        memory_budget_thresholds: wgpu::MemoryBudgetThresholds {
+            for_resource_creation: fullness.buffers,
+            for_device_loss: fullness.work,
+        },
         ..wgpu::InstanceDescriptor::new_without_display_handle()
     };
     pollster::block_on(wgpu::Instance::new(descriptor).enumerate_adapters(backends))
@@ -266,14 +258,7 @@ fn open(adapter: &wgpu::Adapter, grant: &Grant, choice: &AdapterChoice) -> Resul
     let (device, queue) =
         pollster::block_on(adapter.request_device(&descriptor)).map_err(|e| e.to_string())?;
     let faults = Faults::default();
-    let on_error = faults.clone();
-    device.on_uncaptured_error(Arc::new(move |e| on_error.set(Fault::Error(device_error(e)))));
-    let on_loss = faults.clone();
-    device.set_device_lost_callback(move |reason, message| {
-        if reason != wgpu::DeviceLostReason::Destroyed {
-            on_loss.set(Fault::Lost(message));
-        }
-    });
+    faults.watch(&device);
     let why = match choice {
         AdapterChoice::Auto => "the best GPU found".into(),
         AdapterChoice::Any => "asked for a GPU".into(),
@@ -298,14 +283,70 @@ fn describe(info: &wgpu::AdapterInfo, why: String) -> DeviceInfo {
 impl Device {
     /// Waits until the queue is empty.
     pub fn wait_idle(&self) -> Result<(), ExecError> {
-        self.poll(None)
+        self.poll(None, PATIENCE)
     }
 
-    /// Waits for a submission, or for all.
-    pub fn poll(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<(), ExecError> {
-        let waited = self.device.poll(wgpu::PollType::Wait { submission_index: submission, timeout: None });
+    /// Waits for a submission, or for all, but no longer than `patience`: a device that hangs is as good as lost.
+    pub fn poll(
+        &self,
+        submission: Option<wgpu::SubmissionIndex>,
+        patience: Duration,
+    ) -> Result<(), ExecError> {
+        let mut left = patience.as_secs().max(1);
+        let waited = loop {
+            match no_panic(|| self.wait_once(submission.clone())) {
+                Err(lost) => break Err(lost),
+                Ok(Ok(())) => break Ok(()),
+                Ok(Err(wgpu::PollError::Timeout)) if left > 0 => left -= 1,
+                Ok(Err(wgpu::PollError::Timeout)) => {
+                    let hangs = format!("it has not answered for {} s", patience.as_secs());
+                    break Err(ExecError::DeviceLost(hangs));
+                }
+                Ok(Err(other)) => break Err(self.explain(ExecError::Device(other.to_string()))),
+            }
+        };
         self.faults.check()?;
-        waited.map(|_| ()).map_err(|e| ExecError::Device(e.to_string()))
+        waited
+    }
+
+    fn wait_once(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<(), wgpu::PollError> {
+        let wait = wgpu::PollType::Wait { submission_index, timeout: Some(SLICE) };
+        self.device.poll(wait).map(drop)
+    }
+
+    /// The loss that is behind an error, if there is one: a lost device first shows by refusing things, and tells its loss when
+    /// it is asked with nothing left to do.
+    pub fn explain(&self, error: ExecError) -> ExecError {
+        let _ = no_panic(|| self.wait_once(None));
+        match self.faults.check() {
+            Err(lost @ ExecError::DeviceLost(_)) => lost,
+            _ => error,
+        }
+    }
+
+    /// Takes the device away, as a driver's reset or a pulled cable does.
+    pub fn lose(&self) {
+        self.device.destroy();
+        let _ = no_panic(|| self.device.poll(wgpu::PollType::Poll));
+    }
+
+    /// Runs `work` and returns the first error that the driver raised meanwhile on this thread, or that the device is lost:
+    /// then all calls succeed, and nothing is done.
+    pub fn guarded<T>(&self, work: impl FnOnce() -> T) -> Result<T, ExecError> {
+        let scope = |filter| self.device.push_error_scope(filter);
+        let validation = scope(wgpu::ErrorFilter::Validation);
+        let memory = scope(wgpu::ErrorFilter::OutOfMemory);
+        let internal = scope(wgpu::ErrorFilter::Internal);
+        let result = work();
+        // Popped inside out; memory first, since it explains the others.
+        let internal = pollster::block_on(internal.pop());
+        let memory = pollster::block_on(memory.pop());
+        let validation = pollster::block_on(validation.pop());
+        if let Some(error) = memory.or(internal).or(validation) {
+            return Err(self.explain(device_error(error)));
+        }
+        self.faults.check()?;
+        Ok(result)
     }
 
     /// Maps a buffer that nothing else maps, and copies its words. For boot and diagnostics.
@@ -319,7 +360,7 @@ impl Device {
         let mapped = result.lock().unwrap_or_else(PoisonError::into_inner).take();
         match mapped {
             Some(Ok(())) => {}
-            Some(Err(e)) => return Err(ExecError::Device(e.to_string())),
+            Some(Err(e)) => return Err(self.explain(ExecError::Device(e.to_string()))),
             None => return Err(ExecError::Device("a buffer was not mapped in time".into())),
         }
         let view = buffer.get_mapped_range(0..bytes).map_err(|e| ExecError::Device(e.to_string()))?;

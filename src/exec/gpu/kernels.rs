@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::candidates::{Candidate, Condition, Expression, Term, Tuning};
 use super::device::Device;
-use super::error::guarded;
 use crate::exec::ExecError;
 
 /// How a shader uses a binding.
@@ -117,7 +116,7 @@ pub fn compile(
             let part = part.to_vec();
             scope.spawn(move || {
                 part.into_iter()
-                    .map(|r| build(device, &r, checked).map(|c| (r, c)))
+                    .map(|r| build(device, &KERNELS[r.kernel], &r.constants, checked).map(|c| (r, c)))
                     .collect::<Result<Vec<_>, _>>()
             })
         };
@@ -132,8 +131,16 @@ pub fn compile(
     Ok(compiled)
 }
 
-fn build(device: &Device, recipe: &Recipe, checked: bool) -> Result<Compiled, ExecError> {
-    let kernel = &KERNELS[recipe.kernel];
+/// Makes the pipelines of a shader.
+///
+/// # Errors
+/// [`ExecError::Shader`] if it does not compile.
+fn build(
+    device: &Device,
+    kernel: &Kernel,
+    constants: &[(&'static str, u32)],
+    checked: bool,
+) -> Result<Compiled, ExecError> {
     let name = kernel.name();
     let make = || {
         let module = module(&device.device, kernel, &name, checked);
@@ -143,7 +150,7 @@ fn build(device: &Device, recipe: &Recipe, checked: bool) -> Result<Compiled, Ex
             bind_group_layouts: &[Some(&layout)],
             ..wgpu::PipelineLayoutDescriptor::default()
         });
-        let constants: Vec<(&str, f64)> = recipe.constants.iter().map(|(n, v)| (*n, f64::from(*v))).collect();
+        let constants: Vec<(&str, f64)> = constants.iter().map(|(n, v)| (*n, f64::from(*v))).collect();
         let pipeline = |pass: &EntryPoint| {
             device.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(&name),
@@ -160,8 +167,8 @@ fn build(device: &Device, recipe: &Recipe, checked: bool) -> Result<Compiled, Ex
         };
         Compiled { pipelines: kernel.passes.iter().map(pipeline).collect(), layout }
     };
-    guarded(&device.device, make).map_err(|e| match e {
-        ExecError::Device(why) => ExecError::Device(format!("{name}: {why}")),
+    device.guarded(make).map_err(|e| match e {
+        ExecError::Device(why) => ExecError::Shader { kernel: name.clone(), why },
         other => other,
     })
 }
@@ -197,4 +204,35 @@ fn bind_group_layout(device: &wgpu::Device, kernel: &Kernel, name: &str) -> wgpu
     };
     let entries: Vec<_> = kernel.bindings.iter().map(entry).collect();
     device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(name), entries: &entries })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::gpu::{AdapterChoice, GpuOptions};
+
+    #[test]
+    fn a_shader_that_does_not_compile_is_named() {
+        let options = GpuOptions { choice: AdapterChoice::Any, ..GpuOptions::default() };
+        let device = Device::open(&options).unwrap();
+        let good = KERNELS.iter().find(|kernel| kernel.op == "add").unwrap();
+        let constants = |kernel: &Kernel| -> Vec<(&'static str, u32)> {
+            let one = &kernel.candidates[0];
+            one.constants.iter().map(|(name, value)| (*name, value.most)).collect()
+        };
+        build(&device, good, &constants(good), true).unwrap();
+        for (what, source) in
+            [("no WGSL", "fn main( {"), ("another entry point", "@compute @workgroup_size(64) fn other() {}")]
+        {
+            let broken = Kernel { source, ..*good };
+            match build(&device, &broken, &constants(good), true) {
+                Err(ExecError::Shader { kernel, why }) => {
+                    assert!(kernel.starts_with("add.") && !why.is_empty(), "{what}: {kernel}: {why}");
+                }
+                other => panic!("{what}: {other:?}"),
+            }
+        }
+        // The device is as good as it was.
+        build(&device, good, &constants(good), true).unwrap();
+    }
 }

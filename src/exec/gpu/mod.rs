@@ -1,9 +1,9 @@
 //! The GPU executor: WGSL through wgpu, on Vulkan, Metal and DX12.
 //!
 //! `device` opens an adapter, `arena` makes every buffer of the memory map, `upload` streams the weights in, `kernels` and
-//! `launch` turn calls into pipelines and dispatches, `bound` says which pieces of the map they see, `calls` binds them at boot, `run` is the sole place that dispatches,
-//! `ring` carries step inputs and results, `governor` sizes submissions, `probe` reads and writes tensors for the
-//! self-test, `stopwatch` times ops, `bandwidth` measures the memory.
+//! `launch` turn calls into pipelines and dispatches, `bound` says which pieces of the map they see, `calls` binds them at
+//! boot, `run` is the sole place that dispatches, `ring` carries step inputs and results, `governor` sizes submissions,
+//! `faults` types what the driver reports, `probe` reads and writes tensors for the self-test, `proof` has every candidate pass that before it is used, `stopwatch` times ops, `bandwidth` measures the memory.
 
 mod arena;
 mod bandwidth;
@@ -11,11 +11,12 @@ mod bound;
 mod calls;
 mod candidates;
 mod device;
-mod error;
+mod faults;
 mod governor;
 mod kernels;
 mod launch;
 mod probe;
+mod proof;
 mod ring;
 mod run;
 mod selftest;
@@ -28,7 +29,10 @@ pub use kernels::{Binding, BindingKind, EntryPoint, KERNELS, Kernel};
 pub use run::GpuExecutor;
 pub use selftest::{CaseReport, selftest};
 
+use std::collections::BTreeSet;
+
 use device::Device;
+use launch::Allowed;
 
 use crate::exec::{DeviceInfo, ExecError, Weights};
 use crate::plan::{Layout, Profile, Program};
@@ -57,6 +61,11 @@ impl Gpu {
         &self.device.info
     }
 
+    /// Says why it was chosen.
+    pub fn set_why(&mut self, why: String) {
+        self.device.info.why = why;
+    }
+
     /// What the executor needs of the memory map on this device.
     pub fn profile(&self) -> Profile {
         profile(&self.device.limits)
@@ -65,11 +74,33 @@ impl Gpu {
     /// Allocates what the map says, uploads the weights, and makes every call ready.
     ///
     /// # Errors
-    /// [`ExecError::OutOfMemory`] naming the buffer, [`ExecError::Weight`] for a missing tensor, [`ExecError::Device`] for
+    /// [`ExecError::Wrong`] if the device gets wrong what the program needs, [`ExecError::OutOfMemory`] naming the buffer,
+    /// [`ExecError::Weight`] for a missing tensor, [`ExecError::Device`] for
     /// what the driver refuses.
     pub fn boot(self, program: Program, layout: &Layout, weights: Weights) -> Result<GpuExecutor, ExecError> {
+        let allowed = if self.options.proof { proof::prove(&self, &program)? } else { self.allowed() };
+        self.boot_with(program, layout, &weights, &allowed)
+    }
+
+    /// The ways to run ops that proof has found wrong on this device, each with what was wrong: as the notes have it.
+    pub fn left_out(&self) -> Vec<(String, String)> {
+        proof::left_out(self)
+    }
+
+    /// What suits the device, nothing of which is known to be wrong.
+    fn allowed(&self) -> Allowed {
         let tuning = self.options.tuning.unwrap_or(Tuning::of(self.device.info.kind));
-        GpuExecutor::boot(self.device, program, layout, &weights, &self.options, tuning)
+        Allowed { tuning, features: self.device.features, wrong: BTreeSet::new() }
+    }
+
+    fn boot_with(
+        self,
+        program: Program,
+        layout: &Layout,
+        weights: &Weights,
+        allowed: &Allowed,
+    ) -> Result<GpuExecutor, ExecError> {
+        GpuExecutor::boot(self.device, program, layout, weights, &self.options, allowed)
     }
 }
 

@@ -1,6 +1,5 @@
 //! Tensors read and written by the host. Nothing here runs in normal use, and what it allocates is freed again.
 
-use super::error::guarded;
 use super::run::GpuExecutor;
 use crate::exec::ExecError;
 use crate::plan::{SegmentKind, TensorId};
@@ -19,7 +18,7 @@ impl GpuExecutor {
                 self.program.get(id).name
             )));
         }
-        guarded(&self.device.device, || {
+        self.device.guarded(|| {
             self.device.queue.write_buffer(buffer, place.offset, bytemuck::cast_slice(words));
         })
     }
@@ -39,7 +38,7 @@ impl GpuExecutor {
         word: u32,
     ) -> Result<(), ExecError> {
         let (buffer, values) = (self.buffer(kind, buffer)?, vec![word; words.len()]);
-        guarded(&self.device.device, || {
+        self.device.guarded(|| {
             self.device.queue.write_buffer(buffer, words.start as u64 * 4, bytemuck::cast_slice(&values));
         })
     }
@@ -66,7 +65,7 @@ impl GpuExecutor {
             usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         };
-        let readback = guarded(&self.device.device, || self.device.device.create_buffer(&descriptor))?;
+        let readback = self.device.guarded(|| self.device.device.create_buffer(&descriptor))?;
         let mut encoder =
             self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         encoder.copy_buffer_to_buffer(buffer, offset, &readback, 0, bytes);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::arena::Arena;
 use super::device::Device;
@@ -51,7 +51,16 @@ pub struct Flight {
     fetched: u64,
     submission: wgpu::SubmissionIndex,
     started: Instant,
-    work: f64,
+    load: Load,
+}
+
+/// How much work a step is, and how long it is waited for at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// Multiply-adds.
+    pub work: f64,
+    /// Longest wait.
+    pub patience: Duration,
 }
 
 struct Slot {
@@ -59,7 +68,7 @@ struct Slot {
     uploading: Mapping,
     readback: Option<wgpu::Buffer>,
     reading: Mapping,
-    last: Option<wgpu::SubmissionIndex>,
+    last: Option<(wgpu::SubmissionIndex, Duration)>,
     flight: Option<Flight>,
 }
 
@@ -133,8 +142,8 @@ impl Ring {
                 self.slots.len()
             )));
         }
-        if slot.uploading.get() == PENDING {
-            device.poll(slot.last.clone())?;
+        if let (PENDING, Some((submission, patience))) = (slot.uploading.get(), slot.last.clone()) {
+            device.poll(Some(submission), patience)?;
         }
         if slot.uploading.get() != MAPPED {
             return Err(ExecError::Device("the driver did not give an upload buffer back".into()));
@@ -185,7 +194,7 @@ impl Ring {
         submission: wgpu::SubmissionIndex,
         fetch: Option<Fetch>,
         started: Instant,
-        work: f64,
+        load: Load,
     ) -> Ticket {
         let ticket = Ticket(self.next);
         let at = self.slot_of(self.next);
@@ -195,8 +204,8 @@ impl Ring {
         if let (Some(readback), true) = (&slot.readback, fetched > 0) {
             slot.reading.request(readback, wgpu::MapMode::Read, fetched);
         }
-        slot.last = Some(submission.clone());
-        slot.flight = Some(Flight { ticket, fetched, submission, started, work });
+        slot.last = Some((submission.clone(), load.patience));
+        slot.flight = Some(Flight { ticket, fetched, submission, started, load });
         self.next += 1;
         ticket
     }
@@ -208,14 +217,14 @@ impl Ring {
         device: &Device,
         ticket: Ticket,
         out: &mut Vec<u32>,
-    ) -> Result<(f64, std::time::Duration), ExecError> {
+    ) -> Result<(f64, Duration), ExecError> {
         out.clear();
         let at = self.slot_of(ticket.0);
         let slot = &mut self.slots[at];
         let Some(flight) = slot.flight.take_if(|f| f.ticket == ticket) else {
             return Err(ExecError::Step(format!("step {} is no longer held", ticket.0)));
         };
-        device.poll(Some(flight.submission))?;
+        device.poll(Some(flight.submission), flight.load.patience)?;
         let took = flight.started.max(self.idle_since).elapsed();
         self.idle_since = Instant::now();
         if let (Some(readback), true) = (&slot.readback, flight.fetched > 0) {
@@ -229,7 +238,7 @@ impl Ring {
             readback.unmap();
             slot.reading.set(UNMAPPED);
         }
-        Ok((flight.work, took))
+        Ok((flight.load.work, took))
     }
 }
 

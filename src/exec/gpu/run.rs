@@ -4,13 +4,15 @@ use std::time::Instant;
 
 use super::arena::Arena;
 use super::calls::{Call, prepare};
-use super::candidates::Tuning;
 use super::device::{Device, GpuOptions};
 use super::governor::Governor;
-use super::ring::{Fetch, Ring};
+use super::launch::Allowed;
+use super::ring::{Fetch, Load, Ring};
 use super::stopwatch::Stopwatch;
 use super::upload::upload_weights;
-use crate::exec::{DeviceInfo, ExecError, Executor, OpTime, Ticket, Weights, check_access, check_step};
+use crate::exec::{
+    Breaker, DeviceInfo, DeviceKind, ExecError, Executor, OpTime, Ticket, Weights, check_access, check_step,
+};
 use crate::plan::{DType, Layout, PlanId, Program, SegmentKind, Step, TensorId};
 
 /// Runs plans on a GPU.
@@ -32,16 +34,17 @@ impl GpuExecutor {
         layout: &Layout,
         weights: &Weights,
         options: &GpuOptions,
-        tuning: Tuning,
+        allowed: &Allowed,
     ) -> Result<Self, ExecError> {
         let inputs =
             program.inputs.ok_or_else(|| ExecError::Internal("the program has no step inputs".into()))?;
-        let arena = Arena::allocate(&device.device, layout)?;
+        let arena = Arena::allocate(&device, layout)?;
         upload_weights(&device, &arena, &program, weights)?;
-        let calls = prepare(&device, &arena, &program, tuning, options.checked)?;
+        let calls = prepare(&device, &arena, &program, allowed, options.checked)?;
         let ring = Ring::new(&arena, inputs)?;
         device.wait_idle()?;
-        let governor = Governor::new(options.max_submit_ms);
+        // What runs on a CPU has no watchdog.
+        let governor = Governor::new(options.max_submit_ms, device.info.kind != DeviceKind::Software);
         Ok(Self { device, program, arena, calls, ring, governor, stopwatch: None })
     }
 
@@ -69,7 +72,7 @@ impl GpuExecutor {
             let mut load = 0.0;
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             while let Some(call) = calls.get(at) {
-                let work = call.work as f64 * call.active(step) as f64;
+                let work = call.load(step);
                 if load > 0.0 && load + work > budget {
                     break;
                 }
@@ -86,6 +89,33 @@ impl GpuExecutor {
         }
         self.ring.download(&self.arena, fetch, &mut encoder)?;
         Ok((self.device.queue.submit([encoder.finish()]), total))
+    }
+
+    /// Whether the device bears every call of a step.
+    fn check_watchdog(&self, plan: PlanId, step: &Step) -> Result<(), ExecError> {
+        let mut calls = self.calls[plan.index()].iter();
+        calls.try_for_each(|call| self.governor.bears(call.op.def().stem, call.load(step)))
+    }
+
+    fn start(&mut self, plan: PlanId, step: &Step) -> Result<Ticket, ExecError> {
+        let started = Instant::now();
+        let fetch = self.fetch(plan, step);
+        let mut encoder = self.encoder();
+        self.ring.upload(&self.device, &self.arena, step, &mut encoder)?;
+        let (submission, work) = match &mut self.stopwatch {
+            None => self.dispatch(plan, step, encoder, fetch)?,
+            Some(stopwatch) => {
+                self.device.queue.submit([encoder.finish()]);
+                stopwatch.run(&self.device, &self.calls[plan.index()], step)?;
+                let mut encoder = self.encoder();
+                self.ring.download(&self.arena, fetch, &mut encoder)?;
+                (self.device.queue.submit([encoder.finish()]), 0.0)
+            }
+        };
+        let load = Load { work, patience: self.governor.patience(work) };
+        let ticket = self.ring.submitted(submission, fetch, started, load);
+        self.device.faults.check()?;
+        Ok(ticket)
     }
 
     fn encoder(&self) -> wgpu::CommandEncoder {
@@ -112,27 +142,13 @@ impl Executor for GpuExecutor {
 
     fn submit(&mut self, plan: PlanId, step: &Step) -> Result<Ticket, ExecError> {
         check_step(&self.program, plan, step)?;
-        let started = Instant::now();
-        let fetch = self.fetch(plan, step);
-        let mut encoder = self.encoder();
-        self.ring.upload(&self.device, &self.arena, step, &mut encoder)?;
-        let (submission, work) = match &mut self.stopwatch {
-            None => self.dispatch(plan, step, encoder, fetch)?,
-            Some(stopwatch) => {
-                self.device.queue.submit([encoder.finish()]);
-                stopwatch.run(&self.device, &self.calls[plan.index()], step)?;
-                let mut encoder = self.encoder();
-                self.ring.download(&self.arena, fetch, &mut encoder)?;
-                (self.device.queue.submit([encoder.finish()]), 0.0)
-            }
-        };
-        let ticket = self.ring.submitted(submission, fetch, started, work);
-        self.device.faults.check()?;
-        Ok(ticket)
+        self.check_watchdog(plan, step)?;
+        self.start(plan, step).map_err(|e| self.device.explain(e))
     }
 
     fn wait(&mut self, ticket: Ticket, out: &mut Vec<u32>) -> Result<(), ExecError> {
-        let (work, took) = self.ring.wait(&self.device, ticket, out)?;
+        let waited = self.ring.wait(&self.device, ticket, out);
+        let (work, took) = waited.map_err(|e| self.device.explain(e))?;
         self.governor.observe(work, took);
         Ok(())
     }
@@ -159,5 +175,10 @@ impl Executor for GpuExecutor {
 
     fn bandwidth(&mut self) -> Result<Option<f64>, ExecError> {
         super::bandwidth::measure(&self.device).map(Some)
+    }
+
+    fn breaker(&self) -> Option<Breaker> {
+        let device = self.device.clone();
+        Some(Breaker::new(move || device.lose()))
     }
 }

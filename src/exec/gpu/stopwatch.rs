@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use super::calls::Call;
 use super::device::Device;
-use super::error::guarded;
 use crate::exec::{ExecError, OpTime};
 use crate::ops::Op;
 use crate::plan::Step;
@@ -30,7 +29,7 @@ impl Stopwatch {
     pub fn new(device: &Device) -> Self {
         let totals = vec![(0, 0.0); Op::ALL.len()];
         let timed = device.features.contains(wgpu::Features::TIMESTAMP_QUERY);
-        let queries = if timed { guarded(&device.device, || Queries::new(device)).ok() } else { None };
+        let queries = if timed { device.guarded(|| Queries::new(device)).ok() } else { None };
         Self { totals, queries }
     }
 

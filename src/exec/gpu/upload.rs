@@ -2,7 +2,6 @@
 
 use super::arena::Arena;
 use super::device::Device;
-use super::error::guarded;
 use crate::exec::cpu::{matrix_rows, vector};
 use crate::exec::{ExecError, Weights};
 use crate::plan::{DType, Program, Role, TensorId};
@@ -128,7 +127,7 @@ impl Stream<'_> {
         if size == 0 {
             return Ok(());
         }
-        let buffer = guarded(&self.device.device, || {
+        let buffer = self.device.guarded(|| {
             self.device.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("upload check"),
                 size,

@@ -2,7 +2,6 @@
 
 use crate::session::{Generated, Request, SessionError};
 use crate::text::{SamplerParams, Tokenizer};
-use crate::train::engine::session_error;
 use crate::train::{Engine, TrainError};
 
 /// Most tokens of an answer.
@@ -44,7 +43,7 @@ pub(super) fn greedy(
     match written {
         Ok(written) => Ok(Some(written)),
         Err(SessionError::NotANumber(_)) => Ok(None),
-        Err(error) => Err(session_error(error)),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -14,7 +14,6 @@ use crate::session::{Generated, Request};
 use crate::text::{SamplerParams, Tokenizer};
 use crate::train::core::Core;
 use crate::train::corpus::{Pieces, Sampler};
-use crate::train::engine::session_error;
 use crate::train::objective::Sft;
 use crate::train::order::{Order, Window};
 use crate::train::report::{Stage, StepReport};
@@ -262,7 +261,7 @@ impl TextTask {
         // Keys and values of the model as it was before the last update are of no use.
         session.reset();
         let tokenizer = &self.tokenizer;
-        let written = session.write(&asked, *max_new).map_err(session_error)?;
+        let written = session.write(&asked, *max_new)?;
         let sample = |((prompt, _), made): (&(String, Vec<u32>), Generated)| Sample {
             prompt: prompt.clone(),
             completion: tokenizer.decode(&made.tokens, true),

@@ -118,7 +118,9 @@ impl Trainer {
         let total = settings.max_steps.unwrap_or_else(|| order.steps_in(0) * settings.epochs);
         let Judges { mix, models: adapters } = judges;
         let (options, judging) = (options.clone(), models.clone());
-        let load = |engine: &mut Engine| load(engine, &adapters, &options, from, (value, &judging));
+        let (first, same) = (from.cloned(), options.clone());
+        let load =
+            move |engine: &mut Engine| load(engine, &adapters, &same, first.as_ref(), (value, &judging));
         let task = RlTask {
             options: options.clone(),
             tokenizer,

@@ -72,7 +72,7 @@ pub fn write(
     // Keys and values of the model as it was before the last update are of no use.
     session.reset();
     let written = session.write(&requests, options.max_new);
-    let written = written.map_err(crate::train::engine::session_error)?;
+    let written = written?;
     let owners = prompts.iter().flat_map(|(index, _)| std::iter::repeat_n(*index, options.group));
     let answers = owners.zip(&requests).zip(written).map(|((prompt, request), made)| Answer {
         prompt,

@@ -14,7 +14,7 @@ use crate::quant::Format;
 /// Positions that a step may name: angles are tested far out.
 pub const CTX: usize = 1 << 17;
 /// Slots that a step may name.
-pub const SLOTS: usize = 4;
+pub const SLOTS: usize = 8;
 /// Token ids that a step may name.
 pub const VOCAB: usize = 1 << 16;
 /// Most rows of a step.

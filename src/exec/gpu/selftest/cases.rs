@@ -10,12 +10,26 @@ pub(super) type Cases = Result<Vec<Case>, PlanError>;
 
 /// All cases and the program that they make up.
 pub fn all(thorough: bool) -> Result<(Bench, Vec<Case>), PlanError> {
-    let mut b = Bench::new()?;
     let formats = if thorough { &Format::ALL[..] } else { &[Format::F16, Format::Q4_1, Format::Q4K][..] };
+    make(formats, &[(1, 1), (80, 67)], thorough)
+}
+
+/// Those of some formats only, which then meet every number of rows that has a candidate of its own.
+pub fn of(formats: &[Format]) -> Result<(Bench, Vec<Case>), PlanError> {
+    make(formats, &[(1, 1), (2, 2), (4, 3), (8, 7), (80, 1), (80, 5), (80, 67)], true)
+}
+
+/// `rows`: capacities of products in each format, and how many of them are there.
+fn make(
+    formats: &[Format],
+    rows: &[(usize, usize)],
+    thorough: bool,
+) -> Result<(Bench, Vec<Case>), PlanError> {
+    let mut b = Bench::new()?;
     let mut cases = Vec::new();
     for &format in formats {
         cases.push(embed(&mut b, format, true)?);
-        cases.extend(linear_of(&mut b, format)?);
+        cases.extend(linear_of(&mut b, format, rows)?);
     }
     cases.push(embed(&mut b, Format::Q8_0, false)?);
     cases.extend(linear_shapes(&mut b)?);
@@ -127,8 +141,8 @@ fn linear(b: &mut Bench, c: &ProductCase) -> Result<Case, PlanError> {
     b.case(name, c.capacity, ops::Linear { rows: b.rows, x, w, bias, residual, y, params: p }, step)
 }
 
-/// One row, and more than a tile of rows.
-fn linear_of(b: &mut Bench, format: Format) -> Cases {
+/// A format with so many rows.
+fn linear_of(b: &mut Bench, format: Format, rows: &[(usize, usize)]) -> Cases {
     let base = ProductCase {
         format,
         out: 70,
@@ -139,7 +153,7 @@ fn linear_of(b: &mut Bench, format: Format) -> Cases {
         extras: false,
         outputs: false,
     };
-    Ok(vec![linear(b, &base)?, linear(b, &ProductCase { capacity: 80, count: 67, ..base })?])
+    rows.iter().map(|&(capacity, count)| linear(b, &ProductCase { capacity, count, ..base })).collect()
 }
 
 /// Every number of rows that has a variant of its own, shards, and matrices of more than one workgroup.
@@ -444,8 +458,8 @@ fn sample(b: &mut Bench, vocab: usize, damaged: bool) -> Result<Case, PlanError>
         values[vocab + 11] = f32::NAN;
     }
     let logits = b.words(DType::F32, count, vocab, values.iter().map(|v| v.to_bits()).collect())?;
-    let table = (0..4 * ctx).map(|i| (i * 13 % vocab) as u32).collect();
-    let tokens = b.words(DType::U32, 4, ctx, table)?;
+    let table = (0..count * ctx).map(|i| (i * 13 % vocab) as u32).collect();
+    let tokens = b.words(DType::U32, count, ctx, table)?;
     let sampled = b.output(DType::U32, count, 4)?;
     let p = params::sample::Params { vocab: vocab as u32, ctx: ctx as u32, ..Default::default() };
     let step = sampler_step(b, count);
@@ -453,14 +467,14 @@ fn sample(b: &mut Bench, vocab: usize, damaged: bool) -> Result<Case, PlanError>
     b.case(name, count, ops::Sample { rows: b.rows, outs: b.outs, logits, tokens, sampled, params: p }, step)
 }
 
-/// A row per sampler; the last is at the end of its slot, where there is no next position.
+/// A row and a slot per sampler; the last is at the end of its slot, where there is no next position.
 fn sampler_step(b: &mut Bench, count: usize) -> Step {
     let mut step = b.step(count, 292);
     for (o, (out, s)) in step.outs.iter_mut().zip(SAMPLERS).enumerate() {
         (out.temperature, out.top_k, out.top_p, out.min_p, out.repeat_penalty) = s;
         out.seed = 77 + o as u32;
         out.repeat_last_n = [64, 256, 5, 1000][o % 4];
-        out.slot = (o % 4) as u32;
+        out.slot = o as u32;
     }
     step.outs[0].pos = 2;
     step

@@ -111,6 +111,7 @@ pub(super) fn all(b: &mut Bench) -> Cases {
         for (out, cols, shard) in [
             (8, 576, None),
             (576, 8, None),
+            (8, 32, None),
             (16, 100, Some((64, 20))),
             (200, 64, Some((300, 96))),
             (36, 36, None),

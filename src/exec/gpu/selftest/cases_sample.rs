@@ -47,8 +47,8 @@ fn case(
         }
     }
     let logits = b.words(DType::F32, count, vocab, values.iter().map(|v| v.to_bits()).collect())?;
-    let table = (0..4 * ctx).map(|i| text(i / ctx, i % ctx) as u32).collect();
-    let tokens = b.words(DType::U32, 4, ctx, table)?;
+    let table = (0..count * ctx).map(|i| text(i / ctx % 4, i % ctx) as u32).collect();
+    let tokens = b.words(DType::U32, count, ctx, table)?;
     let sampled = b.output(DType::U32, count, 4)?;
     let mut p = params::sample::Params { vocab: vocab as u32, ctx: ctx as u32, ..Default::default() };
     if breakers {
@@ -58,7 +58,7 @@ fn case(
     for (o, (out, asked)) in step.outs.iter_mut().zip(ASKED).enumerate() {
         (out.dry_multiplier, out.dry_base, out.dry_allowed, out.dry_last_n, ..) = asked;
         (out.temperature, out.repeat_penalty) = (asked.4, asked.5);
-        (out.repeat_last_n, out.seed, out.slot) = (64, o as u32, (o % 4) as u32);
+        (out.repeat_last_n, out.seed, out.slot) = (64, o as u32, o as u32);
     }
     let name = format!("sample with DRY at {first}{}", if breakers { ", breakers" } else { "" });
     b.case(name, count, ops::Sample { rows: b.rows, outs: b.outs, logits, tokens, sampled, params: p }, step)

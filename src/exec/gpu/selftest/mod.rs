@@ -1,7 +1,7 @@
 //! Each op against its CPU twin, on this device, with random data.
 //!
 //! Inputs and outputs lie side by side in the state segment, which is filled with a pattern first: whatever a kernel writes
-//! beside its output shows. Used by the tests and by `ember doctor`.
+//! beside its output shows. Used by the tests, by `ember doctor`, and by `proof`.
 
 mod bench;
 mod cases;
@@ -14,13 +14,18 @@ mod cases_training;
 mod tests;
 mod twin;
 
-use bench::{Bench, Case};
+pub(super) use bench::{Bench, Case};
 
-use super::Gpu;
-use super::kernels::Kernel;
+use std::collections::{BTreeSet, HashSet};
+use std::ops::Range;
+
+use super::kernels::{KERNELS, Kernel};
+use super::launch::{Allowed, CandidateId, choices};
+use super::{Gpu, GpuExecutor};
 use crate::exec::{ExecError, Executor};
 use crate::ops::Accepts;
-use crate::plan::{Arg, DType, Layout, OpCall, SegmentKind, TensorId};
+use crate::plan::{Arg, DType, Layout, OpCall, PlanId, Role, Rows, SegmentKind, Step, TensorId};
+use crate::quant::Format;
 
 /// What memory holds that nothing has written.
 const PATTERN: u32 = 0xdead_beef;
@@ -32,10 +37,51 @@ pub struct CaseReport {
     pub name: String,
     /// The kernel that it ran on, such as `linear.tiled.q4_1`.
     pub kernel: String,
+    /// Which of its candidates, such as `linear.q4_1#3 TOKENS=4`.
+    pub candidate: String,
+    /// The same, by its places in the table.
+    pub(super) id: Option<CandidateId>,
     /// Largest error in units of the op's tolerance (exact ops: 0, or infinite).
     pub error: f64,
     /// What was wrong, if anything.
     pub failure: Option<String>,
+}
+
+/// What the self-test asks of a device: a test puts one that lies in its place.
+pub(super) trait Subject {
+    /// Fills words of a buffer of the state segment.
+    fn fill(&mut self, buffer: usize, words: Range<usize>, word: u32) -> Result<(), ExecError>;
+    /// Words of a buffer of the state segment.
+    fn words(&mut self, buffer: usize, words: Range<usize>) -> Result<Vec<u32>, ExecError>;
+    /// Puts words into a tensor.
+    fn put(&mut self, id: TensorId, words: &[u32]) -> Result<(), ExecError>;
+    /// Runs a step.
+    fn step(&mut self, plan: PlanId, step: &Step) -> Result<(), ExecError>;
+    /// The candidate that runs a plan's only call in a step.
+    fn candidate(&self, plan: PlanId, step: &Step) -> Option<CandidateId>;
+}
+
+impl Subject for GpuExecutor {
+    fn fill(&mut self, buffer: usize, words: Range<usize>, word: u32) -> Result<(), ExecError> {
+        self.fill_words(SegmentKind::State, buffer, words, word)
+    }
+
+    fn words(&mut self, buffer: usize, words: Range<usize>) -> Result<Vec<u32>, ExecError> {
+        self.read_words(SegmentKind::State, buffer, words)
+    }
+
+    fn put(&mut self, id: TensorId, words: &[u32]) -> Result<(), ExecError> {
+        self.write_tensor(id, words)
+    }
+
+    fn step(&mut self, plan: PlanId, step: &Step) -> Result<(), ExecError> {
+        let ticket = self.submit(plan, step)?;
+        self.wait(ticket, &mut Vec::new())
+    }
+
+    fn candidate(&self, plan: PlanId, step: &Step) -> Option<CandidateId> {
+        self.calls[plan.index()][0].candidate(step)
+    }
 }
 
 /// Runs all cases; `thorough` covers every format, cache type and variant.
@@ -44,9 +90,93 @@ pub struct CaseReport {
 /// Only what keeps the cases from running at all; a case that fails is in its report.
 pub fn selftest(gpu: &Gpu, thorough: bool) -> Result<Vec<CaseReport>, ExecError> {
     let (bench, cases) = cases::all(thorough).map_err(|e| ExecError::Internal(e.to_string()))?;
+    on_device(gpu, &gpu.allowed(), &bench, &cases)
+}
+
+/// Every case.
+#[cfg(test)]
+pub(super) fn all_cases() -> Result<(Bench, Vec<Case>), ExecError> {
+    cases::of(&Format::ALL).map_err(|e| ExecError::Internal(e.to_string()))
+}
+
+/// Runs the cases that come to run on one of these candidates.
+///
+/// # Errors
+/// As [`selftest`].
+pub(super) fn run_on(
+    gpu: &Gpu,
+    allowed: &Allowed,
+    ids: &BTreeSet<CandidateId>,
+) -> Result<Vec<CaseReport>, ExecError> {
+    let (bench, cases) = cases_on(allowed, ids)?;
+    on_device(gpu, allowed, &bench, &cases)
+}
+
+fn on_device(
+    gpu: &Gpu,
+    allowed: &Allowed,
+    bench: &Bench,
+    cases: &[Case],
+) -> Result<Vec<CaseReport>, ExecError> {
     let layout = Layout::new(&bench.program, gpu.profile());
-    let mut executor = gpu.clone().boot(bench.program.clone(), &layout, bench.weights())?;
-    cases.iter().map(|case| run(&bench, &layout, &mut executor, case)).collect()
+    let mut executor = gpu.clone().boot_with(bench.program.clone(), &layout, &bench.weights(), allowed)?;
+    run_all(bench, &layout, cases, &mut executor)
+}
+
+/// Runs cases on a device, or on what says that it is one.
+pub(super) fn run_all(
+    bench: &Bench,
+    layout: &Layout,
+    cases: &[Case],
+    subject: &mut dyn Subject,
+) -> Result<Vec<CaseReport>, ExecError> {
+    cases.iter().map(|case| run(bench, layout, subject, case)).collect()
+}
+
+/// The cases that come to run on one of these candidates, in a program that has nothing for the others: their plans are empty,
+/// and tensors that nobody binds are a word.
+pub(super) fn cases_on(
+    allowed: &Allowed,
+    ids: &BTreeSet<CandidateId>,
+) -> Result<(Bench, Vec<Case>), ExecError> {
+    let formats = Format::ALL.iter().filter(|format| {
+        ids.iter().any(|id| KERNELS.get(id.kernel).is_some_and(|k| k.weight == Some(format.stem())))
+    });
+    let formats: Vec<Format> = formats.copied().collect();
+    let (mut bench, all) = cases::of(&formats).map_err(|e| ExecError::Internal(e.to_string()))?;
+    let mut cases = Vec::new();
+    let (mut used, mut plans) = (HashSet::new(), HashSet::new());
+    for case in all {
+        let plan = &bench.program.plans[case.plan.index()];
+        let call = &plan.calls[0];
+        let over = (call.def().over)(call);
+        let active = over.rows(&case.step);
+        let ways = choices(&bench.program, call, over.capacity(plan), allowed)?;
+        if ways.iter().find(|way| way.when.holds(active, &case.step)).is_some_and(|way| ids.contains(&way.id))
+        {
+            used.extend(call.args().iter().flatten().copied());
+            // Some cases fill what their call leaves out.
+            used.extend(case.inputs.iter().map(|(id, _)| *id));
+            plans.insert(case.plan);
+            cases.push(case);
+        }
+    }
+    let inputs = bench.program.inputs;
+    used.extend(
+        inputs.iter().flat_map(|inputs| [Some(inputs.rows), Some(inputs.outs), inputs.scalars]).flatten(),
+    );
+    for (at, plan) in bench.program.plans.iter_mut().enumerate() {
+        if !plans.contains(&PlanId(at as u32)) {
+            plan.calls.clear();
+        }
+    }
+    for (at, tensor) in bench.program.tensors.iter_mut().enumerate() {
+        if !used.contains(&TensorId(at as u32)) {
+            (tensor.role, tensor.dtype) = (Role::State, DType::U32);
+            (tensor.rows, tensor.width) = (Rows::fixed(1), 1);
+        }
+    }
+    Ok((bench, cases))
 }
 
 /// A piece of the state segment.
@@ -83,17 +213,15 @@ impl State {
         Self(windows)
     }
 
-    fn fill(&self, executor: &mut super::GpuExecutor) -> Result<(), ExecError> {
+    fn fill(&self, subject: &mut dyn Subject) -> Result<(), ExecError> {
         let mut all = self.0.iter();
-        all.try_for_each(|w| {
-            executor.fill_words(SegmentKind::State, w.buffer, w.first..w.first + w.words.len(), PATTERN)
-        })
+        all.try_for_each(|w| subject.fill(w.buffer, w.first..w.first + w.words.len(), PATTERN))
     }
 
-    fn read(&self, executor: &mut super::GpuExecutor) -> Result<Self, ExecError> {
+    fn read(&self, subject: &mut dyn Subject) -> Result<Self, ExecError> {
         let read = |w: &Window| {
             let range = w.first..w.first + w.words.len();
-            let words = executor.read_words(SegmentKind::State, w.buffer, range)?;
+            let words = subject.words(w.buffer, range)?;
             Ok(Window { words, ..*w })
         };
         self.0.iter().map(read).collect::<Result<_, ExecError>>().map(Self)
@@ -112,37 +240,39 @@ impl State {
 fn run(
     bench: &Bench,
     layout: &Layout,
-    executor: &mut super::GpuExecutor,
+    subject: &mut dyn Subject,
     case: &Case,
 ) -> Result<CaseReport, ExecError> {
     let call = &bench.program.plans[case.plan.index()].calls[0];
     let state = State::of(layout, call.args().iter().flatten().copied());
-    state.fill(executor)?;
-    write_inputs(executor, case)?;
-    let before = state.read(executor)?;
+    begin(subject, case, &state)?;
+    let before = state.read(subject)?;
     let mut expected = before.clone();
     twin::run(bench, layout, case, &mut expected)?;
-    let found = step(executor, case, &state)?;
-    write_inputs(executor, case)?;
-    let again = step(executor, case, &state)?;
+    let found = step(subject, case, &state)?;
+    // From the beginning, so that what was there before does not pass for a result.
+    begin(subject, case, &state)?;
+    let again = step(subject, case, &state)?;
     let same = found == again;
     let mut report = compare(bench, layout, case, before, expected, found);
-    report.kernel =
-        executor.calls[case.plan.index()][0].kernel(&case.step).map(Kernel::name).unwrap_or_default();
+    report.id = subject.candidate(case.plan, &case.step);
+    report.candidate = report.id.map(CandidateId::name).unwrap_or_default();
+    report.kernel = report.id.and_then(|id| KERNELS.get(id.kernel)).map(Kernel::name).unwrap_or_default();
     if !same && report.failure.is_none() {
         report.failure = Some("two runs differ".into());
     }
     Ok(report)
 }
 
-fn write_inputs(executor: &mut super::GpuExecutor, case: &Case) -> Result<(), ExecError> {
-    case.inputs.iter().try_for_each(|(id, words)| executor.write_tensor(*id, words))
+/// Puts everything where it is before a run.
+fn begin(subject: &mut dyn Subject, case: &Case, state: &State) -> Result<(), ExecError> {
+    state.fill(subject)?;
+    case.inputs.iter().try_for_each(|(id, words)| subject.put(*id, words))
 }
 
-fn step(executor: &mut super::GpuExecutor, case: &Case, state: &State) -> Result<State, ExecError> {
-    let ticket = executor.submit(case.plan, &case.step)?;
-    executor.wait(ticket, &mut Vec::new())?;
-    state.read(executor)
+fn step(subject: &mut dyn Subject, case: &Case, state: &State) -> Result<State, ExecError> {
+    subject.step(case.plan, &case.step)?;
+    state.read(subject)
 }
 
 /// How an output is compared with the twin's.
@@ -181,7 +311,14 @@ fn compare(
     mut found: State,
 ) -> CaseReport {
     let call = &bench.program.plans[case.plan.index()].calls[0];
-    let mut report = CaseReport { name: case.name.clone(), kernel: String::new(), error: 0.0, failure: None };
+    let mut report = CaseReport {
+        name: case.name.clone(),
+        kernel: String::new(),
+        candidate: String::new(),
+        id: None,
+        error: 0.0,
+        failure: None,
+    };
     for (arg, id) in call.def().args.iter().zip(call.args()) {
         let Some(id) = id.filter(|_| arg.written()) else { continue };
         let was = before.tensor(layout, id);

@@ -6,8 +6,10 @@ mod export;
 
 use super::bench::{Bench, Case};
 use super::cases;
+use std::collections::BTreeSet;
+
 use crate::exec::gpu::Tuning;
-use crate::exec::gpu::launch::{Choice, choices};
+use crate::exec::gpu::launch::{Allowed, Choice, choices};
 
 /// Every case.
 fn all() -> (Bench, Vec<Case>) {
@@ -18,5 +20,6 @@ fn all() -> (Bench, Vec<Case>) {
 fn ways(bench: &Bench, case: &Case, tuning: Tuning, features: wgpu::Features) -> Vec<Choice> {
     let plan = &bench.program.plans[case.plan.index()];
     let call = &plan.calls[0];
-    choices(&bench.program, call, (call.def().over)(call).capacity(plan), tuning, features).unwrap()
+    let allowed = Allowed { tuning, features, wrong: BTreeSet::new() };
+    choices(&bench.program, call, (call.def().over)(call).capacity(plan), &allowed).unwrap()
 }
