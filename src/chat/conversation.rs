@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::reply::Start;
-use super::{Answer, ChatError, Reply, Role, Talk, Voice};
+use super::{Answer, ChatError, Reply, Talk, Voice};
 use crate::text::{LoopGuard, Message, Patience, SamplerParams, StopStrings};
 
 /// Tokens of a prompt's end in which thoughts may be opened.
@@ -117,14 +117,12 @@ impl Conversation {
         self.talk.assistant(&answer.text);
     }
 
-    /// What watches the next answer, and remembers those before; not where the user asks the same again, and may get the same.
+    /// What watches the next answer, and remembers those before, but for those to the same question.
     fn guard(&self) -> Option<LoopGuard> {
         let mut guard = self.manner.loop_guard.then(|| LoopGuard::new(Patience::Short))?;
         let marks = self.voice.marks();
-        if !self.talk.asks_again() {
-            for said in self.talk.messages.iter().filter(|m| m.role == Role::Assistant) {
-                guard.remember(marks.map_or(&said.content, |marks| marks.answer_of(&said.content)));
-            }
+        for said in self.talk.answers_to_others() {
+            guard.remember(marks.map_or(said, |marks| marks.answer_of(said)));
         }
         Some(guard)
     }

@@ -99,12 +99,16 @@ impl Talk {
         }
     }
 
-    /// Whether the last message is a question that was asked before: who asks again may get the same answer. "Go on" is no
-    /// question.
-    pub fn asks_again(&self) -> bool {
-        let Some((last, before)) = self.messages.split_last() else { return false };
-        last.content.contains('?')
-            && before.iter().any(|m| m.role == Role::User && same(&m.content, &last.content))
+    /// Answers that the next one should not repeat: all but those to the same question. Who asks again may get the same
+    /// answer; "Go on" is no question.
+    pub(super) fn answers_to_others(&self) -> impl Iterator<Item = &str> {
+        let asked = self.messages.last().filter(|last| last.content.contains('?'));
+        let again = move |question: Option<&Said>| {
+            asked.zip(question).is_some_and(|(asked, before)| same(&asked.content, &before.content))
+        };
+        let before = |index: usize| index.checked_sub(1).and_then(|index| self.messages.get(index));
+        let answers = self.messages.iter().enumerate().filter(|(_, said)| said.role == Role::Assistant);
+        answers.filter(move |(index, _)| !again(before(*index))).map(|(_, said)| said.content.as_str())
     }
 }
 
@@ -138,17 +142,22 @@ mod tests {
 
     #[test]
     fn only_a_question_is_asked_again() {
-        let asked = |messages: &[&str]| {
+        let count = |messages: &[&str]| {
             let mut talk = Talk::default();
             for text in messages {
                 talk.user(text);
-                talk.assistant("x");
+                talk.assistant(&text.to_uppercase());
             }
             talk.messages.pop();
-            talk.asks_again()
+            talk.answers_to_others().map(str::to_owned).collect::<Vec<_>>()
         };
-        assert!(asked(&["Why, then?", "b", "why then?!"]));
-        assert!(!asked(&["Go on", "go on"]) && !asked(&["Why?"]) && !asked(&["Why?", "How?"]));
-        assert!(!Talk::default().asks_again());
+        assert_eq!(
+            count(&["Why, then?", "b", "why then?!"]),
+            ["B"],
+            "what was said to other messages counts"
+        );
+        assert_eq!(count(&["Go on", "go on"]), ["GO ON"]);
+        assert_eq!(count(&["Why?", "How?"]), ["WHY?"]);
+        assert!(count(&["Why?"]).is_empty() && Talk::default().answers_to_others().next().is_none());
     }
 }
