@@ -76,9 +76,9 @@ pub fn choices(
     tuning: Tuning,
     features: wgpu::Features,
 ) -> Result<Vec<Choice>, ExecError> {
-    let (weight, kv) = (weight_stem(program, call), kv_stem(program, call));
+    let (weights, kv) = (weight_stems(program, call), kv_stem(program, call));
     let stem = call.def().stem;
-    let fits = KERNELS.iter().enumerate().filter(|(_, k)| k.fits(stem, weight, kv) && k.runs_with(features));
+    let fits = KERNELS.iter().enumerate().filter(|(_, k)| k.fits(stem, weights, kv) && k.runs_with(features));
     let each = fits.flat_map(|(kernel, k)| k.candidates.iter().map(move |candidate| (kernel, candidate)));
     let mut all: Vec<(usize, &Candidate)> =
         each.filter(|(_, candidate)| candidate.suits(call, capacity, tuning)).collect();
@@ -91,7 +91,7 @@ pub fn choices(
             return Ok(choices);
         }
     }
-    Err(ExecError::Internal(format!("{}: no way to run {stem} {weight:?} {kv:?} in every step", call.label)))
+    Err(ExecError::Internal(format!("{}: no way to run {stem} {weights:?} {kv:?} in every step", call.label)))
 }
 
 fn choice(call: &OpCall, kernel: usize, candidate: &Candidate, when: When) -> Choice {
@@ -104,11 +104,12 @@ fn choice(call: &OpCall, kernel: usize, candidate: &Candidate, when: When) -> Ch
     Choice { recipe: Recipe { kernel, constants }, grids: candidate.grids.iter().map(grid).collect(), when }
 }
 
-fn weight_stem(program: &Program, call: &OpCall) -> Option<&'static str> {
-    call.args().iter().flatten().find_map(|id| match program.get(*id).dtype {
+fn weight_stems(program: &Program, call: &OpCall) -> [Option<&'static str>; 2] {
+    let mut stems = call.args().iter().flatten().filter_map(|id| match program.get(*id).dtype {
         DType::Matrix(format) => Some(format.stem()),
         _ => None,
-    })
+    });
+    [stems.next(), stems.next()]
 }
 
 fn kv_stem(program: &Program, call: &OpCall) -> Option<&'static str> {

@@ -6,6 +6,7 @@
 mod bench;
 mod cases;
 mod cases_attention;
+mod cases_fused;
 mod cases_optimizer;
 mod cases_products;
 mod cases_sample;
@@ -19,11 +20,13 @@ use bench::{Bench, Case};
 use super::Gpu;
 use super::kernels::Kernel;
 use crate::exec::{ExecError, Executor};
-use crate::ops::Accepts;
+use crate::ops::{Accepts, block16};
 use crate::plan::{Arg, DType, Layout, OpCall, SegmentKind, TensorId};
 
 /// What memory holds that nothing has written.
 const PATTERN: u32 = 0xdead_beef;
+/// A step of the 16-bit cache, as a part of the largest of a block.
+const STEP: f64 = 1.0 / 4096.0;
 
 /// How one case went.
 #[derive(Clone, Debug, PartialEq)]
@@ -156,6 +159,8 @@ enum Judged {
     Sampled,
     /// As floats, by the norm of the error as a part of that of the values.
     Within(f64),
+    /// The same, as blocks of 16-bit values.
+    Blocks(f64),
 }
 
 impl Judged {
@@ -165,6 +170,11 @@ impl Judged {
             (_, "sampled", _) => Judged::Sampled,
             (DType::F32, _, Accepts::F32) => {
                 Judged::Within((call.def().tolerance)(call) * f64::from(f32::EPSILON))
+            }
+            (dtype, _, Accepts::Cache) if (call.def().tolerance)(call) > 0.0 => {
+                let tolerance = (call.def().tolerance)(call) * f64::from(f32::EPSILON);
+                // What lies on the edge between two numbers is rounded either way: by a step.
+                if dtype == DType::Block16 { Judged::Blocks(tolerance + STEP) } else { Judged::Within(tolerance) }
             }
             _ => Judged::Exactly,
         }
@@ -190,6 +200,10 @@ fn compare(
             Judged::Scratch => Ok(0.0),
             Judged::Sampled => sampled(expected, got),
             Judged::Within(tolerance) => floats(was, expected, got, tolerance),
+            Judged::Blocks(tolerance) => {
+                let [was, expected, got] = [was.as_ref(), expected.as_ref(), got.as_ref()].map(unpacked);
+                floats(&was, &expected, &got, tolerance)
+            }
             Judged::Exactly => exact(expected, got),
         };
         match verdict {
@@ -240,6 +254,14 @@ fn floats(before: &[u32], expected: &[u32], found: &[u32], tolerance: f64) -> Re
         return Ok(if tolerance > 0.0 { relative / tolerance } else { 0.0 });
     }
     Err(format!("relative error {relative:.1e}, tolerance {tolerance:.1e}"))
+}
+
+/// The values of blocks, as the bits of floats.
+fn unpacked(words: &[u32]) -> Vec<u32> {
+    let lanes: Vec<u16> = words.iter().flat_map(|w| [*w as u16, (*w >> 16) as u16]).collect();
+    let mut values = vec![0.0; lanes.len()];
+    block16::unpack_row(&lanes, &mut values);
+    values.into_iter().map(f32::to_bits).collect()
 }
 
 fn exact(expected: &[u32], found: &[u32]) -> Result<f64, String> {
