@@ -207,12 +207,7 @@ fn renamed(text: &str) -> String {
     out
 }
 
-fn expand_kernel(
-    root: &Path,
-    out: &Path,
-    source: &Source,
-    axes: Axes,
-) -> Result<String, String> {
+fn expand_kernel(root: &Path, out: &Path, source: &Source, axes: Axes) -> Result<String, String> {
     let Axes { weight, second, kv } = axes;
     let mut text = String::new();
     expand(root, source, &source.text, axes, &mut BTreeSet::new(), &mut text)?;

@@ -1,11 +1,5 @@
-#candidate order=1 on=hardware capacity=1,9.. rows=1 grid=out/32,1,1 ROWS=2 TOKENS=1 SLICES=8
-#candidate order=2 on=hardware capacity=2 grid=out/32,2,1 ROWS=2 TOKENS=2 SLICES=8
-#candidate order=3 on=hardware capacity=3..4 grid=out/32,4,1 ROWS=2 TOKENS=4 SLICES=8
-#candidate order=4 on=hardware capacity=5.. grid=out/32,8,1 ROWS=2 TOKENS=8 SLICES=8
-#candidate order=1 on=software capacity=1,9.. rows=1 grid=out/64,1,1 ROWS=4 TOKENS=1 SLICES=1
-#candidate order=2 on=software capacity=2 grid=out/64,2,1 ROWS=4 TOKENS=2 SLICES=1
-#candidate order=3 on=software capacity=3..4 grid=out/64,4,1 ROWS=4 TOKENS=4 SLICES=1
-#candidate order=4 on=software capacity=5.. grid=out/128,8,1 ROWS=8 TOKENS=8 SLICES=1
+#candidate order=1 on=hardware grid=out/32,1,1 ROWS=2 SLICES=8
+#candidate order=1 on=software grid=out/64,1,1 ROWS=4 SLICES=1
 #import params
 #import step
 #import weight
@@ -13,8 +7,8 @@
 #import normed
 #import normed_sums
 
-// y[t] = act(gate norm(x[t])) * (up norm(x[t])) for a few rows of x. Half of a lane's ROWS are of the gate, half are the same of up,
-// which follow it in w.
+// y[t] = act(gate norm(x[t])) * (up norm(x[t])), a row of x at a time: decode. Half of a lane's ROWS are of the gate, half
+// are the same of up, which follow it in w.
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> w: array<u32>;
 @group(0) @binding(2) var<storage, read> rows: array<Row>;
@@ -24,39 +18,34 @@
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
-    let count = active_rows(rows[0], p.count);
+    let t = group.y;
+    if t >= active_rows(rows[0], p.count) {
+        return;
+    }
     var slice = index / 32u;
     if SLICES == 1u {
         slice = 0u; // so that the compiler sees reads of x as the same for all lanes
     }
     let half = ROWS / 2u;
     let first = group.x * half * 32u + index % 32u;
-    let token = group.y * TOKENS;
     // Rows past the end repeat the last one, and are not written.
     var row = array<u32, 8>();
     for (var r = 0u; r < half; r++) {
         row[r] = min(first + 32u * r, p.out - 1u);
         row[half + r] = p.out + row[r];
     }
-    var source = array<u32, 8>();
-    for (var t = 0u; t < TOKENS; t++) {
-        source[t] = min(token + t, count - 1u) * (p.cols / 4u);
-    }
-    var acc = array<f32, 64>();
-    var squares = array<f32, 8>();
-    w_normed(p.planes, row, source, slice, &acc, &squares);
-    for (var t = 0u; t < TOKENS; t++) {
-        let scale = norm_scale(joined(index, squares[t]));
-        for (var r = 0u; r < half; r++) {
-            let gate = vec4<f32>(joined(index, acc[t * 8u + r]) * scale);
-            let up = joined(index, acc[t * 8u + half + r]) * scale;
-            if slice == 0u && first + 32u * r < p.out && token + t < count {
-                var value = silu(gate).value.x;
-                if p.kind == GELU_TANH {
-                    value = gelu_tanh(gate).value.x;
-                }
-                y[(token + t) * p.out + row[r]] = value * up;
+    var acc = array<f32, 9>();
+    w_normed(p.planes, &row, t * (p.cols / 4u), slice, &acc);
+    join(index, &acc);
+    let scale = norm_scale(acc[SQUARES]);
+    for (var r = 0u; r < half; r++) {
+        if slice == 0u && first + 32u * r < p.out {
+            let gate = vec4<f32>(acc[r] * scale);
+            var value = silu(gate).value.x;
+            if p.kind == GELU_TANH {
+                value = gelu_tanh(gate).value.x;
             }
+            y[t * p.out + row[r]] = value * (acc[half + r] * scale);
         }
     }
 }

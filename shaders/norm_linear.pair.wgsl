@@ -1,11 +1,5 @@
-#candidate order=1 on=hardware capacity=1,9.. if=w2 rows=1 grid=out/32,1,2 ROWS=1 TOKENS=1 SLICES=8
-#candidate order=2 on=hardware capacity=2 if=w2 grid=out/32,2,2 ROWS=1 TOKENS=2 SLICES=8
-#candidate order=3 on=hardware capacity=3..4 if=w2 grid=out/32,4,2 ROWS=1 TOKENS=4 SLICES=8
-#candidate order=4 on=hardware capacity=5.. if=w2 grid=out/32,8,2 ROWS=1 TOKENS=8 SLICES=8
-#candidate order=1 on=software capacity=1,9.. if=w2 rows=1 grid=out/128,1,2 ROWS=4 TOKENS=1 SLICES=1
-#candidate order=2 on=software capacity=2 if=w2 grid=out/128,2,2 ROWS=4 TOKENS=2 SLICES=1
-#candidate order=3 on=software capacity=3..4 if=w2 grid=out/128,4,2 ROWS=4 TOKENS=4 SLICES=1
-#candidate order=4 on=software capacity=5.. if=w2 grid=out/256,8,2 ROWS=8 TOKENS=8 SLICES=1
+#candidate order=1 on=hardware if=w2 grid=out/32,1,2 ROWS=1 SLICES=8
+#candidate order=1 on=software if=w2 grid=out/128,1,2 ROWS=4 SLICES=1
 #import params
 #import step
 #import weight
@@ -16,55 +10,47 @@
 // The same with a second matrix of another format, whose rows follow in y: files with mixed formats store v so.
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> w: array<u32>;
-@group(0) @binding(8) var<storage, read> w2: array<u32>;
 @group(0) @binding(2) var<storage, read> rows: array<Row>;
 @group(0) @binding(4) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read> norm: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read> bias: array<f32>;
 @group(0) @binding(7) var<storage, read_write> y: array<f32>;
+@group(0) @binding(8) var<storage, read> w2: array<u32>;
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
-    let count = active_rows(rows[0], p.count);
+    let t = group.y;
+    let is_second = group.z == 1u;
+    let out = select(p.out, p.out2, is_second);
+    if t >= active_rows(rows[0], p.count) || group.x * ROWS * 32u >= out {
+        return;
+    }
     var slice = index / 32u;
     if SLICES == 1u {
         slice = 0u; // so that the compiler sees reads of x as the same for all lanes
     }
-    let is_second = group.z == 1u;
-    let out = select(p.out, p.out2, is_second);
-    if group.x * ROWS * 32u >= out {
-        return;
-    }
-    let before = select(0u, p.out, is_second);
     let first = group.x * ROWS * 32u + index % 32u;
-    let token = group.y * TOKENS;
     // Rows past the end repeat the last one, and are not written.
     var row = array<u32, 8>();
     for (var r = 0u; r < ROWS; r++) {
         row[r] = min(first + 32u * r, out - 1u);
     }
-    var source = array<u32, 8>();
-    for (var t = 0u; t < TOKENS; t++) {
-        source[t] = min(token + t, count - 1u) * (p.cols / 4u);
-    }
-    var acc = array<f32, 64>();
-    var squares = array<f32, 8>();
+    var acc = array<f32, 9>();
     if is_second {
-        w2_normed(p.planes2, row, source, slice, &acc, &squares);
+        w2_normed(p.planes2, &row, t * (p.cols / 4u), slice, &acc);
     } else {
-        w_normed(p.planes, row, source, slice, &acc, &squares);
+        w_normed(p.planes, &row, t * (p.cols / 4u), slice, &acc);
     }
-    for (var t = 0u; t < TOKENS; t++) {
-        let scale = norm_scale(joined(index, squares[t]));
-        for (var r = 0u; r < ROWS; r++) {
-            var value = joined(index, acc[t * 8u + r]) * scale;
-            if slice == 0u && first + 32u * r < out && token + t < count {
-                let column = before + row[r];
-                if p.has_bias != 0u {
-                    value += bias[column];
-                }
-                y[(token + t) * p.y_stride + p.y_offset + column] = value;
+    join(index, &acc);
+    let scale = norm_scale(acc[SQUARES]);
+    for (var r = 0u; r < ROWS; r++) {
+        if slice == 0u && first + 32u * r < out {
+            let column = select(0u, p.out, is_second) + row[r];
+            var value = acc[r] * scale;
+            if p.has_bias != 0u {
+                value += bias[column];
             }
+            y[t * p.y_stride + p.y_offset + column] = value;
         }
     }
 }

@@ -4,8 +4,9 @@
 #import angle
 #import kv
 
-// What is between the products of an attention and the attention: q and k of row t, of which heads are normed, if they are, and
-// turned by the row's position; k and v go to (slot, pos) of the cache, q to y. A workgroup takes HEADS heads of one of the three.
+// What is between the products of an attention and the attention: q and k of row t, of which heads are normed, if they are,
+// and turned by the row's position; k and v go to (slot, pos) of the cache, q to y. A workgroup takes HEADS heads of one of
+// the three.
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(2) var<storage, read> rows: array<Row>;
 @group(0) @binding(4) var<storage, read_write> x: array<f32>; // (rows, heads of q, k and v)

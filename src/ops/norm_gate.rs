@@ -1,5 +1,5 @@
-//! What is before the last product of a gated feed-forward, in one: y = act(gate norm(x)) * (up norm(x)), of a few rows. The rows of
-//! gate and up are one matrix. [`RmsNorm`](super::RmsNorm), [`Linear`](super::Linear) and [`Gate`](super::Gate) are the single steps.
+//! What is before the last product of a gated feed-forward, in one: y = act(gate norm(x)) * (up norm(x)), of a few rows. The
+//! rows of gate and up are one matrix. [`RmsNorm`](super::RmsNorm), [`Linear`](super::Linear) and [`Gate`](super::Gate) are the single steps.
 
 use super::cpu::{Columns, Context, Real};
 use super::gate::activate;
@@ -28,7 +28,11 @@ fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
     s.wide([AT.x, AT.norm, AT.w], p.cols)?;
     let whole = p.out.is_multiple_of(GROUP_ROWS as u32);
     let both = |rows: usize| whole && rows >= 2 * p.out as usize;
-    s.require(AT.w, |w| both(w.rows.per), || format!("must have twice {} rows, in groups of {GROUP_ROWS}", p.out))?;
+    s.require(
+        AT.w,
+        |w| both(w.rows.per),
+        || format!("must have twice {} rows, in groups of {GROUP_ROWS}", p.out),
+    )?;
     s.wide([AT.y], p.out)
 }
 

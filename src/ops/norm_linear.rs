@@ -1,4 +1,5 @@
-//! RMS norm and a linear layer in one: y = w norm(x) (+ bias), of a few rows, with one encoded matrix or two of different formats.
+//! RMS norm and a linear layer in one: y = w norm(x) (+ bias), of a few rows, with one encoded matrix or two of different
+//! formats.
 //! [`RmsNorm`](super::RmsNorm) and [`Linear`](super::Linear) are the single steps.
 
 use super::cpu::{Context, Real};

@@ -75,7 +75,11 @@ fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
     s.wide([AT.cache_k, AT.cache_v], kv)?;
     s.wide([AT.q_norm, AT.k_norm], p.head_dim)?;
     let sound = p.rope_dim <= p.head_dim && p.head_dim as usize <= MAX_HEAD_DIM && p.kv_heads <= p.heads;
-    s.require(AT.x, |_| sound, || format!("must have heads of at most {MAX_HEAD_DIM}, fewer of k than of q"))?;
+    s.require(
+        AT.x,
+        |_| sound,
+        || format!("must have heads of at most {MAX_HEAD_DIM}, fewer of k than of q"),
+    )?;
     s.require(AT.factors, |t| t.width * 2 == p.rope_dim as usize, || "must hold rope_dim / 2 factors".into())
 }
 

@@ -1,6 +1,6 @@
-// Formats that stand side by side in one layer's q, k and v, by the stems of their shaders: files with mixed formats store v with more
-// bits. For these there are kernels that meet both in one product; of the K-quants as llama.cpp mixes them, and of what it takes in
-// their place where rows are no multiple of 256.
+// Formats that stand side by side in one layer's q, k and v, by the stems of their shaders: files with mixed formats store v
+// with more bits. For these there are kernels that meet both in one product; of the K-quants as llama.cpp mixes them, and of
+// what it takes in their place where rows are no multiple of 256.
 pairs! {
     "q2_k" and "q3_k";
     "q2_k" and "q4_k";

@@ -67,13 +67,7 @@ fn alike(q: &Side, k: &Side) -> bool {
     turn(q) == turn(k) && eps(q) == eps(k) && k.rope.params.heads <= q.rope.params.heads
 }
 
-fn fuse(
-    r: &mut Rewrite<'_>,
-    at: usize,
-    write: &ops::KvWrite,
-    q: &Side,
-    k: &Side,
-) -> Result<(), ModelError> {
+fn fuse(r: &mut Rewrite<'_>, at: usize, write: &ops::KvWrite, q: &Side, k: &Side) -> Result<(), ModelError> {
     let written = r.calls()[at].label.clone();
     let prefix = written.rsplit_once('.').map_or("", |(prefix, _)| prefix);
     let parts = [q.source, k.source, write.v];

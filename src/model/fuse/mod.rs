@@ -1,6 +1,6 @@
-//! Steps that are one: the plans of an inference program, written as all plans are, are rewritten by rules, each of which puts ops
-//! that follow each other into one op. What an op is given, such as a LoRA product's input, is never fused away: a rule applies
-//! only where nothing else looks at what is between its steps.
+//! Steps that are one: the plans of an inference program, written as all plans are, are rewritten by rules, each of which puts
+//! ops that follow each other into one op. What an op is given, such as a LoRA product's input, is never fused away: a rule
+//! applies only where nothing else looks at what is between its steps.
 
 mod gate;
 mod heads;
@@ -19,15 +19,16 @@ pub(super) struct Rule {
     apply: fn(&mut Rewrite<'_>) -> Result<(), ModelError>,
 }
 
-/// Rows of a plan that decodes.
-const DECODE: usize = 8;
+/// Rows of a plan that decodes one sequence. Of several rows norms are a small part of the work, and products take more of them
+/// at a time than those that norm as they read.
+const ONE: usize = 1;
 
 /// All rules, in this order: what one makes, the next may take.
 const RULES: [Rule; 5] = [
     Rule { most_rows: usize::MAX, apply: heads::norm_rope_and_cache },
-    Rule { most_rows: DECODE, apply: gate::norm_products_and_gate },
+    Rule { most_rows: ONE, apply: gate::norm_products_and_gate },
     Rule { most_rows: usize::MAX, apply: products::joined },
-    Rule { most_rows: DECODE, apply: norm::norm_and_products },
+    Rule { most_rows: ONE, apply: norm::norm_and_products },
     Rule { most_rows: usize::MAX, apply: norm::norm_and_residual },
 ];
 

@@ -44,11 +44,13 @@ fn readers(r: &Rewrite<'_>, at: usize, norm: &ops::RmsNorm) -> Option<Vec<(usize
     let uses: Vec<usize> = r.uses(norm.y).into_iter().filter(|place| *place != at).collect();
     let read = uses.iter().map(|place| Some((*place, r.get::<ops::Linear>(*place)?)));
     let readers: Vec<(usize, ops::Linear)> = read.collect::<Option<_>>()?;
-    let whole = norm.residual.is_none() && norm.params.groups == 1 && norm.params.count == Over::Tokens.count();
+    let whole =
+        norm.residual.is_none() && norm.params.groups == 1 && norm.params.count == Over::Tokens.count();
     let plain = |(place, product): &(usize, ops::Linear)| {
         *place > at && product.x == norm.y && product.residual.is_none() && product.params.w_first == 0
     };
-    let fits = whole && !readers.is_empty() && readers.iter().all(plain) && r.seen_by(norm.y, &r.uses(norm.y));
+    let fits =
+        whole && !readers.is_empty() && readers.iter().all(plain) && r.seen_by(norm.y, &r.uses(norm.y));
     fits.then_some(readers)
 }
 

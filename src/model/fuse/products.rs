@@ -11,7 +11,8 @@ use crate::plan::{DType, Role, Rows, Tensor, TensorId};
 pub(super) fn joined(r: &mut Rewrite<'_>) -> Result<(), ModelError> {
     let mut at = 0;
     while at < r.calls().len() {
-        let next = r.all::<ops::Linear>().into_iter().find(|(later, _)| *later > at && follows(r, at, *later));
+        let next =
+            r.all::<ops::Linear>().into_iter().find(|(later, _)| *later > at && follows(r, at, *later));
         match (r.get::<ops::Linear>(at), next) {
             (Some(first), Some((later, second))) => fuse(r, (at, first), (later, second))?,
             _ => at += 1,
@@ -39,8 +40,12 @@ fn apart(r: &Rewrite<'_>, at: usize, product: &ops::Linear) -> bool {
     let own = columns(product.params.y_offset, product.params.out);
     let elsewhere = |y: Range<usize>| y.end <= own.start || own.end <= y.start;
     let beside = match (r.get::<ops::Linear>(at), r.get::<ops::Project>(at)) {
-        (Some(other), _) => other.x != product.y && elsewhere(columns(other.params.y_offset, other.params.out)),
-        (_, Some(other)) => other.x != product.y && elsewhere(columns(other.params.y_offset, other.params.out)),
+        (Some(other), _) => {
+            other.x != product.y && elsewhere(columns(other.params.y_offset, other.params.out))
+        }
+        (_, Some(other)) => {
+            other.x != product.y && elsewhere(columns(other.params.y_offset, other.params.out))
+        }
         _ => false,
     };
     !changes(product.x) && (beside || !call.args().contains(&Some(product.y)))

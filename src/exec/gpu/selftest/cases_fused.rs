@@ -21,8 +21,8 @@ pub(super) fn all(b: &mut Bench, formats: &[Format]) -> Cases {
         let base = Product { second: Some((second, 38)), ..Product::of(first, 1, 1) };
         cases.push(norm_linear(b, &base)?);
     }
-    // Every number of rows that has a candidate of its own.
-    for (capacity, count) in [(2, 2), (4, 3), (8, 8), (8, 5), (20, 1), (20, 19)] {
+    // Several rows, shards, biases, and matrices of more than one workgroup.
+    for (capacity, count) in [(1, 1), (8, 5), (20, 2)] {
         let base = Product { out: 300, ..Product::of(Format::Q8_0, capacity, count) };
         cases.push(norm_linear(b, &Product { shard: Some((400, 33)), bias: true, ..base })?);
         let second = Some((Format::Q8_0, 140));
@@ -59,7 +59,16 @@ const PLAIN: Heads = Heads {
 const HEADS: [Heads; 5] = [
     PLAIN,
     Heads { neox: true, norms: true, first: 131_000, ..PLAIN },
-    Heads { heads: 4, kv_heads: 2, dim: 128, rope_dim: 128, neox: true, scaled: true, norms: true, first: 100_000 },
+    Heads {
+        heads: 4,
+        kv_heads: 2,
+        dim: 128,
+        rope_dim: 128,
+        neox: true,
+        scaled: true,
+        norms: true,
+        first: 100_000,
+    },
     Heads { heads: 5, kv_heads: 5, dim: 80, rope_dim: 36, neox: true, ..PLAIN },
     Heads { heads: 2, kv_heads: 1, dim: 256, rope_dim: 256, scaled: true, norms: true, first: 4000, ..PLAIN },
 ];

@@ -174,7 +174,11 @@ impl Judged {
             (dtype, _, Accepts::Cache) if (call.def().tolerance)(call) > 0.0 => {
                 let tolerance = (call.def().tolerance)(call) * f64::from(f32::EPSILON);
                 // What lies on the edge between two numbers is rounded either way: by a step.
-                if dtype == DType::Block16 { Judged::Blocks(tolerance + STEP) } else { Judged::Within(tolerance) }
+                if dtype == DType::Block16 {
+                    Judged::Blocks(tolerance + STEP)
+                } else {
+                    Judged::Within(tolerance)
+                }
             }
             _ => Judged::Exactly,
         }
