@@ -238,10 +238,12 @@ mod launches {
             ("llama-tied", 15, 9),
         ] {
             let model = model(name);
-            for layer in 0..model.config().layers.len() {
-                let found = [false, true].map(|fused| of_a_layer(&model, &*model.weights(), fused, layer));
-                assert_eq!(found, [single, fused], "{name}, layer {layer}");
-            }
+            // Layers with a window have less context, whose attention need not be split.
+            let most = |fused| {
+                let layers = 0..model.config().layers.len();
+                layers.map(|layer| of_a_layer(&model, &*model.weights(), fused, layer)).max().unwrap()
+            };
+            assert_eq!([most(false), most(true)], [single, fused], "{name}");
         }
     }
 

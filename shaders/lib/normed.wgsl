@@ -1,6 +1,6 @@
 // Products of a row of x, normed as it is read: x * norm is met by the weights, and its scale, which the sum of squares
-// gives, is a factor of the whole sum. A lane has ROWS rows of w; SLICES parts of a workgroup take turns along the columns. Imported after
-// `params`, by shaders that bind `x` and `norm`.
+// gives, is a factor of the whole sum. A lane has ROWS rows of w; SLICES parts of a workgroup take turns along the
+// columns. Imported after `params`, by shaders that bind `x` and `norm`.
 override ROWS: u32 = 1u;   // at most 8; of several slices 2
 override SLICES: u32 = 8u; // at most 8
 override LANES: u32 = 32u * SLICES;

@@ -205,7 +205,8 @@ fn compare(
             Judged::Sampled => sampled(expected, got),
             Judged::Within(tolerance) => floats(was, expected, got, tolerance),
             Judged::Blocks(tolerance) => {
-                let [was, expected, got] = [was.as_ref(), expected.as_ref(), got.as_ref()].map(unpacked);
+                let [was, expected, got] =
+                    [was.as_ref(), expected.as_ref(), got.as_ref()].map(values_of_blocks);
                 floats(&was, &expected, &got, tolerance)
             }
             Judged::Exactly => exact(expected, got),
@@ -261,7 +262,7 @@ fn floats(before: &[u32], expected: &[u32], found: &[u32], tolerance: f64) -> Re
 }
 
 /// The values of blocks, as the bits of floats.
-fn unpacked(words: &[u32]) -> Vec<u32> {
+fn values_of_blocks(words: &[u32]) -> Vec<u32> {
     let lanes: Vec<u16> = words.iter().flat_map(|w| [*w as u16, (*w >> 16) as u16]).collect();
     let mut values = vec![0.0; lanes.len()];
     block16::unpack_row(&lanes, &mut values);
