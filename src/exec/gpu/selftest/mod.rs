@@ -205,8 +205,7 @@ fn compare(
             Judged::Sampled => sampled(expected, got),
             Judged::Within(tolerance) => floats(was, expected, got, tolerance),
             Judged::Blocks(tolerance) => {
-                let [was, expected, got] =
-                    [was.as_ref(), expected.as_ref(), got.as_ref()].map(values_of_blocks);
+                let [was, expected, got] = [&*was, &*expected, &*got].map(values_of_blocks);
                 floats(&was, &expected, &got, tolerance)
             }
             Judged::Exactly => exact(expected, got),
