@@ -5,7 +5,8 @@
 //! Files: `shaders/<op>.wgsl` (baseline) and `shaders/<op>.<variant>.wgsl`; shared text in
 //! `shaders/lib`, parameters in `shaders/params/<op>.wgsl`, block formats in `shaders/quant`.
 //! Directives, one a line: `#import <name>` (a file of `shaders/lib`), `#import params` (this op's
-//! parameters, or the file that `#params` names), `#import weight` (one kernel per block format), `#import kv` (one kernel per cache type);
+//! parameters, or the file that `#params` names), `#import weight` (one kernel per block format), `#import second`
+//! (one kernel per pair of formats: all that is there once a format again, under names that begin with `w2`), `#import kv` (one kernel per cache type);
 //! `#require <feature>` of the device; `#candidate …`, see `build/candidates.rs`.
 #[cfg(feature = "gpu")]
 #[path = "build/candidates.rs"]

@@ -17,11 +17,28 @@ macro_rules! formats {
     };
 }
 include!("../src/quant/list.rs");
+macro_rules! pairs {
+    ($($first:literal and $second:literal;)*) => {
+        /// Formats that a product takes together: file stems under `shaders/quant`.
+        const PAIRS: &[(&str, &str)] = &[$(($first, $second)),*];
+    };
+}
+include!("../src/quant/pairs.rs");
+/// What a shader has once for each weight format: renamed where it has a second one, as is all that begins with `w_`.
+const OF_A_FORMAT: [&str; 4] = ["w", "Oct", "Scale", "SHARED"];
 /// Cache types: file stems under `shaders/kv`.
 const CACHES: [&str; 2] = ["f32", "block16"];
 
 /// Directives of a shader's head, read by [`read_source`] and [`candidates`].
 const HEADER: [&str; 3] = ["#require ", "#params ", "#candidate "];
+
+/// What the axes of a kernel are in one expansion of its shader.
+#[derive(Clone, Copy)]
+struct Axes {
+    weight: Option<&'static str>,
+    second: Option<&'static str>,
+    kv: Option<&'static str>,
+}
 
 struct Source {
     op: String,
@@ -30,6 +47,7 @@ struct Source {
     text: String,
     requires: Vec<String>,
     weight: bool,
+    second: bool,
     kv: bool,
 }
 
@@ -43,9 +61,14 @@ pub fn generate(root: &Path, out: &Path) -> Result<(), String> {
     for path in wgsl_files(root)? {
         let source = read_source(root, &path)?;
         source.text.hash(&mut hash);
-        for weight in axis(source.weight, FORMATS) {
+        let pairs = PAIRS.iter().map(|(first, second)| (Some(*first), Some(*second)));
+        let weights: Vec<_> = match source.second {
+            true => pairs.collect(),
+            false => axis(source.weight, FORMATS).into_iter().map(|weight| (weight, None)).collect(),
+        };
+        for (weight, second) in weights {
             for kv in axis(source.kv, &CACHES) {
-                kernels.push_str(&expand_kernel(root, out, &source, weight, kv, &mut hash)?);
+                kernels.push_str(&expand_kernel(root, out, &source, Axes { weight, second, kv }, &mut hash)?);
             }
         }
     }
@@ -101,6 +124,7 @@ fn read_source(root: &Path, path: &Path) -> Result<Source, String> {
         params,
         variant: variant.into(),
         weight: has("weight"),
+        second: has("second"),
         kv: has("kv"),
         text,
         requires,
@@ -120,8 +144,7 @@ fn expand(
     root: &Path,
     source: &Source,
     text: &str,
-    weight: Option<&str>,
-    kv: Option<&str>,
+    axes: Axes,
     seen: &mut BTreeSet<PathBuf>,
     out: &mut String,
 ) -> Result<(), String> {
@@ -138,36 +161,70 @@ fn expand(
         let Some(name) = trimmed.strip_prefix("#import ") else {
             return Err(format!("{}.{}: unknown directive `{trimmed}`", source.op, source.variant));
         };
-        let files = match (name.trim(), weight, kv) {
-            ("params", _, _) => vec![source.params.clone()],
-            ("weight", Some(w), _) => {
-                vec![root.join("quant/common.wgsl"), root.join("quant").join(format!("{w}.wgsl"))]
+        let quant = |format: &str| {
+            vec![root.join("quant/common.wgsl"), root.join("quant").join(format!("{format}.wgsl"))]
+        };
+        let files = match (name.trim(), axes) {
+            ("params", _) => vec![source.params.clone()],
+            ("weight", Axes { weight: Some(format), .. }) => quant(format),
+            ("second", Axes { second: Some(format), .. }) => {
+                // All that is there once a format, again under other names.
+                let of_format = |name: &str| format!("#import {name}\n");
+                let text = of_format("weight") + &of_format("normed_sums");
+                let mut again = String::new();
+                let axes = Axes { weight: Some(format), ..axes };
+                expand(root, source, &text, axes, &mut BTreeSet::new(), &mut again)?;
+                out.push_str(&renamed(&again));
+                continue;
             }
-            ("kv", _, Some(kv)) => vec![root.join("kv").join(format!("{kv}.wgsl"))],
-            (lib, _, _) => vec![root.join("lib").join(format!("{lib}.wgsl"))],
+            ("kv", Axes { kv: Some(kv), .. }) => vec![root.join("kv").join(format!("{kv}.wgsl"))],
+            (lib, _) => vec![root.join("lib").join(format!("{lib}.wgsl"))],
         };
         for file in files {
             if seen.insert(file.clone()) {
                 let text = read(&file).map_err(|e| format!("{}: import `{name}`: {e}", source.op))?;
-                expand(root, source, &text, weight, kv, seen, out)?;
+                expand(root, source, &text, axes, seen, out)?;
             }
         }
     }
     Ok(())
 }
 
+/// A text about one weight format under the names of a second: `w2_oct` of `w_oct`, `Scale2` of `Scale`.
+fn renamed(text: &str) -> String {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    let mut out = String::new();
+    for line in text.lines() {
+        let code = line.split("//").next().unwrap_or_default();
+        let mut rest = code;
+        while let Some(c) = rest.chars().next() {
+            let end = rest.find(|other: char| part(other) != part(c)).unwrap_or(rest.len());
+            let (word, later) = rest.split_at(end);
+            let of_format = part(c) && !out.ends_with('.');
+            match word.strip_prefix("w_") {
+                Some(name) if of_format => out.push_str(&format!("w2_{name}")),
+                _ if of_format && OF_A_FORMAT.contains(&word) => out.push_str(&format!("{word}2")),
+                _ => out.push_str(word),
+            }
+            rest = later;
+        }
+        out.push('\n');
+    }
+    out
+}
+
 fn expand_kernel(
     root: &Path,
     out: &Path,
     source: &Source,
-    weight: Option<&str>,
-    kv: Option<&str>,
+    axes: Axes,
     hash: &mut DefaultHasher,
 ) -> Result<String, String> {
+    let Axes { weight, second, kv } = axes;
     let mut text = String::new();
-    expand(root, source, &source.text, weight, kv, &mut BTreeSet::new(), &mut text)?;
+    expand(root, source, &source.text, axes, &mut BTreeSet::new(), &mut text)?;
     text.hash(hash);
-    let name = [Some(source.op.as_str()), Some(source.variant.as_str()), weight, kv]
+    let name = [Some(source.op.as_str()), Some(source.variant.as_str()), weight, second, kv]
         .into_iter()
         .flatten()
         .collect::<Vec<_>>()
@@ -204,7 +261,7 @@ fn expand_kernel(
     let candidates = candidates(&source.text, &fields, &overrides, module.entry_points.len())
         .map_err(|why| format!("{name}: {why}"))?;
     Ok(format!(
-        "    Kernel {{ op: {:?}, variant: {:?}, weight: {weight:?}, kv: {kv:?}, source: include_str!({:?}), \
+        "    Kernel {{ op: {:?}, variant: {:?}, weight: {weight:?}, second: {second:?}, kv: {kv:?}, source: include_str!({:?}), \
          passes: &[{passes}], bindings: &[{bindings}], requires: &{:?}, candidates: &[{candidates}] }},\n",
         source.op, source.variant, file, source.requires
     ))

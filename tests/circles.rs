@@ -32,12 +32,13 @@ const KNOWN: [(&[&str], &str); 19] = [
         &[
             "exec::gpu::selftest::cases",
             "exec::gpu::selftest::cases_attention",
+            "exec::gpu::selftest::cases_fused",
             "exec::gpu::selftest::cases_optimizer",
             "exec::gpu::selftest::cases_products",
             "exec::gpu::selftest::cases_sample",
             "exec::gpu::selftest::cases_training",
         ],
-        "one list of cases in six files, which share a bench",
+        "one list of cases in seven files, which share a bench",
     ),
     (&["gguf::file", "gguf::split"], "a file in parts is opened as a file, and its parts are files"),
     (

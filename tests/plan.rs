@@ -40,6 +40,7 @@ fn options(max_binding: Option<u64>) -> BuildOptions {
         slots: 2,
         kv: KvType::Block16,
         max_binding,
+        fused: max_binding.is_some(),
         adapters: AdapterShape::default(),
         head: BranchHead::Tokens,
         branches: vec![],

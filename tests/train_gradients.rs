@@ -66,6 +66,7 @@ impl Bench {
             slots: 1,
             kv: KvType::F32,
             max_binding: None,
+            fused: false,
             adapters: AdapterShape { pairs, dropout },
             train,
             head: BranchHead::Tokens,

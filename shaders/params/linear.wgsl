@@ -7,5 +7,5 @@ struct Params {
     count: u32,        // which rows: 0 tokens, 1 outputs
     has_bias: u32,
     has_residual: u32,
-    pad0: u32,
+    w_first: u32,      // row of w that is the first of these, a multiple of 32; `planes` begin there
 }

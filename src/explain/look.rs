@@ -78,6 +78,7 @@ impl<'a> Looker<'a> {
             ctx: context(model, &options.device).max(tokens.len()),
             slots: 1,
             kv: options.device.kv,
+            fused: false,
             max_binding: (!profile.mapped_weights).then_some(profile.max_binding),
             adapters: crate::model::AdapterShape::default(),
             train: Train::Nothing,

@@ -30,6 +30,11 @@ impl<'a> Matrix<'a> {
         &self.bytes[r * self.row_bytes..(r + 1) * self.row_bytes]
     }
 
+    /// The same without the first rows.
+    pub fn from_row(self, first: usize) -> Self {
+        Self { bytes: &self.bytes[first * self.row_bytes..], ..self }
+    }
+
     /// Decodes the weights from `start` on of a row; NaN for what the row does not have.
     pub fn load(&self, row: usize, start: usize, out: &mut [f32]) {
         let (len, bytes) = (self.format.block_len(), self.format.block_bytes());

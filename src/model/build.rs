@@ -2,6 +2,7 @@
 
 use crate::model::builder::Builder;
 use crate::model::forward::{Models, Weights, emit};
+use crate::model::fuse;
 use crate::model::options::{BuildOptions, KvType, PlanSpec};
 use crate::model::{ModelConfig, ModelError};
 use crate::plan::{BudgetError, Fit, Layout, Profile, Program, Suggestion, WeightSource};
@@ -21,6 +22,9 @@ pub fn build(
     for spec in specs {
         builder.open(&spec.name, spec.tokens, spec.outputs);
         emit(&mut builder, &model, spec)?;
+        if options.fused {
+            fuse::rewrite(&mut builder)?;
+        }
     }
     Ok(builder.program)
 }

@@ -251,6 +251,18 @@ impl<'a> Builder<'a> {
         Ok(id)
     }
 
+    /// Whole weights of the file as one tensor: see [`Role::Joined`].
+    pub fn joined(
+        &mut self,
+        name: &str,
+        sources: Vec<(String, usize)>,
+        (rows, width): (usize, usize),
+        dtype: DType,
+    ) -> Result<TensorId, PlanError> {
+        let (role, rows) = (Role::Joined { sources }, Rows::fixed(rows));
+        self.program.tensor(Tensor { name: self.beside(name), dtype, rows, width, role, plan: None })
+    }
+
     /// A norm's weight or a bias: a vector that is trained where the model is.
     pub fn norm(&mut self, name: &str, first: usize, width: usize) -> Result<TensorId, ModelError> {
         if self.own { self.trained(name, 1, width, false) } else { self.vector(name, first, width) }

@@ -1,7 +1,7 @@
 //! The forward, written once: decode, prefill and scoring are modes of it.
 
 use crate::model::builder::Builder;
-use crate::model::linear::{Linear, Projection};
+use crate::model::linear::{Declared, Linear, Projection};
 use crate::model::options::{BranchHead, Head, KvType, PlanSpec, SCALAR_HEAD};
 use crate::model::residual;
 use crate::model::{Attention, FeedForward, GateKind, LayerConfig, Mixer, ModelError, Norms};
@@ -92,18 +92,22 @@ impl Layer {
         let Mixer::Attention(Attention { qk_norm, window, .. }) = config.mixer;
         let name = |part: &str| format!("blk.{index}.{part}");
         let (q_width, kv_width) = (c.heads * c.head_dim, c.kv_width());
-        let linear = |b: &mut Builder<'_>, part: &str, rows, cols| {
+        let declared = |b: &Builder<'_>, part: &str, rows| {
             let bias = b.weights.shape(&format!("{}.bias", name(part))).is_some();
             let required = c.arch.qkv_bias && matches!(part, "attn_q" | "attn_k" | "attn_v");
-            Linear::declare(b, &name(part), rows, cols, bias || required)
+            Declared { label: name(part), rows, bias: bias || required }
         };
-        let (q, k, v) = (
-            linear(b, "attn_q", q_width, c.width)?,
-            linear(b, "attn_k", kv_width, c.width)?,
-            linear(b, "attn_v", kv_width, c.width)?,
-        );
-        let (o, gate) = (linear(b, "attn_output", c.width, q_width)?, linear(b, "ffn_gate", c.ff, c.width)?);
-        let (up, down) = (linear(b, "ffn_up", c.ff, c.width)?, linear(b, "ffn_down", c.width, c.ff)?);
+        let linear = |b: &mut Builder<'_>, part: &str, rows, cols| {
+            let Declared { label, bias, .. } = declared(b, part, rows);
+            Linear::declare(b, &label, rows, cols, bias)
+        };
+        let parts = [("attn_q", q_width), ("attn_k", kv_width), ("attn_v", kv_width)];
+        let parts = parts.map(|(part, rows)| declared(b, part, rows));
+        let [q, k, v] = Linear::declare_together(b, parts, c.width)?;
+        let o = linear(b, "attn_output", c.width, q_width)?;
+        let parts = ["ffn_gate", "ffn_up"].map(|part| declared(b, part, c.ff));
+        let [gate, up] = Linear::declare_together(b, parts, c.width)?;
+        let down = linear(b, "ffn_down", c.width, c.ff)?;
         let norm = |b: &mut Builder<'_>, part: &str, width| b.norm(&name(part), 0, width);
         let norm_if = |b: &mut Builder<'_>, there: bool, part: &str, width| {
             if there { norm(b, part, width).map(Some) } else { Ok(None) }
@@ -265,8 +269,9 @@ fn rms_norm(
         groups: (wide / width) as u32,
         count: rows.count(),
         eps: b.config.rms_eps,
+        ..Default::default()
     };
-    b.call(label, ops::RmsNorm { rows: b.rows, x, w, y, params: p })?;
+    b.call(label, ops::RmsNorm { rows: b.rows, x, w, residual: None, y, params: p })?;
     Ok(y)
 }
 

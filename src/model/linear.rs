@@ -21,6 +21,19 @@ pub struct Shard {
     pub rows: usize,
     /// Word offsets of its planes on a device.
     pub planes: [u32; 4],
+    /// Where it begins in `w`, which may hold the rows of several matrices.
+    pub w_first: usize,
+}
+
+/// A matrix that is declared with others of as many inputs.
+#[derive(Clone, Debug)]
+pub struct Declared {
+    /// As [`Linear::label`].
+    pub label: String,
+    /// Outputs.
+    pub rows: usize,
+    /// It has a bias.
+    pub bias: bool,
 }
 
 /// A matrix of `rows` outputs and `cols` inputs.
@@ -64,14 +77,55 @@ impl Linear {
         cols: usize,
         bias: bool,
     ) -> Result<Self, ModelError> {
-        let name = format!("{label}.weight");
-        let format = check_matrix(b.weights, &name, rows, cols)?;
+        let format = check_matrix(b.weights, &format!("{label}.weight"), rows, cols)?;
         let lora = Lora::declare_all(b, label, rows, cols)?;
+        Self::with(b, Declared { label: label.into(), rows, bias }, cols, format, lora)
+    }
+
+    /// Declares matrices that meet the same activations. Where steps are fused, neighbours of one format are one tensor,
+    /// whose rows are theirs, so that one product can have them all.
+    pub fn declare_together<const N: usize>(
+        b: &mut Builder<'_>,
+        all: [Declared; N],
+        cols: usize,
+    ) -> Result<[Self; N], ModelError> {
+        let mut formats = [Format::F32; N];
+        for (format, one) in formats.iter_mut().zip(&all) {
+            *format = check_matrix(b.weights, &format!("{}.weight", one.label), one.rows, cols)?;
+        }
+        let mut made = Vec::with_capacity(N);
+        let mut start = 0;
+        while start < N {
+            let end = (start..N).find(|i| formats[*i] != formats[start]).unwrap_or(N);
+            match join(b, &all[start..end], cols, formats[start])? {
+                Some(joined) => made.extend(joined),
+                None => {
+                    for one in &all[start..end] {
+                        let lora = Lora::declare_all(b, &one.label, one.rows, cols)?;
+                        made.push(Self::with(b, one.clone(), cols, formats[start], lora)?);
+                    }
+                }
+            }
+            start = end;
+        }
+        let missing = |_| ModelError::Tensor { name: all[0].label.clone(), why: "is not declared".into() };
+        made.try_into().map_err(missing)
+    }
+
+    /// The weights of a matrix that has a tensor of its own.
+    fn with(
+        b: &mut Builder<'_>,
+        Declared { label, rows, bias }: Declared,
+        cols: usize,
+        format: Format,
+        lora: Vec<Option<Lora>>,
+    ) -> Result<Self, ModelError> {
+        let name = format!("{label}.weight");
         if b.own {
             let w = b.trained(&name, rows, cols, true)?;
             let bias = if bias { Some(b.norm(&format!("{label}.bias"), 0, rows)?) } else { None };
-            let shards = vec![Shard { w, bias, first: 0, rows, planes: [0; 4] }];
-            return Ok(Self { label: label.into(), cols, rows, shards, trained: true, lora });
+            let shards = vec![Shard { w, bias, first: 0, rows, planes: [0; 4], w_first: 0 }];
+            return Ok(Self { label, cols, rows, shards, trained: true, lora });
         }
         let per_shard = shard_rows(format, rows, cols, b.options.max_binding, &name)?;
         let mut shards = Vec::new();
@@ -80,9 +134,9 @@ impl Linear {
             let planes = format.planes(count, cols).to_u32().ok_or_else(|| too_large(&name))?;
             let w = b.frozen(&name, first, count, cols, DType::Matrix(format))?;
             let bias = if bias { Some(b.vector(&format!("{label}.bias"), first, count)?) } else { None };
-            shards.push(Shard { w, bias, first, rows: count, planes });
+            shards.push(Shard { w, bias, first, rows: count, planes, w_first: 0 });
         }
-        Ok(Self { label: label.into(), cols, rows, shards, trained: false, lora })
+        Ok(Self { label, cols, rows, shards, trained: false, lora })
     }
 
     /// The same matrix in another place, where adapters of its own are added to it: the output of a model that has one
@@ -118,6 +172,7 @@ impl Linear {
                 y_offset: shard.first as u32,
                 count: rows.count(),
                 has_bias: u32::from(shard.bias.is_some()),
+                w_first: shard.w_first as u32,
                 ..Default::default()
             };
             b.call(
@@ -130,6 +185,45 @@ impl Linear {
         }
         Ok(y)
     }
+}
+
+/// Declares matrices of one format as one tensor: `None` where steps are not fused, and where the device cannot have it so.
+fn join(
+    b: &mut Builder<'_>,
+    all: &[Declared],
+    cols: usize,
+    format: Format,
+) -> Result<Option<Vec<Linear>>, ModelError> {
+    let rows = all.iter().map(|one| one.rows).sum();
+    let name = |what: &str| {
+        let part = |one: &Declared| one.label.rsplit(['.', '_']).next().unwrap_or_default().to_owned();
+        let parts = all[1..].iter().map(part).fold(all[0].label.clone(), |all, part| all + "+" + &part);
+        format!("{parts}.{what}")
+    };
+    // Each begins at a group of rows, as the planes are interleaved.
+    let whole = all[..all.len() - 1].iter().all(|one| one.rows.is_multiple_of(GROUP_ROWS));
+    let fits = || shard_rows(format, rows, cols, b.options.max_binding, "").is_ok_and(|most| most == rows);
+    if !b.options.fused || b.own || all.len() < 2 || !whole || !fits() {
+        return Ok(None);
+    }
+    let mut lora = Vec::with_capacity(all.len());
+    for one in all {
+        lora.push(Lora::declare_all(b, &one.label, one.rows, cols)?);
+    }
+    let planes = format.planes(rows, cols);
+    let sources = all.iter().map(|one| (format!("{}.weight", one.label), one.rows)).collect();
+    let w = b.joined(&name("weight"), sources, (rows, cols), DType::Matrix(format))?;
+    let mut made = Vec::with_capacity(all.len());
+    let mut w_first = 0;
+    for (one, lora) in all.iter().zip(lora) {
+        let bias = if one.bias { Some(b.vector(&format!("{}.bias", one.label), 0, one.rows)?) } else { None };
+        let planes = planes.from_row(w_first).to_u32().ok_or_else(|| too_large(&one.label))?;
+        let shards = vec![Shard { w, bias, first: 0, rows: one.rows, planes, w_first }];
+        let (label, rows) = (one.label.clone(), one.rows);
+        made.push(Linear { label, cols, rows, shards, trained: false, lora });
+        w_first += one.rows;
+    }
+    Ok(Some(made))
 }
 
 impl Lora {

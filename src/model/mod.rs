@@ -8,6 +8,7 @@ mod check;
 mod config;
 mod file;
 mod forward;
+mod fuse;
 mod inspect;
 mod keys;
 mod layer;

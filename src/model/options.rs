@@ -120,6 +120,9 @@ pub struct BuildOptions {
     pub kv: KvType,
     /// Largest binding of the device in bytes; larger matrices are cut by rows.
     pub max_binding: Option<u64>,
+    /// Steps that follow each other are put together where there are ops for that (`model::fuse`): for devices, where each
+    /// costs a launch. Not for training, whose gradients need what is between them.
+    pub fused: bool,
     /// LoRA factors.
     pub adapters: AdapterShape,
     /// What is trained.

@@ -42,7 +42,7 @@ fn fuse(plan: &mut Plan, x: TensorId, stream: TensorId) -> bool {
 }
 
 /// Whether a call is a product that writes `x`, and reads it at most to add to it.
-fn makes(call: &OpCall, x: TensorId) -> bool {
+pub(super) fn makes(call: &OpCall, x: TensorId) -> bool {
     let reads = |args: &[Option<TensorId>]| args.contains(&Some(x));
     match (call.get::<ops::Linear>(), call.get::<ops::Project>()) {
         (Some(linear), _) => linear.y == x && !reads(&[Some(linear.x), linear.residual]),

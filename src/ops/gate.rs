@@ -43,9 +43,12 @@ pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     } else {
         c.write_chunks(AT.y, total, 1)
     };
-    let (gate, up) = (&gate[first..][..y.len()], &up[first..][..y.len()]);
-    // By passes over the row, whose exponentials go many at a time.
-    let bent = |g: F| if p.kind == 1 { bend(g).0 } else { g };
+    activate(p.kind, &gate[first..][..y.len()], &up[first..][..y.len()], y);
+}
+
+/// y = act(gate) * up, by passes over the row, whose exponentials go many at a time.
+pub(super) fn activate<F: Real>(kind: u32, gate: &[F], up: &[F], y: &mut [F]) {
+    let bent = |g: F| if kind == 1 { bend(g).0 } else { g };
     y.iter_mut().zip(gate).for_each(|(y, g)| *y = -bent(*g));
     F::exp_all(y, F::ONE, F::ZERO);
     for ((y, g), u) in y.iter_mut().zip(gate).zip(up) {

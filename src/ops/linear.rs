@@ -25,6 +25,8 @@ op! {
 
 fn check(s: &Shapes<'_>, p: &Params) -> Result<(), PlanError> {
     s.wide([AT.x, AT.w], p.cols)?;
+    let rows = (p.w_first + p.out) as usize;
+    s.require(AT.w, |w| w.rows.per >= rows, || format!("must have {rows} rows"))?;
     s.wide([AT.bias], p.out)?;
     s.holds(AT.residual, p.y_stride, p.y_offset + p.out)?;
     s.holds(AT.y, p.y_stride, p.y_offset + p.out)
@@ -34,7 +36,7 @@ pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let p = c.params::<Linear>();
     let (cols, offset) = (p.cols as usize, p.y_offset as usize);
     let rows = c.rows(Over::of(p.count));
-    let w = c.matrix(AT.w, cols);
+    let w = c.matrix(AT.w, cols).from_row(p.w_first as usize);
     let mut y = c.write_columns(AT.y, p.y_stride as usize, offset, p.out as usize, 16);
     let bias = (p.has_bias != 0).then(|| c.read(AT.bias));
     let residual = (p.has_residual != 0).then(|| c.read(AT.residual));
@@ -69,6 +71,9 @@ fn grad(r: &mut Reverse<'_>, call: &Linear) -> Result<(), PlanError> {
     let Linear { rows, x, w, residual, y, .. } = *call;
     let Some(dy) = r.gradient(y) else { return Ok(()) };
     if let Some((dx, accumulate)) = r.flow(x)? {
+        if p.w_first > 0 {
+            return Err(r.fails("is a part of a joined matrix, and those are not trained through"));
+        }
         let q = params::linear_back::Params {
             planes: p.planes,
             cols: p.cols,

@@ -67,25 +67,27 @@ pub fn frequency(p: &Params, i: usize, factor: f64) -> f64 {
     f64::from(p.scale) * f64::from(p.base).powf(exponent) / factor
 }
 
-pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
-    let p = c.params::<Rope>();
-    let (heads, dim) = (p.heads as usize, p.head_dim as usize);
-    let half = p.rope_dim as usize / 2;
-    let (x, factors) = (c.read(AT.x), c.read(AT.factors));
-    let wide = heads * dim;
-    let factor = |pair: usize| factors.get(pair).map_or(1.0, |f| f.to_f64());
-    let mut frequencies = [0.0; MAX_HEAD_DIM / 2];
-    let frequencies = &mut frequencies[..half];
-    for (pair, of) in frequencies.iter_mut().enumerate() {
-        *of = frequency(&p, pair, factor(pair));
+/// How far each pair turns from one position to the next, in radians.
+pub(super) struct Frequencies([f64; MAX_HEAD_DIM / 2]);
+
+impl Frequencies {
+    /// Those of a call; `factors` is empty where there are none.
+    pub(super) fn of<F: Real>(p: &Params, factors: &[F]) -> Self {
+        let factor = |pair: usize| factors.get(pair).map_or(1.0, |f| f.to_f64());
+        let mut all = [0.0; MAX_HEAD_DIM / 2];
+        for (pair, of) in all[..p.rope_dim as usize / 2].iter_mut().enumerate() {
+            *of = frequency(p, pair, factor(pair));
+        }
+        Self(all)
     }
-    let (first, y) = c.write_chunks(AT.y, c.rows(Over::Tokens), wide);
-    for (i, y) in y.chunks_mut(wide).enumerate() {
-        let t = first + i;
-        let x = &x[t * wide..][..wide];
+
+    /// Turns the heads of a row x, (heads * head_dim), into y.
+    pub(super) fn turn<F: Real>(&self, p: &Params, pos: u32, x: &[F], y: &mut [F]) {
+        let (heads, dim) = (p.heads as usize, p.head_dim as usize);
+        let half = p.rope_dim as usize / 2;
         y.copy_from_slice(x);
-        let pos = f64::from(c.row(t).pos);
-        for (pair, frequency) in frequencies.iter().enumerate() {
+        let pos = f64::from(pos);
+        for (pair, frequency) in self.0[..half].iter().enumerate() {
             let (sin, cos) = (pos * frequency).sin_cos();
             let sin = if p.inverse == 1 { -sin } else { sin };
             let magnitude = f64::from(p.magnitude);
@@ -97,6 +99,18 @@ pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
                 y[b] = x[a] * sin + x[b] * cos;
             }
         }
+    }
+}
+
+pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
+    let p = c.params::<Rope>();
+    let wide = (p.heads * p.head_dim) as usize;
+    let x = c.read(AT.x);
+    let frequencies = Frequencies::of(&p, c.read(AT.factors));
+    let (first, y) = c.write_chunks(AT.y, c.rows(Over::Tokens), wide);
+    for (i, y) in y.chunks_mut(wide).enumerate() {
+        let t = first + i;
+        frequencies.turn(&p, c.row(t).pos, &x[t * wide..][..wide], y);
     }
 }
 

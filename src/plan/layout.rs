@@ -7,7 +7,7 @@ use crate::plan::{DType, PlanId, Program, Role, TensorId};
 pub struct Profile {
     /// Alignment of every tensor, in bytes (a power of two).
     pub align: u64,
-    /// Matrices stay in the mapped file (CPU) instead of being repacked into device memory.
+    /// Matrices stay in the mapped file (CPU; but for those that are joined) instead of being repacked into device memory.
     pub mapped_weights: bool,
     /// Bytes of one op call's parameters on the device, alignment included; 0 where they stay on the host.
     pub params_stride: u64,
@@ -203,7 +203,8 @@ impl Layout {
                 continue;
             }
             let bytes = tensor_bytes(program, TensorId(index as u32), self.profile);
-            if self.profile.mapped_weights && matches!(tensor.dtype, DType::Matrix(_)) {
+            let whole = matches!(tensor.role, Role::Weight { .. });
+            if self.profile.mapped_weights && whole && matches!(tensor.dtype, DType::Matrix(_)) {
                 self.mapped += bytes;
                 continue;
             }
@@ -293,7 +294,7 @@ fn nonzero(bytes: u64) -> Vec<u64> {
 
 fn shared_segment(role: &Role) -> Option<SegmentKind> {
     match role {
-        Role::Weight { .. } => Some(SegmentKind::Weights),
+        Role::Weight { .. } | Role::Joined { .. } => Some(SegmentKind::Weights),
         Role::State => Some(SegmentKind::State),
         Role::Trained => Some(SegmentKind::Trained),
         Role::Gradient => Some(SegmentKind::Gradients),

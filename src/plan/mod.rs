@@ -21,7 +21,7 @@ pub use load::{Load, Over};
 pub use op::{Accepts, Access, Arg, Cost, GradRule, OpDef, OpRef};
 pub use program::{Inputs, Plan, PlanError, PlanId, Program, Ring};
 pub use reverse::Reverse;
-pub use tensor::{DType, Role, Rows, Tensor, TensorId, VIEW_ALIGN};
+pub use tensor::{DType, Part, Role, Rows, Tensor, TensorId, VIEW_ALIGN};
 pub use weights::{WeightError, WeightShape, WeightSource, Weights};
 
 /// Rust mirrors of the structs in `shaders/lib/step_types.wgsl`: what changes from step to step.

@@ -209,6 +209,16 @@ impl Program {
 
     /// Checks a call against its op and appends it.
     pub fn append(&mut self, plan: PlanId, call: OpCall) -> Result<(), PlanError> {
+        self.check(plan, &call)?;
+        self.plans[plan.index()].calls.push(call);
+        Ok(())
+    }
+
+    /// Whether a call may stand in a plan: its arguments are there, of this plan, and what its op takes.
+    ///
+    /// # Errors
+    /// [`PlanError`] that names the argument.
+    pub fn check(&self, plan: PlanId, call: &OpCall) -> Result<(), PlanError> {
         let def = call.def();
         if call.args().len() != def.args.len() {
             return Err(call.fails(format!(
@@ -228,7 +238,7 @@ impl Program {
             let tensor = self.get(*id);
             let foreign = tensor.plan.is_some_and(|p| p != plan);
             let unsized_shared = tensor.plan.is_none() && tensor.rows.if_fixed().is_none();
-            let frozen = arg.written() && matches!(tensor.role, Role::Weight { .. } | Role::Input);
+            let frozen = arg.written() && tensor.role.is_frozen();
             let why = if foreign {
                 "belongs to another plan"
             } else if unsized_shared {
@@ -247,9 +257,7 @@ impl Program {
                 why: why.into(),
             });
         }
-        (def.check)(&Shapes { program: self, call: &call })?;
-        self.plans[plan.index()].calls.push(call);
-        Ok(())
+        (def.check)(&Shapes { program: self, call })
     }
 
     /// Convenience: a shared weight matrix or vector of the model file, called as there.

@@ -71,6 +71,11 @@ pub enum Role {
         /// First row taken (a matrix larger than a binding is cut by rows); of a vector, the first element.
         first_row: usize,
     },
+    /// Frozen, read from the model file: whole tensors of one format, one below the other; of vectors, one behind the other.
+    Joined {
+        /// Names in the file, with their rows (of vectors, elements).
+        sources: Vec<(String, usize)>,
+    },
     /// Kept between steps, zero at boot: KV cache, token table.
     State,
     /// Written by the host before each step.
@@ -100,6 +105,26 @@ pub enum Role {
     Output,
 }
 
+impl Role {
+    /// Whether no call may write it.
+    pub fn is_frozen(&self) -> bool {
+        matches!(self, Role::Weight { .. } | Role::Joined { .. } | Role::Input)
+    }
+}
+
+/// Rows of a tensor of the model file that are rows of a frozen one (of vectors, elements).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Part<'a> {
+    /// Name in the file.
+    pub source: &'a str,
+    /// First row there.
+    pub first: usize,
+    /// First row here.
+    pub at: usize,
+    /// Rows.
+    pub rows: usize,
+}
+
 /// One tensor.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Tensor {
@@ -115,4 +140,24 @@ pub struct Tensor {
     pub role: Role,
     /// The plan it belongs to; `None` for what all plans share.
     pub plan: Option<PlanId>,
+}
+
+impl Tensor {
+    /// What a frozen tensor is made of, in order; nothing for all others.
+    pub fn parts(&self) -> Vec<Part<'_>> {
+        let rows = if matches!(self.dtype, DType::Matrix(_)) { self.rows.per } else { self.width };
+        match &self.role {
+            Role::Weight { source, first_row } => vec![Part { source, first: *first_row, at: 0, rows }],
+            Role::Joined { sources } => {
+                let mut at = 0;
+                let mut parts = Vec::with_capacity(sources.len());
+                for (source, rows) in sources {
+                    parts.push(Part { source, first: 0, at, rows: *rows });
+                    at += rows;
+                }
+                parts
+            }
+            _ => vec![],
+        }
+    }
 }

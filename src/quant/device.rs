@@ -43,6 +43,12 @@ impl Planes {
         Some(out)
     }
 
+    /// The same for the rows from `first` on, a multiple of [`GROUP_ROWS`].
+    pub fn from_row(&self, first: usize) -> Self {
+        let offset = std::array::from_fn(|plane| self.range(plane, first / GROUP_ROWS, 0).start);
+        Self { offset, ..*self }
+    }
+
     /// The words of plane `plane` that hold the rows of the groups `first .. first + groups`.
     ///
     /// A tensor repacked in pieces of whole groups is copied piece by piece to these ranges.

@@ -68,7 +68,21 @@ macro_rules! formats {
 }
 include!("list.rs");
 
+macro_rules! pairs {
+    ($($first:literal and $second:literal;)*) => {
+        /// Formats that a product takes together, by the stems of their shaders.
+        const PAIRS: &[(&str, &str)] = &[$(($first, $second)),*];
+    };
+}
+include!("pairs.rs");
+
 impl Format {
+    /// The pairs of formats that a product takes together: a matrix of the first, then one of the second.
+    pub fn pairs() -> impl Iterator<Item = (Format, Format)> {
+        let of = |stem: &str| Format::ALL.into_iter().find(|format| format.stem() == stem);
+        PAIRS.iter().filter_map(move |(first, second)| of(first).zip(of(second)))
+    }
+
     fn codec(self) -> &'static Codec {
         &CODECS[self as usize]
     }

@@ -218,6 +218,7 @@ fn draw(
         slots: options.slots.max(1),
         kv: options.kv,
         max_binding: (!profile.mapped_weights).then_some(profile.max_binding),
+        fused: !profile.mapped_weights,
         // Dropout is for training.
         adapters: AdapterShape { dropout: 0.0, ..options.adapters.clone() },
         train: Train::Nothing,

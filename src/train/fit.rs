@@ -107,6 +107,7 @@ impl Draft<'_> {
             ctx,
             slots,
             kv: self.options.device.kv,
+            fused: false,
             max_binding: (!self.profile.mapped_weights).then_some(self.profile.max_binding),
             adapters,
             train: self.options.train,

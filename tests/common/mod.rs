@@ -81,7 +81,7 @@ pub fn none_failed(failures: &[String]) {
 pub fn assert_arguments_are_apart(program: &Program, layout: &Layout) {
     let mut calls = 0;
     for call in program.plans.iter().flat_map(|plan| &plan.calls) {
-        let only_read = |role: &Role| matches!(role, Role::Weight { .. } | Role::Input);
+        let only_read = Role::is_frozen;
         let args = call.def().args.iter().zip(call.args());
         let places: Vec<_> = args
             .filter_map(|(arg, id)| Some((arg.name, id.filter(|id| !only_read(&program.get(*id).role))?)))

@@ -34,6 +34,18 @@ function within(before, expected, found, tolerance) {
   return { failure: `relative error ${relative.toExponential(1)}, tolerance ${tolerance.toExponential(1)}` };
 }
 
+// The values of blocks of four in 16 bits each (src/ops/block16.rs), as the bits of floats.
+function unpacked(words) {
+  const values = new Float32Array(words.length * 2);
+  for (let at = 0; at < words.length; at += 2) {
+    const lanes = [words[at] & 0xffff, words[at] >>> 16, words[at + 1] & 0xffff, words[at + 1] >>> 16];
+    bits[0] = lanes.reduce((step, lane, i) => step | ((lane & 3) << (2 * i)), 0) << 23;
+    const step = float[0];
+    lanes.forEach((lane, i) => { values[2 * at + i] = Math.fround(((lane & 0xfffc) << 16) * step); });
+  }
+  return new Uint32Array(values.buffer);
+}
+
 // (token, log-probability, status, 0) per output row.
 function sampled(expected, found) {
   for (let at = 0; at < expected.length; at += 4) {
@@ -53,6 +65,7 @@ function compare({ judged, tolerance }, before, expected, found) {
     case 'scratch': return { error: 0 };
     case 'exactly': return exactly(expected, found);
     case 'sampled': return sampled(expected, found);
+    case 'blocks': return within(unpacked(before), unpacked(expected), unpacked(found), tolerance);
     case 'within': return within(before, expected, found, tolerance);
     default: return { failure: `there is no rule \`${judged}\`` };
   }

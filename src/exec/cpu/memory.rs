@@ -4,7 +4,7 @@ use std::cell::UnsafeCell;
 
 use crate::exec::{ExecError, Weights};
 use crate::ops::cpu::{Raw, Real, View};
-use crate::plan::{DType, Layout, Placement, Program, Role, SegmentKind, TensorId, WeightError};
+use crate::plan::{DType, Layout, Part, Placement, Program, Role, SegmentKind, TensorId, WeightError};
 
 /// A cache line, so that every segment starts aligned.
 #[derive(Clone, Copy, Default)]
@@ -38,8 +38,13 @@ impl<F: Real> Memory<F> {
         let memory =
             Self { segments, placements: layout.placements.clone(), float: std::marker::PhantomData };
         for (index, tensor) in program.tensors.iter().enumerate() {
-            if let (Role::Weight { source, first_row }, DType::F32) = (&tensor.role, tensor.dtype) {
-                memory.load_vector(TensorId(index as u32), source, *first_row, tensor.width, weights)?;
+            let id = TensorId(index as u32);
+            for part in tensor.parts() {
+                match (tensor.dtype, &tensor.role) {
+                    (DType::F32, _) => memory.load_vector(id, part, weights)?,
+                    (_, Role::Joined { .. }) => memory.load_rows(id, part, tensor.width, weights)?,
+                    _ => {}
+                }
             }
         }
         Ok(memory)
@@ -64,6 +69,7 @@ impl<F: Real> Memory<F> {
         // SAFETY: `locate` checked the bounds; lines are 64-byte aligned and so are the offsets.
         unsafe {
             Ok(match tensor.dtype {
+                DType::Matrix(format) => View::Matrix(format, Raw::new(start, bytes)),
                 DType::U32 if len * 4 <= bytes => View::Word(Raw::new(start.cast(), len)),
                 DType::Block16 if len * 2 <= bytes => View::Block16(Raw::new(start.cast(), len)),
                 DType::F32 if len * size_of::<F>() <= bytes => View::Float(Raw::new(start.cast(), len)),
@@ -124,20 +130,35 @@ impl<F: Real> Memory<F> {
         Ok((start, place.bytes as usize))
     }
 
-    fn load_vector(
+    fn load_vector(&self, id: TensorId, part: Part<'_>, weights: &Weights) -> Result<(), ExecError> {
+        let values = vector(weights, part.source, part.first, part.rows)?;
+        let (start, bytes) = self.locate(id)?;
+        if (part.at + values.len()) * size_of::<F>() > bytes {
+            return Err(ExecError::Internal(format!("tensor {} is too small in the map", id.0)));
+        }
+        for (i, v) in values.iter().enumerate() {
+            // SAFETY: in bounds (checked above); nothing else runs at boot.
+            unsafe { start.cast::<F>().add(part.at + i).write(F::from_f32(*v)) };
+        }
+        Ok(())
+    }
+
+    /// Copies rows of a matrix to their place in a joined one.
+    fn load_rows(
         &self,
         id: TensorId,
-        source: &str,
-        first: usize,
-        width: usize,
+        part: Part<'_>,
+        cols: usize,
         weights: &Weights,
     ) -> Result<(), ExecError> {
-        let values = vector(weights, source, first, width)?;
-        let (start, _) = self.locate(id)?;
-        for (i, v) in values.iter().enumerate() {
-            // SAFETY: the vector's placement holds `width` floats; nothing else runs at boot.
-            unsafe { start.cast::<F>().add(i).write(F::from_f32(*v)) };
+        let source = matrix_rows(weights, part.source, part.first, part.rows, cols)?;
+        let (start, bytes) = self.locate(id)?;
+        let at = source.len() / part.rows.max(1) * part.at;
+        if at + source.len() > bytes {
+            return Err(ExecError::Internal(format!("tensor {} is too small in the map", id.0)));
         }
+        // SAFETY: in bounds (checked above), and the model file is elsewhere; nothing else runs at boot.
+        unsafe { std::ptr::copy_nonoverlapping(source.as_ptr(), start.add(at), source.len()) };
         Ok(())
     }
 }

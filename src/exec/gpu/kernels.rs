@@ -47,6 +47,8 @@ pub struct Kernel {
     pub variant: &'static str,
     /// Weight format stem.
     pub weight: Option<&'static str>,
+    /// Stem of the second weight's format.
+    pub second: Option<&'static str>,
     /// Cache type stem.
     pub kv: Option<&'static str>,
     /// Expanded text.
@@ -66,7 +68,7 @@ include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 impl Kernel {
     /// Name for people: `linear.tiled.q4_1`.
     pub fn name(&self) -> String {
-        let parts = [Some(self.op), Some(self.variant), self.weight, self.kv];
+        let parts = [Some(self.op), Some(self.variant), self.weight, self.second, self.kv];
         parts.into_iter().flatten().collect::<Vec<_>>().join(".")
     }
 
@@ -78,10 +80,10 @@ impl Kernel {
         })
     }
 
-    /// Whether it computes this op with weights of this format and this type of cache.
-    pub fn fits(&self, op: &str, weight: Option<&str>, kv: Option<&str>) -> bool {
+    /// Whether it computes this op with weights of these formats, in the order of the arguments, and this type of cache.
+    pub fn fits(&self, op: &str, weights: [Option<&str>; 2], kv: Option<&str>) -> bool {
         let axis = |has: Option<&str>, wanted: Option<&str>| has.is_none() || has == wanted;
-        self.op == op && axis(self.weight, weight) && axis(self.kv, kv)
+        self.op == op && axis(self.weight, weights[0]) && axis(self.second, weights[1]) && axis(self.kv, kv)
     }
 }
 

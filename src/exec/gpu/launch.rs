@@ -117,9 +117,9 @@ pub fn choices(
     capacity: usize,
     allowed: &Allowed,
 ) -> Result<Vec<Choice>, ExecError> {
-    let (weight, kv) = (weight_stem(program, call), kv_stem(program, call));
+    let (weights, kv) = (weight_stems(program, call), kv_stem(program, call));
     let stem = call.def().stem;
-    let fits = |k: &Kernel| k.fits(stem, weight, kv) && k.runs_with(allowed.features);
+    let fits = |k: &Kernel| k.fits(stem, weights, kv) && k.runs_with(allowed.features);
     let each = KERNELS.iter().enumerate().filter(|(_, k)| fits(k)).flat_map(|(kernel, k)| {
         let id = move |candidate| CandidateId { kernel, candidate };
         k.candidates.iter().enumerate().map(move |(at, candidate)| (id(at), candidate))
@@ -148,7 +148,7 @@ pub fn choices(
     if !wrong.is_empty() {
         return Err(ExecError::Wrong(wrong.join(", ")));
     }
-    Err(ExecError::Internal(format!("{}: no way to run {stem} {weight:?} {kv:?} in every step", call.label)))
+    Err(ExecError::Internal(format!("{}: no way to run {stem} {weights:?} {kv:?} in every step", call.label)))
 }
 
 fn choice(call: &OpCall, id: CandidateId, candidate: &Candidate, when: When) -> Choice {
@@ -162,11 +162,12 @@ fn choice(call: &OpCall, id: CandidateId, candidate: &Candidate, when: When) -> 
     Choice { id, recipe, grids: candidate.grids.iter().map(grid).collect(), when }
 }
 
-fn weight_stem(program: &Program, call: &OpCall) -> Option<&'static str> {
-    call.args().iter().flatten().find_map(|id| match program.get(*id).dtype {
+fn weight_stems(program: &Program, call: &OpCall) -> [Option<&'static str>; 2] {
+    let mut stems = call.args().iter().flatten().filter_map(|id| match program.get(*id).dtype {
         DType::Matrix(format) => Some(format.stem()),
         _ => None,
-    })
+    });
+    [stems.next(), stems.next()]
 }
 
 fn kv_stem(program: &Program, call: &OpCall) -> Option<&'static str> {

@@ -4,7 +4,7 @@ use super::arena::Arena;
 use super::device::Device;
 use crate::exec::cpu::{matrix_rows, vector};
 use crate::exec::{ExecError, Weights};
-use crate::plan::{DType, Program, Role, TensorId};
+use crate::plan::{DType, Part, Program, TensorId};
 use crate::quant::{Format, GROUP_ROWS, Planes};
 
 /// Words repacked at once: 4 MiB.
@@ -27,17 +27,18 @@ pub fn upload_weights(
 ) -> Result<(), ExecError> {
     let mut stream = Stream { device, arena, pending: 0, samples: Vec::new(), scratch: Vec::new() };
     for (index, tensor) in program.tensors.iter().enumerate() {
-        let Role::Weight { source, first_row } = &tensor.role else { continue };
         let id = TensorId(index as u32);
-        match tensor.dtype {
-            DType::Matrix(format) => {
-                let rows = program.capacity_rows(id);
-                let bytes = matrix_rows(weights, source, *first_row, rows, tensor.width)?;
-                stream.matrix(id, format, bytes, rows, tensor.width)?;
-            }
-            _ => {
-                let values = vector(weights, source, *first_row, tensor.width)?;
-                stream.write(id, 0, bytemuck::cast_slice(&values))?;
+        for part in tensor.parts() {
+            match tensor.dtype {
+                DType::Matrix(format) => {
+                    let whole = format.planes(program.capacity_rows(id), tensor.width);
+                    let bytes = matrix_rows(weights, part.source, part.first, part.rows, tensor.width)?;
+                    stream.matrix(id, format, &whole, bytes, part, tensor.width)?;
+                }
+                _ => {
+                    let values = vector(weights, part.source, part.first, part.rows)?;
+                    stream.write(id, part.at, bytemuck::cast_slice(&values))?;
+                }
             }
         }
     }
@@ -55,16 +56,21 @@ struct Stream<'a> {
 }
 
 impl Stream<'_> {
+    /// Uploads the rows of a part, which begins at a multiple of [`GROUP_ROWS`].
     fn matrix(
         &mut self,
         id: TensorId,
         format: Format,
+        planes: &Planes,
         bytes: &[u8],
-        rows: usize,
+        part: Part<'_>,
         cols: usize,
     ) -> Result<(), ExecError> {
         let internal = |e: crate::quant::QuantError| ExecError::Internal(e.to_string());
-        let planes = format.planes(rows, cols);
+        let rows = part.rows;
+        if !part.at.is_multiple_of(GROUP_ROWS) {
+            return Err(ExecError::Internal(format!("{} begins within a group of rows", part.source)));
+        }
         let row_bytes = format.row_bytes(cols).map_err(internal)?;
         let group_words = format.planes(GROUP_ROWS, cols).words.max(1);
         let groups_each = (PIECE_WORDS / group_words).max(1);
@@ -76,7 +82,8 @@ impl Stream<'_> {
             words.resize(piece.words, 0);
             let source = &bytes[first * row_bytes..(first + count) * row_bytes];
             format.repack(source, count, cols, &mut words).map_err(internal)?;
-            self.planes(id, &planes, &piece, first_group, count.div_ceil(GROUP_ROWS), &words)?;
+            let at = part.at / GROUP_ROWS + first_group;
+            self.planes(id, planes, &piece, at, count.div_ceil(GROUP_ROWS), &words)?;
             self.scratch = words;
         }
         Ok(())

@@ -71,6 +71,13 @@ impl<'a, T> Columns<'a, T> {
 }
 
 impl<T: Copy> Columns<'_, T> {
+    /// Those of this part's columns that lie in `range`.
+    pub fn within(&mut self, range: Range<usize>) -> Columns<'_, T> {
+        let start = self.range.start.max(range.start);
+        let range = start..self.range.end.min(range.end).max(start);
+        Columns { raw: self.raw, stride: self.stride, range, life: PhantomData }
+    }
+
     /// Copies this part's columns of row `from` to row `to`.
     pub fn copy(&mut self, from: usize, to: usize) {
         let cut = |r: usize| r * self.stride + self.range.start;

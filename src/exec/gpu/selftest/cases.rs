@@ -1,7 +1,7 @@
 //! The cases: every op, and where it matters every format, cache type and number of rows.
 
 use super::bench::{Bench, Case};
-use super::{cases_attention, cases_optimizer, cases_products, cases_training};
+use super::{cases_attention, cases_fused, cases_optimizer, cases_products, cases_training};
 use crate::ops::{self, params};
 use crate::plan::{DType, PlanError, Step, TOKEN_FROM_TABLE};
 use crate::quant::Format;
@@ -48,6 +48,7 @@ fn make(
         cases.extend(cases_products::linear_backs(&mut b, format)?);
     }
     cases.extend(cases_products::all(&mut b)?);
+    cases.extend(cases_fused::all(&mut b, formats)?);
     cases.extend(cases_training::all(&mut b)?);
     cases.extend(cases_attention::all(&mut b)?);
     cases.extend(cases_optimizer::all(&mut b, thorough)?);
@@ -126,7 +127,7 @@ fn linear(b: &mut Bench, c: &ProductCase) -> Result<Case, PlanError> {
         count: u32::from(c.outputs),
         has_bias: u32::from(c.extras),
         has_residual: u32::from(c.extras),
-        pad0: 0,
+        w_first: 0,
     };
     let name = format!(
         "linear {} {}x{}, {} of {} rows{}",
@@ -185,21 +186,27 @@ fn linear_shapes(b: &mut Bench) -> Cases {
 
 fn norms(b: &mut Bench) -> Cases {
     let mut cases = Vec::new();
-    for (width, groups, count) in [(576, 1, 3), (64, 9, 2), (100, 1, 1), (2048, 1, 20)] {
+    for (width, groups, count, added) in
+        [(576, 1, 3, false), (64, 9, 2, false), (100, 1, 1, true), (2048, 1, 20, true)]
+    {
         let x = b.floats(20, width * groups, 3.0)?;
         let w = b.weight(None, 1, width)?;
+        let residual = if added { Some(b.floats(20, width * groups, 3.0)?) } else { None };
         let y = b.output(DType::F32, 20, width * groups)?;
         let p = params::rms_norm::Params {
             width: width as u32,
             groups: groups as u32,
             count: (count % 2) as u32,
             eps: 1e-5,
+            has_residual: u32::from(added),
+            ..Default::default()
         };
         let step = b.step(count, 0);
+        let plus = if added { ", residual" } else { "" };
         cases.push(b.case(
-            format!("rms_norm {groups} x {width}"),
+            format!("rms_norm {groups} x {width}{plus}"),
             20,
-            ops::RmsNorm { rows: b.rows, x, w, y, params: p },
+            ops::RmsNorm { rows: b.rows, x, w, residual, y, params: p },
             step,
         )?);
     }
@@ -234,7 +241,7 @@ fn ropes(b: &mut Bench) -> Cases {
 }
 
 /// Frequency factors between 1 and 32.
-fn factors(b: &mut Bench, count: usize) -> Result<crate::plan::TensorId, PlanError> {
+pub(super) fn factors(b: &mut Bench, count: usize) -> Result<crate::plan::TensorId, PlanError> {
     let values: Vec<f32> = b.values(count).iter().map(|v| 1.0 + 15.5 * (v + 1.0)).collect();
     b.vector(&values)
 }
@@ -277,7 +284,7 @@ fn kv_copy(b: &mut Bench, block16: bool) -> Result<Case, PlanError> {
     )
 }
 
-fn kv_name(block16: bool) -> &'static str {
+pub(super) fn kv_name(block16: bool) -> &'static str {
     if block16 { "block16" } else { "f32" }
 }
 

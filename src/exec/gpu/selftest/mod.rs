@@ -6,6 +6,7 @@
 mod bench;
 mod cases;
 mod cases_attention;
+mod cases_fused;
 mod cases_optimizer;
 mod cases_products;
 mod cases_sample;
@@ -23,12 +24,14 @@ use super::kernels::{KERNELS, Kernel};
 use super::launch::{Allowed, CandidateId, choices};
 use super::{Gpu, GpuExecutor};
 use crate::exec::{ExecError, Executor};
-use crate::ops::Accepts;
+use crate::ops::{Accepts, block16};
 use crate::plan::{Arg, DType, Layout, OpCall, PlanId, Role, Rows, SegmentKind, Step, TensorId};
 use crate::quant::Format;
 
 /// What memory holds that nothing has written.
 const PATTERN: u32 = 0xdead_beef;
+/// A step of the 16-bit cache, as a part of the largest of a block.
+const STEP: f64 = 1.0 / 4096.0;
 
 /// How one case went.
 #[derive(Clone, Debug, PartialEq)]
@@ -286,6 +289,8 @@ enum Judged {
     Sampled,
     /// As floats, by the norm of the error as a part of that of the values.
     Within(f64),
+    /// The same, as blocks of 16-bit values.
+    Blocks(f64),
 }
 
 impl Judged {
@@ -295,6 +300,15 @@ impl Judged {
             (_, "sampled", _) => Judged::Sampled,
             (DType::F32, _, Accepts::F32) => {
                 Judged::Within((call.def().tolerance)(call) * f64::from(f32::EPSILON))
+            }
+            (dtype, _, Accepts::Cache) if (call.def().tolerance)(call) > 0.0 => {
+                let tolerance = (call.def().tolerance)(call) * f64::from(f32::EPSILON);
+                // What lies on the edge between two numbers is rounded either way: by a step.
+                if dtype == DType::Block16 {
+                    Judged::Blocks(tolerance + STEP)
+                } else {
+                    Judged::Within(tolerance)
+                }
             }
             _ => Judged::Exactly,
         }
@@ -327,6 +341,10 @@ fn compare(
             Judged::Scratch => Ok(0.0),
             Judged::Sampled => sampled(expected, got),
             Judged::Within(tolerance) => floats(was, expected, got, tolerance),
+            Judged::Blocks(tolerance) => {
+                let [was, expected, got] = [&*was, &*expected, &*got].map(values_of_blocks);
+                floats(&was, &expected, &got, tolerance)
+            }
             Judged::Exactly => exact(expected, got),
         };
         match verdict {
@@ -377,6 +395,14 @@ fn floats(before: &[u32], expected: &[u32], found: &[u32], tolerance: f64) -> Re
         return Ok(if tolerance > 0.0 { relative / tolerance } else { 0.0 });
     }
     Err(format!("relative error {relative:.1e}, tolerance {tolerance:.1e}"))
+}
+
+/// The values of blocks, as the bits of floats.
+fn values_of_blocks(words: &[u32]) -> Vec<u32> {
+    let lanes: Vec<u16> = words.iter().flat_map(|w| [*w as u16, (*w >> 16) as u16]).collect();
+    let mut values = vec![0.0; lanes.len()];
+    block16::unpack_row(&lanes, &mut values);
+    values.into_iter().map(f32::to_bits).collect()
 }
 
 fn exact(expected: &[u32], found: &[u32]) -> Result<f64, String> {

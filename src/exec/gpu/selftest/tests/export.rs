@@ -188,6 +188,7 @@ fn case_as_json(bench: &Bench, layout: &Layout, case: &Case) -> (Value, Words) {
             Judged::Exactly => ("exactly", 0.0),
             Judged::Sampled => ("sampled", 0.0),
             Judged::Within(tolerance) => ("within", tolerance),
+            Judged::Blocks(tolerance) => ("blocks", tolerance),
         };
         outputs.push(json!({
             "name": arg.name, "buffer": at, "word": (place.offset - windows[at].first) / 4,
