@@ -86,16 +86,16 @@ def peer():
 def ember():
     command = [a.ember, 'bench', '-m', a.model, '--device', 'cpu', '-t', str(a.t), '-r', '1', '--json']
     def run(prompt, generated):
-        out = subprocess.run(command + ['-p', str(prompt), '-n', str(generated)], check=True, capture_output=True, text=True).stdout
-        return json.loads(out)
+        sizes = ['-p', str(prompt), '-n', str(generated)]
+        return json.loads(subprocess.run(command + sizes, check=True, capture_output=True, text=True).stdout)
     first = run(a.p, 8 if a.d else a.n)
     deep = run(a.d, a.n) if a.d else first
-    return first['prompt_tok_s']['best'], deep['generation_tok_s']['best'], deep
+    return first['prompt_tok_s']['best'], deep['generation_tok_s']['best']
 
 
 rows = []
 for round in range(1, a.r + 1):
-    (*mine, report), theirs = ember(), peer()
+    mine, theirs = ember(), peer()
     rows.append((*mine, *theirs))
     print(f'round {round}: prompt {a.p}: ember {mine[0]:.1f}, llama.cpp {theirs[0]:.1f}; '
           f'generation of {a.n} at depth {a.d}: ember {mine[1]:.1f}, llama.cpp {theirs[1]:.1f}', flush=True)

@@ -11,7 +11,8 @@ use crate::simd::Lanes;
 pub(crate) struct Pair {
     pub(super) high: [i8; 64],
     pub(super) low: [i8; 64],
-    /// What the middle takes off the sums with high bytes, and with low ones, as the instructions want it: not set where nothing is taken off.
+    /// What the middle takes off the sums with high bytes, and with low ones, as the instructions want it: not set where nothing
+    /// is taken off.
     pub(super) less: [[u8; 64]; 2],
 }
 
