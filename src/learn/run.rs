@@ -13,7 +13,7 @@ use crate::journal::{Entry, Key};
 use crate::session::{Modes, Session, SessionOptions};
 use crate::text::SamplerParams;
 use crate::train::{
-    BLIND, Course, Fact, Gate, Lecture, Place, Recall, Recompute, Settings, Standards, Taught, Trial,
+    Course, Fact, Gate, LEAST_ROUNDS, Lecture, Place, Recall, Recompute, Settings, Standards, Taught, Trial,
     Verdict, teach,
 };
 
@@ -261,8 +261,9 @@ impl Learner<'_> {
         let mut watch = |lecture: Lecture<'_>| match lecture {
             Lecture::Measuring => events(Event::Measuring(Stage::Facts)),
             Lecture::Step { report, round, steps } => {
-                // Most are known after the rounds that are always gone.
-                let total = (steps * round.max(BLIND)).max(report.step);
+                // Most are known after the rounds that are gone in any case.
+                let rounds = round.max(LEAST_ROUNDS.min(self.options.rounds));
+                let total = (steps * rounds).max(report.step);
                 events(Event::Step { stage: Stage::Facts, report, done: report.step, total })
             }
             Lecture::Asking { questions } => events(Event::Asking { questions }),

@@ -33,8 +33,8 @@ mod trainer;
 mod work;
 
 pub use adapt::{
-    BLIND, Course, Fact, Gate, Lecture, Limits, Recall, SHARES, Standards, Taught, Trial, Verdict, Watch,
-    adapt, teach,
+    Course, Fact, Gate, LEAST_ROUNDS, Lecture, Limits, Recall, SHARES, Standards, Taught, Trial, Verdict,
+    Watch, adapt, teach,
 };
 pub use adapters::{LoraOptions, TARGETS, adapter_of, initialize, load_adapter, load_branch, shape_of};
 pub use checkpoint::CheckpointError;

@@ -7,7 +7,8 @@ use super::bytes::{Bytes, Pair};
 use super::x86::Even;
 use crate::simd::avx2::Avx2;
 
-/// Where the scales of both halves of group `G` lie in a register of 128 bits, for each lane of 16 bits, or of 32 with zeros above.
+/// Where the scales of both halves of a group lie in a register of 128 bits, for each lane of 16 bits, or of 32 with zeros
+/// above.
 const fn word<const WIDE: bool>(group: usize) -> i32 {
     let word = 0x0100 + 0x0202 * group as i32;
     if WIDE { word | 0x8080_0000_u32 as i32 } else { word | word << 16 }

@@ -19,7 +19,7 @@ use crate::train::{Feedback, FeedbackOptions, Place, Settings, StepReport, Train
 
 use judge::Judge;
 pub use judge::{Gate, Limits, Standards};
-pub use teach::{BLIND, Course, Fact, Lecture, Recall, Taught, teach};
+pub use teach::{Course, Fact, LEAST_ROUNDS, Lecture, Recall, Taught, teach};
 
 /// What is learnt, and what it is judged by.
 pub struct Trial {

@@ -137,10 +137,10 @@ pub enum Lecture<'a> {
 /// Most tokens of an answer that is looked at.
 pub(super) const ANSWER: usize = 40;
 /// Rounds before the facts are asked for first; the last of them and all that follow are gone at half the learning rate.
-pub const BLIND: u64 = 3;
+const BLIND: u64 = 3;
 /// Rounds that are gone where there is time for them, though all is known by then: other wordings than those that are asked for
 /// here gain by it.
-pub const LEAST: u64 = 6;
+pub const LEAST_ROUNDS: u64 = 6;
 /// Most wordings of a fact that a round takes; the next one takes others.
 const WORDINGS: usize = 12;
 /// A round's loss below which it is worth asking. How a wording is answered (`learn/wording/answers.rs`) is chance to the model, and
@@ -274,7 +274,7 @@ impl<'a> School<'a> {
                 continue;
             }
             let firm = self.ask()?;
-            if last || (round >= LEAST && firm && self.earlier_hold()?) {
+            if last || (round >= LEAST_ROUNDS && firm && self.earlier_hold()?) {
                 break;
             }
         }
