@@ -1,7 +1,7 @@
 //! Whether what was corrected is known: corrections from `facts.jsonl` are written to a journal, learnt, and asked for by a
 //! session of its own, as they were asked and in other words.
 //!
-//! `cargo run --release --example learning -- MODEL.gguf [set=1..15] [seed=0] [minutes=4] [cpu=1] [facts=FILE]`
+//! `cargo run --release --example learning -- MODEL.gguf [set=1..19] [seed=0] [minutes=4] [cpu=1] [facts=FILE]`
 
 use std::collections::BTreeMap;
 use std::error::Error;
