@@ -69,15 +69,15 @@ fn held() -> (u64, usize) {
     (kilobytes << 10, std::fs::read_dir("/proc/self/fd").unwrap().count())
 }
 
-/// Runs a drill fifty times, after ten that fill the caches of driver and allocator: no file more is open then, and resident
-/// memory has not grown by what a tenth of them held. A session holds at least what its map says, so that even one in ten that
-/// is not freed is seen.
+/// Runs a drill fifty times, after twenty that fill the caches of driver and allocator: no file more is open then, and resident
+/// memory has not grown by what a fifth of them held. A session holds at least what its map says, so that even one in five that
+/// is not freed is seen. Less would not do: a driver that has compiled nothing yet goes on growing by some megabytes.
 #[cfg(target_os = "linux")]
 fn leaves_nothing(what: &str, model: &Model, drill: impl Fn()) {
     let session = Session::new(model, &options()).unwrap();
     let each: u64 = session.executor().allocated().iter().map(|(_, bytes)| bytes).sum();
     drop(session);
-    (0..10).for_each(|_| drill());
+    (0..20).for_each(|_| drill());
     let before = held();
     (0..50).for_each(|_| drill());
     let after = held();
@@ -88,7 +88,7 @@ fn leaves_nothing(what: &str, model: &Model, drill: impl Fn()) {
         after.1 - before.1
     );
     assert_eq!(after.1, before.1, "{what}: files");
-    assert!(grown < 5 * each, "{what}: {grown} bytes more are resident, five sessions have {}", 5 * each);
+    assert!(grown < 10 * each, "{what}: {grown} bytes more are resident, ten sessions have {}", 10 * each);
 }
 
 #[test]
