@@ -70,25 +70,29 @@ fn held() -> (u64, usize) {
 }
 
 /// Runs a drill fifty times, after twenty that fill the caches of driver and allocator: no file more is open then, and resident
-/// memory has not grown by what a fifth of them held. A session holds at least what its map says, so that even one in five that
-/// is not freed is seen. Less would not do: a driver that has compiled nothing yet goes on growing by some megabytes.
+/// memory has not grown by what a tenth of them held. A session holds at least what its map says, so that even one in ten that
+/// is not freed is seen. What is not freed is missing after every fifty; an allocator that takes room for one more thread, or a
+/// driver that compiles for the first time, grows once: so up to three further fifties may show that it was that.
 #[cfg(target_os = "linux")]
 fn leaves_nothing(what: &str, model: &Model, drill: impl Fn()) {
     let session = Session::new(model, &options()).unwrap();
     let each: u64 = session.executor().allocated().iter().map(|(_, bytes)| bytes).sum();
     drop(session);
     (0..20).for_each(|_| drill());
-    let before = held();
-    (0..50).for_each(|_| drill());
-    let after = held();
-    let grown = after.0.saturating_sub(before.0);
-    println!(
-        "{what}: {} KiB more, {} files more; a session has {each} bytes",
-        grown >> 10,
-        after.1 - before.1
-    );
-    assert_eq!(after.1, before.1, "{what}: files");
-    assert!(grown < 10 * each, "{what}: {grown} bytes more are resident, ten sessions have {}", 10 * each);
+    let mut grown = u64::MAX;
+    for _ in 0..4 {
+        let before = held();
+        (0..50).for_each(|_| drill());
+        let after = held();
+        grown = after.0.saturating_sub(before.0);
+        let files = after.1 - before.1;
+        println!("{what}: {} KiB more, {files} files more; a session has {each} bytes", grown >> 10);
+        assert_eq!(files, 0, "{what}: files");
+        if grown < 5 * each {
+            break;
+        }
+    }
+    assert!(grown < 5 * each, "{what}: {grown} bytes more are resident, five sessions have {}", 5 * each);
 }
 
 #[test]
