@@ -26,11 +26,11 @@ pub(crate) trait Bytes: Lanes {
     type Sums: Copy;
     /// Whole scales of a block.
     type Whole: Copy;
-    /// Sets half `HALF` of a pair to activations that were rounded by [`Ints::rounded`].
+    /// Sets the first or second half of a pair to activations that were rounded by `Ints::rounded`.
     fn split(self, rounded: &[i16; 32], half: usize, to: &mut Pair);
     /// Sets what `middle`, taken off each code, takes off the sums.
     fn take_off(self, middle: u8, from: &mut Pair);
-    /// As [`Ints::scales`].
+    /// As `Ints::scales`.
     fn whole(self, first: &[i16; 8], second: Option<&[i16; 8]>) -> Self::Whole;
     fn no_sums(self) -> Self::Sums;
     /// Adds the products of the groups `2 * P` and `2 * P + 1`, times their scales.
