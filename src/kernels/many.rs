@@ -275,7 +275,7 @@ impl<B: BlockCodec<LEN, BYTES>, const LEN: usize, const BYTES: usize> Job for Pa
             for (r, row) in self.rows.iter().enumerate() {
                 let block = &row.as_chunks::<BYTES>().0[b];
                 let mut f = Factors::NONE;
-                B::about_middle(l, block, &mut f);
+                B::about(l, block, B::MIDDLE, &mut f);
                 self.packed.scales[b % GROUPS][col + r] = f.scale;
                 if B::PLUS {
                     let count = LEN / B::GROUP;

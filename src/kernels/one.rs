@@ -119,7 +119,7 @@ fn block<B: BlockCodec<LEN, BYTES>, L: Bytes, const LEN: usize, const BYTES: usi
     acc: L::V,
 ) -> L::V {
     let mut f = Factors::NONE;
-    B::about_middle(l, w, &mut f);
+    B::about(l, w, B::MIDDLE, &mut f);
     // Through memory: the compiler would take known scales apart, one by one.
     let whole = black_box(f.whole);
     let scales = l.whole(&whole[0], (B::GROUP == 16).then_some(&whole[1]));

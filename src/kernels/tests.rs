@@ -74,11 +74,11 @@ fn rounding<B: BlockCodec<LEN, BYTES>, const LEN: usize, const BYTES: usize>(row
         let largest = x.iter().fold(0.0f64, |a, x| a.max(f64::from(x.abs())));
         let off = if largest < 2e-30 { largest } else { largest * 0.501 / f64::from(B::MOST) };
         let mut f = Factors::NONE;
-        B::about_middle(Portable, block, &mut f);
+        B::about(Portable, block, B::FEW_MIDDLE, &mut f);
         each_group!(LEN, G => {
             let values = B::values(Portable, B::codes::<Portable, G>(Portable, block));
             for (i, value) in values.iter().enumerate() {
-                let whole = f64::from(f.whole[i / 16][G]) * (f64::from(*value) - f64::from(B::MIDDLE));
+                let whole = f64::from(f.whole[i / 16][G]) * (f64::from(*value) - f64::from(B::FEW_MIDDLE));
                 all += (f64::from(f.scale) * whole).abs() * off;
             }
         });

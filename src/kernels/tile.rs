@@ -307,7 +307,7 @@ fn block<
     let mut f = [const { Factors::NONE }; R];
     let mut products = [[s.none(); T]; R];
     for r in 0..R {
-        B::about_middle(l, w[r], &mut f[r]);
+        B::about(l, w[r], B::FEW_MIDDLE, &mut f[r]);
     }
     let mut scales = [s.scales(&[1; 8], None); R];
     if LEN > 32 {
@@ -318,7 +318,7 @@ fn block<
     each_group!(LEN, G => {
         for r in 0..R {
             let values = B::values(l, B::codes::<L, G>(l, w[r]));
-            let mut words = s.words(values, B::MIDDLE);
+            let mut words = s.words(values, B::FEW_MIDDLE);
             if LEN > 32 {
                 words = s.times::<G>(words, scales[r]);
             }
@@ -382,7 +382,7 @@ fn eight<
     for (b, x) in x.iter().enumerate() {
         for r in 0..R {
             prefetch_ahead(&w[r][b][..], stride);
-            let words = s.words(B::values(l, B::codes::<L, 0>(l, &w[r][b])), B::MIDDLE);
+            let words = s.words(B::values(l, B::codes::<L, 0>(l, &w[r][b])), B::FEW_MIDDLE);
             let products = s.products(s.none(), words, &x.x);
             acc[r][0] = s.add(acc[r][0], scales[r][b % 8], products);
         }

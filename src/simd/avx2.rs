@@ -1,5 +1,6 @@
 //! [`Lanes`] by AVX2, FMA and F16C, and the same with AVX-512's registers.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::ints::bytes::BytesJob;
@@ -191,7 +192,13 @@ macro_rules! lanes {
 
             #[inline(always)]
             fn f16(self, bits: u16) -> f32 {
-                unsafe { _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits)))) }
+                let word: __m128i;
+                unsafe {
+                    // By hand: the compiler would insert it into whatever register, and wait for what is summed up in that.
+                    asm!("vmovd {0}, {1:e}", lateout(xmm_reg) word, in(reg) u32::from(bits),
+                        options(pure, nomem, nostack, preserves_flags));
+                    _mm_cvtss_f32(_mm_cvtph_ps(word))
+                }
             }
 
             #[inline(always)]
