@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Ember and llama.cpp on the same model, taking turns in one run, on the CPU.
 
-usage: llama_turns.py EMBER MODEL.gguf [-t THREADS] [-p PROMPT] [-n GENERATED] [-r ROUNDS] [--library FILE]
+usage: llama_turns.py EMBER MODEL.gguf [-t THREADS] [-p PROMPT] [-n GENERATED] [-d DEPTH] [-r ROUNDS] [--library FILE]
 
 llama.cpp is the wheel xllamacpp (2026.10.11549 here), compiled for AVX2 with its repacking of weights; --library takes another
 libllama.so, e.g. one compiled for this machine's own processor. Prints tokens a second of both for each round, then the ratios of
@@ -11,7 +11,7 @@ import argparse, ctypes, glob, importlib.util, json, os, statistics, subprocess,
 
 a = argparse.ArgumentParser()
 a.add_argument('ember'); a.add_argument('model')
-for flag, default in (('-t', 2), ('-p', 512), ('-n', 64), ('-r', 3)):
+for flag, default in (('-t', 2), ('-p', 512), ('-n', 64), ('-d', 0), ('-r', 3)):
     a.add_argument(flag, type=int, default=default)
 a.add_argument('--library')
 a = a.parse_args()
@@ -55,7 +55,7 @@ words = params.words
 # n_ctx, n_batch, n_ubatch, n_seq_max come first in every version; the threads, of which there are two alike, follow.
 assert words[1] == 2048 and words[2] == 512, list(words[:10])
 threads = next(i for i in range(4, 10) if words[i] == words[i + 1] and 1 <= words[i] <= 512)
-words[0] = words[1] = max(a.p, a.n) + 8
+words[0] = words[1] = a.d + max(a.p, a.n) + 8
 words[threads] = words[threads + 1] = a.t
 ctx = lib.llama_init_from_model(model, params)
 assert ctx, 'no context'
@@ -75,16 +75,21 @@ def some(count):
     return [(7 * i) % 1000 + 10 for i in range(count)]
 
 
+def fill(count):
+    clear()
+    for start in range(0, count, 512): decode(some(min(512, count - start)))
+
+
 def peer():
     clear(); decode(some(8))  # warm
-    clear(); start = time.perf_counter(); decode(some(a.p)); prompt = a.p / (time.perf_counter() - start)
-    clear(); decode(some(1)); start = time.perf_counter()
+    fill(a.d); start = time.perf_counter(); decode(some(a.p)); prompt = a.p / (time.perf_counter() - start)
+    fill(a.d); decode(some(1)); start = time.perf_counter()
     for token in some(a.n): decode([token])
     return prompt, a.n / (time.perf_counter() - start)
 
 
 def ember():
-    sizes = ['-t', str(a.t), '-p', str(a.p), '-n', str(a.n)]
+    sizes = ['-t', str(a.t), '-p', str(a.p), '-n', str(a.n), '-d', str(a.d)]
     command = [a.ember, 'bench', '-m', a.model, '--device', 'cpu', '-r', '1', '--json']
     report = json.loads(subprocess.run(command + sizes, check=True, capture_output=True, text=True).stdout)
     return report['prompt_tok_s']['best'], report['generation_tok_s']['best']
@@ -94,7 +99,7 @@ rows = []
 for round in range(1, a.r + 1):
     mine, theirs = ember(), peer()
     rows.append((*mine, *theirs))
-    print(f'round {round}: prompt {a.p}: ember {mine[0]:.1f}, llama.cpp {theirs[0]:.1f}; '
+    print(f'round {round}, behind {a.d}: prompt {a.p}: ember {mine[0]:.1f}, llama.cpp {theirs[0]:.1f}; '
           f'generation of {a.n}: ember {mine[1]:.1f}, llama.cpp {theirs[1]:.1f}', flush=True)
 m = [statistics.median(column) for column in zip(*rows)]
 print(f'ratios of the medians: prompt {m[0] / m[2]:.2f}, generation {m[1] / m[3]:.2f}')

@@ -38,7 +38,7 @@ const PROFILED: usize = 16;
     mut_arg("seq", |a| a.default_value("512")),
     mut_arg("rank", |a| a.default_value("8")),
     mut_arg("batch", |a| a.default_value("1")),
-    after_help = "Examples:\n  ember bench\n  ember bench -m qwen3-0.6b -p 512 -n 128 -r 5 --json\n  ember bench --device cpu -t 4\n  ember bench --batches 1,2,4,8\n  ember bench --tune --seq 512 --rank 8"
+    after_help = "Examples:\n  ember bench\n  ember bench -m qwen3-0.6b -p 512 -n 128 -r 5 --json\n  ember bench --device cpu -t 4\n  ember bench -d 4096 -p 64 -n 32\n  ember bench --batches 1,2,4,8\n  ember bench --tune --seq 512 --rank 8"
 )]
 pub struct BenchArgs {
     #[command(flatten)]
@@ -49,6 +49,9 @@ pub struct BenchArgs {
     /// Tokens to generate
     #[arg(short = 'n', long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(2..))]
     n_gen: u32,
+    /// Tokens that are in the KV cache before: what a long conversation or document makes of both speeds
+    #[arg(short = 'd', long, value_name = "N", default_value_t = 0, conflicts_with_all = ["batches", "tune"])]
+    n_depth: u32,
     /// Repetitions; the best and the mean are shown
     #[arg(short = 'r', long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     repetitions: u32,
@@ -117,7 +120,7 @@ pub fn run(args: &BenchArgs) -> CliResult {
     if !args.batches.is_empty() {
         return batch::run(args, &model, options, &adapters);
     }
-    let needed = args.n_prompt.max(args.n_gen + 1) as usize + 1;
+    let needed = args.n_depth as usize + args.n_prompt.max(args.n_gen + 1) as usize + 1;
     options.ctx = Some(options.positions(model.config().train_ctx, needed).max(needed));
     let kv = options.kv;
     let mut session = engine::boot_with(&model, options, &adapters)?;
@@ -141,40 +144,58 @@ fn measure(
     kv: KvType,
 ) -> CliResult<Report> {
     let listen = Listen::new();
-    let (n_prompt, n_gen) = (args.n_prompt as usize, args.n_gen as usize);
+    let (depth, n_prompt, n_gen) = (args.n_depth as usize, args.n_prompt as usize, args.n_gen as usize);
     let mut bar = Bar::phase("measuring", u64::from(args.repetitions) + 1);
     let (mut prompt, mut generation, mut first_token) = (Speed::default(), Speed::default(), f64::INFINITY);
     let vocab = model.config().vocab as u32;
     // The first repetition warms caches up and does not count.
     for repetition in 0..=args.repetitions {
         bar.item(u64::from(repetition), "");
-        let read = generate(session, &tokens(vocab, n_prompt), 1)?;
-        let made = generate(session, &tokens(vocab, 1), n_gen)?;
+        let read = generate(session, &tokens(vocab, depth + n_prompt), depth, 1)?;
+        let made = generate(session, &tokens(vocab, depth + 1), depth, n_gen)?;
         if listen.pressed() {
             bar.clear();
             return Err(crate::cli::error::CliError::interrupted());
         }
         if repetition > 0 {
-            prompt.0.push(n_prompt as f64 / read.first_token.as_secs_f64());
+            prompt.0.push(read.computed as f64 / read.first_token.as_secs_f64());
             generation.0.push((made.tokens.len() - 1) as f64 / made.decode.as_secs_f64());
             first_token = first_token.min(read.first_token.as_secs_f64());
         }
     }
     bar.clear();
-    session.executor_mut().profile(true);
-    generate(session, &tokens(vocab, 1), PROFILED.min(n_gen))?;
-    let ops = session.executor_mut().op_times()?;
-    session.executor_mut().profile(false);
-    let bytes_per_token = bytes_per_token(model, kv, n_gen / 2) + adapter_bytes(session);
+    let ops = profiled(session, &tokens(vocab, depth + 1), depth, PROFILED.min(n_gen))?;
+    let bytes_per_token = bytes_per_token(model, kv, depth + n_gen / 2) + adapter_bytes(session);
     // Taken before the bandwidth's own buffers.
     let peak = term::peak_memory();
     let bandwidth = session.executor_mut().bandwidth()?;
     Ok(Report { load, first_token, prompt, generation, bytes_per_token, bandwidth, ops, peak })
 }
 
-fn generate(session: &mut Session, prompt: &[u32], limit: usize) -> CliResult<Generated> {
-    session.reset();
+/// Generates behind a prompt of which `depth` tokens are in the cache already.
+fn generate(session: &mut Session, prompt: &[u32], depth: usize, limit: usize) -> CliResult<Generated> {
+    fill(session, &prompt[..depth])?;
     Ok(session.generate(prompt, SamplerParams::greedy(), limit, &mut |_| ControlFlow::Continue(()))?)
+}
+
+/// Puts tokens into the empty cache, or cuts back to them what it has.
+fn fill(session: &mut Session, tokens: &[u32]) -> CliResult {
+    if tokens.is_empty() {
+        session.reset();
+        return Ok(());
+    }
+    session.generate(tokens, SamplerParams::greedy(), 1, &mut |_| ControlFlow::Continue(()))?;
+    Ok(())
+}
+
+/// How long each op takes behind such a prompt.
+fn profiled(session: &mut Session, prompt: &[u32], depth: usize, limit: usize) -> CliResult<Vec<OpTime>> {
+    fill(session, &prompt[..depth])?;
+    session.executor_mut().profile(true);
+    session.generate(prompt, SamplerParams::greedy(), limit, &mut |_| ControlFlow::Continue(()))?;
+    let ops = session.executor_mut().op_times()?;
+    session.executor_mut().profile(false);
+    Ok(ops)
 }
 
 /// Token ids without a meaning, the same in every run.
@@ -214,6 +235,9 @@ fn print(out: &mut dyn Write, args: &BenchArgs, session: &Session, report: &Repo
     let paint = Paint::stdout();
     let speed = |s: &Speed| format!("{:8.1} tok/s  (mean of {}: {:.1})", s.best(), s.0.len(), s.mean());
     writeln!(out, "{}", paint.bold(show::line(&session.model().config().name)))?;
+    if args.n_depth > 0 {
+        writeln!(out, "behind {:>6} tokens", args.n_depth)?;
+    }
     writeln!(out, "prompt {:>6}     {}", args.n_prompt, speed(&report.prompt))?;
     writeln!(out, "generation {:>4}  {}", args.n_gen, speed(&report.generation))?;
     let effective = gigabytes_per_second(report);
@@ -250,6 +274,7 @@ fn as_json(args: &BenchArgs, session: &Session, report: &Report) -> serde_json::
         "device": { "name": device.name, "driver": device.driver, "why": device.why },
         "n_prompt": args.n_prompt,
         "n_gen": args.n_gen,
+        "n_depth": args.n_depth,
         "prompt_tok_s": speed(&report.prompt),
         "generation_tok_s": speed(&report.generation),
         "bytes_per_token": report.bytes_per_token,

@@ -209,6 +209,30 @@ fn bench_reports_what_it_measured() {
 }
 
 #[test]
+fn bench_measures_behind_what_is_in_the_cache() {
+    let sandbox = Sandbox::new();
+    let measured = |depth: &str| {
+        let args = ["bench", "-d", depth, "-p", "8", "-n", "4", "-r", "1", "--device", "cpu", "--json"];
+        let ran = run(&sandbox, &args);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        serde_json::from_str::<serde_json::Value>(&ran.out).unwrap()
+    };
+    let (plain, deep) = (measured("0"), measured("48"));
+    assert_eq!(deep["n_depth"], 48);
+    let read = |json: &serde_json::Value| json["bytes_per_token"].as_u64().unwrap();
+    assert!(read(&deep) > read(&plain), "keys and values of 48 positions more");
+    // What fills the cache is neither counted nor timed: a token a step, and one for what the prompt ends with.
+    let calls = |json: &serde_json::Value| {
+        json["ops"].as_array().unwrap().iter().find(|op| op["op"] == "sample").unwrap()["calls"].clone()
+    };
+    assert_eq!(calls(&deep), calls(&plain));
+    let ran = run(&sandbox, &["bench", "-d", "48", "-p", "8", "-n", "4", "-r", "1", "--device", "cpu"]);
+    assert!(ran.out.contains("48 tokens"), "{}", ran.out);
+    let refused = run(&sandbox, &["bench", "-d", "48", "--batches", "2", "--device", "cpu"]);
+    assert_eq!(refused.code, 2, "{}", refused.err);
+}
+
+#[test]
 fn bench_measures_batches() {
     let sandbox = Sandbox::new();
     let args = ["bench", "--batches", "1,3,8", "-n", "6", "-r", "2", "--device", "cpu"];
