@@ -135,7 +135,7 @@ fn fifty_shortages_leave_nothing_behind() {
 
 fn manner() -> Manner {
     let sampler = SamplerParams::greedy();
-    Manner { sampler, limit: 24, room: 24, loop_guard: false, ..Manner::default() }
+    Manner { sampler, limit: 24, room: 24, loop_guard: None, ..Manner::default() }
 }
 
 fn chat(model: &Model, options: SessionOptions) -> Chat {

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use emberlm::chat::{Answer, Conversation, Manner, Role, Talk, Voice, answer_all};
-use emberlm::cli::store::Catalog;
+use emberlm::cli::store::{Catalog, Family};
 use emberlm::model::Model;
 use emberlm::session::{DeviceChoice, Session, SessionOptions};
-use emberlm::text::{SamplerParams, uniform};
+use emberlm::text::{Patience, SamplerParams, uniform};
 
 const TURNS: usize = 8;
 const SLOTS: usize = 8;
@@ -86,10 +86,7 @@ fn hold(
 ) -> Done<Vec<Held>> {
     let one = |seed: &u32| {
         let sampler = SamplerParams { seed: *seed, ..manner.sampler };
-        Conversation::new(
-            Arc::clone(voice),
-            Manner { sampler, limit: args.limit, loop_guard: args.guard, ..manner.clone() },
-        )
+        Conversation::new(Arc::clone(voice), Manner { sampler, limit: args.limit, ..manner.clone() })
     };
     let mut open: Vec<Conversation> = seeds.iter().map(one).collect();
     let mut held: Vec<Held> =
@@ -157,7 +154,8 @@ fn main() -> Done {
         ..SessionOptions::default()
     };
     let mut session = Session::new(&model, &options)?;
-    let manner = Manner { sampler, ..Manner::default() };
+    let patience = family.map_or(Patience::Short, Family::patience);
+    let manner = Manner { sampler, loop_guard: args.guard.then_some(patience), ..Manner::default() };
     let start = Instant::now();
     let mut all: Vec<Held> = Vec::new();
     let seeds: Vec<u32> = (args.first..args.first + args.chats).collect();

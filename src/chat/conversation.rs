@@ -21,8 +21,9 @@ pub struct Manner {
     pub room: usize,
     /// Texts that end an answer and are not part of it, beside the end of the turn.
     pub stop: Vec<String>,
-    /// Whether an answer is ended that runs in a circle, and tried again where it begins with what was said twice before.
-    pub loop_guard: bool,
+    /// How soon an answer is taken for a circle: it is ended then, or tried again where it begins with what was said twice before.
+    /// None: never.
+    pub loop_guard: Option<Patience>,
     /// Whether thoughts are told from the answer.
     pub thoughts_apart: bool,
 }
@@ -34,7 +35,7 @@ impl Default for Manner {
             limit: 512,
             room: 256,
             stop: Vec::new(),
-            loop_guard: true,
+            loop_guard: Some(Patience::Short),
             thoughts_apart: true,
         }
     }
@@ -119,7 +120,7 @@ impl Conversation {
 
     /// What watches the next answer, and remembers those before, but for those to the same question.
     fn guard(&self) -> Option<LoopGuard> {
-        let mut guard = self.manner.loop_guard.then(|| LoopGuard::new(Patience::Short))?;
+        let mut guard = self.manner.loop_guard.map(LoopGuard::new)?;
         let marks = self.voice.marks();
         for said in self.talk.answers_to_others() {
             guard.remember(marks.map_or(said, |marks| marks.answer_of(said)));

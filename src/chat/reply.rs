@@ -143,7 +143,8 @@ impl Reply {
         self.attempt += 1;
         // The last one may say it again.
         let last = self.attempt + 1 == ATTEMPTS;
-        let guard = if last { Some(LoopGuard::new(Patience::Short)) } else { self.start.guard.clone() };
+        let guard = self.start.guard.as_ref();
+        let guard = if last { guard.map(LoopGuard::anew) } else { guard.cloned() };
         self.writing = Writing::new(&self.start, guard);
         self.pieces = TokenStream::new(true);
         true

@@ -158,7 +158,7 @@ fn what_was_said_twice_is_tried_again_and_at_last_it_is_said() {
     assert_eq!(play(&conversation, &mut reply, &[0]).0.answer, said);
     // And so may who does not want it watched.
     conversation.talk.messages[0].content = "one".into();
-    conversation.manner.loop_guard = false;
+    conversation.manner.loop_guard = None;
     let mut reply = conversation.reply(&prompt);
     assert_eq!(play(&conversation, &mut reply, &[0, 0, 0, 0]).0.answer, said.repeat(4));
 }
@@ -244,7 +244,7 @@ fn an_answer_goes_on_on_the_cpu_where_no_device_is_left() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/arch/llama-formats.gguf");
     let options = SessionOptions { device: DeviceChoice::Gpu, ctx: Some(256), ..SessionOptions::default() };
     let manner =
-        Manner { sampler: SamplerParams::greedy(), limit: 24, loop_guard: false, ..Manner::default() };
+        Manner { sampler: SamplerParams::greedy(), limit: 24, loop_guard: None, ..Manner::default() };
     let open = || {
         let mut chat = Chat::open(&Model::open(file).unwrap(), options.clone()).unwrap();
         chat.conversation.manner = manner.clone();

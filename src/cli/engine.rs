@@ -7,13 +7,13 @@ use crate::cli::error::{CliError, CliResult};
 use crate::cli::lora::{self, Loaded};
 use crate::cli::progress::Bar;
 use crate::cli::show;
-use crate::cli::store::{self, Catalog, Choice, Home, HubModel, Source, TINY_NAME};
+use crate::cli::store::{self, Catalog, Choice, Family, Home, HubModel, Source, TINY_NAME};
 use crate::cli::term::{self, Paint};
 use crate::exec::{DeviceInfo, DeviceKind};
 use crate::gguf::GgufFile;
 use crate::model::Model;
 use crate::session::{Generated, Session, SessionOptions};
-use crate::text::{SamplerParams, Tokenizer};
+use crate::text::{Patience, SamplerParams, Tokenizer};
 
 /// The file that `-m` stands for, fetched if it is a known model that is not here.
 pub fn find(args: &ModelArgs) -> CliResult<PathBuf> {
@@ -160,6 +160,8 @@ pub struct Known {
     pub sampler: SamplerParams,
     /// Texts that end its answers, beside its own end.
     pub stop: Vec<String>,
+    /// How soon its answers are taken for circles.
+    pub patience: Patience,
 }
 
 /// What the catalogue says of a model; `thinks`: before it answers.
@@ -170,6 +172,7 @@ pub fn known(model: &Model, thinks: bool) -> CliResult<Known> {
     Ok(Known {
         sampler: family.map_or_else(SamplerParams::default, |family| family.sampler(thinks)),
         stop: family.map_or_else(Vec::new, |family| family.stop.clone()),
+        patience: family.map_or(Patience::Short, Family::patience),
     })
 }
 

@@ -86,7 +86,7 @@ pub fn run(args: &RunArgs) -> CliResult {
         limit: args.answer.limit().unwrap_or(usize::MAX),
         room: 0,
         stop: args.answer.stop(if args.raw { &[] } else { &known.stop }),
-        loop_guard: args.answer.guards(!templated),
+        loop_guard: args.answer.guards(!templated).then_some(known.patience),
         thoughts_apart: args.answer.thoughts() != ThoughtsShown::Inline,
     };
     let mut out = term::answer();

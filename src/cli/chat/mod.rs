@@ -157,7 +157,7 @@ pub fn run(args: &ChatArgs) -> CliResult {
         limit: args.answer.chat_limit(marks.is_some()),
         room: args.answer.limit().unwrap_or(256).max(1),
         stop: args.answer.stop(&known.stop),
-        loop_guard: args.answer.guards(false),
+        loop_guard: args.answer.guards(false).then_some(known.patience),
         thoughts_apart: args.answer.thoughts() != ThoughtsShown::Inline,
     };
     terminal.talk(&mut input)

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::Catalog;
 use crate::gguf::Metadata;
-use crate::text::SamplerParams;
+use crate::text::{Patience, SamplerParams};
 
 /// Models with settings in common, known by their names.
 #[derive(Clone, Debug, Deserialize)]
@@ -20,6 +20,9 @@ pub struct Family {
     /// Texts that end an answer, where the model's own end is not enough.
     #[serde(default)]
     pub stop: Vec<String>,
+    /// Whether code that comes for the third time is a circle, as prose is: what small models write of code is the same for everything.
+    #[serde(default)]
+    pub code_circles: bool,
 }
 
 /// Settings of the sampler; what is missing is as everywhere.
@@ -72,6 +75,11 @@ impl Family {
     pub fn sampler(&self, thinks: bool) -> SamplerParams {
         let plain = self.sampling.over(SamplerParams::default());
         self.thinking.filter(|_| thinks).map_or(plain, |thinking| thinking.over(plain))
+    }
+
+    /// How soon an answer is taken for a circle.
+    pub fn patience(&self) -> Patience {
+        if self.code_circles { Patience::Shortest } else { Patience::Short }
     }
 
     /// What is wrong with it.
@@ -128,6 +136,14 @@ mod tests {
         let small = sampler("x.gguf", "Smollm2 135M 8k Lc100K Mix1 Ep2", false);
         assert_ne!(small, sampler("smollm2-360m-instruct-q8_0.gguf", "", false), "the small one has its own");
         assert_eq!(sampler("mine.gguf", "mine", false), SamplerParams::default());
+    }
+
+    #[test]
+    fn only_the_smallest_may_not_repeat_code() {
+        let catalog = Catalog::built_in().unwrap();
+        let patience = |file: &str| catalog.family(file, &Metadata::new()).map(Family::patience);
+        assert_eq!(patience("SmolLM2-135M-Instruct.Q4_1.gguf"), Some(Patience::Shortest));
+        assert_eq!(patience("qwen2.5-0.5b-instruct-q4_k_m.gguf"), Some(Patience::Short));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Two signs are looked for. A run of eight words that comes for the third time, not counting overlaps; earlier texts,
 //! such as the answers before in a conversation, count. And a piece that is repeated without end, whatever its
-//! characters. Code, where lines look alike, is judged more mildly.
+//! characters. Code, where lines look alike, is judged more mildly unless it is asked to be judged as well.
 
 mod period;
 mod words;
@@ -13,8 +13,10 @@ use words::Words;
 /// How soon a text is taken for a circle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
-    /// For answers: a run of words for the third time.
+    /// For answers: a run of words for the third time. Code that is worked on may come again and again.
     Short,
+    /// The same, of code too: for models that are too small to work on code.
+    Shortest,
     /// For thoughts, which turn the same sentences over: only what has clearly no end.
     Long,
 }
@@ -62,6 +64,11 @@ impl LoopGuard {
         }
     }
 
+    /// Nothing written yet, and the same patience.
+    pub fn anew(&self) -> Self {
+        Self::new(self.patience)
+    }
+
     /// Counts runs of words of an earlier text.
     pub fn remember(&mut self, text: &str) {
         let mut fences = Fences::default();
@@ -82,7 +89,7 @@ impl LoopGuard {
             if self.found {
                 break;
             }
-            let code = self.fences.push(c);
+            let code = self.fences.push(c) && self.patience != Patience::Shortest;
             self.found = self.words.push(c, words_allowed(self.patience, code));
             if !self.found {
                 self.held.push(c);
@@ -125,7 +132,7 @@ impl LoopGuard {
 /// The time at which a run of words is one too often.
 fn words_allowed(patience: Patience, code: bool) -> u32 {
     match (patience, code) {
-        (Patience::Short, false) => 3,
+        (Patience::Short, false) | (Patience::Shortest, _) => 3,
         _ => 8,
     }
 }

@@ -97,6 +97,20 @@ fn lists_tables_code_and_numbers_pass() {
     assert!(thoughts.push(&often).len() <= often.len() && !thoughts.found());
 }
 
+#[test]
+fn code_is_judged_where_it_is_asked_for() {
+    let line = "def test(self, a, b): return self.run(a, b)\n";
+    let code = format!("```python\n{}```\n", line.repeat(3));
+    for (patience, times) in [(Patience::Short, 3), (Patience::Shortest, 2)] {
+        let mut guard = LoopGuard::new(patience);
+        let shown = guard.push(&code).to_owned() + guard.finish();
+        assert_eq!((shown.matches("def test").count(), guard.found()), (times, times == 2), "{shown}");
+        let mut anew = guard.anew();
+        anew.push(&code);
+        assert_eq!(anew.finish().is_empty() && anew.found(), times == 2, "the same patience, and nothing seen yet");
+    }
+}
+
 /// Most times that a run of eight words comes in texts, not counting overlaps.
 fn most_runs(texts: &[&str]) -> usize {
     let mut seen: std::collections::HashMap<Vec<String>, (usize, usize)> = std::collections::HashMap::new();
