@@ -6,6 +6,7 @@
 mod dot;
 mod few;
 mod gemm;
+mod lines;
 mod many;
 #[cfg(target_arch = "x86_64")]
 mod one;
@@ -18,6 +19,7 @@ mod tile;
 pub use dot::{axpy_f32, dot_f32};
 pub use few::FewRows;
 pub use gemm::Product;
+pub use lines::{add_lines, dot_lines};
 pub use operand::{Left, Matrix, Operand, Right, Rows};
 pub use tile::FEW;
 

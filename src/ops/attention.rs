@@ -58,6 +58,8 @@ pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
     let group = heads / p.kv_heads as usize;
     let (q, k, v) = (c.read(AT.q), c.cache(AT.k), c.cache(AT.v));
     let (first, y) = c.write_chunks(AT.y, c.rows(Over::Tokens) * heads, dim);
+    let mut lines = [F::ZERO; BLOCK * MAX_HEAD_DIM];
+    let lines = &mut lines[..BLOCK * dim];
     // Heads that share a KV head go together: its rows are read once.
     let (mut next, mut rest) = (first, y);
     while !rest.is_empty() {
@@ -65,7 +67,7 @@ pub(super) fn twin<F: Real>(c: &Context<'_, F>) {
         let count = (group - head % group).min(MAX_TOGETHER).min(rest.len() / dim);
         let (y, later) = rest.split_at_mut(count * dim);
         let q = &q[(t * heads + head) * dim..][..count * dim];
-        attend(&p, c.row(t), q, &k, &v, head / group, y);
+        attend(&p, c.row(t), q, (&k, &v), head / group, lines, y);
         (next, rest) = (next + count, later);
     }
 }
@@ -197,14 +199,15 @@ pub fn weights(p: &Params, row: Row, head: usize, q: &[f32], k: &[f32]) -> Vec<f
     weights
 }
 
-/// Query heads of one KV head: y = softmax(scale * q k^T) v over the positions that `row` may see.
+/// Query heads of one KV head: y = softmax(scale * q k^T) v over the positions that `row` may see. `lines`: room for a block of
+/// keys or values.
 fn attend<F: Real>(
     p: &Params,
     row: Row,
     q: &[F],
-    k: &Cache<'_, F>,
-    v: &Cache<'_, F>,
+    (k, v): (&Cache<'_, F>, &Cache<'_, F>),
     kv_head: usize,
+    lines: &mut [F],
     y: &mut [F],
 ) {
     let dim = p.head_dim as usize;
@@ -217,27 +220,26 @@ fn attend<F: Real>(
     let place = |j: usize| base + if j - turned < ctx { j - turned } else { j - turned - ctx } * stride;
     let mut softmax = [Softmax { max: F::LOWEST, sum: F::ZERO, weights: [F::ZERO; BLOCK] }; MAX_TOGETHER];
     y.fill(F::ZERO);
-    let mut line = [F::ZERO; MAX_HEAD_DIM];
-    let line = &mut line[..dim];
     for start in (first..end).step_by(BLOCK) {
         let count = BLOCK.min(end - start);
-        for j in 0..count {
+        let lines = &mut lines[..count * dim];
+        for (j, line) in lines.chunks_exact_mut(dim).enumerate() {
             // Rows of one KV head lie too far apart for the CPU to foresee.
             k.prefetch(place((start + j + AHEAD).min(end - 1)), dim);
             v.prefetch(place(start + j), dim);
             k.load(place(start + j), line);
-            for (q, softmax) in q.chunks_exact(dim).zip(&mut softmax) {
-                softmax.weights[j] = cap(p, F::dot(q, line) * F::from_f32(p.scale));
-            }
         }
-        for (y, softmax) in y.chunks_exact_mut(dim).zip(&mut softmax) {
+        for ((q, softmax), y) in q.chunks_exact(dim).zip(&mut softmax).zip(y.chunks_exact_mut(dim)) {
+            let scores = &mut softmax.weights[..count];
+            F::dot_lines(q, lines, scores);
+            scores.iter_mut().for_each(|score| *score = cap(p, *score * F::from_f32(p.scale)));
             softmax.block(count, y);
         }
-        for j in 0..count {
+        for (j, line) in lines.chunks_exact_mut(dim).enumerate() {
             v.load(place(start + j), line);
-            for (y, softmax) in y.chunks_exact_mut(dim).zip(&softmax) {
-                F::axpy(softmax.weights[j], line, y);
-            }
+        }
+        for (y, softmax) in y.chunks_exact_mut(dim).zip(&softmax) {
+            F::add_lines(&softmax.weights[..count], lines, y);
         }
     }
     for (y, softmax) in y.chunks_exact_mut(dim).zip(&softmax) {
@@ -265,10 +267,8 @@ impl<F: Real> Softmax<F> {
             y.iter_mut().for_each(|y| *y *= shrink);
         }
         self.max = top;
-        for weight in weights {
-            *weight = (*weight - top).exp();
-            self.sum += *weight;
-        }
+        F::exp_all(weights, F::ONE, -top);
+        self.sum += weights.iter().fold(F::ZERO, |sum, weight| sum + *weight);
     }
 }
 

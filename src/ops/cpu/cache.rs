@@ -20,18 +20,7 @@ impl<F: Real> Cache<'_, F> {
     pub fn load(&self, start: usize, out: &mut [F]) {
         match self {
             Cache::Full(all) => out.copy_from_slice(&all[start..start + out.len()]),
-            Cache::Block16(all) => {
-                let mut buffer = [0f32; 64];
-                let mut at = start;
-                for piece in out.chunks_mut(64) {
-                    let buffer = &mut buffer[..piece.len()];
-                    block16::unpack_row(&all[at..at + piece.len()], buffer);
-                    for (o, v) in piece.iter_mut().zip(buffer.iter()) {
-                        *o = F::from_f32(*v);
-                    }
-                    at += piece.len();
-                }
-            }
+            Cache::Block16(all) => F::unpack(&all[start..start + out.len()], out),
         }
     }
 

@@ -4,6 +4,7 @@ use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
 use super::Columns;
 use crate::kernels::{self, Left, Operand, Right};
+use crate::ops::block16;
 use crate::quant::Format;
 use crate::simd;
 use crate::text::{Breakers, Choice, SamplerError, SamplerParams, choose_with_breakers};
@@ -104,6 +105,28 @@ pub trait Real:
 
     /// y += a * x.
     fn axpy(a: Self, x: &[Self], y: &mut [Self]);
+
+    /// `out[j] = x . line j`, lines as wide as `x`.
+    fn dot_lines(x: &[Self], lines: &[Self], out: &mut [Self]) {
+        for (out, line) in out.iter_mut().zip(lines.chunks_exact(x.len().max(1))) {
+            *out = Self::dot(x, line);
+        }
+    }
+
+    /// `y += weights[j] * line j` over all lines, as wide as `y`.
+    fn add_lines(weights: &[Self], lines: &[Self], y: &mut [Self]) {
+        for (weight, line) in weights.iter().zip(lines.chunks_exact(y.len().max(1))) {
+            Self::axpy(*weight, line, y);
+        }
+    }
+
+    /// The values of whole blocks of a 16-bit cache.
+    fn unpack(lanes: &[u16], out: &mut [Self]) {
+        let (blocks, values) = (lanes.as_chunks::<{ block16::BLOCK }>().0, out.as_chunks_mut().0);
+        for (lanes, values) in blocks.iter().zip(values) {
+            *values = block16::unpack(*lanes).map(Self::from_f32);
+        }
+    }
 }
 
 /// What both types have from the language.
@@ -187,6 +210,18 @@ impl Real for f32 {
 
     fn axpy(a: f32, x: &[f32], y: &mut [f32]) {
         kernels::axpy_f32(a, x, y);
+    }
+
+    fn dot_lines(x: &[f32], lines: &[f32], out: &mut [f32]) {
+        kernels::dot_lines(x, lines, out);
+    }
+
+    fn add_lines(weights: &[f32], lines: &[f32], y: &mut [f32]) {
+        kernels::add_lines(weights, lines, y);
+    }
+
+    fn unpack(lanes: &[u16], out: &mut [f32]) {
+        block16::unpack_row(lanes, out);
     }
 
     fn choose(
