@@ -64,7 +64,8 @@ pub struct LearnArgs {
     /// Most rise of the perplexity of fixed texts, in percent (of all versions together: twice that)
     #[arg(long, value_name = "PERCENT", default_value_t = (100.0 * Limits::default().perplexity) as f32, value_parser = weight, help_heading = "Gates")]
     pub max_perplexity: f32,
-    /// Most divergence from the base, in nats a token of what it writes, over the whole vocabulary (facts: three times that)
+    /// Most divergence from the base, in nats a token of what it writes, over the whole vocabulary (facts: three times that; many
+    /// versions together: up to three times as far again, by a fifth a version)
     #[arg(long, value_name = "NATS", default_value_t = Limits::default().divergence as f32, value_parser = weight, help_heading = "Gates")]
     pub max_divergence: f32,
     /// Most that fixed answers, and those learnt before, may become less likely, in nats a token (by facts: twice that)

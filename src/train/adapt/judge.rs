@@ -15,7 +15,8 @@ pub struct Limits {
     /// Most rise of the perplexity of fixed texts, as a part of it; of many versions together, twice that above the
     /// base's.
     pub perplexity: f64,
-    /// Most divergence from the base at the positions of texts that it wrote, in nats a token, exactly.
+    /// Most divergence from the base at the positions of texts that it wrote, in nats a token, exactly. What was learnt by many
+    /// versions is away from the base by as much: a version may go on from there by a fifth of this, up to three times this.
     pub divergence: f64,
     /// Most that answers to fixed questions, and those that were learnt before, may become less likely, in nats a token.
     pub canaries: f64,
@@ -29,6 +30,10 @@ impl Limits {
     fn most_perplexity(&self, before: f64, base: Option<f64>) -> f64 {
         let most = before * (1.0 + self.perplexity);
         base.map_or(most, |base| most.min((base * (1.0 + 2.0 * self.perplexity)).max(before)))
+    }
+
+    fn most_divergence(&self, before: f64) -> f64 {
+        (before + self.divergence / 5.0).min(3.0 * self.divergence).max(self.divergence).max(before)
     }
 }
 
@@ -165,7 +170,7 @@ impl Judge {
         }
         if !by.written.is_empty() {
             let (old, new) = (before.divergence, after.divergence);
-            gates.push(Gate::at_most("divergence from the base", old, new, limits.divergence.max(old)));
+            gates.push(Gate::at_most("divergence from the base", old, new, limits.most_divergence(old)));
         }
         if !by.asked.is_empty() {
             let (old, new) = (before.circles as f64, after.circles as f64);
@@ -238,6 +243,19 @@ mod tests {
         assert_eq!((most(40.0, None), most(40.0, Some(40.0))), (42.0, 42.0));
         assert_eq!(most(43.0, Some(40.0)), 44.0, "two steps in all");
         assert_eq!(most(46.0, Some(40.0)), 46.0, "what is there already is not made worse");
+    }
+
+    #[test]
+    fn many_versions_may_go_further_than_one_and_not_without_end() {
+        let limits = Limits { divergence: 0.3, ..Limits::default() };
+        let most = |before| (100.0 * limits.most_divergence(before)).round() / 100.0;
+        assert_eq!([most(0.0), most(0.2)], [0.3, 0.3], "one version's limit");
+        assert_eq!([most(0.3), most(0.6)], [0.36, 0.66], "a fifth of it beyond what is there");
+        assert_eq!(
+            [most(0.88), most(1.2)],
+            [0.9, 1.2],
+            "three times that in all; what is there is not made worse"
+        );
     }
 
     #[test]
