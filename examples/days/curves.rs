@@ -56,7 +56,7 @@ pub fn line(day: &Day) -> String {
 /// A curve: its title, its colour, the values of its lower and upper edge, and what it shows of a session.
 type Curve = (&'static str, &'static str, f64, f64, fn(&Day) -> f64);
 
-/// Recall, perplexity and circles, one below the other.
+/// Recall, perplexity and circles, one below the other; dashed what the base has.
 pub fn curves(days: &[Day]) -> String {
     const CURVES: [Curve; 3] = [
         ("facts known, %", "#2563eb", 0.0, 100.0, |day| percent(day.known, day.taught)),
@@ -68,6 +68,7 @@ pub fn curves(days: &[Day]) -> String {
          font-size=\"12\">\n<rect width=\"640\" height=\"480\" fill=\"white\"/>\n",
     );
     let x = |session: usize| 50.0 + 560.0 * session as f64 / days.len().max(30) as f64;
+    let bases = [None, Some(0.0), days.first().map(|day| day.circles.0)];
     for (place, (title, colour, low, high, value)) in CURVES.iter().enumerate() {
         let top = 30.0 + 150.0 * place as f64;
         let y = |v: f64| top + 110.0 * (1.0 - ((v - low) / (high - low)).clamp(0.0, 1.0));
@@ -85,6 +86,14 @@ pub fn curves(days: &[Day]) -> String {
             top - 6.0,
             top + 8.0
         );
+        if let Some(base) = bases[place] {
+            let _ =
+                writeln!(svg, "<path d=\"M50 {:.1}H610\" stroke=\"#888\" stroke-dasharray=\"4\"/>", y(base));
+        }
     }
-    svg + "<text x=\"610\" y=\"465\" text-anchor=\"end\">session</text>\n</svg>\n"
+    for session in (5..=days.len().max(30)).step_by(5) {
+        let _ =
+            writeln!(svg, "<text x=\"{:.0}\" y=\"456\" text-anchor=\"middle\">{session}</text>", x(session));
+    }
+    svg + "<text x=\"610\" y=\"474\" text-anchor=\"end\">session</text>\n</svg>\n"
 }
