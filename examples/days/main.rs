@@ -101,7 +101,8 @@ fn main() -> Done<()> {
         days.push(day);
         fs::write(args.folder.join("days.svg"), curves(&days))?;
     }
-    Ok(())
+    // Also what was done before is drawn.
+    Ok(fs::write(args.folder.join("days.svg"), curves(&days))?)
 }
 
 /// The lines of a file in an order that the seed chooses.
