@@ -21,8 +21,8 @@ pub struct Manner {
     pub room: usize,
     /// Texts that end an answer and are not part of it, beside the end of the turn.
     pub stop: Vec<String>,
-    /// How soon an answer is taken for a circle: it is ended then, or tried again where it begins with what was said twice before.
-    /// None: never.
+    /// How soon an answer is taken for a circle: it is ended then, or tried again where it begins with what was said twice
+    /// before. None: never.
     pub loop_guard: Option<Patience>,
     /// Whether thoughts are told from the answer.
     pub thoughts_apart: bool,

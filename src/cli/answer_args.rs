@@ -16,8 +16,8 @@ pub struct AnswerArgs {
     #[arg(short = 'r', long, alias = "reverse-prompt", value_name = "TEXT", allow_hyphen_values = true, value_parser = unescaped)]
     stop: Vec<String>,
     /// Whether an answer is ended that begins to run in a circle: with a run of eight words for the third time, counting the
-    /// answers before, or a piece that is repeated without end; code may come again, but not the smallest models' [default: on; off
-    /// with --raw, as texts may repeat themselves]
+    /// answers before, or a piece that is repeated without end; code may come again, but not the smallest models' [default: on;
+    /// off with --raw, as texts may repeat themselves]
     #[arg(long, value_enum, value_name = "WHEN")]
     loop_guard: Option<Switch>,
     /// Whether the model is to think before it answers, where its template has a switch for that

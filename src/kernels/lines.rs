@@ -1,5 +1,5 @@
-//! One row and many lines of floats, as attention of one token has them: dot products with all of them, and weighted sums of them.
-//! In a fixed order each.
+//! One row and many lines of floats, as attention of one token has them: dot products with all of them, and weighted sums of
+//! them, each in a fixed order.
 
 use crate::simd::{Job, Lanes, run};
 

@@ -99,8 +99,8 @@ pub(crate) trait BlockCodec<const LEN: usize, const BYTES: usize> {
     /// what rounding adds to them is.
     const MIDDLE: u8 = Self::CENTRE;
 
-    /// The same where a few rows of activations are met: what is added anyway takes the middle with it on x86, where taking it off
-    /// codes costs time. What rounding adds is twice as much then: still under a hundredth of what eight bits would add.
+    /// The same where a few rows of activations are met: what is added anyway takes the middle with it on x86, where taking it
+    /// off codes costs time. What rounding adds is twice as much then: still under a hundredth of what eight bits would add.
     const FEW_MIDDLE: u8 =
         if Self::PLUS && cfg!(target_arch = "x86_64") { Self::CENTRE } else { Self::MIDDLE };
 

@@ -20,7 +20,8 @@ pub struct Family {
     /// Texts that end an answer, where the model's own end is not enough.
     #[serde(default)]
     pub stop: Vec<String>,
-    /// Whether code that comes for the third time is a circle, as prose is: what small models write of code is the same for everything.
+    /// Whether code that comes for the third time is a circle, as prose is: what small models write of code is the same for
+    /// everything.
     #[serde(default)]
     pub code_circles: bool,
 }
