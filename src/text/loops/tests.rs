@@ -107,7 +107,11 @@ fn code_is_judged_where_it_is_asked_for() {
         assert_eq!((shown.matches("def test").count(), guard.found()), (times, times == 2), "{shown}");
         let mut anew = guard.anew();
         anew.push(&code);
-        assert_eq!(anew.finish().is_empty() && anew.found(), times == 2, "the same patience, and nothing seen yet");
+        assert_eq!(
+            anew.finish().is_empty() && anew.found(),
+            times == 2,
+            "the same patience, and nothing seen yet"
+        );
     }
 }
 
