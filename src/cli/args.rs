@@ -44,6 +44,9 @@ pub struct DeviceArgs {
     /// Longest GPU submission in milliseconds; long ones can trip a driver's watchdog
     #[arg(long, value_name = "MS", default_value_t = SessionOptions::default().max_submit_ms, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub max_submit_ms: u32,
+    /// Neither measure on a GPU which ways to run an op are the fastest, nor go by what was measured
+    #[arg(long)]
+    pub no_autotune: bool,
 }
 
 impl DeviceArgs {
@@ -106,6 +109,7 @@ pub fn session_options(device: &DeviceArgs, context: &ContextArgs, modes: Modes)
         budget: context.budget,
         max_submit_ms: device.max_submit_ms,
         notes: notes(),
+        autotune: !device.no_autotune,
         modes,
         ..SessionOptions::default()
     }
@@ -320,7 +324,9 @@ mod tests {
             (session_options(&line.device, &line.context, Modes::GENERATE), SessionOptions::default());
         assert_eq!((made.profile, made.kv, made.ctx), (own.profile, own.kv, own.ctx));
         assert_eq!((made.threads, made.budget), (own.threads, own.budget));
-        assert_eq!(made.max_submit_ms, own.max_submit_ms);
+        assert_eq!((made.max_submit_ms, made.autotune), (own.max_submit_ms, own.autotune));
+        let line = Line::try_parse_from(["run", "--no-autotune"]).unwrap();
+        assert!(!session_options(&line.device, &line.context, Modes::GENERATE).autotune);
     }
 
     #[test]

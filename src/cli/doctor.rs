@@ -1,10 +1,17 @@
 //! `ember doctor`: what Ember finds on this machine, what it would choose and why.
 
+#[cfg(all(feature = "gpu", feature = "plot"))]
+mod picture;
+#[cfg(feature = "gpu")]
+mod tuning;
+
 use std::io::Write;
 
 use clap::Args;
 
 use crate::cli::args::DeviceArgs;
+#[cfg(feature = "gpu")]
+use crate::cli::args::ModelArgs;
 use crate::cli::engine;
 #[cfg(feature = "gpu")]
 use crate::cli::error::CliError;
@@ -19,16 +26,28 @@ use crate::simd::Level;
 /// Show devices, what would be chosen and why
 ///
 /// Lists every GPU adapter with the limits and features that matter here, the CPU's features, which device `auto`
-/// takes and why, and which models are here.
+/// takes and why, which models are here, and which ways to run ops were measured to be the fastest on the GPU.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Examples:\n  ember doctor\n  ember doctor --device gpu --profile webgpu-default")]
+#[command(
+    after_help = "Examples:\n  ember doctor\n  ember doctor --device gpu --profile webgpu-default\n  ember doctor --measure"
+)]
 pub struct DoctorArgs {
+    #[cfg(feature = "gpu")]
+    #[command(flatten)]
+    tuning: tuning::TuningArgs,
+    #[cfg(feature = "gpu")]
+    #[command(flatten)]
+    model: ModelArgs,
     #[command(flatten)]
     device: DeviceArgs,
 }
 
 /// Runs the command.
 pub fn run(args: &DoctorArgs) -> CliResult {
+    #[cfg(feature = "gpu")]
+    if args.tuning.asked() {
+        return tuning::run(args);
+    }
     let mut out = term::listing();
     let paint = Paint::stdout();
     let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
@@ -139,20 +158,9 @@ fn adapters(out: &mut dyn Write) -> std::io::Result<()> {
 /// Every op against its CPU twin, on the GPU that the arguments choose.
 #[cfg(feature = "gpu")]
 fn selftest(out: &mut dyn Write, args: &DoctorArgs) -> CliResult {
-    use crate::exec::gpu::{Gpu, GpuOptions};
-    let choice = crate::session::DeviceChoice::parse(&args.device.device);
-    if choice == crate::session::DeviceChoice::Cpu {
-        return Ok(());
-    }
-    let options = GpuOptions {
-        choice: choice.into(),
-        profile: args.device.profile.name().into(),
-        max_submit_ms: args.device.max_submit_ms,
-        notes: crate::cli::args::notes(),
-        ..GpuOptions::default()
-    };
     // Without such a GPU there is nothing to test, as was said above.
-    let Ok(gpu) = Gpu::open(&options) else { return Ok(()) };
+    let Ok(gpu) = tuning::open(&args.device) else { return Ok(()) };
+    tuning::table(out, &gpu, &gpu.tuned())?;
     let paint = Paint::stdout();
     writeln!(out, "\n{}", paint.bold("self-test: every op against the CPU"))?;
     for (candidate, why) in gpu.left_out() {
@@ -188,6 +196,15 @@ fn selftest(out: &mut dyn Write, args: &DoctorArgs) -> CliResult {
 #[cfg(not(feature = "gpu"))]
 fn selftest(_: &mut dyn Write, _: &DoctorArgs) -> CliResult {
     Ok(())
+}
+
+/// `12.3 us`, `4.56 ms`.
+#[cfg(feature = "gpu")]
+fn time(seconds: f64) -> String {
+    match seconds * 1e6 {
+        us if us < 1000.0 => format!("{us:.1} us"),
+        us => format!("{:.2} ms", us / 1000.0),
+    }
 }
 
 /// Cases by op, in the order of their first case. A case's name begins with its op.

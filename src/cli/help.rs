@@ -96,6 +96,8 @@ const FIRST: &[(&str, &[&str])] = &[
         ],
     ),
     ("eval", &["model", "adapter", "n-predict", "limit", "show", "json", "device"]),
+    #[cfg(feature = "gpu")]
+    ("doctor", &["device", "measure", "model", "export-tuning", "import-tuning", "replace", "profile"]),
     ("perplexity", &["prompt", "file", "model", "adapter", "ctx-size", "json", "device"]),
     ("score", &["adapter", "data", "model", "json", "device", "seq"]),
     ("tokenize", &["file", "model", "ids", "count", "special"]),

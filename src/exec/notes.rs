@@ -35,7 +35,12 @@ pub fn write(file: &Path, body: &str) -> Result<(), IoError> {
             source,
         })?;
     }
-    write_bytes(file, Manner::default(), format!("{}\n{body}", digest(&[body])).as_bytes()).map(drop)
+    write_bytes(file, Manner::default(), whole(body).as_bytes()).map(drop)
+}
+
+/// What a file holds: the checksum of a text, and the text.
+pub fn whole(body: &str) -> String {
+    format!("{}\n{body}", digest(&[body]))
 }
 
 #[cfg(test)]

@@ -91,7 +91,7 @@ impl<'a> Looker<'a> {
         layout.check(&program, options.device.budget).map_err(crate::model::ModelError::from)?;
         // What is shown is compared with other programs to the fourth digit.
         let exact = SessionOptions { exact: true, ..options.device.clone() };
-        let executor = device.boot(program, &layout, model, exact.arithmetic())?;
+        let executor = device.untuned().boot(program, &layout, model, exact.arithmetic())?;
         let row = |(pos, token): (usize, &u32)| Row { slot: 0, pos: pos as u32, first: 0, token: *token };
         let rows = tokens.iter().enumerate().map(row).collect();
         let (width, vocab) = (config.width, config.vocab);

@@ -1,5 +1,7 @@
 //! Calls of ops: as the plan holds them, one like the other, and as a struct of its own for each op, with arguments by name.
 
+use std::collections::HashMap;
+
 use crate::plan::{OpDef, OpRef, PlanError, Program, Tensor, TensorId};
 
 /// An op's parameters as words: the bytes of the op's generated `Params`.
@@ -76,6 +78,12 @@ impl OpCall {
     /// One entry per argument of the op, in its order; `None` for an absent optional one.
     pub fn args(&self) -> &[Option<TensorId>] {
         &self.args
+    }
+
+    /// The same call of other tensors, by those in whose place they are.
+    pub fn with(&self, others: &HashMap<TensorId, TensorId>) -> Self {
+        let other = |id: &Option<TensorId>| id.map(|id| others.get(&id).copied().unwrap_or(id));
+        Self { args: self.args.iter().map(other).collect(), ..self.clone() }
     }
 
     /// The argument of this name, if the op has one and it is there.

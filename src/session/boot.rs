@@ -15,6 +15,9 @@ use crate::plan::{Layout, PlanId, Profile, Program, Step};
 const DEFAULT_CTX: usize = 4096;
 /// Token rows of a prefill step on the CPU and on a GPU.
 const CHUNK: (usize, usize) = (64, 256);
+/// Time for measuring a GPU at a boot.
+#[cfg(feature = "gpu")]
+const TUNING: std::time::Duration = std::time::Duration::from_secs(3);
 /// Batch sizes of decode plans.
 const DECODE_SIZES: [usize; 4] = [1, 2, 4, 8];
 
@@ -53,6 +56,7 @@ impl Device {
             // Where nothing is kept it would be proven at each start.
             proof: options.notes.is_some(),
             notes: options.notes.clone(),
+            autotune: (options.autotune && options.notes.is_some()).then_some(TUNING),
             fullness: options.fullness,
             failed: options.failed.clone(),
             ..GpuOptions::default()
@@ -71,6 +75,15 @@ impl Device {
             Device::Cpu { .. } => cpu::profile::<f32>(),
             #[cfg(feature = "gpu")]
             Device::Gpu(gpu) => gpu.profile(),
+        }
+    }
+
+    /// The same, so that its last bits do not depend on what was measured when.
+    pub(crate) fn untuned(self) -> Self {
+        match self {
+            Device::Cpu { .. } => self,
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => Device::Gpu(Box::new(gpu.untuned())),
         }
     }
 

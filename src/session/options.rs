@@ -90,6 +90,9 @@ pub struct SessionOptions {
     /// Folder for what is found out about devices: how fast each is, and that a GPU computes rightly, which is found out once.
     /// Without it neither is asked.
     pub notes: Option<PathBuf>,
+    /// A GPU runs each op in the way that was measured to be the fastest on it; what is not known yet is measured when a session
+    /// is booted, within some seconds each time (not on a software adapter). Where there are `notes` alone.
+    pub autotune: bool,
     /// How full a GPU's memory may become.
     pub fullness: Fullness,
     /// GPUs that are not to be taken, because they failed.
@@ -149,6 +152,7 @@ impl Default for SessionOptions {
             budget: None,
             max_submit_ms: 30,
             notes: None,
+            autotune: true,
             fullness: Fullness::default(),
             failed: Vec::new(),
             double: false,

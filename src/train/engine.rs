@@ -121,7 +121,8 @@ impl Engine {
     ) -> Result<Self, TrainError> {
         let profile = device.profile(options.device.double);
         let (program, layout, plans, spec) = plan(model, options, profile)?;
-        let executor = device.boot(program, &layout, model, options.device.arithmetic())?;
+        // A run that is resumed goes on bit for bit.
+        let executor = device.untuned().boot(program, &layout, model, options.device.arithmetic())?;
         let step = Step::with_capacity(spec.rows, spec.outputs);
         let outs = Vec::with_capacity(spec.rows);
         let words = Vec::with_capacity(spec.outputs);

@@ -41,7 +41,7 @@ pub fn matmul_rate(model: &Model, options: &SessionOptions) -> Result<MatmulRate
     let (program, input, work) = program(model)?;
     let device = Device::open(options)?;
     let layout = Layout::new(&program, device.profile(options.double));
-    let mut executor = device.boot(program, &layout, model, options.arithmetic())?;
+    let mut executor = device.untuned().boot(program, &layout, model, options.arithmetic())?;
     for (id, width) in input {
         let values: Vec<f32> = (0..ROWS * width).map(|i| (i % 17) as f32 / 17.0 - 0.5).collect();
         executor.write(id, &values)?;

@@ -40,4 +40,6 @@ mod tiny;
 #[cfg(feature = "tokenizer")]
 mod tokenizer;
 mod tune;
+#[cfg(all(feature = "gpu", feature = "plot"))]
+mod tuning;
 mod typing;

@@ -5,8 +5,10 @@ use std::collections::{HashMap, HashSet};
 use super::arena::Arena;
 use super::bound::{Bound, bound};
 use super::device::Device;
+use super::id::CandidateId;
 use super::kernels::{Compiled, KERNELS, Recipe, compile};
-use super::launch::{Allowed, CandidateId, Choice, Grid, When, choices, work};
+use super::launch::{Allowed, Choice, Grid, choices, work};
+use super::order::When;
 use crate::exec::ExecError;
 use crate::ops::Op;
 use crate::plan::{OpCall, Over, Plan, PlanId, Program, SegmentKind, Step};
@@ -94,6 +96,30 @@ pub fn prepare(
         plans.push(calls.into_iter().enumerate().map(ready).collect::<Result<_, _>>()?);
     }
     Ok(plans)
+}
+
+/// Makes each way to run the calls of a plan, which are of one kind, ready by itself, to be run whatever the step: by way, by
+/// call.
+///
+/// # Errors
+/// Those of compiling and binding.
+pub fn each_way(
+    device: &Device,
+    arena: &Arena,
+    program: &Program,
+    plan: PlanId,
+    ways: &[Choice],
+    checked: bool,
+) -> Result<Vec<Vec<Call>>, ExecError> {
+    let recipes: Vec<Recipe> = ways.iter().map(|way| way.recipe.clone()).collect();
+    let compiled = compile(device, &recipes, checked)?;
+    upload_params(device, arena, program)?;
+    let alone = |way: &Choice| {
+        let way = Choice { when: When::ALWAYS, ..way.clone() };
+        let calls = 0..program.plans[plan.index()].calls.len();
+        calls.map(|at| make(device, arena, program, plan, at, vec![way.clone()], &compiled)).collect()
+    };
+    ways.iter().map(alone).collect()
 }
 
 /// Each recipe once, in the order of first use.

@@ -42,6 +42,9 @@ pub struct GpuOptions {
     pub proof: bool,
     /// Where what was proven is kept; without it, for as long as the process runs.
     pub notes: Option<PathBuf>,
+    /// Goes by the times that were measured on this device, as `notes` has them, and measures at boot what is missing, for so
+    /// long (a software adapter is measured only when it is asked for); only with `proof`. `None`: as the shaders' headers have it.
+    pub autotune: Option<Duration>,
     /// How full its memory may become.
     pub fullness: Fullness,
     /// Devices that are not to be taken.
@@ -58,6 +61,7 @@ impl Default for GpuOptions {
             tuning: None,
             proof: false,
             notes: None,
+            autotune: None,
             fullness: Fullness::default(),
             failed: Vec::new(),
         }

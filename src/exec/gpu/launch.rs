@@ -1,11 +1,16 @@
 //! From an op call to dispatches: which shader variant, which constants, how many workgroups.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use super::candidates::{Candidate, Expression, Term, Tuning};
+use super::candidates::{Candidate, Expression, Tuning};
+use super::id::CandidateId;
 use super::kernels::{KERNELS, Kernel, Recipe};
+use super::kind::{Kind, kv_stem, weight_stems};
+use super::order::{Way, When, arranged};
+use super::preferences::Preferences;
 use crate::exec::ExecError;
-use crate::plan::{Accepts, DType, Load, OpCall, Plan, Program, Step};
+use crate::plan::{Load, OpCall, Plan, Program};
 
 /// Workgroups of one entry point.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,63 +23,6 @@ pub struct Grid {
     pub z: u32,
 }
 
-/// When a variant may run.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum When {
-    /// In every step.
-    Always,
-    /// With at most so many active rows.
-    UpTo(usize),
-    /// If all token rows are of one slot.
-    OneSlot,
-}
-
-impl When {
-    fn of(candidate: &Candidate, capacity: usize) -> Self {
-        match candidate.rows {
-            Some(rows) if (rows as usize) < capacity => When::UpTo(rows as usize),
-            _ if candidate.one_slot => When::OneSlot,
-            _ => When::Always,
-        }
-    }
-
-    /// Whether it may run in a step with so many active rows.
-    pub fn holds(self, active: usize, step: &Step) -> bool {
-        match self {
-            When::Always => true,
-            When::UpTo(most) => active <= most,
-            When::OneSlot => step.rows.windows(2).all(|w| w[0].slot == w[1].slot),
-        }
-    }
-}
-
-/// A candidate, by its places in the table of kernels.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct CandidateId {
-    /// Index into [`KERNELS`].
-    pub kernel: usize,
-    /// Which of its candidates.
-    pub candidate: usize,
-}
-
-impl CandidateId {
-    /// For people: `linear.tiled.q4_1`, and which of its candidates where it has several, `linear.q4_1#3 TOKENS=4`.
-    pub fn name(self) -> String {
-        let Some(kernel) = KERNELS.get(self.kernel) else { return String::new() };
-        let mut name = kernel.name();
-        if let (true, Some(candidate)) = (kernel.candidates.len() > 1, kernel.candidates.get(self.candidate))
-        {
-            name += &format!("#{}", self.candidate + 1);
-            for (constant, value) in candidate.constants {
-                if let Term::Number(number) = value.term {
-                    name += &format!(" {constant}={number}");
-                }
-            }
-        }
-        name
-    }
-}
-
 /// Which candidates a device may be given.
 #[derive(Clone, Debug)]
 pub struct Allowed {
@@ -84,6 +32,20 @@ pub struct Allowed {
     pub features: wgpu::Features,
     /// Those that it gets wrong.
     pub wrong: BTreeSet<CandidateId>,
+    /// How long they take, as far as that was measured.
+    pub preferences: Arc<Preferences>,
+}
+
+impl Allowed {
+    /// What suits a device, nothing of which is known.
+    pub fn new(tuning: Tuning, features: wgpu::Features) -> Self {
+        Self { tuning, features, wrong: BTreeSet::new(), preferences: Arc::default() }
+    }
+
+    /// The same, as the shaders' headers have it.
+    pub fn unmeasured(&self) -> Self {
+        Self { preferences: Arc::default(), ..self.clone() }
+    }
 }
 
 /// One way to run a call.
@@ -107,7 +69,7 @@ pub fn work(program: &Program, plan: &Plan, call: &OpCall) -> u64 {
 }
 
 /// The ways to run a call, best first; the last may always run. `capacity`: most active rows. Where the device gets some wrong,
-/// those for other kinds of devices come behind the rest.
+/// those for other kinds of devices come behind the rest; where it was measured, the order follows from that.
 ///
 /// # Errors
 /// [`ExecError::Wrong`] if only such are left, [`ExecError::Internal`] if the shaders' headers leave a step without a way.
@@ -117,17 +79,55 @@ pub fn choices(
     capacity: usize,
     allowed: &Allowed,
 ) -> Result<Vec<Choice>, ExecError> {
-    let (weights, kv) = (weight_stems(program, call), kv_stem(program, call));
-    let stem = call.def().stem;
-    let fits = |k: &Kernel| k.fits(stem, weights, kv) && k.runs_with(allowed.features);
+    let each = fitting(program, call, allowed.features);
+    let mut list = by_headers(program, call, capacity, allowed, &each)?;
+    if !allowed.preferences.0.is_empty() {
+        let timings = allowed.preferences.of(&Kind::of(program, call, capacity));
+        let all: Vec<Way> = ways(call, capacity, allowed, &each);
+        list = arranged(&list, &all, capacity, timings);
+    }
+    Ok(list.into_iter().filter_map(|(id, when)| choice(call, id, when)).collect())
+}
+
+/// Every way to run a call, whatever kind of device it is for, but those that the device gets wrong, by their places in the
+/// table.
+pub fn all_ways(program: &Program, call: &OpCall, capacity: usize, allowed: &Allowed) -> Vec<Choice> {
+    let all = ways(call, capacity, allowed, &fitting(program, call, allowed.features));
+    all.into_iter().filter_map(|(id, when)| choice(call, id, when)).collect()
+}
+
+type Fitting = (CandidateId, &'static Candidate);
+
+/// The candidates of the kernels that compute a call's op with its formats on a device with these features.
+fn fitting(program: &Program, call: &OpCall, features: wgpu::Features) -> Vec<Fitting> {
+    let (stem, weights, kv) = (call.def().stem, weight_stems(program, call), kv_stem(program, call));
+    let fits = |k: &Kernel| k.fits(stem, weights, kv) && k.runs_with(features);
     let each = KERNELS.iter().enumerate().filter(|(_, k)| fits(k)).flat_map(|(kernel, k)| {
         let id = move |candidate| CandidateId { kernel, candidate };
         k.candidates.iter().enumerate().map(move |(at, candidate)| (id(at), candidate))
     });
-    let each: Vec<(CandidateId, &Candidate)> = each.collect();
+    each.collect()
+}
+
+fn ways(call: &OpCall, capacity: usize, allowed: &Allowed, each: &[Fitting]) -> Vec<Way> {
+    let suits = |candidate: &Candidate| {
+        [Tuning::Hardware, Tuning::Software].iter().any(|tuning| candidate.suits(call, capacity, *tuning))
+    };
+    let right = each.iter().filter(|(id, candidate)| suits(candidate) && !allowed.wrong.contains(id));
+    right.map(|(id, candidate)| (*id, When::of(candidate, capacity))).collect()
+}
+
+/// The ways as the headers have them.
+fn by_headers(
+    program: &Program,
+    call: &OpCall,
+    capacity: usize,
+    allowed: &Allowed,
+    each: &[Fitting],
+) -> Result<Vec<Way>, ExecError> {
     let suiting = |tuning: Tuning| {
-        let suits = |(_, candidate): &&(CandidateId, &Candidate)| candidate.suits(call, capacity, tuning);
-        let mut all: Vec<(CandidateId, &Candidate)> = each.iter().filter(suits).copied().collect();
+        let suits = |(_, candidate): &&Fitting| candidate.suits(call, capacity, tuning);
+        let mut all: Vec<Fitting> = each.iter().filter(suits).copied().collect();
         all.sort_by_key(|(_, candidate)| candidate.order);
         all
     };
@@ -137,21 +137,24 @@ pub fn choices(
     if !wrong.is_empty() {
         all.extend(suiting(allowed.tuning.other()));
     }
-    let mut choices = Vec::new();
+    let mut list = Vec::new();
     for (id, candidate) in all.into_iter().filter(|(id, _)| !allowed.wrong.contains(id)) {
         let when = When::of(candidate, capacity);
-        choices.push(choice(call, id, candidate, when));
-        if when == When::Always {
-            return Ok(choices);
+        list.push((id, when));
+        if when == When::ALWAYS {
+            return Ok(list);
         }
     }
     if !wrong.is_empty() {
         return Err(ExecError::Wrong(wrong.join(", ")));
     }
+    let (stem, weights, kv) = (call.def().stem, weight_stems(program, call), kv_stem(program, call));
     Err(ExecError::Internal(format!("{}: no way to run {stem} {weights:?} {kv:?} in every step", call.label)))
 }
 
-fn choice(call: &OpCall, id: CandidateId, candidate: &Candidate, when: When) -> Choice {
+/// A candidate as a call takes it; `None` for one that is not in the table.
+fn choice(call: &OpCall, id: CandidateId, when: When) -> Option<Choice> {
+    let candidate = KERNELS.get(id.kernel)?.candidates.get(id.candidate)?;
     let constants = candidate.constants.iter().map(|(name, value)| (*name, value.of(call))).collect();
     let grid = |(x, rows_each, z): &(Expression, u32, Expression)| Grid {
         x: x.of(call),
@@ -159,19 +162,5 @@ fn choice(call: &OpCall, id: CandidateId, candidate: &Candidate, when: When) -> 
         z: z.of(call),
     };
     let recipe = Recipe { kernel: id.kernel, constants };
-    Choice { id, recipe, grids: candidate.grids.iter().map(grid).collect(), when }
-}
-
-fn weight_stems(program: &Program, call: &OpCall) -> [Option<&'static str>; 2] {
-    let mut stems = call.args().iter().flatten().filter_map(|id| match program.get(*id).dtype {
-        DType::Matrix(format) => Some(format.stem()),
-        _ => None,
-    });
-    [stems.next(), stems.next()]
-}
-
-fn kv_stem(program: &Program, call: &OpCall) -> Option<&'static str> {
-    let cache = call.def().args.iter().zip(call.args()).find(|(arg, _)| arg.accepts == Accepts::Cache);
-    let id = cache.and_then(|(_, id)| *id);
-    id.map(|id| if program.get(id).dtype == DType::Block16 { "block16" } else { "f32" })
+    Some(Choice { id, recipe, grids: candidate.grids.iter().map(grid).collect(), when })
 }

@@ -3,9 +3,10 @@
 //! `device` opens an adapter, `arena` makes every buffer of the memory map, `upload` streams the weights in, `kernels` and
 //! `launch` turn calls into pipelines and dispatches, `bound` says which pieces of the map they see, `calls` binds them at
 //! boot, `run` is the sole place that dispatches, `ring` carries step inputs and results, `governor` sizes submissions,
-//! `faults` types what the driver reports, `probe` reads and writes tensors for the self-test, `proof` has every candidate pass that before it is used, `stopwatch` times ops, `bandwidth` measures the memory.
+//! `faults` types what the driver reports, `probe` reads and writes tensors for the self-test, `proof` has every candidate pass that before it is used, `autotune` measures which is the fastest, `stopwatch` times ops, `bandwidth` measures the memory.
 
 mod arena;
+mod autotune;
 mod bandwidth;
 mod bound;
 mod calls;
@@ -13,23 +14,29 @@ mod candidates;
 mod device;
 mod faults;
 mod governor;
+mod id;
 mod kernels;
+mod kind;
 mod launch;
+mod order;
+mod preferences;
 mod probe;
 mod proof;
 mod ring;
 mod run;
 mod selftest;
+mod shrink;
 mod stopwatch;
 mod upload;
 
+pub use autotune::{GoOn, Measured, Tuned, TuningError, TuningProgress};
 pub use candidates::Tuning;
 pub use device::{AdapterChoice, AdapterReport, GpuOptions, report};
 pub use kernels::{Binding, BindingKind, EntryPoint, KERNELS, Kernel};
 pub use run::GpuExecutor;
 pub use selftest::{CaseReport, selftest};
 
-use std::collections::BTreeSet;
+use std::path::Path;
 
 use device::Device;
 use launch::Allowed;
@@ -78,7 +85,12 @@ impl Gpu {
     /// [`ExecError::Weight`] for a missing tensor, [`ExecError::Device`] for
     /// what the driver refuses.
     pub fn boot(self, program: Program, layout: &Layout, weights: Weights) -> Result<GpuExecutor, ExecError> {
-        let allowed = if self.options.proof { proof::prove(&self, &program)? } else { self.allowed() };
+        let allowed = if self.options.proof {
+            let preferences = autotune::at_boot(&self, &program)?;
+            proof::prove(&self, &program, preferences)?
+        } else {
+            self.allowed()
+        };
         self.boot_with(program, layout, &weights, &allowed)
     }
 
@@ -87,10 +99,46 @@ impl Gpu {
         proof::left_out(self)
     }
 
+    /// The same device, run as the shaders' headers have it: where the last bits must not depend on what was measured when.
+    pub fn untuned(mut self) -> Self {
+        self.options.autotune = None;
+        self
+    }
+
+    /// Measures the ways to run the calls of a program, of which nothing is known yet, or all where all is known; `go_on` is asked
+    /// before each kind of call. What was measured is kept at once, in the folder for notes.
+    ///
+    /// # Errors
+    /// [`ExecError::DeviceLost`], and that the shaders have no way to run a call.
+    pub fn measure(&self, program: &Program, go_on: &mut GoOn<'_>) -> Result<Measured, ExecError> {
+        autotune::measure(self, program, go_on)
+    }
+
+    /// What was measured on this device.
+    pub fn tuned(&self) -> Vec<Tuned> {
+        autotune::known(self)
+    }
+
+    /// The text of a file of what was measured on this device, for others like it.
+    ///
+    /// # Errors
+    /// [`TuningError::Nothing`].
+    pub fn exported_tuning(&self) -> Result<String, TuningError> {
+        autotune::export(self)
+    }
+
+    /// Takes what was measured on another device like this; how many kinds of calls it has.
+    ///
+    /// # Errors
+    /// [`TuningError`] for what was measured with something else, or is damaged.
+    pub fn import_tuning(&self, from: &Path) -> Result<usize, TuningError> {
+        autotune::import(self, from)
+    }
+
     /// What suits the device, nothing of which is known to be wrong.
     fn allowed(&self) -> Allowed {
         let tuning = self.options.tuning.unwrap_or(Tuning::of(self.device.info.kind));
-        Allowed { tuning, features: self.device.features, wrong: BTreeSet::new() }
+        Allowed::new(tuning, self.device.features)
     }
 
     fn boot_with(

@@ -11,9 +11,14 @@ use crate::plan::Step;
 /// Calls timed with one set of queries.
 const CALLS: usize = 1024;
 
-/// Times calls one by one: by the device's own clock where it has one, else by waiting for each.
+/// Times calls one by one, and adds up.
 pub struct Stopwatch {
     totals: Vec<(u64, f64)>,
+    clock: Clock,
+}
+
+/// Times calls: by the device's own clock where it has one, else by waiting for each.
+pub struct Clock {
     queries: Option<Queries>,
 }
 
@@ -24,23 +29,43 @@ struct Queries {
     period: f64,
 }
 
+impl Clock {
+    /// A clock for at most so many times at once.
+    pub fn new(device: &Device, most: usize) -> Self {
+        let timed = device.features.contains(wgpu::Features::TIMESTAMP_QUERY);
+        let queries = if timed { device.guarded(|| Queries::new(device, most)).ok() } else { None };
+        Self { queries }
+    }
+
+    /// One that waits for each.
+    pub fn waiting() -> Self {
+        Self { queries: None }
+    }
+
+    /// Runs calls of a step, a few at a time; the seconds of each few.
+    ///
+    /// # Errors
+    /// That the device failed.
+    pub fn seconds(&self, device: &Device, runs: &[&[&Call]], step: &Step) -> Result<Vec<f64>, ExecError> {
+        match &self.queries {
+            Some(queries) => queries.run(device, runs, step),
+            None => by_waiting(device, runs, step),
+        }
+    }
+}
+
 impl Stopwatch {
     /// A stopwatch at zero.
     pub fn new(device: &Device) -> Self {
-        let totals = vec![(0, 0.0); Op::ALL.len()];
-        let timed = device.features.contains(wgpu::Features::TIMESTAMP_QUERY);
-        let queries = if timed { device.guarded(|| Queries::new(device)).ok() } else { None };
-        Self { totals, queries }
+        Self { totals: vec![(0, 0.0); Op::ALL.len()], clock: Clock::new(device, CALLS) }
     }
 
     /// Runs all calls of a step and adds up their times.
     pub fn run(&mut self, device: &Device, calls: &[Call], step: &Step) -> Result<(), ExecError> {
         for calls in calls.chunks(CALLS) {
-            let seconds = match &self.queries {
-                Some(queries) => queries.run(device, calls, step)?,
-                None => by_waiting(device, calls, step)?,
-            };
-            for (call, seconds) in calls.iter().zip(seconds) {
+            let each: Vec<&Call> = calls.iter().collect();
+            let each: Vec<&[&Call]> = each.chunks(1).collect();
+            for (call, seconds) in calls.iter().zip(self.clock.seconds(device, &each, step)?) {
                 let entry = &mut self.totals[call.op as usize];
                 entry.0 += 1;
                 entry.1 += seconds;
@@ -61,8 +86,8 @@ impl Stopwatch {
 }
 
 impl Queries {
-    fn new(device: &Device) -> Self {
-        let bytes = CALLS as u64 * 16;
+    fn new(device: &Device, most: usize) -> Self {
+        let bytes = most as u64 * 16;
         let buffer = |usage| {
             let label = Some("op times");
             device.device.create_buffer(&wgpu::BufferDescriptor {
@@ -75,7 +100,7 @@ impl Queries {
         let set = wgpu::QuerySetDescriptor {
             label: Some("op times"),
             ty: wgpu::QueryType::Timestamp,
-            count: CALLS as u32 * 2,
+            count: most as u32 * 2,
         };
         Self {
             set: device.device.create_query_set(&set),
@@ -85,10 +110,10 @@ impl Queries {
         }
     }
 
-    /// Seconds of each call.
-    fn run(&self, device: &Device, calls: &[Call], step: &Step) -> Result<Vec<f64>, ExecError> {
+    /// Seconds of each few calls.
+    fn run(&self, device: &Device, runs: &[&[&Call]], step: &Step) -> Result<Vec<f64>, ExecError> {
         let mut encoder = device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        for (i, call) in calls.iter().enumerate() {
+        for (i, calls) in runs.iter().enumerate() {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                 label: None,
                 timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
@@ -97,10 +122,10 @@ impl Queries {
                     end_of_pass_write_index: Some(2 * i as u32 + 1),
                 }),
             });
-            call.record(&mut pass, step);
+            calls.iter().for_each(|call| call.record(&mut pass, step));
         }
-        let bytes = calls.len() as u64 * 16;
-        encoder.resolve_query_set(&self.set, 0..calls.len() as u32 * 2, &self.resolved, 0);
+        let bytes = runs.len() as u64 * 16;
+        encoder.resolve_query_set(&self.set, 0..runs.len() as u32 * 2, &self.resolved, 0);
         encoder.copy_buffer_to_buffer(&self.resolved, 0, &self.readback, 0, bytes);
         device.queue.submit([encoder.finish()]);
         let words = device.read(&self.readback, bytes)?;
@@ -110,12 +135,14 @@ impl Queries {
     }
 }
 
-fn by_waiting(device: &Device, calls: &[Call], step: &Step) -> Result<Vec<f64>, ExecError> {
-    let mut seconds = Vec::with_capacity(calls.len());
-    for call in calls {
+fn by_waiting(device: &Device, runs: &[&[&Call]], step: &Step) -> Result<Vec<f64>, ExecError> {
+    let mut seconds = Vec::with_capacity(runs.len());
+    for calls in runs {
         let start = Instant::now();
         let mut encoder = device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        call.record(&mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()), step);
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        calls.iter().for_each(|call| call.record(&mut pass, step));
+        drop(pass);
         device.queue.submit([encoder.finish()]);
         device.wait_idle()?;
         seconds.push(start.elapsed().as_secs_f64());

@@ -236,7 +236,7 @@ fn every_candidate_has_a_case() {
     let (bench, cases) = crate::exec::gpu::selftest::all_cases().unwrap();
     for tuning in [Tuning::Hardware, Tuning::Software] {
         for features in [wgpu::Features::empty(), wgpu::Features::SUBGROUP] {
-            let allowed = Allowed { tuning, features, wrong: BTreeSet::new() };
+            let allowed = Allowed::new(tuning, features);
             let ways = chosen(&bench.program, &allowed).unwrap();
             for case in &cases {
                 let call = &bench.program.plans[case.plan.index()].calls[0];
@@ -292,7 +292,7 @@ fn a_boot_proves_what_it_uses() {
         ..gpu()
     };
     let (bench, _) = cases_on(&gpu.allowed(), &some(gpu.allowed().tuning)).unwrap();
-    let allowed = prove(&gpu, &bench.program).unwrap();
+    let allowed = prove(&gpu, &bench.program, Preferences::default()).unwrap();
     assert!(allowed.wrong.is_empty());
     let written = Verdicts::parse(&notes::read(&file(folder.path(), &key(&gpu))).unwrap()).unwrap();
     let ways = chosen(&bench.program, &allowed).unwrap();

@@ -20,12 +20,14 @@ pub(super) use bench::{Bench, Case};
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 
+use super::id::CandidateId;
 use super::kernels::{KERNELS, Kernel};
-use super::launch::{Allowed, CandidateId, choices};
+use super::launch::{Allowed, choices};
+use super::shrink::shrink;
 use super::{Gpu, GpuExecutor};
 use crate::exec::{ExecError, Executor};
 use crate::ops::{Accepts, block16};
-use crate::plan::{Arg, DType, Layout, OpCall, PlanId, Role, Rows, SegmentKind, Step, TensorId};
+use crate::plan::{Arg, DType, Layout, OpCall, PlanId, SegmentKind, Step, TensorId};
 use crate::quant::Format;
 
 /// What memory holds that nothing has written.
@@ -154,7 +156,11 @@ pub(super) fn cases_on(
         let call = &plan.calls[0];
         let over = (call.def().over)(call);
         let active = over.rows(&case.step);
-        let ways = choices(&bench.program, call, over.capacity(plan), allowed)?;
+        let ways = match choices(&bench.program, call, over.capacity(plan), allowed) {
+            // Nothing of it is left to be tested.
+            Err(ExecError::Wrong(_)) => continue,
+            ways => ways?,
+        };
         if ways.iter().find(|way| way.when.holds(active, &case.step)).is_some_and(|way| ids.contains(&way.id))
         {
             used.extend(call.args().iter().flatten().copied());
@@ -164,21 +170,7 @@ pub(super) fn cases_on(
             cases.push(case);
         }
     }
-    let inputs = bench.program.inputs;
-    used.extend(
-        inputs.iter().flat_map(|inputs| [Some(inputs.rows), Some(inputs.outs), inputs.scalars]).flatten(),
-    );
-    for (at, plan) in bench.program.plans.iter_mut().enumerate() {
-        if !plans.contains(&PlanId(at as u32)) {
-            plan.calls.clear();
-        }
-    }
-    for (at, tensor) in bench.program.tensors.iter_mut().enumerate() {
-        if !used.contains(&TensorId(at as u32)) {
-            (tensor.role, tensor.dtype) = (Role::State, DType::U32);
-            (tensor.rows, tensor.width) = (Rows::fixed(1), 1);
-        }
-    }
+    shrink(&mut bench.program, &plans, &used);
     Ok((bench, cases))
 }
 

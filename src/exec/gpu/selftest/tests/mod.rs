@@ -6,8 +6,6 @@ mod export;
 
 use super::bench::{Bench, Case};
 use super::cases;
-use std::collections::BTreeSet;
-
 use crate::exec::gpu::Tuning;
 use crate::exec::gpu::launch::{Allowed, Choice, choices};
 
@@ -20,6 +18,6 @@ fn all() -> (Bench, Vec<Case>) {
 fn ways(bench: &Bench, case: &Case, tuning: Tuning, features: wgpu::Features) -> Vec<Choice> {
     let plan = &bench.program.plans[case.plan.index()];
     let call = &plan.calls[0];
-    let allowed = Allowed { tuning, features, wrong: BTreeSet::new() };
+    let allowed = Allowed::new(tuning, features);
     choices(&bench.program, call, (call.def().over)(call).capacity(plan), &allowed).unwrap()
 }
