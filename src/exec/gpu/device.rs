@@ -351,6 +351,11 @@ impl Device {
 
     /// Maps a buffer that nothing else maps, and copies its words. For boot and diagnostics.
     pub fn read(&self, buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<u32>, ExecError> {
+        // A loss shows in each of its steps, as an error of that step.
+        self.read_mapped(buffer, bytes).map_err(|e| self.explain(e))
+    }
+
+    fn read_mapped(&self, buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<u32>, ExecError> {
         let result = Arc::new(Mutex::new(None));
         let sink = Arc::clone(&result);
         buffer.map_async(wgpu::MapMode::Read, 0..bytes, move |r| {
@@ -360,7 +365,7 @@ impl Device {
         let mapped = result.lock().unwrap_or_else(PoisonError::into_inner).take();
         match mapped {
             Some(Ok(())) => {}
-            Some(Err(e)) => return Err(self.explain(ExecError::Device(e.to_string()))),
+            Some(Err(e)) => return Err(ExecError::Device(e.to_string())),
             None => return Err(ExecError::Device("a buffer was not mapped in time".into())),
         }
         let view = buffer.get_mapped_range(0..bytes).map_err(|e| ExecError::Device(e.to_string()))?;
