@@ -10,6 +10,9 @@ use crate::exec::{DeviceInfo, DeviceKind, ExecError, Failed, Fullness};
 
 /// A wait is made of pieces so long: time in which the whole process was stopped counts as one of them.
 const SLICE: Duration = Duration::from_secs(1);
+/// How often, and after how long each, a device is asked whether it is lost, once it has refused something.
+const MOMENTS: u32 = 20;
+const MOMENT: Duration = Duration::from_millis(10);
 /// How long booting and diagnostics wait for what they asked for.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -315,13 +318,19 @@ impl Device {
     }
 
     /// The loss that is behind an error, if there is one: a lost device first shows by refusing things, and tells its loss when
-    /// it is asked with nothing left to do.
+    /// it is asked with nothing left to do, or a moment later.
     pub fn explain(&self, error: ExecError) -> ExecError {
-        let _ = no_panic(|| self.wait_once(None));
-        match self.faults.check() {
-            Err(lost @ ExecError::DeviceLost(_)) => lost,
-            _ => error,
+        let moments = if matches!(error, ExecError::Device(_)) { MOMENTS } else { 1 };
+        for moment in 0..moments {
+            if moment > 0 {
+                std::thread::sleep(MOMENT);
+            }
+            let _ = no_panic(|| self.wait_once(None));
+            if let Err(lost @ ExecError::DeviceLost(_)) = self.faults.check() {
+                return lost;
+            }
         }
+        error
     }
 
     /// Takes the device away, as a driver's reset or a pulled cable does.
